@@ -1,0 +1,53 @@
+"""lumbre: from data to a trained model you can trust, on PyTorch."""
+
+from lumbre import callbacks as callbacks
+from lumbre import data as data
+from lumbre import datasets as datasets
+from lumbre import metrics as metrics
+from lumbre import plots as plots
+from lumbre._fitted import Evaluation as Evaluation
+from lumbre._fitted import Fitted as Fitted
+from lumbre._load import load as load
+from lumbre._recipe import PreflightWarning as PreflightWarning
+from lumbre._recipe import Recipe as Recipe
+from lumbre._recipe import setup as setup
+from lumbre.base import ArchiveError as ArchiveError
+from lumbre.base import CallbackError as CallbackError
+from lumbre.base import DataError as DataError
+from lumbre.base import DownloadError as DownloadError
+from lumbre.base import LumbreError as LumbreError
+from lumbre.base import MissingExtraError as MissingExtraError
+from lumbre.base import NonFiniteLossError as NonFiniteLossError
+from lumbre.base import OptionError as OptionError
+from lumbre.base import PreflightError as PreflightError
+from lumbre.base import RecipeError as RecipeError
+from lumbre.core import Callback as Callback
+from lumbre.core import Context as Context
+from lumbre.data import split as split
+
+__all__ = [
+    "ArchiveError",
+    "Callback",
+    "CallbackError",
+    "Context",
+    "DataError",
+    "DownloadError",
+    "Evaluation",
+    "Fitted",
+    "LumbreError",
+    "MissingExtraError",
+    "NonFiniteLossError",
+    "OptionError",
+    "PreflightError",
+    "PreflightWarning",
+    "Recipe",
+    "RecipeError",
+    "callbacks",
+    "data",
+    "datasets",
+    "load",
+    "metrics",
+    "plots",
+    "setup",
+    "split",
+]

@@ -1,0 +1,133 @@
+"""What the user passed as data, as batches on a device."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from lumbre._options import BATCH_SIZE
+from lumbre.base import Nested, OptionError, Source
+from lumbre.data import (
+    FrameData,
+    FrameEncoding,
+    InMemoryDataset,
+    Loaded,
+    LoaderFeed,
+    Order,
+    RowFeed,
+    Taken,
+    accept,
+    is_frame,
+    split_rows,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Data ready for batches.
+
+    Attributes:
+        train: rows or batches to train on.
+        valid: rows or batches to validate on, or None.
+        encoding: how frames become tensors, fitted on the training rows; None without frame data.
+        classes: names of the target's classes, where they are known.
+    """
+
+    train: Source | Loaded
+    valid: Source | Loaded | None
+    encoding: FrameEncoding | None
+    classes: tuple[str, ...] | None
+
+    @property
+    def columns(self) -> tuple[Nested, Nested] | None:
+        """Input and target of every training row, where they are at hand without any work."""
+        source = self.train
+        if isinstance(source, InMemoryDataset) and source.transform is None:
+            return source.input, source.target
+        return None
+
+
+def training_data(data: Any, valid_data: Any, seed: int) -> TrainingData:
+    """Take in both sets; a fraction is cut from the training rows before anything is learned from them.
+
+    Raises:
+        DataError: something is no data.
+        OptionError: `valid_data` is an impossible fraction, or a fraction of data that cannot be cut.
+    """
+    accepted = accept(data, seed)
+    fraction = isinstance(valid_data, (int, float))
+    train_rows = valid_rows = None
+    if fraction:
+        if isinstance(accepted, Loaded):
+            raise OptionError(
+                f"valid_data={valid_data!r} of a {type(data).__name__}, whose rows cannot be counted",
+                "data to validate on",
+                "make a second loader of rows held out for validation, and pass it as valid_data",
+            )
+        train_rows, valid_rows = split_rows(len(accepted), valid_data, seed)
+    encoding = None
+    if isinstance(accepted, FrameData):
+        encoding = accepted.encoding.fitted(accepted.frame, train_rows)
+        source: Source | Loaded = encoding.encode(accepted.frame, need_target=True)
+    else:
+        source = accepted
+    classes = getattr(source, "classes", None)
+    if train_rows is not None and valid_rows is not None and not isinstance(source, Loaded):
+        return TrainingData(Taken(source, train_rows), Taken(source, valid_rows), encoding, classes)
+    valid = None if valid_data is None else given_data(valid_data, encoding, seed, need_target=True)
+    return TrainingData(source, valid, encoding, classes)
+
+
+def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_target: bool) -> Source | Loaded:
+    """Data to validate, evaluate or predict on; frames go through the encoding of the training data."""
+    if encoding is not None and (isinstance(data, FrameData) or is_frame(data)):
+        return encoding.encode(data.frame if isinstance(data, FrameData) else data, need_target=need_target)
+    accepted = accept(data, seed)
+    if isinstance(accepted, FrameData):
+        return accepted.encoding.fitted(accepted.frame).encode(accepted.frame, need_target=need_target)
+    return accepted
+
+
+def feed(
+    data: Source | Loaded,
+    device: torch.device,
+    seed: int,
+    *,
+    batch_size: int | None = None,
+    shuffle: bool | None = None,
+    drop_last: bool | None = None,
+    num_workers: int | None = None,
+    default_size: int = BATCH_SIZE,
+) -> RowFeed | LoaderFeed:
+    """`data` as batches on `device`. None stands for an option that was not given.
+
+    Raises:
+        OptionError: an option was given that cannot apply to a ready loader or a stream.
+    """
+    if not isinstance(data, Loaded):
+        order = Order(len(data), batch_size or default_size, bool(shuffle), bool(drop_last), seed)
+        return RowFeed(data, order, device, num_workers or 0)
+    beside = {
+        "batch_size": batch_size,
+        "shuffle": shuffle,
+        "drop_last": drop_last,
+        "num_workers": num_workers,
+    }
+    refused = [name for name, value in beside.items() if value is not None and (data.ready or name == "shuffle")]
+    if refused:
+        kind = type(data.loader).__name__
+        raise OptionError(
+            f"{', '.join(f'{name}={beside[name]!r}' for name in refused)} beside a {kind}",
+            f"a {kind} alone: it decides that itself",
+            f"set {', '.join(refused)} where the {kind} is made, or pass the Dataset behind it",
+        )
+    if data.ready:
+        return LoaderFeed(data.loader, device, seed)
+    loader: DataLoader[Any] = DataLoader(
+        data.loader,
+        batch_size=batch_size or default_size,
+        drop_last=bool(drop_last),
+        num_workers=num_workers or 0,
+    )
+    return LoaderFeed(loader, device, seed)

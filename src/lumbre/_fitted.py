@@ -1,0 +1,250 @@
+"""What `fit()` gives back: the trained model, what happened, and what can be done with it."""
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from lumbre._build import make_meter
+from lumbre._feeds import feed, given_data
+from lumbre._session import Session
+from lumbre.base import DataError, Nested, OptionError, describe, preserved_randomness
+from lumbre.core import History, evaluate, format_value, predict
+from lumbre.data import LoaderFeed, RowFeed
+from lumbre.devices import seeder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Loss and metrics of a model on some data.
+
+    Attributes:
+        metrics: values by name: "loss" first, then each metric.
+    """
+
+    metrics: dict[str, Any]
+
+    def frame(self) -> "pd.DataFrame":
+        """A DataFrame with the columns metric and value."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.metrics.items()), columns=["metric", "value"])
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            [
+                "Evaluation",
+                *(f"  {name}: {format_value(value)}" for name, value in self.metrics.items()),
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        return _table(
+            [
+                ("metric", "value"),
+                *((name, format_value(value)) for name, value in self.metrics.items()),
+            ]
+        )
+
+
+class Fitted:
+    """A trained model with its history. `fit()` makes it, `lumbre.load` reads it back.
+
+    Attributes:
+        model: the module, in evaluation mode, on the device it was trained on.
+        engine: how its steps were executed, in a sentence.
+    """
+
+    def __init__(self, session: Session, history: History, engine: str) -> None:
+        self._session = session
+        self._history = history
+        self.model: nn.Module = session.model
+        self.engine = engine
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        """What the module was built with."""
+        return dict(self._session.recipe.hparams)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes by class number, where the data had any."""
+        return self._session.classes
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """A DataFrame with the columns set ("train", "valid"), metric, epoch (from 1) and value."""
+        return self._history.frame()
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds: of the whole fit, and the mean of an epoch's training and validation."""
+        history = self._history
+        timings = {"fit_seconds": history.fit_seconds}
+        for name, seconds in (("train", history.train_seconds), ("valid", history.valid_seconds)):
+            if seconds:
+                timings[f"{name}_seconds_per_epoch"] = sum(seconds) / len(seconds)
+        return timings
+
+    def evaluate(self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None) -> Evaluation:
+        """Loss and metrics on `data`, without training.
+
+        Args:
+            data: with targets; whatever `fit()` takes, or a frame with the columns of the training frame.
+            batch_size: rows in a batch; that of the training where not given.
+            num_workers: processes that fetch batches; none where not given.
+
+        Raises:
+            DataError: the data cannot be used as it is.
+            OptionError: an option cannot apply to this data.
+            RecipeError: the model was loaded without a loss.
+        """
+        batches = self._feed(data, batch_size, num_workers, need_target=True)
+        meter = make_meter(self._session)
+        device = self._session.device
+        with preserved_randomness(device):
+            return Evaluation(
+                evaluate(
+                    self.model,
+                    self._session.valid_step,
+                    batches,
+                    meter,
+                    seeder(self._session.seed, device),
+                )
+            )
+
+    def predict(self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None) -> Nested:
+        """The model's output for each row of `data`, in order.
+
+        Args:
+            data: an input, or a pair (input, target) whose target is left aside; whatever `fit()` takes, or a frame
+                with the feature columns of the training frame. A module with several inputs takes ((a, b), None).
+            batch_size: rows in a batch; that of the training where not given.
+            num_workers: processes that fetch batches; none where not given.
+
+        Returns:
+            A float32 tensor of shape (rows, ...) on the CPU, or tensors in the structure that the module returns.
+
+        Raises:
+            DataError: the data cannot be used as it is.
+            OptionError: an option cannot apply to this data.
+        """
+        batches = self._feed(data, batch_size, num_workers, need_target=False)
+        device = self._session.device
+        with preserved_randomness(device):
+            return predict(self.model, self._session.predict_step, batches, seeder(self._session.seed, device))
+
+    def predict_classes(
+        self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
+    ) -> "np.ndarray[Any, Any]":
+        """The most likely class of each row: its name where the training data had names, else its number.
+
+        Args:
+            data: as for `predict()`.
+            batch_size: as for `predict()`.
+            num_workers: as for `predict()`.
+
+        Returns:
+            An array of shape (rows,): names, or int64 class numbers.
+
+        Raises:
+            DataError: as `predict()` does, or the model does not give a score for each class.
+        """
+        scores = self.predict(data, batch_size=batch_size, num_workers=num_workers)
+        if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < 2:
+            raise DataError(
+                f"predictions that are a {describe(scores)}",
+                "a score for each class: shape (rows, classes)",
+                "predict(), and turn its values into classes as this model means them",
+            )
+        numbers = scores.argmax(1).numpy()
+        return numbers if self.classes is None else np.array(self.classes, dtype=object)[numbers]
+
+    def plot(self) -> Any:
+        """Loss and metrics by epoch, training and validation; a plotnine object, open to `+ theme_...()` and `.save()`.
+
+        Raises:
+            MissingExtraError: plotnine is not installed.
+        """
+        from lumbre.plots import plot_history
+
+        return plot_history(self._history)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one file: weights, hyper-parameters, encoding, class names, history.
+
+        The file holds tensors and JSON, no code; `lumbre.load(path, Net)` reads it.
+
+        Args:
+            path: where to; a file that is there is replaced once the new one is complete.
+
+        Raises:
+            ArchiveError: it cannot be written there.
+        """
+        self._session.save(Path(path), self._history, self.engine)
+
+    def _feed(
+        self, data: Any, batch_size: int | None, num_workers: int | None, *, need_target: bool
+    ) -> RowFeed | LoaderFeed:
+        session = self._session
+        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+            if value is not None and value < least:
+                raise OptionError(f"{name}={value}", f"a whole number from {least}", f"{name}={least}, or more")
+        rows = given_data(data, session.encoding, session.seed, need_target=need_target)
+        return feed(
+            rows,
+            session.device,
+            session.seed,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            default_size=session.batch_size,
+        )
+
+    def _summary(self) -> list[tuple[str, str]]:
+        history = self._history
+        lines = [("epochs", str(history.epochs)), ("total time", _duration(history.fit_seconds))]
+        for name, seconds in (
+            ("training", history.train_seconds),
+            ("validation", history.valid_seconds),
+        ):
+            if seconds:
+                lines.append((f"{name} time per epoch", _duration(sum(seconds) / len(seconds))))
+        for set_name in ("train", "valid"):
+            values = history.last(set_name)
+            if values:
+                lines.append(
+                    (
+                        f"last {set_name}",
+                        ", ".join(f"{name} {format_value(value)}" for name, value in values.items()),
+                    )
+                )
+        lines.append(("engine", self.engine))
+        return lines
+
+    def __repr__(self) -> str:
+        body = [f"  {name}: {value}" for name, value in self._summary()]
+        return "\n".join([f"Fitted {type(self.model).__name__}", *body, str(self.model)])
+
+    def _repr_html_(self) -> str:
+        rows = [("Fitted", type(self.model).__name__), *self._summary()]
+        return _table(rows) + f"<pre>{escape(str(self.model))}</pre>"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    head, *body = rows
+    lines = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in body)
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"

@@ -1,0 +1,100 @@
+"""The options of `fit()`, checked before anything is built."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+from lumbre.base import OptionError, did_you_mean
+from lumbre.core import Callback
+
+BATCH_SIZE = 32
+_ENGINES = ("auto", "eager")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of `fit()`; `Recipe.fit` documents them. None stands for "not given"."""
+
+    epochs: int | tuple[int, int] = 10
+    valid_data: Any = None
+    callbacks: Callback | Iterable[Callback] = ()
+    batch_size: int | None = None
+    shuffle: bool | None = None
+    drop_last: bool | None = None
+    num_workers: int | None = None
+    seed: int | None = 0
+    device: str | torch.device = "auto"
+    precision: str = "float32"
+    engine: str = "auto"
+    preflight: bool = True
+    verbose: bool | None = None
+
+    def __post_init__(self) -> None:
+        fewest, most = self.epoch_range
+        if not (_whole(fewest, 0) and _whole(most, 1) and fewest <= most):
+            raise OptionError(
+                f"epochs={self.epochs!r}",
+                "a whole number from 1, or (fewest, most)",
+                "epochs=10, or epochs=(5, 50)",
+            )
+        if self.batch_size is not None and not _whole(self.batch_size, 1):
+            raise OptionError(
+                f"batch_size={self.batch_size!r}",
+                "a whole number from 1",
+                f"batch_size={BATCH_SIZE}",
+            )
+        if self.num_workers is not None and not _whole(self.num_workers, 0):
+            raise OptionError(
+                f"num_workers={self.num_workers!r}",
+                "a whole number from 0",
+                "num_workers=0 fetches in this process",
+            )
+        if self.seed is not None and not isinstance(self.seed, int):
+            raise OptionError(f"seed={self.seed!r}", "a whole number, or None for a seed of chance", "seed=0")
+        if self.engine not in _ENGINES:
+            raise OptionError(
+                f"engine={self.engine!r}",
+                f"one of {', '.join(_ENGINES)}",
+                f'{did_you_mean(str(self.engine), _ENGINES)}engine="auto"',
+            )
+        for callback in self.callback_list:
+            if not isinstance(callback, Callback):
+                fix = (
+                    f"{callback.__name__}()"
+                    if isinstance(callback, type)
+                    else "an object of a class made from lumbre.Callback"
+                )
+                raise OptionError(f"{callback!r} among the callbacks", "lumbre.Callback objects", fix)
+
+    @property
+    def epoch_range(self) -> tuple[int, int]:
+        """(fewest, most) epochs."""
+        return self.epochs if isinstance(self.epochs, tuple) else (0, self.epochs)
+
+    @property
+    def callback_list(self) -> list[Callback]:
+        """The callbacks, one or many, as a list."""
+        return list(self.callbacks) if isinstance(self.callbacks, Iterable) else [self.callbacks]
+
+
+def options_from(given: dict[str, Any]) -> Options:
+    """Options by name.
+
+    Raises:
+        OptionError: a name is unknown, or a value impossible.
+    """
+    known = [field.name for field in fields(Options)]
+    for name in given:
+        if name not in known:
+            raise OptionError(
+                f"fit(..., {name}=...)",
+                f"an option of fit(): {', '.join(known)}",
+                f"{did_you_mean(name, known)}Correct or remove it",
+            )
+    return Options(**given)
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -1,0 +1,227 @@
+"""The face of a run: `setup` declares it, a `Recipe` holds it, `fit` runs it."""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn, optim
+
+from lumbre._build import build, no_loss, no_optimizer
+from lumbre._fitted import Fitted
+from lumbre._options import Options, options_from
+from lumbre.base import Loss, RecipeError, preserved_randomness
+from lumbre.callbacks import Progress
+from lumbre.core import Callback, train
+from lumbre.devices import resolve_device
+from lumbre.metrics import Metric, as_metrics
+from lumbre.preflight import Findings
+
+
+class PreflightWarning(UserWarning):
+    """A check before training found something that looks like a mistake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A run that is declared and not yet started. It never changes: every `set_*` gives a new one.
+
+    Attributes:
+        module: a module class, a callable that returns a module, or a module.
+        loss: a function of prediction and target; None where the module defines its own.
+        optimizer: an optimizer class; None where the module configures its own.
+        metrics: gathered beside the loss.
+        hparams: what the module is built with.
+        opt_hparams: what the optimizer is made with.
+    """
+
+    module: Callable[..., nn.Module]
+    loss: Loss | None = None
+    optimizer: Callable[..., optim.Optimizer] | None = None
+    metrics: tuple[Metric, ...] = ()
+    hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    opt_hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def set_hparams(self, **hparams: Any) -> "Recipe":
+        """This recipe with hyper-parameters of the module added, or changed where the name is set already."""
+        return replace(self, hparams=MappingProxyType({**self.hparams, **hparams}))
+
+    def set_opt_hparams(self, **opt_hparams: Any) -> "Recipe":
+        """This recipe with options of the optimizer added, or changed where the name is set already."""
+        return replace(self, opt_hparams=MappingProxyType({**self.opt_hparams, **opt_hparams}))
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        epochs: int | tuple[int, int] = 10,
+        valid_data: Any = None,
+        callbacks: Callback | Iterable[Callback] = (),
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+        drop_last: bool | None = None,
+        num_workers: int | None = None,
+        seed: int | None = 0,
+        device: str | torch.device = "auto",
+        precision: str = "float32",
+        engine: str = "auto",
+        preflight: bool = True,
+        verbose: bool | None = None,
+        **unknown: Any,
+    ) -> Fitted:
+        """Build the module and train it.
+
+        A module class is built afresh; a module that is passed ready-made is trained itself. The same seed on the
+        same machine gives the same bits, whatever `num_workers` or `verbose` are. The caller's random generators
+        are left as they were.
+
+        Args:
+            data: what to train on: a pair (input, target) of tensors, arrays or numeric frames, with tuples or
+                dicts of them for several inputs; frame data (`lumbre.data.from_frame`); a torch Dataset; or a
+                DataLoader. The first dimension counts the rows.
+            epochs: how many passes over the data; or (fewest, most), between which callbacks may stop the run.
+            valid_data: data to validate on after each epoch, or a fraction in (0, 1) of the rows to hold out for it.
+            callbacks: one or several `Callback` objects, called in their order.
+            batch_size: rows in a batch; 32 where not given.
+            shuffle: draw a new order in each epoch; on where not given.
+            drop_last: leave out a last batch that is short; off where not given.
+            num_workers: processes that fetch batches; 0, this process, where not given.
+            seed: of everything left to chance: first weights, order, dropout, split. None takes one of chance.
+            device: "auto" (CUDA, else MPS, else CPU), or a device by name.
+            precision: "float32", or "bfloat16" or "float16" for autocast forward passes.
+            engine: how steps are executed: "auto" or "eager".
+            preflight: look for mistakes before the first epoch.
+            verbose: print progress; on where not given.
+            **unknown: refused, with the name that was probably meant.
+
+        Returns:
+            The trained model with its history.
+
+        Raises:
+            OptionError: an option is unknown, impossible, or cannot apply to this data.
+            RecipeError: module, loss or optimizer do not fit together.
+            DataError: the data cannot be used as it is.
+            PreflightError: a check before training found a mistake.
+            NonFiniteLossError: the loss became NaN or infinite.
+            CallbackError: a callback or a metric failed.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> x = torch.linspace(-1, 1, 64).reshape(64, 1)
+            >>> recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
+            >>> recipe = recipe.set_hparams(in_features=1, out_features=1).set_opt_hparams(lr=0.1)
+            >>> fitted = recipe.fit((x, 3 * x + 1), epochs=20, verbose=False)
+            >>> fitted.history["value"].iloc[-1] < 0.01
+            True
+        """
+        given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
+        options = options_from({**given, **unknown})
+        with preserved_randomness(resolve_device(device)):
+            plan, session, findings = build(self, data, _with_progress(self, options))
+            findings.raise_errors()
+            for finding in findings.warnings:
+                warnings.warn(str(finding), PreflightWarning, stacklevel=2)
+            train(plan)
+        session.model.eval()
+        return Fitted(session, plan.context.history, plan.engine.reason)
+
+    def check(self, data: Any, **options: Any) -> Findings:
+        """Look for mistakes without training: what `fit(data, **options)` would find first.
+
+        Args:
+            data: as for `fit()`.
+            **options: as for `fit()`.
+
+        Returns:
+            The findings, errors first; empty when all is well.
+
+        Raises:
+            OptionError, RecipeError, DataError: as `fit()` does.
+        """
+        checked = options_from({**options, "preflight": True})
+        with preserved_randomness(resolve_device(checked.device)):
+            return build(self, data, checked)[2]
+
+    def __repr__(self) -> str:
+        def name(thing: Any) -> str:
+            return getattr(thing, "__name__", None) or repr(thing).partition("\n")[0]
+
+        lines = [
+            f"module: {name(self.module)}",
+            f"loss: {name(self.loss)}",
+            f"optimizer: {name(self.optimizer)}",
+        ]
+        lines += [f"metrics: {', '.join(metric.name for metric in self.metrics)}"] if self.metrics else []
+        lines += [f"hparams: {dict(self.hparams)}"] if self.hparams else []
+        lines += [f"opt_hparams: {dict(self.opt_hparams)}"] if self.opt_hparams else []
+        return "Recipe\n  " + "\n  ".join(lines)
+
+
+def setup(
+    module: Callable[..., nn.Module],
+    *,
+    loss: Loss | None = None,
+    optimizer: Callable[..., optim.Optimizer] | None = None,
+    metrics: Any = (),
+) -> Recipe:
+    """Declare what to train, against which loss, with which optimizer.
+
+    Args:
+        module: a module class, which every `fit()` builds afresh; a callable that returns a module; or a module,
+            which `fit()` then trains itself. It may define what is not given here: `loss(self, pred, target)`,
+            `configure_optimizers(self, **opt_hparams)` (returns an optimizer), `predict(self, x)`.
+        loss: a function of prediction and target that gives a scalar, for example `nn.CrossEntropyLoss()`.
+        optimizer: a class of `torch.optim`, or a callable `(parameters, **options)`.
+        metrics: metrics of lumbre or torchmetrics: one, several, or a dict that names them.
+
+    Raises:
+        RecipeError: loss or optimizer are missing, or something is not what it should be.
+
+    Example:
+        >>> import lumbre as lb
+        >>> from torch import nn, optim
+        >>> lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD, metrics=lb.metrics.MAE())
+        Recipe
+          module: Linear
+          loss: MSELoss()
+          optimizer: SGD
+          metrics: MAE
+    """
+    if not callable(module):
+        raise RecipeError(
+            f"setup({module!r})",
+            "a module class, a callable that returns a module, or a module",
+            "setup(Net, ...)",
+        )
+    if isinstance(loss, type):
+        raise RecipeError(
+            f"loss={loss.__name__}, a class",
+            "a loss function",
+            f"loss={loss.__name__}() with parentheses",
+        )
+    if isinstance(optimizer, optim.Optimizer):
+        kind = type(optimizer).__name__
+        raise RecipeError(
+            f"optimizer={kind}(...), over parameters of its own",
+            "an optimizer class: fit() makes the optimizer for the module it builds",
+            f"optimizer=torch.optim.{kind}, and .set_opt_hparams(lr=...)",
+        )
+    known = isinstance(module, (type, nn.Module))
+    name = getattr(module, "__name__", type(module).__name__)
+    if loss is None and known and not hasattr(module, "loss"):
+        raise no_loss(name)
+    if optimizer is None and known and not hasattr(module, "configure_optimizers"):
+        raise no_optimizer(name)
+    return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_metrics(metrics))
+
+
+def _with_progress(recipe: Recipe, options: Options) -> Options:
+    if options.verbose is False:
+        return options
+    note = None
+    if isinstance(recipe.module, nn.Module):
+        note = f"Training the {type(recipe.module).__name__} that was passed: its own weights change."
+    return replace(options, callbacks=[*options.callback_list, Progress(note=note)])

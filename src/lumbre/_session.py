@@ -1,0 +1,99 @@
+"""A model and what is needed to use it: held by a `Fitted`, and by a run while it goes on."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lumbre.base import Batch, Loss, Nested, RecipeError
+from lumbre.core import History
+from lumbre.data import FrameEncoding
+from lumbre.devices import Precision
+from lumbre.steps import caller
+from lumbre.storage import write_archive
+
+if TYPE_CHECKING:
+    from lumbre._recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A module on its device, with the recipe and the data's encoding that belong to it.
+
+    Attributes:
+        recipe: what it was built from.
+        model: the module.
+        loss: the loss function; None for a model loaded with its class alone.
+        device: where it is.
+        precision: of its forward passes.
+        seed: of the run.
+        batch_size: of the run.
+        encoding: how frames become tensors, or None.
+        classes: names of the classes, or None.
+    """
+
+    recipe: "Recipe"
+    model: nn.Module
+    loss: Loss | None
+    device: torch.device
+    precision: Precision
+    seed: int
+    batch_size: int
+    encoding: FrameEncoding | None
+    classes: tuple[str, ...] | None
+
+    def valid_step(self, batch: Batch) -> tuple[Nested, Tensor]:
+        """Prediction and loss of a batch, without gradients."""
+        if self.loss is None:
+            raise RecipeError(
+                "evaluate() of a model that was loaded with its class alone, so that there is no loss",
+                "a model with its recipe",
+                "lumbre.load(path, lumbre.setup(Net, loss=..., optimizer=..., metrics=...))",
+            )
+        with torch.no_grad(), self.precision.autocast():
+            pred = caller(self.model, batch.input)(batch.input)
+            return pred, self.loss(pred, batch.target)
+
+    def predict_step(self, input: Nested) -> Nested:
+        """The prediction for the input of a batch: the module's `predict`, where it has one, else `forward`."""
+        with torch.no_grad(), self.precision.autocast():
+            return caller(getattr(self.model, "predict", self.model), input)(input)
+
+    def save(self, path: Path, history: History, engine: str) -> None:
+        """Write model, hyper-parameters, encoding and history to an archive."""
+        document = {
+            "module": type(self.model).__name__,
+            "hparams": _plain(self.recipe.hparams),
+            "opt_hparams": _plain(self.recipe.opt_hparams),
+            "recipe": repr(self.recipe),
+            "encoding": None if self.encoding is None else asdict(self.encoding),
+            "classes": self.classes,
+            "history": asdict(history),
+            "engine": engine,
+            "precision": self.precision.name,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "environment": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "device": str(self.device),
+            },
+        }
+        write_archive(path, self.model.state_dict(), document)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that JSON can hold as they are; of others only how they print, marked as not stored."""
+    return {name: value if _is_plain(value) else {"__not_stored__": repr(value)} for name, value in values.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    return value is None or isinstance(value, (bool, int, float, str))

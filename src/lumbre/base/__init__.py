@@ -1,0 +1,30 @@
+"""The ground every room stands on: errors, the shared types, seeds, nested structures, optional imports."""
+
+from lumbre.base._errors import ArchiveError as ArchiveError
+from lumbre.base._errors import CallbackError as CallbackError
+from lumbre.base._errors import DataError as DataError
+from lumbre.base._errors import DownloadError as DownloadError
+from lumbre.base._errors import LumbreError as LumbreError
+from lumbre.base._errors import MissingExtraError as MissingExtraError
+from lumbre.base._errors import NonFiniteLossError as NonFiniteLossError
+from lumbre.base._errors import OptionError as OptionError
+from lumbre.base._errors import PreflightError as PreflightError
+from lumbre.base._errors import RecipeError as RecipeError
+from lumbre.base._errors import did_you_mean as did_you_mean
+from lumbre.base._extras import import_extra as import_extra
+from lumbre.base._nested import Nested as Nested
+from lumbre.base._nested import concatenate as concatenate
+from lumbre.base._nested import describe as describe
+from lumbre.base._nested import leaves as leaves
+from lumbre.base._nested import map_leaves as map_leaves
+from lumbre.base._nested import row_count as row_count
+from lumbre.base._protocols import Batch as Batch
+from lumbre.base._protocols import Batches as Batches
+from lumbre.base._protocols import Engine as Engine
+from lumbre.base._protocols import Loss as Loss
+from lumbre.base._protocols import Meter as Meter
+from lumbre.base._protocols import Rows as Rows
+from lumbre.base._protocols import Source as Source
+from lumbre.base._seeds import preserved_randomness as preserved_randomness
+from lumbre.base._seeds import seed_host as seed_host
+from lumbre.base._seeds import stream as stream

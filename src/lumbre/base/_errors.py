@@ -1,0 +1,77 @@
+"""Every error that lumbre raises on purpose. Each says what was received, what was expected, and what to write instead.
+
+LumbreError
+├── RecipeError          what setup() or a set_*() method was given             (ValueError)
+├── OptionError          an option of fit(), evaluate() or predict()            (ValueError)
+├── DataError            the data cannot be used as it is                       (ValueError)
+├── PreflightError       a check before training found a mistake                (ValueError)
+├── NonFiniteLossError   the loss became NaN or infinite; the run was stopped   (ArithmeticError)
+├── CallbackError        a callback or a metric failed                          (RuntimeError)
+├── ArchiveError         a file is damaged, of another kind, or does not fit    (ValueError)
+├── DownloadError        a data set could not be fetched or is not there        (RuntimeError)
+└── MissingExtraError    an optional package is not installed                   (ImportError)
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LumbreError(Exception):
+    """Base of every error raised by lumbre.
+
+    Args:
+        received: what lumbre was given or met.
+        expected: what would have been right.
+        fix: what to write instead.
+    """
+
+    def __init__(self, received: str, expected: str, fix: str) -> None:
+        super().__init__(received, expected, fix)
+        self.received = received
+        self.expected = expected
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"received: {self.received}\n  expected: {self.expected}\n  instead: {self.fix}"
+
+
+class RecipeError(LumbreError, ValueError):
+    """What `setup()` or a `set_*()` method was given does not make a recipe."""
+
+
+class OptionError(LumbreError, ValueError):
+    """An option of `fit()`, `evaluate()` or `predict()` is unknown, impossible or cannot apply here."""
+
+
+class DataError(LumbreError, ValueError):
+    """The data cannot be used as it is."""
+
+
+class PreflightError(LumbreError, ValueError):
+    """A check before training found a mistake that would have spoiled the run."""
+
+
+class NonFiniteLossError(LumbreError, ArithmeticError):
+    """The loss became NaN or infinite; the run was stopped before the weights were touched."""
+
+
+class CallbackError(LumbreError, RuntimeError):
+    """A callback or a metric failed; the original error is the cause (`__cause__`)."""
+
+
+class ArchiveError(LumbreError, ValueError):
+    """A file is damaged, is of another kind, or does not fit the module it was loaded into."""
+
+
+class DownloadError(LumbreError, RuntimeError):
+    """A data set could not be fetched, or is not where it should be."""
+
+
+class MissingExtraError(LumbreError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`"Did you mean 'epochs'? "` for a near miss, else an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""

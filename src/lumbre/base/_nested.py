@@ -1,0 +1,76 @@
+"""Nested structures of tensors: a tensor, or tuples, lists and dicts of nested structures.
+
+This room does not interpret what the parts mean; it walks them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+Nested: TypeAlias = Any
+"""A tensor, or a tuple, list or dict of nested structures. (Python's type system cannot say this of user data.)"""
+
+
+def map_leaves(function: Callable[[Any], Any], value: Nested) -> Nested:
+    """`value` with `function` applied to everything in it that is not a tuple, list or dict."""
+    if isinstance(value, dict):
+        return {key: map_leaves(function, part) for key, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(map_leaves(function, part) for part in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(map_leaves(function, part) for part in value)
+    return function(value)
+
+
+def leaves(value: Nested) -> Iterator[Any]:
+    """Everything in `value` that is not a tuple, list or dict, in order."""
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from leaves(part)
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from leaves(part)
+    else:
+        yield value
+
+
+def row_count(value: Nested) -> int:
+    """Length of the first dimension of the first tensor in `value`; 1 when it has none."""
+    for leaf in leaves(value):
+        if isinstance(leaf, Tensor) and leaf.ndim:
+            return leaf.shape[0]
+    return 1
+
+
+def concatenate(parts: Sequence[Nested]) -> Nested:
+    """Join nested structures of the same form along their rows, leaf by leaf; leaves come to the CPU.
+
+    Args:
+        parts: at least one structure; tensors of shape (rows, ...), or () counted as one row.
+
+    Returns:
+        One structure of the same form with tensors of shape (all rows, ...).
+    """
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: concatenate([part[key] for part in parts]) for key in first}
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*(concatenate(column) for column in zip(*parts, strict=True)))
+    if isinstance(first, (tuple, list)):
+        return type(first)(concatenate(column) for column in zip(*parts, strict=True))
+    if isinstance(first, Tensor):
+        return torch.cat([torch.atleast_1d(part.detach().cpu()) for part in parts])
+    return first
+
+
+def describe(value: Nested) -> str:
+    """`value` in words for an error: `tensor of shape (5, 4), float32`."""
+    if isinstance(value, Tensor):
+        return f"tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {describe(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, (tuple, list)):
+        return f"{type(value).__name__} of ({', '.join(describe(part) for part in value)})"
+    return f"{type(value).__name__} {value!r}"[:200]

@@ -1,0 +1,99 @@
+"""The seams between rooms: what the loop asks of data, engines and metrics.
+
+Each is a small protocol with a real implementation in its room and a fake in the tests.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from torch import Tensor
+
+from lumbre.base._nested import Nested
+
+Rows: TypeAlias = Tensor | range
+"""Row numbers of a batch: an int64 tensor of shape (size,), or a range where they are consecutive."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Some rows of the data, on the device of the run.
+
+    Attributes:
+        input: what the module is called with; tensors of shape (size, ...).
+        target: what the loss compares with, or None.
+        size: number of rows.
+        rows: which rows of the data these are; None for loaders and streams, which do not say.
+    """
+
+    input: Nested
+    target: Nested
+    size: int
+    rows: Rows | None = None
+
+
+class Source(Protocol):
+    """Data whose rows can be asked for by number."""
+
+    def __len__(self) -> int: ...
+
+    def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
+        """Input and target of `rows`; what is random in it is a function of (row, epoch)."""
+        ...
+
+
+class Batches(Protocol):
+    """Data as batches, epoch by epoch."""
+
+    @property
+    def length(self) -> int | None:
+        """Batches in an epoch, or None when only the end will tell."""
+        ...
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch (1-based), always the same ones for the same epoch."""
+        ...
+
+
+class Engine(Protocol):
+    """How one training step is executed."""
+
+    @property
+    def name(self) -> str:
+        """`"eager"`, ..."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """A sentence: what runs, and why."""
+        ...
+
+    def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Tensor]:
+        """Forward, loss, backward and update; gives the detached prediction and loss, still on the device."""
+        ...
+
+    def valid_step(self, batch: Batch) -> tuple[Nested, Tensor]:
+        """Forward and loss, without gradients."""
+        ...
+
+    def end_epoch(self) -> None:
+        """Read what the device has reported since; the only place where an engine may wait for it."""
+        ...
+
+
+class Meter(Protocol):
+    """The running loss and metrics of one pass over the data, kept on the device."""
+
+    def reset(self) -> None: ...
+
+    def update(self, batch: Batch, pred: Nested, loss: Tensor) -> None: ...
+
+    def compute(self) -> dict[str, object]:
+        """Values by name, the loss first. Waits for the device."""
+        ...
+
+
+class Loss(Protocol):
+    """A function of prediction and target that gives a scalar: an `nn` loss, or any callable."""
+
+    def __call__(self, pred: Nested, target: Nested, /) -> Tensor: ...

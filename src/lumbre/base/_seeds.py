@@ -1,0 +1,45 @@
+"""Randomness: one seed, and named streams derived from it by hashing.
+
+A stream is a function of (seed, name, position), so no generator's state has to be kept, and neighbouring
+seeds or epochs share nothing. The hash is BLAKE2b (RFC 7693).
+"""
+
+import hashlib
+import random
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def stream(seed: int, name: str, *position: int) -> int:
+    """A 63-bit seed for the stream `name` at `position`.
+
+    Args:
+        seed: the run's seed.
+        name: the stream: "init", "order", "step", "row", ...
+        position: integers such as epoch and step.
+    """
+    text = f"{seed}/{name}/{position}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
+def seed_host(value: int) -> None:
+    """Seed the generators that host code draws from: Python's, NumPy's and torch's CPU generator."""
+    random.seed(value)
+    np.random.seed(value & 0xFFFF_FFFF)
+    torch.default_generator.manual_seed(value)
+
+
+@contextmanager
+def preserved_randomness(device: torch.device) -> Generator[None]:
+    """Leave the caller's generators (Python, NumPy, torch on the CPU and on `device`) as they were found."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)

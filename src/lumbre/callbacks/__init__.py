@@ -1,0 +1,7 @@
+"""Callbacks: things that happen at chosen moments of a run. Write your own from `lumbre.Callback`."""
+
+from lumbre.callbacks._checkpoint import ModelCheckpoint as ModelCheckpoint
+from lumbre.callbacks._early_stopping import EarlyStopping as EarlyStopping
+from lumbre.callbacks._progress import Progress as Progress
+
+__all__ = ["EarlyStopping", "ModelCheckpoint", "Progress"]

@@ -1,0 +1,76 @@
+"""Stop when nothing gets better any more."""
+
+import copy
+from typing import Any
+
+from lumbre.base import OptionError
+from lumbre.callbacks._monitor import Monitor
+from lumbre.core import Callback, Context
+
+
+class EarlyStopping(Callback):
+    """End the run when a value has not improved for some epochs.
+
+    Args:
+        monitor: set and metric to watch, such as "valid_loss" or "valid_acc".
+        patience: epochs in a row without improvement after which the run ends, at least 1.
+        mode: "min" where less is better, "max" where more is.
+        min_delta: an improvement must be greater than this.
+        baseline: a value that must be beaten from the first epoch on.
+        restore_best: at the end, give the model the weights of its best epoch.
+
+    Raises:
+        OptionError: at once for impossible values; when the run starts, for a `monitor` that it does not record.
+
+    Example:
+        >>> import lumbre as lb
+        >>> stop = lb.callbacks.EarlyStopping(patience=5, restore_best=True)
+    """
+
+    def __init__(
+        self,
+        monitor: str = "valid_loss",
+        *,
+        patience: int = 3,
+        mode: str = "min",
+        min_delta: float = 0.0,
+        baseline: float | None = None,
+        restore_best: bool = False,
+    ) -> None:
+        if patience < 1:
+            raise OptionError(
+                f"patience={patience}",
+                "at least 1 epoch",
+                "patience=1 stops at the first epoch that is no better",
+            )
+        self.patience = patience
+        self.restore_best = restore_best
+        self._monitor = Monitor(monitor, mode, min_delta, baseline)
+        self._waited = 0
+        self._best: dict[str, Any] | None = None
+
+    def on_fit_begin(self, ctx: Context) -> None:
+        """Start afresh."""
+        self._monitor.begin(ctx)
+        self._waited = 0
+        self._best = None
+
+    def on_epoch_end(self, ctx: Context) -> None:
+        """Count the epochs without improvement."""
+        if self._monitor.improved(ctx):
+            self._waited = 0
+            if self.restore_best:
+                self._best = copy.deepcopy(ctx.model.state_dict())
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            ctx.stop(
+                f"Early stopping at epoch {ctx.epoch} of {ctx.epochs[1]}: "
+                f"{self._monitor.name} has not improved for {self._waited} epochs."
+            )
+
+    def on_fit_end(self, ctx: Context) -> None:
+        """Give the best weights back."""
+        if self._best is not None:
+            ctx.model.load_state_dict(self._best)
+            self._best = None

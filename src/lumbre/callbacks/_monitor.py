@@ -1,0 +1,63 @@
+"""The watch over one value of the history: which way is better, and whether it got better."""
+
+import math
+
+from lumbre.base import OptionError, did_you_mean
+from lumbre.core import Context
+
+_MODES = ("min", "max")
+
+
+class Monitor:
+    """Follows one value from epoch to epoch.
+
+    Args:
+        name: set and metric, such as "valid_loss".
+        mode: "min" where less is better, "max" where more is.
+        min_delta: a change counts only when it is greater than this.
+        best: what must be beaten from the start on.
+    """
+
+    def __init__(self, name: str, mode: str, min_delta: float = 0.0, best: float | None = None) -> None:
+        if mode not in _MODES:
+            raise OptionError(
+                f"mode={mode!r}",
+                '"min" or "max"',
+                f'{did_you_mean(mode, _MODES)}mode="min" for a loss',
+            )
+        if min_delta < 0:
+            raise OptionError(f"min_delta={min_delta}", "zero or more", f"min_delta={-min_delta}")
+        self.name = name
+        self._sign = 1.0 if mode == "min" else -1.0
+        self._min_delta = min_delta
+        self._start = best
+        self.best: float | None = best
+
+    def begin(self, ctx: Context) -> None:
+        """Forget the last run, and check the name against what this run will record."""
+        self.best = self._start
+        if self.name not in ctx.monitored:
+            hint = did_you_mean(self.name, ctx.monitored)
+            if self.name.startswith("valid_") and not any(name.startswith("valid_") for name in ctx.monitored):
+                hint = "Pass valid_data=0.2 to fit(); "
+            raise OptionError(
+                f"monitor={self.name!r}",
+                f"a value that this run records: {', '.join(ctx.monitored)}",
+                f'{hint}monitor="{ctx.monitored[0]}"',
+            )
+
+    def improved(self, ctx: Context) -> bool:
+        """Take in the epoch's value; whether it is the best so far by more than `min_delta`."""
+        value = ctx.history.last().get(self.name)
+        if not isinstance(value, (int, float)):
+            raise OptionError(
+                f"monitor={self.name!r}, whose value is {value!r}",
+                "a single number",
+                'another value, such as "valid_loss"',
+            )
+        if math.isnan(value):
+            return False
+        better = self.best is None or self._sign * (self.best - value) > self._min_delta
+        if better:
+            self.best = float(value)
+        return better

@@ -1,0 +1,5 @@
+"""`python -m lumbre.cli`."""
+
+from lumbre.cli import main
+
+raise SystemExit(main())

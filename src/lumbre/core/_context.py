@@ -1,0 +1,92 @@
+"""What a callback sees of a run, and the two things it may ask for: log a value, stop."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn, optim
+
+from lumbre.base import Batch, Nested
+from lumbre.core._history import History
+
+
+class Context:
+    """The state of a run as callbacks see it.
+
+    Attributes:
+        model: the module in training.
+        optimizer: its optimizer.
+        device: where it trains.
+        epochs: (fewest, most) epochs of this run.
+        batches_per_epoch: training batches in an epoch; None when only the end will tell.
+        monitored: names that `history.last()` will hold, such as "valid_loss".
+        history: losses, metrics and seconds of the epochs so far.
+        epoch: the epoch that runs, counted from 1; 0 before the first.
+        step: optimizer steps taken so far, over all epochs.
+        phase: which pass runs: "train" or "valid".
+        batch_index: batches finished in this pass over training or validation data.
+        batch: the batch at work; None between batches.
+        pred: the module's prediction for it, detached.
+        loss: the loss of it, a detached scalar on the device: reading it waits for the device.
+        stop_reason: why the run will end early; None while it goes on.
+    """
+
+    __slots__ = (
+        "_save",
+        "batch",
+        "batch_index",
+        "batches_per_epoch",
+        "device",
+        "epoch",
+        "epochs",
+        "history",
+        "loss",
+        "model",
+        "monitored",
+        "optimizer",
+        "phase",
+        "pred",
+        "step",
+        "stop_reason",
+    )
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        optimizer: optim.Optimizer,
+        device: torch.device,
+        epochs: tuple[int, int],
+        batches_per_epoch: int | None,
+        monitored: tuple[str, ...],
+        save: Callable[[Path], None],
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.device = device
+        self.epochs = epochs
+        self.batches_per_epoch = batches_per_epoch
+        self.monitored = monitored
+        self.history = History()
+        self.epoch = 0
+        self.step = 0
+        self.phase = "train"
+        self.batch_index = 0
+        self.batch: Batch | None = None
+        self.pred: Nested = None
+        self.loss: Tensor | None = None
+        self.stop_reason: str | None = None
+        self._save = save
+
+    def log(self, name: str, value: float) -> None:
+        """Write `value` into the history of this epoch under `name`."""
+        self.history.add(self.epoch, self.phase, {name: value})
+
+    def stop(self, reason: str) -> None:
+        """End the run after this epoch, but not before its fewest epochs are done. The first reason given is kept."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as it is now, with its history so far, to an archive that `lumbre.load` reads."""
+        self._save(Path(path))

@@ -1,0 +1,111 @@
+"""Events: their names and order, the base of callbacks, and who listens to what in a run.
+
+*Around* events work with every engine. *Inside* events lie in the middle of a step and exist only in the eager engine.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import torch
+
+from lumbre.base import CallbackError, LumbreError, did_you_mean
+from lumbre.core._context import Context
+
+AROUND = (
+    "fit_begin",
+    "epoch_begin",
+    "train_begin",
+    "train_batch_begin",
+    "train_batch_end",
+    "train_end",
+    "valid_begin",
+    "valid_batch_begin",
+    "valid_batch_end",
+    "valid_end",
+    "epoch_end",
+    "interrupt",
+    "fit_end",
+)
+"""Events between steps, in the order in which they happen."""
+
+INSIDE = ("after_pred", "after_loss", "before_backward", "before_step", "after_step")
+"""Events in the middle of a step, in the order in which they happen."""
+
+_HANDLERS = tuple(f"on_{event}" for event in AROUND + INSIDE)
+
+Handler: TypeAlias = Callable[[Context], None]
+
+
+class Callback:
+    """Something that happens at chosen moments of a run.
+
+    Define a method for each event you want to hear, named `on_` + the event, taking the `Context`:
+
+        fit_begin
+          epoch_begin
+            train_begin
+              train_batch_begin
+                (after_pred, after_loss, before_backward, before_step, after_step: eager engine only)
+              train_batch_end
+            train_end
+            valid_begin, valid_batch_begin, valid_batch_end, valid_end    with validation data
+          epoch_end
+        interrupt                                                         Ctrl-C
+        fit_end
+
+    Gradients are off in every handler. What a callback has to remember it keeps in itself.
+
+    Raises:
+        TypeError: when the class is made, for a method `on_...` that is no event.
+
+    Example:
+        >>> import lumbre as lb
+        >>> class Shout(lb.Callback):
+        ...     def on_epoch_end(self, ctx: lb.Context) -> None:
+        ...         print(f"epoch {ctx.epoch} is over!")
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in vars(cls):
+            if name.startswith("on_") and name not in _HANDLERS:
+                raise TypeError(
+                    f"{cls.__name__}.{name} would never be called: {name[3:]!r} is no event. "
+                    f"{did_you_mean(name, _HANDLERS)}The events are: {', '.join(AROUND + INSIDE)}."
+                )
+
+
+class Listeners:
+    """Who hears what, found once per run: one tuple of bound handlers for each event."""
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        callbacks = tuple(callbacks)
+        self._handlers: dict[str, tuple[Handler, ...]] = {
+            event: tuple(getattr(callback, f"on_{event}") for callback in callbacks if hasattr(callback, f"on_{event}"))
+            for event in AROUND + INSIDE
+        }
+
+    def of(self, event: str) -> tuple[Handler, ...]:
+        """The handlers of `event`, in the order of the callbacks."""
+        return self._handlers[event]
+
+    @property
+    def inside(self) -> tuple[str, ...]:
+        """The inside events that somebody listens to."""
+        return tuple(event for event in INSIDE if self._handlers[event])
+
+    def fire(self, event: str, ctx: Context) -> None:
+        """Call the handlers of `event`; a failure is raised again with the callback's and the event's names."""
+        for handler in self._handlers[event]:
+            try:
+                with torch.no_grad():
+                    handler(ctx)
+            except LumbreError:
+                raise
+            except Exception as error:
+                owner = type(getattr(handler, "__self__", handler)).__name__
+                raise CallbackError(
+                    f"{type(error).__name__} in {owner}.on_{event} at epoch {ctx.epoch}, step {ctx.step}: {error}",
+                    "a callback that returns",
+                    f"mend {owner}.on_{event}, or leave the callback out; the original error stands above",
+                ) from error

@@ -1,0 +1,116 @@
+"""The loop. `train` is the whole of it: epochs and batches, and every event as a plain call in its place."""
+
+from collections.abc import Callable
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from lumbre.base import Batches, DataError, Meter, Nested, concatenate
+from lumbre.core._plan import Plan
+
+
+def train(plan: Plan) -> None:
+    """Run the epochs of `plan`. Ctrl-C ends the run like an early stop: model and history stay."""
+    ctx, fire, engine = plan.context, plan.listeners.fire, plan.engine
+    batch_begins = bool(plan.listeners.of("train_batch_begin"))
+    batch_ends = bool(plan.listeners.of("train_batch_end"))
+    fewest, most = plan.epochs
+    fit_began = perf_counter()
+    fire("fit_begin", ctx)
+    try:
+        for epoch in range(1, most + 1):
+            ctx.epoch, ctx.phase, ctx.batch_index = epoch, "train", 0
+            fire("epoch_begin", ctx)
+            began = perf_counter()
+            plan.model.train()
+            plan.train_meter.reset()
+            fire("train_begin", ctx)
+            for batch in plan.train.epoch(epoch):
+                ctx.batch = batch
+                plan.seed_step("step", epoch, ctx.batch_index)
+                if batch_begins:
+                    fire("train_batch_begin", ctx)
+                ctx.pred, ctx.loss = engine.train_step(batch, epoch, ctx.batch_index + 1)
+                plan.train_meter.update(batch, ctx.pred, ctx.loss)
+                ctx.step += 1
+                ctx.batch_index += 1
+                if batch_ends:
+                    fire("train_batch_end", ctx)
+            engine.end_epoch()
+            if ctx.batch_index == 0:
+                raise DataError(
+                    f"no batch in epoch {epoch}",
+                    "training data that gives batches in every epoch",
+                    "pass a list or a Dataset: a generator can be read only once"
+                    if epoch > 1
+                    else "pass more rows, a smaller batch_size, or drop_last=False",
+                )
+            ctx.history.add(epoch, "train", plan.train_meter.compute())
+            ctx.history.train_seconds.append(perf_counter() - began)
+            fire("train_end", ctx)
+            if plan.valid is not None:
+                _validate(plan, plan.valid)
+            fire("epoch_end", ctx)
+            if ctx.stop_reason and epoch >= fewest:
+                break
+    except KeyboardInterrupt:
+        ctx.stop(f"Interrupted in epoch {ctx.epoch} of {most}; the model and the history so far are kept.")
+        fire("interrupt", ctx)
+    ctx.history.fit_seconds = perf_counter() - fit_began
+    ctx.batch = ctx.pred = ctx.loss = None
+    fire("fit_end", ctx)
+
+
+def _validate(plan: Plan, batches: Batches) -> None:
+    """One pass over the validation data, with its events."""
+    ctx, fire = plan.context, plan.listeners.fire
+    began = perf_counter()
+    plan.model.eval()
+    plan.valid_meter.reset()
+    ctx.phase, ctx.batch_index = "valid", 0
+    fire("valid_begin", ctx)
+    for batch in batches.epoch(ctx.epoch):
+        ctx.batch = batch
+        plan.seed_step("valid", ctx.epoch, ctx.batch_index)
+        fire("valid_batch_begin", ctx)
+        ctx.pred, ctx.loss = plan.engine.valid_step(batch)
+        plan.valid_meter.update(batch, ctx.pred, ctx.loss)
+        ctx.batch_index += 1
+        fire("valid_batch_end", ctx)
+    ctx.history.add(ctx.epoch, "valid", plan.valid_meter.compute())
+    ctx.history.valid_seconds.append(perf_counter() - began)
+    fire("valid_end", ctx)
+
+
+def evaluate(
+    model: nn.Module,
+    step: Callable[..., tuple[Nested, Tensor]],
+    batches: Batches,
+    meter: Meter,
+    seed_step: Callable[[str, int, int], None],
+) -> dict[str, object]:
+    """Loss and metrics of `batches`, in evaluation mode, without gradients."""
+    model.eval()
+    meter.reset()
+    for index, batch in enumerate(batches.epoch(1)):
+        seed_step("evaluate", 1, index)
+        pred, loss = step(batch)
+        meter.update(batch, pred, loss)
+    return meter.compute()
+
+
+def predict(
+    model: nn.Module,
+    call: Callable[[Nested], Nested],
+    batches: Batches,
+    seed_step: Callable[[str, int, int], None],
+) -> Nested:
+    """The predictions for `batches` joined in order, on the CPU; in evaluation mode, without gradients."""
+    model.eval()
+    parts: list[Nested] = []
+    with torch.no_grad():
+        for index, batch in enumerate(batches.epoch(1)):
+            seed_step("predict", 1, index)
+            parts.append(call(batch.input))
+    return concatenate(parts)

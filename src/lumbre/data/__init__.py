@@ -1,0 +1,21 @@
+"""Anything -> batches: what a user holds is accepted, ordered, fetched and split here.
+
+Public: `InMemoryDataset`, `from_frame`, `FrameData`. Nothing here knows of models.
+"""
+
+from lumbre.data._accept import Loaded as Loaded
+from lumbre.data._accept import accept as accept
+from lumbre.data._accept import is_frame as is_frame
+from lumbre.data._feed import LoaderFeed as LoaderFeed
+from lumbre.data._feed import RowFeed as RowFeed
+from lumbre.data._frames import Column as Column
+from lumbre.data._frames import FrameData as FrameData
+from lumbre.data._frames import FrameEncoding as FrameEncoding
+from lumbre.data._frames import from_frame as from_frame
+from lumbre.data._order import Order as Order
+from lumbre.data._sources import InMemoryDataset as InMemoryDataset
+from lumbre.data._sources import Taken as Taken
+from lumbre.data._split import split as split
+from lumbre.data._split import split_rows as split_rows
+
+__all__ = ["FrameData", "InMemoryDataset", "from_frame"]

@@ -1,0 +1,93 @@
+"""What a user holds, taken in: tensors, arrays, frames, datasets, loaders."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
+
+from lumbre.base import DataError, Nested, Source, leaves
+from lumbre.data._frames import FrameData, is_frame, numeric_matrix
+from lumbre.data._sources import InMemoryDataset, MapSource, Taken, as_pair, as_tensor
+
+__all__ = ["Accepted", "Loaded", "accept", "is_frame"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Data that comes as batches: a ready loader, or a stream.
+
+    Attributes:
+        loader: the DataLoader, or the IterableDataset that a DataLoader will batch.
+        ready: whether the batches are made already, so that no batch_size can apply.
+    """
+
+    loader: Any
+    ready: bool
+
+
+Accepted: TypeAlias = Source | FrameData | Loaded
+
+
+def accept(data: Any, seed: int) -> Accepted:
+    """`data` as rows, as frame data still to be encoded, or as batches.
+
+    Raises:
+        DataError: it is nothing that lumbre can train on.
+    """
+    if isinstance(data, (FrameData, InMemoryDataset, Taken)):
+        return data
+    if isinstance(data, DataLoader):
+        return Loaded(data, ready=True)
+    if isinstance(data, TensorDataset):
+        return InMemoryDataset(*as_pair(data.tensors))
+    if isinstance(data, Subset):
+        inner = accept(data.dataset, seed)
+        if isinstance(inner, (InMemoryDataset, Taken)):
+            return Taken(inner, as_tensor(list(data.indices)))
+        return MapSource(data, seed)
+    if isinstance(data, IterableDataset):
+        return Loaded(data, ready=False)
+    if data is None or isinstance(data, (str, Path, bytes, int, float)):
+        raise _not_data(data)
+    if _is_columns(data):
+        return InMemoryDataset(*(_tensors(part) for part in as_pair(data)))
+    if not isinstance(data, (tuple, dict)) and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return MapSource(data, seed)
+    if not isinstance(data, (tuple, dict)) and hasattr(data, "__iter__"):
+        return Loaded(data, ready=True)
+    raise _not_data(data)
+
+
+def _is_columns(data: Any) -> bool:
+    """Whether every part is a tensor, an array, a frame, a series, or a plain list of numbers."""
+    if isinstance(data, (tuple, list)) and data and all(isinstance(part, (int, float, bool)) for part in data):
+        return True
+    if isinstance(data, list) and all(isinstance(row, tuple) for row in data):
+        return False
+    parts = list(leaves(data)) if isinstance(data, (tuple, list, dict)) else [data]
+    return bool(parts) and all(
+        part is None or isinstance(part, (Tensor, int, float, bool)) or hasattr(part, "__array__") or is_frame(part)
+        for part in parts
+    )
+
+
+def _tensors(part: Any) -> Nested:
+    if part is None or isinstance(part, Tensor):
+        return part
+    if is_frame(part):
+        return numeric_matrix(part)
+    if isinstance(part, dict):
+        return {key: _tensors(value) for key, value in part.items()}
+    if isinstance(part, (tuple, list)) and any(not isinstance(leaf, (int, float, bool)) for leaf in leaves(part)):
+        return type(part)(_tensors(value) for value in part)
+    return as_tensor(part)
+
+
+def _not_data(data: Any) -> DataError:
+    return DataError(
+        f"{type(data).__name__} {data!r} as data"[:200],
+        "tensors, arrays or frames as (input, target), a torch Dataset, or a DataLoader",
+        "lumbre.datasets.penguins() for a ready data set; read a file first, for example with pandas.read_csv(path)",
+    )

@@ -1,0 +1,175 @@
+"""Sources and loaders as batches on a device, epoch by epoch."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lumbre.base import Batch, DataError, Nested, Rows, Source, map_leaves, row_count, stream
+from lumbre.data._order import Order
+from lumbre.data._sources import as_pair
+
+
+class RowFeed:
+    """Batches of a source, in an order that is a pure function of seed and epoch.
+
+    Args:
+        source: the rows.
+        order: which rows make which batch.
+        device: where the batches go.
+        num_workers: processes that fetch; 0 fetches here. The batches are the same for any number.
+    """
+
+    def __init__(self, source: Source, order: Order, device: torch.device, num_workers: int = 0) -> None:
+        self.source = source
+        self.order = order
+        self._move = mover(device)
+        self._workers = _Workers(source, order, num_workers) if num_workers else None
+
+    @property
+    def length(self) -> int:
+        """Batches in an epoch."""
+        return len(self.order)
+
+    def first(self) -> Batch:
+        """The first batch of the first epoch."""
+        rows = next(self.order.batches(1), None)
+        if rows is None:
+            raise DataError(
+                f"{self.order.rows} rows, a batch_size of {self.order.batch_size} and drop_last=True",
+                "at least one full batch",
+                f"batch_size={self.order.rows} or less, or drop_last=False",
+            )
+        return self._batch(rows, self.source.fetch(rows, 1))
+
+    def _batch(self, rows: Rows, pair: tuple[Nested, Nested]) -> Batch:
+        input, target = pair
+        if self._move is not None:
+            input, target = self._move(input), self._move(target)
+        return Batch(input, target, len(rows), rows)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of `epoch`, on the device."""
+        for rows, pair in self._fetched(epoch):
+            yield self._batch(rows, pair)
+
+    def _fetched(self, epoch: int) -> Iterator[tuple[Rows, tuple[Nested, Nested]]]:
+        batches = self.order.batches(epoch)
+        if self._workers is None:
+            fetch = self.source.fetch
+            return ((rows, fetch(rows, epoch)) for rows in batches)
+        return zip(batches, self._workers.fetched(epoch), strict=True)
+
+
+class _Workers:
+    """Processes that fetch batches, kept from epoch to epoch."""
+
+    def __init__(self, source: Source, order: Order, count: int) -> None:
+        self._sampler = _Batches(order)
+        self._loader: DataLoader[Any] = DataLoader(
+            _Fetch(source),
+            sampler=self._sampler,
+            batch_size=None,
+            num_workers=count,
+            collate_fn=_as_it_is,
+            persistent_workers=True,
+            generator=torch.Generator(),  # or the loader would draw from the global one and shift the run's chance
+        )
+
+    def fetched(self, epoch: int) -> Iterator[tuple[Nested, Nested]]:
+        self._sampler.epoch = epoch
+        return iter(self._loader)
+
+
+class _Batches:
+    """The sampler of `_Workers`: gives (rows, epoch) of each batch."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[Rows, int]]:
+        return ((rows, self.epoch) for rows in self.order.batches(self.epoch))
+
+
+class _Fetch(Dataset[Any]):
+    """The dataset of `_Workers`: its "items" are whole batches."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __getitem__(self, index: Any) -> tuple[Nested, Nested]:
+        rows, epoch = index
+        return self.source.fetch(rows, epoch)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class LoaderFeed:
+    """Batches of a ready loader, or of any iterable of batches; their order is the loader's own.
+
+    Args:
+        loader: gives a batch at a time: (input, target), a dict, or an input.
+        device: where the batches go.
+        seed: the run's seed. Torch's generator is seeded at each epoch, so a loader that shuffles by it repeats.
+    """
+
+    def __init__(self, loader: Iterable[Any], device: torch.device, seed: int) -> None:
+        self.loader = loader
+        self._move = mover(device)
+        self._seed = seed
+        self._held: Batch | None = None
+
+    @property
+    def length(self) -> int | None:
+        """Batches in an epoch, where the loader knows."""
+        try:
+            return len(self.loader)  # pyright: ignore[reportArgumentType]
+        except TypeError:
+            return None
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of `epoch`, on the device."""
+        torch.default_generator.manual_seed(stream(self._seed, "loader", epoch))
+        if self._held is not None:
+            held, self._held = self._held, None
+            yield held
+        for item in self.loader:
+            yield self._batch(item)
+
+    def first(self) -> Batch:
+        """The first batch; one read from a generator, which cannot go back, is kept for the first epoch."""
+        for item in self.loader:
+            batch = self._batch(item)
+            if iter(self.loader) is self.loader:
+                self._held = batch
+            return batch
+        raise DataError(
+            f"a {type(self.loader).__name__} that gives no batch",
+            "at least one batch",
+            "pass some data",
+        )
+
+    def _batch(self, item: Any) -> Batch:
+        input, target = as_pair(item)
+        if self._move is not None:
+            input, target = self._move(input), self._move(target)
+        return Batch(input, target, row_count(input))
+
+
+def mover(device: torch.device) -> Callable[[Nested], Nested] | None:
+    """A function that brings a nested structure to `device`; None for the CPU, where everything is already."""
+    if device.type == "cpu":
+        return None
+
+    def move(leaf: Any) -> Any:
+        return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
+
+    return lambda value: map_leaves(move, value)

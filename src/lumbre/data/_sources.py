@@ -1,0 +1,208 @@
+"""Data whose rows can be asked for by number: tensors in memory, map-style datasets, chosen rows of either."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from lumbre.base import (
+    DataError,
+    Nested,
+    Rows,
+    Source,
+    describe,
+    leaves,
+    map_leaves,
+    seed_host,
+    stream,
+)
+
+
+class InMemoryDataset(Dataset[Any]):
+    """Rows held in memory as tensors; a batch of them is one gather.
+
+    It is also a map-style `torch.utils.data.Dataset`, so it works wherever one does.
+
+    Args:
+        input: a tensor of shape (rows, ...), or a tuple, list or dict of them.
+        target: the same, or None.
+        transform: applied to the input of each batch when it is fetched, a tensor of shape (batch, ...) or a
+            structure of them. It must treat rows alike: what it gives for a row may not depend on the others.
+        classes: names of the target's classes, by class number.
+
+    Raises:
+        DataError: there are no rows, or parts of different length.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> data = lb.data.InMemoryDataset(torch.arange(6).reshape(3, 2), torch.tensor([0, 1, 0]))
+        >>> len(data), data[1]
+        (3, (tensor([2, 3]), tensor(1)))
+    """
+
+    def __init__(
+        self,
+        input: Nested,
+        target: Nested = None,
+        *,
+        transform: Callable[[Nested], Nested] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        self.input = input
+        self.target = target
+        self.transform = transform
+        self.classes = None if classes is None else tuple(str(name) for name in classes)
+        lengths = [
+            (describe(leaf), leaf.shape[0] if leaf.ndim else 0) for leaf in leaves((input, target)) if leaf is not None
+        ]
+        self._rows = lengths[0][1] if lengths else 0
+        if len({length for _, length in lengths}) > 1:
+            raise DataError(
+                f"parts of different length: {', '.join(name for name, _ in lengths)}",
+                "the same number of rows in every input and target",
+                "cut them to the rows they share, for example x[:n], y[:n]",
+            )
+        if not self._rows:
+            raise DataError(
+                f"data without rows: {', '.join(name for name, _ in lengths) or 'nothing'}",
+                "at least one row",
+                "pass some data",
+            )
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, row: int) -> Any:
+        row = range(self._rows)[row]
+        input, target = self.fetch(range(row, row + 1), 0)
+        input = map_leaves(lambda leaf: leaf[0], input)
+        return input if self.target is None else (input, map_leaves(lambda leaf: leaf[0], target))
+
+    def __getitems__(self, rows: list[int]) -> list[Any]:
+        """The items of several rows (asked for by torch's DataLoader), fetched by one gather."""
+        input, target = self.fetch(torch.tensor(rows), 0)
+        items = [map_leaves(lambda leaf: leaf[i], input) for i in range(len(rows))]  # noqa: B023
+        if self.target is None:
+            return items
+        return [(item, map_leaves(lambda leaf: leaf[i], target)) for i, item in enumerate(items)]  # noqa: B023
+
+    def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
+        """Input and target of `rows`, tensors of shape (len(rows), ...)."""
+        input = _take(self.input, rows)
+        if self.transform is not None:
+            input = self.transform(input)
+        return input, _take(self.target, rows)
+
+
+def _take(value: Nested, rows: Rows) -> Nested:
+    if isinstance(rows, range):
+        return map_leaves(lambda leaf: None if leaf is None else leaf[rows.start : rows.stop], value)
+    if isinstance(value, Tensor):
+        return value.index_select(0, rows)
+    return map_leaves(lambda leaf: None if leaf is None else leaf.index_select(0, rows), value)
+
+
+class MapSource:
+    """Any map-style dataset. Whatever chance its `__getitem__` uses depends on (seed, epoch, row) alone.
+
+    Args:
+        dataset: has `__len__` and `__getitem__`, and perhaps `__getitems__`.
+        seed: the run's seed.
+    """
+
+    def __init__(self, dataset: Any, seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        if not len(dataset):
+            raise DataError(f"a {type(dataset).__name__} without rows", "at least one row", "pass some data")
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
+        """Input and target of `rows`, collated by torch's `default_collate`."""
+        numbers: list[int] = list(rows) if isinstance(rows, range) else rows.tolist()
+        if hasattr(self.dataset, "__getitems__"):
+            seed_host(stream(self.seed, "rows", epoch, *numbers))
+            items = self.dataset.__getitems__(numbers)
+        else:
+            items: list[Any] = []
+            for row in numbers:
+                seed_host(stream(self.seed, "row", epoch, row))
+                items.append(self.dataset[row])
+        return as_pair(default_collate(items))
+
+
+class Taken:
+    """Some rows of a source, without copying them.
+
+    Args:
+        source: the data.
+        rows: int64 tensor of shape (n,), row numbers in `source`.
+    """
+
+    def __init__(self, source: Source, rows: Tensor) -> None:
+        self.source = source
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
+        """Input and target of the chosen rows at positions `rows`."""
+        chosen = self.rows[rows.start : rows.stop] if isinstance(rows, range) else self.rows[rows]
+        return self.source.fetch(chosen, epoch)
+
+
+_PAIR_KEYS = (("input", "target"), ("x", "y"))
+
+
+def as_pair(item: Any) -> tuple[Nested, Nested]:
+    """An item or a batch as (input, target).
+
+    A tuple or list of two is a pair, so is a dict with the keys input and target, or x and y.
+    Anything else is an input without a target.
+
+    Raises:
+        DataError: a tuple or list of more than two.
+    """
+    if isinstance(item, dict):
+        for input, target in _PAIR_KEYS:
+            if set(item) == {input, target}:
+                return item[input], item[target]
+        return item, None
+    if isinstance(item, (tuple, list)):
+        if len(item) == 2:
+            return item[0], item[1]
+        if len(item) == 1:
+            return item[0], None
+        raise DataError(
+            f"{len(item)} parts: {describe(item)}",
+            "a pair (input, target), or an input alone",
+            "((a, b), y) for two inputs and a target; ((a, b, c), None) for three inputs and none",
+        )
+    return item, None
+
+
+def as_tensor(value: Any) -> Tensor:
+    """An array or sequence of numbers as a tensor: float64 in torch's default dtype, small integers widened.
+
+    Raises:
+        DataError: the values are no numbers.
+    """
+    if isinstance(value, Tensor):
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"values of type {array.dtype}, such as {array.reshape(-1)[0]!r}" if array.size else "no values",
+            "numbers",
+            "encode them first; lumbre.data.from_frame(df, target=...) does it for data frames",
+        )
+    if array.dtype.kind in "iu" and array.dtype != np.uint8:
+        array = array.astype(np.int64, copy=False)
+    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor

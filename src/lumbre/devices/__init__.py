@@ -1,0 +1,6 @@
+"""Where a run computes, and in which precision. Nothing here trains."""
+
+from lumbre.devices._device import resolve_device as resolve_device
+from lumbre.devices._device import seeder as seeder
+from lumbre.devices._precision import PRECISIONS as PRECISIONS
+from lumbre.devices._precision import Precision as Precision

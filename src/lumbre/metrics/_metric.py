@@ -1,0 +1,72 @@
+"""What a metric is."""
+
+from abc import ABC, abstractmethod
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from lumbre.base import Nested
+
+State: TypeAlias = Any
+"""What a metric carries from batch to batch: a tensor, or a tuple of tensors, whose entries add up."""
+
+
+class Metric(ABC):
+    """A number (or a tensor) gathered over the batches of a pass.
+
+    Three functions without memory of their own: `init` gives an empty state, `update` the state after one more
+    batch, `compute` the value of a state. The states of two parts of the data, added entry by entry, are the state
+    of the whole; so the value does not depend on how the rows were cut into batches or spread over devices.
+
+    Attributes:
+        name: how progress lines show it; in the history it stands in lower case. Give it to the constructor
+            (`Accuracy(name="Top1")`) to have two of a kind.
+        higher_is_better: which way is up, for callbacks that look for the best epoch; None when neither is.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> class Positives(lb.metrics.Metric):
+        ...     name = "Positives"
+        ...     def init(self, device): return torch.zeros((), device=device)
+        ...     def update(self, state, pred, target): return state + (pred > 0).sum()
+        ...     def compute(self, state): return state.item()
+        >>> metric = Positives()
+        >>> state = metric.update(metric.init(torch.device("cpu")), torch.tensor([1.0, -1.0, 3.0]), None)
+        >>> metric.compute(state)
+        2.0
+    """
+
+    name: str = ""
+    higher_is_better: bool | None = None
+
+    def __init__(self, *, name: str | None = None) -> None:
+        self.name = name or self.name or type(self).__name__
+
+    @abstractmethod
+    def init(self, device: torch.device) -> State:
+        """The state before the first batch, on `device`."""
+
+    @abstractmethod
+    def update(self, state: State, pred: Nested, target: Nested) -> State:
+        """The state after one more batch. Stays on the device: no `.item()` here."""
+
+    @abstractmethod
+    def compute(self, state: State) -> object:
+        """The value: a float, or anything that JSON can hold."""
+
+
+Sums: TypeAlias = tuple[Tensor, Tensor]
+"""A sum and the number of its terms, both of shape ()."""
+
+
+def no_sums(device: torch.device) -> Sums:
+    """A sum of nothing, in float64 where the device has it."""
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    return torch.zeros((), dtype=dtype, device=device), torch.zeros((), dtype=dtype, device=device)
+
+
+def mean(state: Sums) -> float:
+    """The sum over the number of its terms; NaN before the first."""
+    total, count = state[0].item(), state[1].item()
+    return total / count if count else float("nan")

@@ -1,0 +1,5 @@
+"""Pictures from records. Each function gives a plotnine object that can be extended and saved."""
+
+from lumbre.plots._history import plot_history as plot_history
+
+__all__ = ["plot_history"]

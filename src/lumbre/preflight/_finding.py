@@ -1,0 +1,60 @@
+"""What a check found."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lumbre.base import PreflightError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mistake, or something that looks like one.
+
+    Attributes:
+        code: its number, such as "LB001".
+        severity: "error" stops `fit()`, "warning" is printed.
+        received: what was found.
+        expected: what would be right.
+        fix: what to write instead.
+    """
+
+    code: str
+    severity: str
+    received: str
+    expected: str
+    fix: str
+
+    def __str__(self) -> str:
+        said = f"received: {self.received}\n  expected: {self.expected}\n  instead: {self.fix}"
+        return f"{self.severity} {self.code}\n  {said}"
+
+
+class Findings:
+    """What the checks before a run found, errors first. Prints well; is empty, and false, when all is well."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self._findings = sorted(findings, key=lambda finding: (finding.severity != "error", finding.code))
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._findings)
+
+    def __len__(self) -> int:
+        return len(self._findings)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self._findings)) or "No findings."
+
+    def raise_errors(self) -> None:
+        """Raise the first error, with its code.
+
+        Raises:
+            PreflightError: there is one.
+        """
+        for finding in self._findings:
+            if finding.severity == "error":
+                raise PreflightError(f"({finding.code}) {finding.received}", finding.expected, finding.fix)
+
+    @property
+    def warnings(self) -> list[Finding]:
+        """Those that do not stop a run."""
+        return [finding for finding in self._findings if finding.severity == "warning"]

@@ -1,0 +1,132 @@
+"""The archive: one file of tensors and JSON, whole or refused.
+
+It is a safetensors file, so any reader of that format can take the weights. Its metadata hold, as JSON, a document
+with a schema number, and a SHA-256 over the whole file (with the digest's own place filled with zeros), so that a
+flipped or missing byte is found wherever it is.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from lumbre.base import ArchiveError
+
+SCHEMA = 1
+_NO_DIGEST = "0" * 64
+_DIGEST = re.compile(rb'"lumbre_sha256":"([0-9a-f]{64})"')
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What an archive holds.
+
+    Attributes:
+        tensors: by name, on the CPU.
+        document: everything else.
+    """
+
+    tensors: dict[str, Tensor]
+    document: dict[str, Any]
+
+
+def write_archive(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+    """Write an archive: to a temporary name, synced, then renamed, so that `path` is never half a file.
+
+    Args:
+        path: the file; one that is there is replaced when the new one is complete.
+        tensors: by name. Names that share a tensor (tied weights) are stored once.
+        document: anything that JSON can hold.
+
+    Raises:
+        ArchiveError: the file cannot be written there.
+    """
+    stored: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    seen: dict[tuple[object, ...], str] = {}
+    for name, tensor in tensors.items():
+        identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and identity in seen:
+            aliases[name] = seen[identity]
+        else:
+            seen[identity] = name
+            stored[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    text = json.dumps({**document, "schema": SCHEMA, "aliases": aliases})
+    data = safetensors.torch.save(stored, {"format": "lumbre", "lumbre": text, "lumbre_sha256": _NO_DIGEST})
+    data = data.replace(b'"lumbre_sha256":"' + _NO_DIGEST.encode(), b'"lumbre_sha256":"' + _digest(data), 1)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ArchiveError(
+            f"{path}, which cannot be written: {error}",
+            "a path in a folder that is there and writable",
+            "another path",
+        ) from error
+
+
+def read_archive(path: Path) -> Archive:
+    """Read an archive, after checking every byte of it.
+
+    Raises:
+        ArchiveError: there is no such file, it is of another kind, from a newer lumbre, or damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArchiveError(
+            f"{path}, which cannot be read: {error}",
+            "a file written by fitted.save(path)",
+            "check the path",
+        ) from error
+    header_length = int.from_bytes(data[:8], "little")
+    found = _DIGEST.search(data[8 : 8 + header_length]) if len(data) > 8 else None
+    if found is None:
+        raise ArchiveError(
+            f"{path}, which is no lumbre archive",
+            "a file written by fitted.save(path)",
+            "check the path",
+        )
+    begin = 8 + found.start(1)
+    if _digest(data[:begin] + _NO_DIGEST.encode() + data[begin + 64 :]) != found.group(1):
+        raise ArchiveError(
+            f"{path}, {len(data)} bytes, which is damaged: its content does not match its own SHA-256",
+            "the bytes that were written",
+            "copy the file again from where it came from, or take an earlier checkpoint",
+        )
+    try:
+        tensors = safetensors.torch.load(data)
+        metadata = json.loads(data[8 : 8 + header_length])["__metadata__"]
+        document = json.loads(metadata["lumbre"])
+        schema = document["schema"]
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveError(
+            f"{path}, whose content makes no sense: {error}",
+            "a file written by fitted.save(path)",
+            "check the path",
+        ) from error
+    if schema != SCHEMA:
+        raise ArchiveError(
+            f"{path}, an archive of schema {schema}",
+            f"schema {SCHEMA}, which this lumbre reads",
+            "install the lumbre that wrote it, or a newer one",
+        )
+    tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
+    return Archive(tensors, document)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
