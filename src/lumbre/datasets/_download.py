@@ -66,7 +66,7 @@ def missing(path: Path, why: str, urls: tuple[str, ...]) -> DownloadError:
     return DownloadError(
         f"no file {path.name} in {path.parent} ({why})",
         f"the file there, or a connection to fetch it from {urls[0]}",
-        f"put the file into {path.parent}; or pass root=..., or set LUMBRE_DATA, to the folder with {path.parent.name}/",
+        f"put the file there; or pass root=..., or set LUMBRE_DATA, to the folder that holds {path.parent.name}/",
     )
 
 

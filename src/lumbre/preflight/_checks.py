@@ -125,10 +125,11 @@ def _labels(subject: Subject, pred: Nested) -> Iterator[Finding]:
             "y.long() if these are class numbers; an nn.MSELoss() if they are measurements",
         )
         return
-    used = target[target != subject.loss.ignore_index]
-    if not used.numel():
-        return
-    low, high, classes = int(used.min()), int(used.max()), pred.shape[1]
+    classes = pred.shape[1]
+    low, high = (int(end) for end in target.aminmax())
+    if low == subject.loss.ignore_index:  # a second look, without the rows that the loss leaves aside
+        used = target[target != low]
+        low, high = (int(end) for end in used.aminmax()) if used.numel() else (0, 0)
     if low < 0 or high >= classes:
         from_one = low == 1 and high == classes
         yield Finding(

@@ -36,7 +36,9 @@ def train_step(
     check_loss(loss, pred)
     if inside is not None:
         inside("after_loss", pred, loss)
-    optimizer.zero_grad()
+    for group in optimizer.param_groups:  # zero_grad() does the same and costs a profiler record each step
+        for parameter in group["params"]:
+            parameter.grad = None
     if inside is not None:
         inside("before_backward", pred, loss)
     if scaler is None:
