@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import Batch, Loss, Nested, RecipeError
+from lumbre.base import Batch, Loss, Nested, RecipeError, map_leaves
 from lumbre.core import History
 from lumbre.data import FrameEncoding
 from lumbre.devices import Precision
@@ -59,9 +59,10 @@ class Session:
             return pred, self.loss(pred, batch.target)
 
     def predict_step(self, input: Nested) -> Nested:
-        """The prediction for the input of a batch: the module's `predict`, where it has one, else `forward`."""
+        """The prediction for a batch in float32: by the module's `predict`, where it has one, else `forward`."""
         with torch.no_grad(), self.precision.autocast():
-            return caller(getattr(self.model, "predict", self.model), input)(input)
+            pred = caller(getattr(self.model, "predict", self.model), input)(input)
+        return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
 
     def save(self, path: Path, history: History, engine: str) -> None:
         """Write model, hyper-parameters, encoding and history to an archive."""
@@ -84,6 +85,10 @@ class Session:
             },
         }
         write_archive(path, self.model.state_dict(), document)
+
+
+def _widened(leaf: Any) -> Any:
+    return leaf.float() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

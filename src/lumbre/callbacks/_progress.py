@@ -35,7 +35,7 @@ class Progress(Callback):
         """Find out where to print."""
         from rich.console import Console
 
-        self._console = self._given or Console(highlight=False, soft_wrap=True)
+        self._console = self._given or Console(soft_wrap=True)
         if self._note:
             self._print(self._note)
 
@@ -98,7 +98,7 @@ class Progress(Callback):
             self._bar = None
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False)
+        self._console.print(line, markup=False, highlight=False)
 
 
 def _title(name: str) -> str:

@@ -58,6 +58,8 @@ class Order:
         """
         size, count = self.batch_size, len(self)
         end = min(count * size, self.rows)
+        if start >= count:
+            return
         if not self.shuffle:
             for at in range(start * size, end, size):
                 yield range(at, min(at + size, end))

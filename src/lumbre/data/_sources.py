@@ -198,7 +198,7 @@ def as_tensor(value: Any) -> Tensor:
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise DataError(
-            f"values of type {array.dtype}, such as {array.reshape(-1)[0]!r}" if array.size else "no values",
+            f"values of type {array.dtype}, such as {array.reshape(-1).tolist()[0]!r}" if array.size else "no values",
             "numbers",
             "encode them first; lumbre.data.from_frame(df, target=...) does it for data frames",
         )

@@ -84,4 +84,4 @@ def _errors(metric: Metric, pred: Tensor, target: Tensor) -> Tensor:
 
 
 def _add(state: Sums, errors: Tensor) -> Sums:
-    return state[0] + errors.sum(), state[1] + errors.numel()
+    return state[0] + errors.sum(dtype=state[0].dtype), state[1] + errors.numel()

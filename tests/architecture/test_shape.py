@@ -1,0 +1,124 @@
+"""The shape of the code: who imports whom, what is public, how long things are."""
+
+import ast
+import inspect
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+import lumbre
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "lumbre"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_rooms_import_only_downwards() -> None:
+    found = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stdout
+    assert "0 broken" in found.stdout
+
+
+def test_no_import_cycles() -> None:
+    import grimp
+
+    graph = grimp.build_graph("lumbre", exclude_type_checking_imports=True, cache_dir=None)
+    # A package's own __init__ imports its modules; a cycle would be a module that imports its package back.
+    for module in graph.modules:
+        for imported in graph.find_modules_directly_imported_by(module):
+            assert not graph.chain_exists(importer=imported, imported=module), f"{module} <-> {imported}"
+
+
+@pytest.mark.parametrize("room", [lumbre, lumbre.callbacks, lumbre.data, lumbre.datasets, lumbre.metrics, lumbre.plots])
+def test_all_is_sorted_and_visible(room) -> None:
+    assert sorted(room.__all__, key=str) == sorted(room.__all__)
+    for name in room.__all__:
+        assert hasattr(room, name), name
+
+
+def test_all_is_what_the_package_shows() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    names = [alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(lumbre.__all__) == sorted(names)
+    assert all(type(node) in (ast.Expr, ast.ImportFrom, ast.Assign) for node in tree.body)
+
+
+def test_importing_loads_nothing_that_is_only_sometimes_needed() -> None:
+    code = (
+        "import sys, torch; before = set(sys.modules); import lumbre; new = set(sys.modules) - before; "
+        "heavy = {'pandas', 'plotnine', 'matplotlib', 'rich', 'narwhals', 'torchmetrics', 'pooch', 'PIL', 'pyarrow', "
+        "'scipy', 'kornia', 'lumbre.cli', 'torch._dynamo'}; print(sorted(new & heavy))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_importing_touches_nothing() -> None:
+    code = (
+        "import os, logging, random, torch; before = dict(os.environ), torch.get_rng_state().sum().item(), "
+        "torch.get_num_threads(), random.getstate(), len(logging.root.handlers); import lumbre; "
+        "print(before == (dict(os.environ), torch.get_rng_state().sum().item(), torch.get_num_threads(), "
+        "random.getstate(), len(logging.root.handlers)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "True"
+
+
+def test_at_most_four_frames_between_fit_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    original = Tensor.backward
+
+    def watched(self: Tensor, *args, **kwargs) -> None:
+        frames = [frame.filename for frame in traceback.extract_stack()]
+        counts.append(sum(str(PACKAGE) in name for name in frames))
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Tensor, "backward", watched)
+    recipe = lumbre.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
+    recipe.set_hparams(in_features=1, out_features=1).fit((torch.ones(4, 1), torch.ones(4, 1)), epochs=1, verbose=False)
+    assert counts == [4]
+
+
+def test_one_module_holds_the_training_backward() -> None:
+    assert [file.name for file in FILES if ".backward()" in file.read_text()] == ["_body.py"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_budgets(file: Path) -> None:
+    text = file.read_text()
+    assert len(text.splitlines()) <= 500
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            has_docstring = ast.get_docstring(node) is not None
+            first = node.body[1] if has_docstring and len(node.body) > 1 else node.body[0]
+            assert node.body[-1].end_lineno - first.lineno < 60, f"{node.name} is too long"
+            assert len(node.args.args) <= 8, f"{node.name} takes too many arguments by position"
+        if isinstance(node, ast.ClassDef):
+            public = [f for f in node.body if isinstance(f, ast.FunctionDef) and not f.name.startswith("_")]
+            assert len(public) <= 20, f"{node.name} has too many methods"
+
+
+def test_nothing_executes_what_it_reads() -> None:
+    forbidden = {"pickle", "marshal", "shelve", "dill", "joblib"}
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                assert not forbidden & {alias.name.partition(".")[0] for alias in node.names}, file
+            if isinstance(node, ast.ImportFrom):
+                assert (node.module or "").partition(".")[0] not in forbidden, file
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "torch.load", "__import__"), f"{file}: {called}"
+
+
+def test_every_public_function_and_class_is_documented() -> None:
+    for name in lumbre.__all__:
+        thing = getattr(lumbre, name)
+        assert inspect.getdoc(thing), name

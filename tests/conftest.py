@@ -1,0 +1,80 @@
+"""Shared by the tests: small data and nets, and the MNIST files where they are at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+import lumbre as lb
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parent.parent
+
+
+class Net(nn.Module):
+    """Scores of `n_class` classes for `d_in` numbers."""
+
+    def __init__(self, d_in: int, n_class: int = 3, d_hidden: int = 16, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(d_in, d_hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d_hidden, n_class)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def blobs(rows: int = 120, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Three clouds of points in four dimensions: input (rows, 4), target (rows,)."""
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.arange(rows) % 3
+    centers = torch.tensor([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
+    return centers[target] + 0.5 * torch.randn(rows, 4, generator=generator), target
+
+
+@pytest.fixture
+def net() -> type[Net]:
+    return Net
+
+
+@pytest.fixture
+def data() -> tuple[Tensor, Tensor]:
+    return blobs()
+
+
+@pytest.fixture
+def recipe() -> lb.Recipe:
+    return (
+        lb.setup(Net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
+        .set_hparams(d_in=4)
+        .set_opt_hparams(lr=1e-2)
+    )
+
+
+@pytest.fixture
+def line() -> lb.Recipe:
+    """A linear regression."""
+    return (
+        lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
+        .set_hparams(in_features=1, out_features=1)
+        .set_opt_hparams(lr=0.1)
+    )
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder that holds `mnist/`; skips where the files are not at hand."""
+    for root in (os.environ.get("LUMBRE_DATA"), ROOT.parent / "shared" / "data"):
+        if root and (Path(root) / "mnist").is_dir():
+            return Path(root)
+    pytest.skip("the MNIST files are not here: set LUMBRE_DATA to the folder that holds mnist/")
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run the test in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

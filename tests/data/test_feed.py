@@ -1,0 +1,91 @@
+"""Data as batches: what a loader gives, what the order promises, what comes back from a row."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import lumbre as lb
+from lumbre.base import leaves
+from lumbre.data import LoaderFeed, Order, RowFeed, accept, split_rows
+
+CPU = torch.device("cpu")
+
+
+def feed(rows: int = 10, size: int = 4, workers: int = 0, **options: bool) -> RowFeed:
+    source = accept((torch.arange(rows), torch.arange(rows) * 10), seed=0)
+    order = Order(rows, size, options.get("shuffle", True), options.get("drop_last", False), seed=3)
+    return RowFeed(source, order, CPU, workers)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_holds_every_row_once_with_its_target_and_number(workers: int) -> None:
+    batches = list(feed(workers=workers).epoch(2))
+    assert [batch.size for batch in batches] == [4, 4, 2]
+    seen = torch.cat([batch.input for batch in batches])
+    assert sorted(seen.tolist()) == list(range(10))
+    assert seen.tolist() != list(range(10))
+    for batch in batches:
+        assert torch.equal(batch.target, batch.input * 10)
+        assert torch.equal(batch.rows, batch.input)
+
+
+def test_workers_change_nothing() -> None:
+    here, there = feed(workers=0), feed(workers=2)
+    for epoch in (1, 2, 1):
+        for a, b in zip(here.epoch(epoch), there.epoch(epoch), strict=True):
+            assert torch.equal(a.input, b.input)
+
+
+def test_the_first_batch_is_the_first_batch() -> None:
+    batches = feed()
+    assert torch.equal(batches.first().input, next(iter(batches.epoch(1))).input)
+
+
+def test_drop_last_leaves_the_short_batch_out() -> None:
+    batches = feed(drop_last=True)
+    assert batches.length == len(list(batches.epoch(1))) == 2
+    assert (batches.order.fewest_rows, feed().order.fewest_rows) == (4, 2)
+
+
+def test_loaders_keep_their_own_order_and_generators_are_not_cut_short() -> None:
+    x = torch.arange(6.0)
+    loader = LoaderFeed(DataLoader(TensorDataset(x, x), batch_size=2), CPU, seed=0)
+    assert loader.length == 3
+    assert [batch.input.tolist() for batch in loader.epoch(1)] == [[0, 1], [2, 3], [4, 5]]
+    once = LoaderFeed(((x[i : i + 2], x[i : i + 2]) for i in range(0, 6, 2)), CPU, seed=0)
+    assert once.length is None
+    assert once.first().input.tolist() == [0, 1]
+    assert [batch.input.tolist() for batch in once.epoch(1)] == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_in_memory_data_is_a_torch_dataset_too() -> None:
+    data = lb.data.InMemoryDataset({"a": torch.arange(6)}, torch.arange(6), transform=lambda x: {"a": x["a"] + 1})
+    assert data[2] == ({"a": torch.tensor(3)}, torch.tensor(2))
+    assert data[-1] == ({"a": torch.tensor(6)}, torch.tensor(5))
+    with pytest.raises(IndexError):
+        data[6]
+    batch = next(iter(DataLoader(data, batch_size=4)))
+    assert batch[0]["a"].tolist() == [1, 2, 3, 4]
+
+
+def test_a_fraction_is_cut_by_the_seed_alone() -> None:
+    train, valid = split_rows(100, 0.2, seed=1)
+    assert sorted([*train.tolist(), *valid.tolist()]) == list(range(100))
+    assert len(valid) == 20
+    assert torch.equal(split_rows(100, 0.2, seed=1)[1], valid)
+    assert not torch.equal(split_rows(100, 0.2, seed=2)[1], valid)
+
+
+def test_columns_of_every_kind_come_in_the_types_that_torch_wants() -> None:
+    import numpy as np
+
+    found = accept(
+        (
+            {"f8": np.zeros(2), "i4": np.zeros(2, "int32"), "u1": np.zeros(2, "uint8"), "b": np.zeros(2, bool)},
+            [0.5, 1.5],
+        ),
+        seed=0,
+    )
+    kinds = [leaf.dtype for leaf in leaves(found.input)]
+    assert kinds == [torch.float32, torch.int64, torch.uint8, torch.bool]
+    assert found.target.tolist() == [0.5, 1.5]

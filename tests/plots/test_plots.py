@@ -1,0 +1,27 @@
+"""Pictures from records."""
+
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+import lumbre as lb
+
+
+def test_history_can_be_extended_and_saved(recipe: lb.Recipe, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    plotnine = pytest.importorskip("plotnine")
+    plot = recipe.fit(data, epochs=3, valid_data=0.2, verbose=False).plot()
+    assert isinstance(plot, plotnine.ggplot)
+    assert set(plot.data["set"]) == {"train", "valid"}
+    assert list(plot.data["metric"].cat.categories) == ["loss", "acc"]
+    (plot + plotnine.theme_bw()).save(tmp_path / "history.png", dpi=50, verbose=False)
+    assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_missing_extra_names_the_command(recipe: lb.Recipe, data: tuple[Tensor, Tensor], monkeypatch) -> None:
+    import sys
+
+    fitted = recipe.fit(data, epochs=1, verbose=False)
+    monkeypatch.setitem(sys.modules, "plotnine", None)
+    with pytest.raises(lb.MissingExtraError, match=r'pip install "lumbre\[plots\]"'):
+        fitted.plot()

@@ -1,0 +1,147 @@
+"""Bad input is found early, and the message says what was received, what was expected, and what to write instead."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn, optim
+from torch.utils.data import DataLoader, TensorDataset
+
+import lumbre as lb
+from conftest import Net, blobs
+
+X, Y = blobs()
+
+
+def recipe(**hparams: Any) -> lb.Recipe:
+    return lb.setup(Net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam).set_hparams(**(hparams or {"d_in": 4}))
+
+
+def fit(*args: Any, **kwargs: Any) -> lb.Fitted:
+    return recipe().fit(*args, verbose=False, **kwargs)
+
+
+def with_nan() -> Tensor:
+    x = X.clone()
+    x[[3, 17], 1] = float("nan")
+    return x
+
+
+def frame(**columns: Any) -> pd.DataFrame:
+    return pd.DataFrame(X.numpy(), columns=list("abcd")).assign(**columns)
+
+
+MSE = nn.MSELoss()
+CASES: dict[str, tuple[Callable[[], Any], type[lb.LumbreError], str, str, str]] = {
+    "no loss": (lambda: lb.setup(Net, optimizer=optim.Adam), lb.RecipeError, "no loss for Net", "loss(self, pred, target)", "loss=nn.CrossEntropyLoss()"),
+    "no loss of a factory": (lambda: lb.setup(lambda: Net(4), optimizer=optim.Adam).fit((X, Y)), lb.RecipeError, "no loss", "a loss function", "loss="),
+    "no optimizer": (lambda: lb.setup(Net, loss=MSE), lb.RecipeError, "no optimizer for Net", "configure_optimizers", "optimizer=torch.optim.AdamW"),
+    "loss class": (lambda: lb.setup(Net, loss=nn.MSELoss, optimizer=optim.Adam), lb.RecipeError, "a class", "a loss function", "MSELoss() with parentheses"),
+    "metric class": (lambda: lb.setup(Net, loss=MSE, optimizer=optim.Adam, metrics=lb.metrics.MAE), lb.RecipeError, "the class MAE", "a metric object", "MAE()"),
+    "no metric": (lambda: lb.setup(Net, loss=MSE, optimizer=optim.Adam, metrics=["acc"]), lb.RecipeError, "'acc'", "Metric", "Accuracy()"),
+    "two of a name": (lambda: lb.setup(Net, loss=MSE, optimizer=optim.Adam, metrics=[lb.metrics.MAE(), lb.metrics.MAE()]), lb.RecipeError, "two values named 'mae'", "a name of its own", "name="),
+    "optimizer object": (lambda: lb.setup(Net, loss=MSE, optimizer=optim.Adam(Net(4).parameters())), lb.RecipeError, "parameters of its own", "an optimizer class", "optimizer=torch.optim.Adam"),
+    "length": (lambda: fit((X, Y[:-1])), lb.DataError, "different length", "the same number of rows", "x[:n], y[:n]"),
+    "empty": (lambda: fit((X[:0], Y[:0])), lb.DataError, "without rows", "at least one row", "pass some data"),
+    "empty dataset": (lambda: fit(TensorDataset(X[:0], Y[:0])), lb.DataError, "without rows", "at least one row", "pass some data"),
+    "none": (lambda: fit(None), lb.DataError, "None as data", "tensors, arrays or frames", "penguins()"),
+    "a path": (lambda: fit("mnist"), lb.DataError, "'mnist' as data", "tensors", "read a file first"),
+    "three parts": (lambda: fit((X, X, Y)), lb.DataError, "3 parts", "a pair (input, target)", "((a, b), y)"),
+    "no target": (lambda: fit(X), lb.DataError, "without a target for CrossEntropyLoss", "pairs", "(x, y)"),
+    "valid_data=0": (lambda: fit((X, Y), valid_data=0), lb.OptionError, "valid_data=0", "between 0 and 1", "valid_data=0.2"),
+    "valid_data=1.0": (lambda: fit((X, Y), valid_data=1.0), lb.OptionError, "valid_data=1.0", "between 0 and 1", "valid_data=0.2"),
+    "valid_data=0.001": (lambda: fit((X[:10], Y[:10]), valid_data=0.001), lb.OptionError, "0.001 of 10 rows, which is 0 rows", "at least one row on each side", "a fraction between 0.1 and 0.9"),
+    "fraction of a loader": (lambda: fit(DataLoader(TensorDataset(X, Y)), valid_data=0.2), lb.OptionError, "0.2 of a DataLoader", "data to validate on", "a second loader"),
+    "label 1-based": (lambda: fit((X, Y + 1)), lb.PreflightError, "labels from 1 to 3", "from 0 to 2", "y - 1"),
+    "label too high": (lambda: fit((X, Y * 2)), lb.PreflightError, "labels from 0 to 4 for a module that gives 3", "from 0 to 2", "5 outputs"),
+    "label float": (lambda: fit((X, Y.float())), lb.PreflightError, "float32", "class numbers from 0 to 2 as int64", "y.long()"),
+    "unknown option": (lambda: fit((X, Y), epoch=3), lb.OptionError, "fit(..., epoch=...)", "an option of fit()", "Did you mean 'epochs'?"),
+    "epochs": (lambda: fit((X, Y), epochs=0), lb.OptionError, "epochs=0", "a whole number from 1", "epochs=10"),
+    "epochs turned": (lambda: fit((X, Y), epochs=(9, 3)), lb.OptionError, "epochs=(9, 3)", "(fewest, most)", "epochs=(5, 50)"),
+    "batch_size": (lambda: fit((X, Y), batch_size=0), lb.OptionError, "batch_size=0", "a whole number from 1", "batch_size=32"),
+    "engine": (lambda: fit((X, Y), engine="eagre"), lb.OptionError, "'eagre'", "auto, eager", "Did you mean 'eager'?"),
+    "device": (lambda: fit((X, Y), device="gpu"), lb.OptionError, "'gpu'", "cuda", 'device="auto"'),
+    "precision": (lambda: fit((X, Y), precision="float23"), lb.OptionError, "'float23'", "float32", "Did you mean 'float32'?"),
+    "callback class": (lambda: fit((X, Y), callbacks=lb.callbacks.EarlyStopping), lb.OptionError, "EarlyStopping", "Callback objects", "EarlyStopping()"),
+    "batch_size beside a loader": (lambda: fit(DataLoader(TensorDataset(X, Y)), batch_size=8), lb.OptionError, "batch_size=8 beside a DataLoader", "a DataLoader alone", "where the DataLoader is made"),
+    "drop_last of all": (lambda: fit((X[:5], Y[:5]), drop_last=True), lb.DataError, "5 rows, a batch_size of 32", "at least one full batch", "batch_size=5 or less"),
+    "text column": (lambda: fit((frame(e="x"), Y.numpy())), lb.DataError, "'e' (String)", "columns of numbers", "from_frame"),
+    "text array": (lambda: fit((np.array(["a", "b"]), Y[:2])), lb.DataError, "such as 'a'", "numbers", "encode them first"),
+    "NaN in inputs": (lambda: fit((with_nan(), Y)), lb.PreflightError, "NaN or infinite values in the input, in 2 of 120 rows: 3, 17", "finite numbers", "torch.isfinite"),
+    "NaN in a frame": (lambda: fit((frame(a=np.nan), Y.numpy())), lb.DataError, "120 in 'a'", "without missing values", "dropna"),
+    "hparams missing": (lambda: lb.setup(Net, loss=MSE, optimizer=optim.Adam).fit((X, Y)), lb.RecipeError, "without the hyper-parameters d_in", "d_in, n_class, d_hidden", ".set_hparams(d_in=...)"),
+    "hparams unknown": (lambda: recipe(d_in=4, d_hiden=3).fit((X, Y)), lb.RecipeError, "set_hparams(d_hiden=...)", "d_hidden", "Did you mean 'd_hidden'?"),
+    "hparams of an instance": (lambda: lb.setup(Net(4), loss=MSE, optimizer=optim.Adam).set_hparams(d_in=4).fit((X, Y)), lb.RecipeError, "built already", "a class that fit() builds", "setup(Net, ...)"),
+    "opt_hparams unknown": (lambda: recipe().set_opt_hparams(learning_rate=1).fit((X, Y)), lb.RecipeError, "learning_rate", "lr", "Leave it out"),
+    "opt_hparams impossible": (lambda: recipe().set_opt_hparams(lr=-1).fit((X, Y)), lb.RecipeError, "lr=-1", "options with which Adam can be made", "set_opt_hparams"),
+    "shapes": (lambda: recipe(d_in=5).fit((X, Y)), lb.PreflightError, "forward() for an input that is a tensor of shape (32, 4)", "takes a batch of this data", "mend the shapes"),
+    "dtype": (lambda: fit((X.double(), Y)), lb.PreflightError, "float64", "takes a batch", "x.to(torch.float32)"),
+    "broadcast": (lambda: lb.setup(lambda: nn.Linear(4, 1), loss=MSE, optimizer=optim.SGD).fit((X, X[:, 0])), lb.PreflightError, "MSELoss of a prediction (32, 1) and a target (32,)", "the same shape", "squeeze(1)"),
+    "vector loss": (lambda: lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(reduction="none"), optimizer=optim.SGD).fit((X, Y)), lb.PreflightError, "tensor of shape (32,)", "a scalar", 'reduction="mean"'),
+    "nothing to train": (lambda: lb.setup(nn.ReLU, loss=MSE, optimizer=lambda p: optim.SGD([torch.zeros(1)])).fit((X, X)), lb.PreflightError, "without a parameter", "requires_grad=True", "ModuleList"),
+    "column name": (lambda: lb.data.from_frame(frame(), target="aa"), lb.DataError, "'aa'", "a, b, c, d", "Did you mean 'a'?"),
+    "date column": (lambda: lb.data.from_frame(frame(e=pd.Timestamp("2020-01-01")), target="a"), lb.DataError, "'e' of type Datetime", "numbers, booleans, text", "days since"),
+    "monitor": (lambda: fit((X, Y), callbacks=lb.callbacks.EarlyStopping("train_los")), lb.OptionError, "'train_los'", "train_loss", "Did you mean 'train_loss'?"),
+    "monitor without valid": (lambda: fit((X, Y), callbacks=lb.callbacks.EarlyStopping()), lb.OptionError, "'valid_loss'", "train_loss", "valid_data=0.2"),
+    "patience": (lambda: lb.callbacks.EarlyStopping(patience=0), lb.OptionError, "patience=0", "at least 1", "patience=1"),
+    "mode": (lambda: lb.callbacks.EarlyStopping(mode="maxx"), lb.OptionError, "'maxx'", '"min" or "max"', "Did you mean 'max'?"),
+    "split": (lambda: lb.split((X, Y), 0.5, 0.2), lb.OptionError, "0.5, 0.2", "add up to 1", "0.6, 0.2, 0.2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_message_says_received_expected_fix(name: str) -> None:
+    cause, kind, received, expected, fix = CASES[name]
+    with pytest.raises(kind) as caught:
+        cause()
+    assert received in caught.value.received
+    assert expected in caught.value.expected
+    assert fix in caught.value.fix
+    text = str(caught.value)
+    assert text.startswith("received: ")
+    assert "\n  expected: " in text
+    assert "\n  instead: " in text
+
+
+def test_a_non_finite_loss_stops_before_the_update_and_names_epoch_step_and_rows() -> None:
+    x = X.clone()
+    x[[5, 50]] = 1e38  # finite, and too much for the squares below
+    model = Net(4)
+    seen: list[Tensor] = []
+
+    class Watch(lb.Callback):
+        def on_train_batch_begin(self, ctx: lb.Context) -> None:
+            seen.append(model.layers[0].weight.detach().clone())
+
+    def loss(pred: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(pred, target) + pred.square().mean()
+
+    recipe = lb.setup(model, loss=loss, optimizer=optim.SGD)
+    with pytest.raises(lb.NonFiniteLossError) as caught:
+        recipe.fit((x, Y), epochs=3, batch_size=30, shuffle=False, callbacks=Watch(), verbose=False, preflight=False)
+    assert "epoch 1, step 1 of the epoch" in caught.value.received
+    assert "rows 0, 1, 2" in caught.value.received
+    assert "before this update" in caught.value.expected
+    assert "learning rate (now 0.001)" in caught.value.fix
+    assert torch.equal(model.layers[0].weight, seen[0]), "the weights were touched"
+
+
+def test_a_non_finite_loss_blames_the_rows_whose_input_is_not_finite() -> None:
+    with pytest.raises(lb.NonFiniteLossError, match=r"rows 3, 17; their input is not finite"):
+        fit((with_nan(), Y), shuffle=False, preflight=False)
+
+
+def test_options_beside_a_ready_validation_loader_reach_the_training_data_only() -> None:
+    loader = DataLoader(TensorDataset(X, Y), batch_size=50)
+    fitted = fit((X, Y), valid_data=loader, batch_size=16, epochs=1)
+    assert set(fitted.history["set"]) == {"train", "valid"}
+
+
+def test_an_unknown_handler_is_refused_when_the_class_is_made() -> None:
+    with pytest.raises(TypeError, match=r"Wrong.on_epoch_ended would never be called.*Did you mean 'on_epoch_end'\?"):
+
+        class Wrong(lb.Callback):
+            def on_epoch_ended(self, ctx: lb.Context) -> None: ...
