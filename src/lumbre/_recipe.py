@@ -114,7 +114,7 @@ class Recipe:
             >>> recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
             >>> recipe = recipe.set_hparams(in_features=1, out_features=1).set_opt_hparams(lr=0.1)
             >>> fitted = recipe.fit((x, 3 * x + 1), epochs=20, verbose=False)
-            >>> fitted.history["value"].iloc[-1] < 0.01
+            >>> bool(fitted.history["value"].iloc[-1] < 0.01)
             True
         """
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}

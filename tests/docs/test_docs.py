@@ -1,0 +1,57 @@
+"""Every snippet in README, docs and docstrings runs, and prints what it says."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = sorted(
+    str(file.relative_to(ROOT / "src").with_suffix("")).replace("/", ".")
+    for file in (ROOT / "src" / "lumbre").rglob("*.py")
+    if ">>>" in file.read_text()
+)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_snippets_of_a_page_run_one_after_the_other(page: Path, in_tmp: Path) -> None:
+    names: dict[str, object] = {"__name__": page.stem}
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), names)
+
+
+def test_the_readme_prints_what_it_says(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program, mistake = blocks(ROOT / "README.md", "python")
+    said_program, said_mistake = blocks(ROOT / "README.md", "text")
+    names: dict[str, object] = {"__name__": "readme"}
+    exec(compile(program, "README.md", "exec"), names)
+    out = capsys.readouterr().out
+    # Losses differ in the last digits from processor to processor; the form and the names must not.
+    digits = re.compile(r"\d+(\.\d+)?")
+    printed = {digits.sub("#", line) for line in out.splitlines()}
+    for line in said_program.splitlines():
+        assert line == "..." or digits.sub("#", line) in printed, line
+    assert said_program.splitlines()[-1] == out.splitlines()[-1]
+    exec(compile(mistake, "README.md", "exec"), names)
+    assert capsys.readouterr().out == said_mistake
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_in_docstrings(module: str, in_tmp: Path) -> None:
+    found = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
