@@ -39,7 +39,7 @@ Handler: TypeAlias = Callable[[Context], None]
 class Callback:
     """Something that happens at chosen moments of a run.
 
-    Define a method for each event you want to hear, named `on_` + the event, taking the `Context`:
+    Define a method for each event you want to hear, named `on_` + the event, taking the `Context`::
 
         fit_begin
           epoch_begin
