@@ -5,6 +5,7 @@ from lumbre import data as data
 from lumbre import datasets as datasets
 from lumbre import metrics as metrics
 from lumbre import plots as plots
+from lumbre import vision as vision
 from lumbre._fitted import Evaluation as Evaluation
 from lumbre._fitted import Fitted as Fitted
 from lumbre._load import load as load
@@ -50,4 +51,5 @@ __all__ = [
     "plots",
     "setup",
     "split",
+    "vision",
 ]
