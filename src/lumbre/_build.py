@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.parameter import is_lazy
 
-from lumbre._feeds import TrainingData, feed, training_data
+from lumbre._feeds import TrainingData, augmenter, feed, training_data
 from lumbre._options import Options
 from lumbre._session import Session
-from lumbre.base import DataError, Loss, Nested, RecipeError, did_you_mean
+from lumbre.base import Batches, DataError, Loss, Nested, RecipeError, did_you_mean
 from lumbre.core import Context, Listeners, Plan
-from lumbre.data import LoaderFeed, RowFeed
+from lumbre.data import Augmented, LoaderFeed, RowFeed
 from lumbre.devices import Precision, resolve_device, seeder
 from lumbre.metrics import LossMeter
 from lumbre.preflight import Findings, Subject, run_checks
@@ -32,6 +32,10 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     given = training_data(data, options.valid_data, seed)
     train, valid = _feeds(given, options, device, seed)
     first = train.first()
+    batches: Batches = train
+    if options.augment is not None:
+        change = augmenter(options.augment, seed)
+        first, batches = change(first, 1, 0), Augmented(train, change)
     seed_step = seeder(seed, device)
     seed_step("init", 0, 0)
     model = make_module(recipe.module, recipe.hparams).to(device)
@@ -64,7 +68,7 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     if options.preflight:
         fewest = train.order.fewest_rows if isinstance(train, RowFeed) else None
         findings = run_checks(Subject(model, call, loss, first, given.columns, fewest))
-    plan = _plan(session, call, optimizer, train, valid, options, seed_step)
+    plan = _plan(session, call, optimizer, batches, valid, options, seed_step)
     return plan, session, findings
 
 
@@ -86,8 +90,8 @@ def _plan(
     session: Session,
     call: Callable[[Nested], Nested],
     optimizer: optim.Optimizer,
-    train: RowFeed | LoaderFeed,
-    valid: RowFeed | LoaderFeed | None,
+    train: Batches,
+    valid: Batches | None,
     options: Options,
     seed_step: Callable[[str, int, int], None],
 ) -> Plan:

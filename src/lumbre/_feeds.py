@@ -1,13 +1,14 @@
 """What the user passed as data, as batches on a device."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from lumbre._options import BATCH_SIZE
-from lumbre.base import Nested, OptionError, Source
+from lumbre.base import Batch, Nested, OptionError, Source
 from lumbre.data import (
     FrameData,
     FrameEncoding,
@@ -21,6 +22,7 @@ from lumbre.data import (
     is_frame,
     split_rows,
 )
+from lumbre.vision import Augment, row_seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +133,18 @@ def feed(
         num_workers=num_workers or 0,
     )
     return LoaderFeed(loader, device, seed)
+
+
+def augmenter(augment: Callable[..., Any], seed: int) -> Callable[[Batch, int, int], Batch]:
+    """A function of (batch, epoch, index in the epoch) that augments a batch; chance is a row's and an epoch's own."""
+
+    def change(batch: Batch, epoch: int, index: int) -> Batch:
+        # A loader does not number its rows: there the place in the epoch stands for the row.
+        rows = range(index << 32, (index << 32) + batch.size) if batch.rows is None else batch.rows
+        seeds = row_seeds(rows, seed=seed, epoch=epoch)
+        if isinstance(augment, Augment):
+            input, target = augment.batch(batch.input, batch.target, seeds)
+            return replace(batch, input=input, target=target)
+        return replace(batch, input=augment(batch.input, seeds))
+
+    return change

@@ -1,6 +1,7 @@
 """The options of `fit()`, checked before anything is built."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -24,6 +25,7 @@ class Options:
     shuffle: bool | None = None
     drop_last: bool | None = None
     num_workers: int | None = None
+    augment: Callable[..., Any] | None = None
     seed: int | None = 0
     device: str | torch.device = "auto"
     precision: str = "float32"
@@ -59,6 +61,8 @@ class Options:
                 f"one of {', '.join(_ENGINES)}",
                 f'{did_you_mean(str(self.engine), _ENGINES)}engine="auto"',
             )
+        if self.augment is not None:
+            _check_augment(self.augment)
         for callback in self.callback_list:
             if not isinstance(callback, Callback):
                 fix = (
@@ -94,6 +98,20 @@ def options_from(given: dict[str, Any]) -> Options:
                 f"{did_you_mean(name, known)}Correct or remove it",
             )
     return Options(**given)
+
+
+def _check_augment(augment: object) -> None:
+    fix = "augment=lumbre.vision.Augment([lumbre.vision.RandomHorizontalFlip(), ...])"
+    if not callable(augment):
+        raise OptionError(f"augment={augment!r}", "transforms of lumbre.vision, or a function (input, row_seeds)", fix)
+    try:
+        inspect.signature(augment).bind(None, None)
+    except TypeError as error:
+        raise OptionError(
+            f"augment={augment!r}, which cannot take two arguments",
+            "a function of the input of a batch and a seed for each row, so that chance can be the row's own",
+            f"{fix}; a function without chance goes in as lumbre.vision.Lambda(function)",
+        ) from error
 
 
 def _whole(value: object, least: int) -> bool:

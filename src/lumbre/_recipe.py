@@ -63,6 +63,7 @@ class Recipe:
         shuffle: bool | None = None,
         drop_last: bool | None = None,
         num_workers: int | None = None,
+        augment: Callable[..., Any] | None = None,
         seed: int | None = 0,
         device: str | torch.device = "auto",
         precision: str = "float32",
@@ -88,6 +89,8 @@ class Recipe:
             shuffle: draw a new order in each epoch; on where not given.
             drop_last: leave out a last batch that is short; off where not given.
             num_workers: processes that fetch batches; 0, this process, where not given.
+            augment: transforms of `lumbre.vision` for the training batches, not for validation; or a function
+                (input, row_seeds) that gives the new input, where `row_seeds` is an int64 tensor of shape (rows,).
             seed: of everything left to chance: first weights, order, dropout, split. None takes one of chance.
             device: "auto" (CUDA, else MPS, else CPU), or a device by name.
             precision: "float32", or "bfloat16" or "float16" for autocast forward passes.

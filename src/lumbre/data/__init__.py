@@ -6,6 +6,7 @@ Public: `InMemoryDataset`, `from_frame`, `FrameData`. Nothing here knows of mode
 from lumbre.data._accept import Loaded as Loaded
 from lumbre.data._accept import accept as accept
 from lumbre.data._accept import is_frame as is_frame
+from lumbre.data._augmented import Augmented as Augmented
 from lumbre.data._feed import LoaderFeed as LoaderFeed
 from lumbre.data._feed import RowFeed as RowFeed
 from lumbre.data._frames import Column as Column

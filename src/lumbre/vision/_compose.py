@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lumbre.base import OptionError
+from lumbre.base import Nested, OptionError, did_you_mean
 from lumbre.vision._random_pixels import in_drawn_order
 from lumbre.vision._rows import derived, uniform
-from lumbre.vision._scene import Scene, Step, Transform, by_row, on_rows
+from lumbre.vision._scene import Scene, Step, Transform, by_row, check_scene, on_rows
 from lumbre.vision._spans import check_chance, happens
+
+_TARGETS = ("masks", "boxes", "keypoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +23,11 @@ class Augment(Transform):
 
     Args:
         transforms: in order. A function of images goes in as `Lambda(function)`.
+        target: what the target of a training batch is, where it lies on the image and so must move with it:
+            "masks", "boxes" or "keypoints". Other targets, such as class numbers, stay as they are.
 
     Raises:
-        OptionError: something in the list is not a `Transform`.
+        OptionError: something in the list is not a `Transform`, or `target` is none of these.
 
     Example:
         >>> import torch, lumbre.vision as vision
@@ -34,15 +38,31 @@ class Augment(Transform):
     """
 
     transforms: Sequence[Transform]
+    target: str | None = None
 
     def __post_init__(self) -> None:
         _check_transforms(self.transforms)
+        if self.target not in (None, *_TARGETS):
+            raise OptionError(
+                f"target={self.target!r}",
+                f"one of {', '.join(_TARGETS)}, or None",
+                f"{did_you_mean(str(self.target), _TARGETS)}leave it out where the target is a class or a number",
+            )
 
     def apply(self, scene: Scene, seeds: Tensor) -> Scene:
         """Apply all, in order."""
         for step in _steps(self.transforms):
             scene = step(scene, seeds)
         return scene
+
+    def batch(self, input: Tensor, target: Nested, row_seeds: Tensor) -> tuple[Tensor, Nested]:
+        """Input and target of a training batch after the transforms: what `fit(..., augment=...)` calls."""
+        if self.target is None:
+            return self(input, row_seeds), target
+        scene = Scene(input, **{self.target: target})
+        check_scene(scene, row_seeds)
+        scene = self.apply(scene, row_seeds.cpu())
+        return scene.images, getattr(scene, self.target)
 
 
 @dataclass(frozen=True, slots=True)
