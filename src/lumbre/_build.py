@@ -1,24 +1,25 @@
 """The composition root: a recipe, data and options become a `Plan` that the loop can run."""
 
-import inspect
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn, optim
 from torch.nn.parameter import is_lazy
 
+from lumbre._engine import make_engine, step_options
 from lumbre._feeds import TrainingData, augmenter, feed, training_data
 from lumbre._options import Options
+from lumbre._parts import LossFunction, NamedLosses, loss_function, make_module, make_optimizers, no_loss
 from lumbre._session import Session
-from lumbre.base import Batches, DataError, Loss, Nested, RecipeError, did_you_mean
+from lumbre.base import Batch, Batches, DataError, Loss, Nested, total_loss
 from lumbre.core import Context, Listeners, Plan
 from lumbre.data import Augmented, LoaderFeed, RowFeed
 from lumbre.devices import Precision, resolve_device, seeder
 from lumbre.metrics import LossMeter
 from lumbre.preflight import Findings, Subject, run_checks
-from lumbre.steps import Eager, build_optimizer, caller
+from lumbre.steps import caller
 
 if TYPE_CHECKING:
     from lumbre._recipe import Recipe
@@ -44,15 +45,8 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
         with torch.no_grad():
             call(first.input)
     loss = loss_function(recipe, model, device)
-    if loss is None:
-        raise no_loss(type(model).__name__)
-    if first.target is None and isinstance(loss, nn.modules.loss._Loss):  # pyright: ignore[reportPrivateUsage]
-        raise DataError(
-            f"data without a target for {type(loss).__name__}",
-            "pairs of input and target",
-            "(x, y); or define loss(self, pred, target) in the module, if it needs no target",
-        )
-    optimizer = make_optimizer(recipe, model, device)
+    _check_loss(model, loss, first)
+    optimizers = make_optimizers(recipe, model, device)
     session = Session(
         recipe=recipe,
         model=model,
@@ -67,9 +61,25 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     findings = Findings([])
     if options.preflight:
         fewest = train.order.fewest_rows if isinstance(train, RowFeed) else None
-        findings = run_checks(Subject(model, call, loss, first, given.columns, fewest))
-    plan = _plan(session, call, optimizer, batches, valid, options, seed_step)
+        asked = None if loss is None or hasattr(model, "step") else _scalar(loss)
+        findings = run_checks(Subject(model, call, asked, first, given.columns, fewest))
+    plan = _plan(session, call, optimizers, batches, valid, options, seed_step)
     return plan, session, findings
+
+
+def _scalar(loss: LossFunction) -> Loss:
+    return (lambda pred, target: total_loss(loss(pred, target))) if isinstance(loss, NamedLosses) else loss
+
+
+def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> None:
+    if loss is None and not hasattr(model, "step"):
+        raise no_loss(type(model).__name__)
+    if first.target is None and isinstance(loss, nn.modules.loss._Loss):  # pyright: ignore[reportPrivateUsage]
+        raise DataError(
+            f"data without a target for {type(loss).__name__}",
+            "pairs of input and target",
+            "(x, y); or define loss(self, pred, target) in the module, if it needs no target",
+        )
 
 
 def _feeds(
@@ -89,32 +99,41 @@ def _feeds(
 def _plan(
     session: Session,
     call: Callable[[Nested], Nested],
-    optimizer: optim.Optimizer,
+    optimizers: dict[str, optim.Optimizer],
     train: Batches,
     valid: Batches | None,
     options: Options,
     seed_step: Callable[[str, int, int], None],
 ) -> Plan:
-    listeners = Listeners(options.callback_list)
+    listeners = Listeners(options.callbacks)
     names = ["loss", *(metric.name.lower() for metric in session.recipe.metrics)]
+    if isinstance(session.loss, NamedLosses):
+        names[1:1] = [f"loss_{name}" for name in session.loss.parts]
     sets = ["train"] if valid is None else ["valid", "train"]
+
+    def see_training_data() -> None:
+        with torch.no_grad(), session.precision.autocast():
+            for batch in train.epoch(context.epoch):
+                call(batch.input)
+
     context = Context(
         model=session.model,
-        optimizer=optimizer,
+        optimizers=optimizers,
         device=session.device,
         epochs=options.epoch_range,
         batches_per_epoch=train.length,
         monitored=tuple(f"{set_name}_{name}" for set_name in sets for name in names),
         save=lambda path: session.save(path, context.history, engine.reason),
+        minimize=lambda loss, optimizer: minimize(loss, optimizer),
+        see_training_data=see_training_data,
     )
-    assert session.loss is not None
-    engine = Eager(
-        call=call,
-        loss_function=session.loss,
-        optimizer=optimizer,
-        device=session.device,
-        autocast=session.precision.autocast,
-        scaler=session.precision.scaler(),
+    engine, minimize = make_engine(
+        session,
+        call,
+        optimizers,
+        step_options(options.callbacks),
+        seed_step,
+        step=lambda: session.model.step(context),  # pyright: ignore
         inside=_inside(listeners, context) if listeners.inside else None,
     )
     return Plan(
@@ -143,92 +162,3 @@ def make_meter(session: Session) -> LossMeter:
     """The meter of one pass with the recipe's metrics."""
     summed = getattr(session.loss, "reduction", "mean") == "sum"
     return LossMeter(session.recipe.metrics, session.device, summed=summed)
-
-
-def make_module(module: Any, hparams: Mapping[str, Any]) -> nn.Module:
-    """A module built from its class or factory with `hparams`, or the very instance given.
-
-    Raises:
-        RecipeError: a hyper-parameter is missing or unknown, or what was built is no module.
-    """
-    name = getattr(module, "__name__", type(module).__name__)
-    if isinstance(module, nn.Module):
-        if hparams:
-            raise RecipeError(
-                f"set_hparams({', '.join(hparams)}) for a {name} that is built already",
-                "hyper-parameters for a class that fit() builds",
-                f"setup({name}, ...) with the class, not setup({name}(...), ...)",
-            )
-        return module
-    parameters = inspect.signature(module).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    known = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    takes = f"the hyper-parameters of {name}: {', '.join(known) or 'it takes none'}"
-    for given in hparams:
-        if given not in known and not takes_any:
-            raise RecipeError(
-                f"set_hparams({given}=...)",
-                takes,
-                f"{did_you_mean(given, known)}Correct or remove it",
-            )
-    missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in hparams]
-    if missing:
-        raise RecipeError(
-            f"{name} without the hyper-parameters {', '.join(missing)}",
-            takes,
-            f".set_hparams({', '.join(f'{key}=...' for key in missing)})",
-        )
-    built = module(**hparams)
-    if not isinstance(built, nn.Module):
-        raise RecipeError(
-            f"{name}, which gave a {type(built).__name__}",
-            "a torch.nn.Module",
-            "return the module at the end of the function",
-        )
-    return built
-
-
-def make_optimizer(recipe: "Recipe", model: nn.Module, device: torch.device) -> optim.Optimizer:
-    """The recipe's optimizer over the module's parameters, or the one that the module configures.
-
-    Raises:
-        RecipeError: there is none, or it cannot be made with the options given.
-    """
-    configure = getattr(model, "configure_optimizers", None)
-    if recipe.optimizer is not None:
-        return build_optimizer(recipe.optimizer, model.parameters(), recipe.opt_hparams, device)
-    if configure is None:
-        raise no_optimizer(type(model).__name__)
-    built = configure(**recipe.opt_hparams)
-    if not isinstance(built, optim.Optimizer):
-        raise RecipeError(
-            f"{type(model).__name__}.configure_optimizers(), which gave a {type(built).__name__}",
-            "one torch.optim.Optimizer",
-            "return torch.optim.Adam(self.parameters(), lr=...)",
-        )
-    return built
-
-
-def loss_function(recipe: "Recipe", model: nn.Module, device: torch.device) -> Loss | None:
-    """The recipe's loss, brought to the device, else the module's own `loss` method, else None."""
-    if recipe.loss is None:
-        return getattr(model, "loss", None)
-    return recipe.loss.to(device) if isinstance(recipe.loss, nn.Module) else recipe.loss
-
-
-def no_loss(name: str) -> RecipeError:
-    """The error for a recipe without a loss."""
-    return RecipeError(
-        f"no loss for {name}",
-        "a loss function, or a module that defines loss(self, pred, target)",
-        "setup(..., loss=nn.CrossEntropyLoss()) for classes, nn.MSELoss() for measurements",
-    )
-
-
-def no_optimizer(name: str) -> RecipeError:
-    """The error for a recipe without an optimizer."""
-    return RecipeError(
-        f"no optimizer for {name}",
-        "an optimizer class, or a module that defines configure_optimizers(self, **opt_hparams)",
-        "setup(..., optimizer=torch.optim.AdamW)",
-    )

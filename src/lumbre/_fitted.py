@@ -1,5 +1,6 @@
 """What `fit()` gives back: the trained model, what happened, and what can be done with it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 
 from lumbre._build import make_meter
 from lumbre._feeds import feed, given_data
+from lumbre._options import callback_list
 from lumbre._session import Session
 from lumbre.base import DataError, Nested, OptionError, describe, preserved_randomness
-from lumbre.core import History, evaluate, format_value, predict
+from lumbre.core import Callback, Context, History, Listeners, evaluate, format_value, predict
 from lumbre.data import LoaderFeed, RowFeed
 from lumbre.devices import seeder
 
@@ -92,34 +94,42 @@ class Fitted:
                 timings[f"{name}_seconds_per_epoch"] = sum(seconds) / len(seconds)
         return timings
 
-    def evaluate(self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None) -> Evaluation:
+    def evaluate(
+        self,
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        callbacks: Callback | Iterable[Callback] = (),
+    ) -> Evaluation:
         """Loss and metrics on `data`, without training.
 
         Args:
             data: with targets; whatever `fit()` takes, or a frame with the columns of the training frame.
             batch_size: rows in a batch; that of the training where not given.
             num_workers: processes that fetch batches; none where not given.
+            callbacks: hear the `evaluate_...` events; the values are in `ctx.history.last("evaluate")` at the end.
 
         Raises:
             DataError: the data cannot be used as it is.
             OptionError: an option cannot apply to this data.
             RecipeError: the model was loaded without a loss.
         """
+        session = self._session
         batches = self._feed(data, batch_size, num_workers, need_target=True)
-        meter = make_meter(self._session)
-        device = self._session.device
-        with preserved_randomness(device):
-            return Evaluation(
-                evaluate(
-                    self.model,
-                    self._session.valid_step,
-                    batches,
-                    meter,
-                    seeder(self._session.seed, device),
-                )
-            )
+        context, listeners = self._context(batches, "evaluate"), Listeners(callback_list(callbacks))
+        with preserved_randomness(session.device):
+            seed_step = seeder(session.seed, session.device)
+            return Evaluation(evaluate(context, listeners, session.valid_step, batches, make_meter(session), seed_step))
 
-    def predict(self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None) -> Nested:
+    def predict(
+        self,
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        callbacks: Callback | Iterable[Callback] = (),
+    ) -> Nested:
         """The model's output for each row of `data`, in order.
 
         Args:
@@ -127,6 +137,7 @@ class Fitted:
                 with the feature columns of the training frame. A module with several inputs takes ((a, b), None).
             batch_size: rows in a batch; that of the training where not given.
             num_workers: processes that fetch batches; none where not given.
+            callbacks: hear the `predict_...` events.
 
         Returns:
             A float32 tensor of shape (rows, ...) on the CPU, or tensors in the structure that the module returns.
@@ -136,9 +147,10 @@ class Fitted:
             OptionError: an option cannot apply to this data.
         """
         batches = self._feed(data, batch_size, num_workers, need_target=False)
-        device = self._session.device
-        with preserved_randomness(device):
-            return predict(self.model, self._session.predict_step, batches, seeder(self._session.seed, device))
+        session = self._session
+        context, listeners = self._context(batches, "predict"), Listeners(callback_list(callbacks))
+        with preserved_randomness(session.device):
+            return predict(context, listeners, session.predict_step, batches, seeder(session.seed, session.device))
 
     def predict_classes(
         self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
@@ -205,6 +217,24 @@ class Fitted:
             num_workers=num_workers,
             default_size=session.batch_size,
         )
+
+    def _context(self, batches: RowFeed | LoaderFeed, phase: str) -> Context:
+        def refused(*_: Any) -> None:
+            raise OptionError(f"a step of training in {phase}()", "training in fit()", "leave it out of the callback")
+
+        context = Context(
+            model=self.model,
+            optimizers={},
+            device=self._session.device,
+            epochs=(1, 1),
+            batches_per_epoch=batches.length,
+            monitored=(),
+            save=self.save,
+            minimize=refused,
+            see_training_data=refused,
+        )
+        context.epoch, context.phase = 1, phase
+        return context
 
     def _summary(self) -> list[tuple[str, str]]:
         history = self._history

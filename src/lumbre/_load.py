@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lumbre._build import loss_function, make_module
 from lumbre._fitted import Fitted
+from lumbre._parts import loss_function, make_module
 from lumbre._recipe import Recipe
 from lumbre._session import Session
 from lumbre.base import ArchiveError, preserved_randomness

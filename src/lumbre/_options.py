@@ -1,7 +1,7 @@
 """The options of `fit()`, checked before anything is built."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,7 +20,7 @@ class Options:
 
     epochs: int | tuple[int, int] = 10
     valid_data: Any = None
-    callbacks: Callback | Iterable[Callback] = ()
+    callbacks: Sequence[Callback] = ()
     batch_size: int | None = None
     shuffle: bool | None = None
     drop_last: bool | None = None
@@ -63,27 +63,14 @@ class Options:
             )
         if self.augment is not None:
             _check_augment(self.augment)
-        for callback in self.callback_list:
-            if not isinstance(callback, Callback):
-                fix = (
-                    f"{callback.__name__}()"
-                    if isinstance(callback, type)
-                    else "an object of a class made from lumbre.Callback"
-                )
-                raise OptionError(f"{callback!r} among the callbacks", "lumbre.Callback objects", fix)
 
     @property
     def epoch_range(self) -> tuple[int, int]:
         """(fewest, most) epochs."""
         return self.epochs if isinstance(self.epochs, tuple) else (0, self.epochs)
 
-    @property
-    def callback_list(self) -> list[Callback]:
-        """The callbacks, one or many, as a list."""
-        return list(self.callbacks) if isinstance(self.callbacks, Iterable) else [self.callbacks]
 
-
-def options_from(given: dict[str, Any]) -> Options:
+def options_from(given: Mapping[str, Any]) -> Options:
     """Options by name.
 
     Raises:
@@ -97,7 +84,22 @@ def options_from(given: dict[str, Any]) -> Options:
                 f"an option of fit(): {', '.join(known)}",
                 f"{did_you_mean(name, known)}Correct or remove it",
             )
-    return Options(**given)
+    checked: dict[str, Any] = {**given, "callbacks": callback_list(given.get("callbacks", ()))}
+    return Options(**checked)
+
+
+def callback_list(callbacks: Callback | Iterable[Callback]) -> list[Callback]:
+    """The callbacks, one or many, as a list.
+
+    Raises:
+        OptionError: something among them is no callback.
+    """
+    listed = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for callback in listed:
+        if not isinstance(callback, Callback):  # pyright: ignore[reportUnnecessaryIsInstance]
+            fix = f"{callback.__name__}()" if isinstance(callback, type) else "an object of a class made from Callback"
+            raise OptionError(f"{callback!r} among the callbacks", "lumbre.Callback objects", fix)
+    return listed
 
 
 def _check_augment(augment: object) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre._build import build, no_loss, no_optimizer
+from lumbre._build import build
 from lumbre._fitted import Fitted
 from lumbre._options import Options, options_from
+from lumbre._parts import has_loss, no_loss, no_optimizer
 from lumbre.base import Loss, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, train
@@ -214,7 +215,7 @@ def setup(
         )
     known = isinstance(module, (type, nn.Module))
     name = getattr(module, "__name__", type(module).__name__)
-    if loss is None and known and not hasattr(module, "loss"):
+    if loss is None and known and not has_loss(module):
         raise no_loss(name)
     if optimizer is None and known and not hasattr(module, "configure_optimizers"):
         raise no_optimizer(name)
@@ -227,4 +228,4 @@ def _with_progress(recipe: Recipe, options: Options) -> Options:
     note = None
     if isinstance(recipe.module, nn.Module):
         note = f"Training the {type(recipe.module).__name__} that was passed: its own weights change."
-    return replace(options, callbacks=[*options.callback_list, Progress(note=note)])
+    return replace(options, callbacks=[*options.callbacks, Progress(note=note)])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import Batch, Loss, Nested, RecipeError, map_leaves
+from lumbre._parts import LossFunction
+from lumbre.base import Batch, Losses, Nested, RecipeError, map_leaves
 from lumbre.core import History
 from lumbre.data import FrameEncoding
 from lumbre.devices import Precision
@@ -27,7 +28,7 @@ class Session:
     Attributes:
         recipe: what it was built from.
         model: the module.
-        loss: the loss function; None for a model loaded with its class alone.
+        loss: the loss function; None for a model loaded with its class alone, or with a step of its own.
         device: where it is.
         precision: of its forward passes.
         seed: of the run.
@@ -38,7 +39,7 @@ class Session:
 
     recipe: "Recipe"
     model: nn.Module
-    loss: Loss | None
+    loss: LossFunction | None
     device: torch.device
     precision: Precision
     seed: int
@@ -46,7 +47,7 @@ class Session:
     encoding: FrameEncoding | None
     classes: tuple[str, ...] | None
 
-    def valid_step(self, batch: Batch) -> tuple[Nested, Tensor]:
+    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Prediction and loss of a batch, without gradients."""
         if self.loss is None:
             raise RecipeError(

@@ -28,10 +28,12 @@ class FakeEngine:
 
     def __init__(self, interrupt_at: tuple[int, int] | None = None) -> None:
         self.steps: list[tuple[int, int]] = []
+        self.updates = 0
         self.interrupt_at = interrupt_at
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         self.steps.append((epoch, step))
+        self.updates += 1
         if (epoch, step) == self.interrupt_at:
             raise KeyboardInterrupt
         return batch.input, torch.tensor(1.0)
@@ -65,12 +67,14 @@ def plan(
     listeners = Listeners(callbacks)
     context = Context(
         model=model,
-        optimizer=optim.SGD(model.parameters()),
+        optimizers={"optimizer": optim.SGD(model.parameters())},
         device=torch.device("cpu"),
         epochs=epochs,
         batches_per_epoch=2,
         monitored=("valid_loss", "train_loss"),
         save=lambda path: None,
+        minimize=lambda loss, optimizer: None,
+        see_training_data=lambda: None,
     )
     return Plan(
         model=model,

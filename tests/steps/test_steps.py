@@ -43,7 +43,7 @@ def test_the_device_guard_holds_back_the_update_without_a_read() -> None:
     """What a GPU does, on the CPU: a fused optimizer skips while the flag is up, and poll() names the step."""
     model = nn.Linear(1, 1)
     optimizer = optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    guard = DeviceGuard(optimizer, CPU)
+    guard = DeviceGuard((optimizer,), CPU)
     losses = [1.0, 2.0, float("nan"), 3.0]
     kept: list[Tensor] = []
     for step, factor in enumerate(losses, 1):
@@ -63,7 +63,7 @@ def test_the_device_guard_holds_back_the_update_without_a_read() -> None:
 
 def test_the_device_guard_reports_at_the_latest_after_64_steps() -> None:
     optimizer = optim.AdamW(nn.Linear(1, 1).parameters(), fused=True)
-    guard = DeviceGuard(optimizer, CPU)
+    guard = DeviceGuard((optimizer,), CPU)
     for step in range(1, 65):
         guard.begin(Batch(None, None, 1, torch.tensor([step])), 1, step)
         guard.check(torch.tensor(float("inf") if step >= 5 else 1.0), None)
@@ -73,7 +73,7 @@ def test_the_device_guard_reports_at_the_latest_after_64_steps() -> None:
 
 def test_the_cpu_reads_every_loss() -> None:
     optimizer = optim.AdamW(nn.Linear(1, 1).parameters(), fused=True)
-    assert type(guard_for(optimizer, CPU, scaled=False)).__name__ == "HostGuard"
+    assert type(guard_for((optimizer,), CPU, scaled=False)).__name__ == "HostGuard"
 
 
 def test_inputs_reach_forward_as_its_signature_takes_them() -> None:

@@ -22,9 +22,11 @@ from lumbre.base._protocols import Batch as Batch
 from lumbre.base._protocols import Batches as Batches
 from lumbre.base._protocols import Engine as Engine
 from lumbre.base._protocols import Loss as Loss
+from lumbre.base._protocols import Losses as Losses
 from lumbre.base._protocols import Meter as Meter
 from lumbre.base._protocols import Rows as Rows
 from lumbre.base._protocols import Source as Source
+from lumbre.base._protocols import total_loss as total_loss
 from lumbre.base._seeds import preserved_randomness as preserved_randomness
 from lumbre.base._seeds import seed_host as seed_host
 from lumbre.base._seeds import stream as stream

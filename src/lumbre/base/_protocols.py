@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+import torch
 from torch import Tensor
 
 from lumbre.base._nested import Nested
@@ -24,12 +25,24 @@ class Batch:
         target: what the loss compares with, or None.
         size: number of rows.
         rows: which rows of the data these are; None for loaders and streams, which do not say.
+        mixed: where rows were mixed with others (mixup, cutmix): the target of those others, and the share of
+            `target` itself, from 0.5 to 1. The loss counts both targets by their shares.
     """
 
     input: Nested
     target: Nested
     size: int
     rows: Rows | None = None
+    mixed: tuple[Nested, Tensor | float] | None = None
+
+
+Losses: TypeAlias = Tensor | dict[str, Tensor]
+"""The loss of a batch, a scalar; or several by name, whose sum is the loss."""
+
+
+def total_loss(losses: Losses) -> Tensor:
+    """The loss: itself, or the sum of the named ones."""
+    return losses if isinstance(losses, Tensor) else torch.stack([loss.float() for loss in losses.values()]).sum()
 
 
 class Source(Protocol):
@@ -68,16 +81,21 @@ class Engine(Protocol):
         """A sentence: what runs, and why."""
         ...
 
-    def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Tensor]:
+    @property
+    def updates(self) -> int:
+        """Updates of the weights so far: fewer than batches where gradients are accumulated."""
+        ...
+
+    def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """Forward, loss, backward and update; gives the detached prediction and loss, still on the device."""
         ...
 
-    def valid_step(self, batch: Batch) -> tuple[Nested, Tensor]:
+    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Forward and loss, without gradients."""
         ...
 
     def end_epoch(self) -> None:
-        """Read what the device has reported since; the only place where an engine may wait for it."""
+        """Finish an update that waits for more batches, and read what the device has reported since."""
         ...
 
 
@@ -86,7 +104,7 @@ class Meter(Protocol):
 
     def reset(self) -> None: ...
 
-    def update(self, batch: Batch, pred: Nested, loss: Tensor) -> None: ...
+    def update(self, batch: Batch, pred: Nested, losses: Losses) -> None: ...
 
     def compute(self) -> dict[str, object]:
         """Values by name, the loss first. Waits for the device."""

@@ -1,7 +1,23 @@
 """Callbacks: things that happen at chosen moments of a run. Write your own from `lumbre.Callback`."""
 
+from lumbre.callbacks._averages import EMA as EMA
+from lumbre.callbacks._averages import SWA as SWA
 from lumbre.callbacks._checkpoint import ModelCheckpoint as ModelCheckpoint
 from lumbre.callbacks._early_stopping import EarlyStopping as EarlyStopping
+from lumbre.callbacks._mix import CutMix as CutMix
+from lumbre.callbacks._mix import Mixup as Mixup
 from lumbre.callbacks._progress import Progress as Progress
+from lumbre.callbacks._step_options import Accumulate as Accumulate
+from lumbre.callbacks._step_options import GradientClip as GradientClip
 
-__all__ = ["EarlyStopping", "ModelCheckpoint", "Progress"]
+__all__ = [
+    "EMA",
+    "SWA",
+    "Accumulate",
+    "CutMix",
+    "EarlyStopping",
+    "GradientClip",
+    "Mixup",
+    "ModelCheckpoint",
+    "Progress",
+]

@@ -5,7 +5,9 @@ It knows nothing of files, optimizers or data formats; those come in through the
 
 from lumbre.core._context import Context as Context
 from lumbre.core._events import AROUND as AROUND
+from lumbre.core._events import EVALUATE as EVALUATE
 from lumbre.core._events import INSIDE as INSIDE
+from lumbre.core._events import PREDICT as PREDICT
 from lumbre.core._events import Callback as Callback
 from lumbre.core._events import Listeners as Listeners
 from lumbre.core._history import History as History

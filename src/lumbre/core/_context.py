@@ -1,12 +1,12 @@
 """What a callback sees of a run, and the two things it may ask for: log a value, stop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Nested
+from lumbre.base import Batch, Nested, RecipeError
 from lumbre.core._history import History
 
 
@@ -15,7 +15,7 @@ class Context:
 
     Attributes:
         model: the module in training.
-        optimizer: its optimizer.
+        optimizers: its optimizers by name; the only one is also `ctx.optimizer`.
         device: where it trains.
         epochs: (fewest, most) epochs of this run.
         batches_per_epoch: training batches in an epoch; None when only the end will tell.
@@ -32,7 +32,9 @@ class Context:
     """
 
     __slots__ = (
+        "_minimize",
         "_save",
+        "_see_training_data",
         "batch",
         "batch_index",
         "batches_per_epoch",
@@ -43,7 +45,7 @@ class Context:
         "loss",
         "model",
         "monitored",
-        "optimizer",
+        "optimizers",
         "phase",
         "pred",
         "step",
@@ -54,15 +56,17 @@ class Context:
         self,
         *,
         model: nn.Module,
-        optimizer: optim.Optimizer,
+        optimizers: Mapping[str, optim.Optimizer],
         device: torch.device,
         epochs: tuple[int, int],
         batches_per_epoch: int | None,
         monitored: tuple[str, ...],
         save: Callable[[Path], None],
+        minimize: Callable[[Tensor, optim.Optimizer], None],
+        see_training_data: Callable[[], None],
     ) -> None:
         self.model = model
-        self.optimizer = optimizer
+        self.optimizers = optimizers
         self.device = device
         self.epochs = epochs
         self.batches_per_epoch = batches_per_epoch
@@ -77,6 +81,38 @@ class Context:
         self.loss: Tensor | None = None
         self.stop_reason: str | None = None
         self._save = save
+        self._minimize = minimize
+        self._see_training_data = see_training_data
+
+    @property
+    def optimizer(self) -> optim.Optimizer:
+        """The optimizer, where there is one.
+
+        Raises:
+            RecipeError: there are several.
+        """
+        if len(self.optimizers) != 1:
+            raise RecipeError(
+                f"ctx.optimizer of a run with {len(self.optimizers)} optimizers",
+                f"one of them by its name: {', '.join(self.optimizers)}",
+                f"ctx.optimizers[{next(iter(self.optimizers), '...')!r}]",
+            )
+        return next(iter(self.optimizers.values()))
+
+    def minimize(self, loss: Tensor, optimizer: str | None = None) -> None:
+        """One update inside a module's own `step(ctx)`: clear gradients, backward, clip, optimizer step.
+
+        Gradients reach the parameters of this optimizer alone.
+
+        Args:
+            loss: a scalar with its graph.
+            optimizer: which of several, by name.
+        """
+        self._minimize(loss, self.optimizer if optimizer is None else self.optimizers[optimizer])
+
+    def see_training_data(self) -> None:
+        """Call the module on every training batch once, without gradients: BatchNorm gathers its statistics anew."""
+        self._see_training_data()
 
     def log(self, name: str, value: float) -> None:
         """Write `value` into the history of this epoch under `name`."""

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from lumbre.base import CallbackError, LumbreError, did_you_mean
+from lumbre.base import CallbackError, LumbreError, OptionError, did_you_mean
 from lumbre.core._context import Context
 
 AROUND = (
@@ -28,10 +28,17 @@ AROUND = (
 )
 """Events between steps, in the order in which they happen."""
 
+EVALUATE = ("evaluate_begin", "evaluate_batch_begin", "evaluate_batch_end", "evaluate_end")
+"""Events of `Fitted.evaluate`."""
+
+PREDICT = ("predict_begin", "predict_batch_begin", "predict_batch_end", "predict_end")
+"""Events of `Fitted.predict`."""
+
 INSIDE = ("after_pred", "after_loss", "before_backward", "before_step", "after_step")
 """Events in the middle of a step, in the order in which they happen."""
 
-_HANDLERS = tuple(f"on_{event}" for event in AROUND + INSIDE)
+_EVENTS = AROUND + EVALUATE + PREDICT + INSIDE
+_HANDLERS = tuple(f"on_{event}" for event in _EVENTS)
 
 Handler: TypeAlias = Callable[[Context], None]
 
@@ -52,8 +59,15 @@ class Callback:
           epoch_end
         interrupt                                                         Ctrl-C
         fit_end
+        evaluate_begin, evaluate_batch_begin, evaluate_batch_end, evaluate_end    in Fitted.evaluate
+        predict_begin, predict_batch_begin, predict_batch_end, predict_end        in Fitted.predict
 
-    Gradients are off in every handler. What a callback has to remember it keeps in itself.
+    Gradients are off in every handler. A handler of `train_batch_begin` may put another batch into `ctx.batch`. What a
+    callback has to remember it keeps in itself, and hands over in `state_dict`.
+
+    Attributes:
+        runs_after: classes of callbacks that hear an event before this one does, where both are in a run; others keep
+            the order in which they were given.
 
     Raises:
         TypeError: when the class is made, for a method `on_...` that is no event.
@@ -65,13 +79,22 @@ class Callback:
         ...         print(f"epoch {ctx.epoch} is over!")
     """
 
+    runs_after: "tuple[type[Callback], ...]" = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What this callback must remember to go on after a stop: numbers, texts, tensors, lists and dicts of them."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in vars(cls):
             if name.startswith("on_") and name not in _HANDLERS:
                 raise TypeError(
                     f"{cls.__name__}.{name} would never be called: {name[3:]!r} is no event. "
-                    f"{did_you_mean(name, _HANDLERS)}The events are: {', '.join(AROUND + INSIDE)}."
+                    f"{did_you_mean(name, _HANDLERS)}The events are: {', '.join(_EVENTS)}."
                 )
 
 
@@ -79,10 +102,10 @@ class Listeners:
     """Who hears what, found once per run: one tuple of bound handlers for each event."""
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
-        callbacks = tuple(callbacks)
+        callbacks = in_order(callbacks)
         self._handlers: dict[str, tuple[Handler, ...]] = {
             event: tuple(getattr(callback, f"on_{event}") for callback in callbacks if hasattr(callback, f"on_{event}"))
-            for event in AROUND + INSIDE
+            for event in _EVENTS
         }
 
     def of(self, event: str) -> tuple[Handler, ...]:
@@ -109,3 +132,27 @@ class Listeners:
                     "a callback that returns",
                     f"mend {owner}.on_{event}, or leave the callback out; the original error stands above",
                 ) from error
+
+
+def in_order(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
+    """The callbacks as they were given, except that none stands before one that it `runs_after`."""
+    waiting, placed = list(callbacks), list[Callback]()
+    while waiting:
+        free = next(
+            (
+                one
+                for one in waiting
+                if not any(other is not one and isinstance(other, one.runs_after) for other in waiting)
+            ),
+            None,
+        )
+        if free is None:
+            names = ", ".join(type(one).__name__ for one in waiting)
+            raise OptionError(
+                f"the callbacks {names}, each of which is to run after another of them",
+                "an order that is possible",
+                "mend their runs_after",
+            )
+        waiting.remove(free)
+        placed.append(free)
+    return tuple(placed)

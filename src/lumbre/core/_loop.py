@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from time import perf_counter
 
-import torch
-from torch import Tensor, nn
-
-from lumbre.base import Batches, DataError, Meter, Nested, concatenate
+from lumbre.base import Batch, Batches, DataError, Losses, Meter, Nested, concatenate, total_loss
+from lumbre.core._context import Context
+from lumbre.core._events import Listeners
 from lumbre.core._plan import Plan
 
 
@@ -31,13 +30,16 @@ def train(plan: Plan) -> None:
                 plan.seed_step("step", epoch, ctx.batch_index)
                 if batch_begins:
                     fire("train_batch_begin", ctx)
-                ctx.pred, ctx.loss = engine.train_step(batch, epoch, ctx.batch_index + 1)
-                plan.train_meter.update(batch, ctx.pred, ctx.loss)
-                ctx.step += 1
+                    batch = ctx.batch  # a handler may have put another in its place
+                ctx.pred, losses = engine.train_step(batch, epoch, ctx.batch_index + 1)
+                plan.train_meter.update(batch, ctx.pred, losses)
+                ctx.loss = total_loss(losses)
+                ctx.step = engine.updates
                 ctx.batch_index += 1
                 if batch_ends:
                     fire("train_batch_end", ctx)
             engine.end_epoch()
+            ctx.step = engine.updates
             if ctx.batch_index == 0:
                 raise DataError(
                     f"no batch in epoch {epoch}",
@@ -74,8 +76,9 @@ def _validate(plan: Plan, batches: Batches) -> None:
         ctx.batch = batch
         plan.seed_step("valid", ctx.epoch, ctx.batch_index)
         fire("valid_batch_begin", ctx)
-        ctx.pred, ctx.loss = plan.engine.valid_step(batch)
-        plan.valid_meter.update(batch, ctx.pred, ctx.loss)
+        ctx.pred, losses = plan.engine.valid_step(batch)
+        plan.valid_meter.update(batch, ctx.pred, losses)
+        ctx.loss = total_loss(losses)
         ctx.batch_index += 1
         fire("valid_batch_end", ctx)
     ctx.history.add(ctx.epoch, "valid", plan.valid_meter.compute())
@@ -84,33 +87,52 @@ def _validate(plan: Plan, batches: Batches) -> None:
 
 
 def evaluate(
-    model: nn.Module,
-    step: Callable[..., tuple[Nested, Tensor]],
+    context: Context,
+    listeners: Listeners,
+    step: Callable[[Batch], tuple[Nested, Losses]],
     batches: Batches,
     meter: Meter,
     seed_step: Callable[[str, int, int], None],
 ) -> dict[str, object]:
     """Loss and metrics of `batches`, in evaluation mode, without gradients."""
-    model.eval()
+    ctx, fire = context, listeners.fire
+    ctx.model.eval()
     meter.reset()
-    for index, batch in enumerate(batches.epoch(1)):
-        seed_step("evaluate", 1, index)
-        pred, loss = step(batch)
-        meter.update(batch, pred, loss)
-    return meter.compute()
+    fire("evaluate_begin", ctx)
+    for batch in batches.epoch(1):
+        ctx.batch = batch
+        seed_step("evaluate", 1, ctx.batch_index)
+        fire("evaluate_batch_begin", ctx)
+        ctx.pred, losses = step(batch)
+        meter.update(batch, ctx.pred, losses)
+        ctx.loss = total_loss(losses)
+        ctx.batch_index += 1
+        fire("evaluate_batch_end", ctx)
+    values = meter.compute()
+    ctx.history.add(ctx.epoch, "evaluate", values)
+    fire("evaluate_end", ctx)
+    return values
 
 
 def predict(
-    model: nn.Module,
-    call: Callable[[Nested], Nested],
+    context: Context,
+    listeners: Listeners,
+    step: Callable[[Nested], Nested],
     batches: Batches,
     seed_step: Callable[[str, int, int], None],
 ) -> Nested:
     """The predictions for `batches` joined in order, on the CPU; in evaluation mode, without gradients."""
-    model.eval()
+    ctx, fire = context, listeners.fire
+    ctx.model.eval()
     parts: list[Nested] = []
-    with torch.no_grad():
-        for index, batch in enumerate(batches.epoch(1)):
-            seed_step("predict", 1, index)
-            parts.append(call(batch.input))
+    fire("predict_begin", ctx)
+    for batch in batches.epoch(1):
+        ctx.batch = batch
+        seed_step("predict", 1, ctx.batch_index)
+        fire("predict_batch_begin", ctx)
+        ctx.pred = step(batch.input)
+        parts.append(ctx.pred)
+        ctx.batch_index += 1
+        fire("predict_batch_end", ctx)
+    fire("predict_end", ctx)
     return concatenate(parts)

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor
 
-from lumbre.base import Batch, CallbackError, LumbreError, Nested
+from lumbre.base import Batch, CallbackError, Losses, LumbreError, Nested, total_loss
 from lumbre.metrics._metric import Metric, State, no_sums
 
 
 class LossMeter:
     """Gathers loss and metrics over the batches of a pass.
 
-    The reported loss is the mean over rows: a short last batch counts for the rows it has.
+    The reported loss is the mean over rows: a short last batch counts for the rows it has. Of several losses by name
+    each is reported as "loss_<name>" beside their sum.
 
     Args:
         metrics: gathered beside the loss.
@@ -27,14 +28,26 @@ class LossMeter:
     def reset(self) -> None:
         """Forget everything."""
         self._loss = no_sums(self._device)[0]
+        self._parts: dict[str, Tensor] = {}
         self._rows = 0
         self._states: list[State] = [metric.init(self._device) for metric in self._metrics]
 
-    def update(self, batch: Batch, pred: Nested, loss: Tensor) -> None:
+    def update(self, batch: Batch, pred: Nested, losses: Losses) -> None:
         """Add a batch. Nothing is read back from the device."""
-        self._loss.add_(loss, alpha=1 if self._summed else batch.size)
+        weight = 1 if self._summed else batch.size
+        if isinstance(losses, dict):
+            for name, loss in losses.items():
+                self._parts.setdefault(name, no_sums(self._device)[0]).add_(loss, alpha=weight)
+            losses = total_loss(losses)
+        self._loss.add_(losses, alpha=weight)
         self._rows += batch.size
         if self._metrics:
+            if pred is None:
+                raise CallbackError(
+                    f"the metrics {', '.join(metric.name for metric in self._metrics)} and no prediction",
+                    "a prediction for each batch, which metrics compare with its target",
+                    "return (prediction, loss) from step(ctx); or leave the metrics out",
+                )
             with torch.no_grad():
                 for index, metric in enumerate(self._metrics):
                     try:
@@ -46,7 +59,9 @@ class LossMeter:
 
     def compute(self) -> dict[str, object]:
         """The loss and each metric by its name in lower case. Waits for the device."""
-        values: dict[str, object] = {"loss": float(self._loss.item()) / self._rows if self._rows else float("nan")}
+        rows = self._rows or float("nan")
+        values: dict[str, object] = {"loss": self._loss.item() / rows}
+        values |= {f"loss_{name}": part.item() / rows for name, part in self._parts.items()}
         for metric, state in zip(self._metrics, self._states, strict=True):
             try:
                 values[metric.name.lower()] = metric.compute(state)

@@ -18,7 +18,7 @@ class Subject:
     Attributes:
         model: the module, on its device.
         call: the module, made ready for the form of its input.
-        loss: the loss function.
+        loss: the loss function; None for a module with a step of its own, of which nothing more can be asked.
         batch: the first training batch.
         columns: (input, target) of all training rows where they are in memory, else None.
         fewest_rows: rows of the smallest batch of an epoch, where that is known.
@@ -26,7 +26,7 @@ class Subject:
 
     model: nn.Module
     call: Callable[[Nested], Nested]
-    loss: Loss
+    loss: Loss | None
     batch: Batch
     columns: tuple[Nested, Nested] | None
     fewest_rows: int | None
@@ -35,6 +35,8 @@ class Subject:
 def run_checks(subject: Subject) -> Findings:
     """Everything the checks find in `subject`. Costs one forward pass and one look at the columns in memory."""
     findings = [*_no_parameters(subject), *_non_finite_input(subject)]
+    if subject.loss is None:
+        return Findings(findings)
     pred, failure = _forward(subject)
     if failure is not None:
         return Findings([*findings, failure])
@@ -192,6 +194,7 @@ def _short_batch_norm(subject: Subject) -> Iterator[Finding]:
 def _loss(subject: Subject, pred: Nested) -> Iterator[Finding]:
     try:
         with torch.no_grad():
+            assert subject.loss is not None
             value: Any = subject.loss(pred, subject.batch.target)
     except Exception as error:  # whatever the loss raises is the finding
         given = f"a {describe(pred)} as prediction and a {describe(subject.batch.target)} as target"

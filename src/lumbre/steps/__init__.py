@@ -1,8 +1,15 @@
-"""How one training step is executed: the body, and the engines that run it.
+"""How one training step is executed: its parts, and the engines that put them together.
 
 `_body.py` holds the only training backward pass of the library.
 """
 
+from lumbre.steps._body import Body as Body
+from lumbre.steps._body import Clip as Clip
+from lumbre.steps._body import Inside as Inside
+from lumbre.steps._body import needs_closure as needs_closure
 from lumbre.steps._call import caller as caller
 from lumbre.steps._eager import Eager as Eager
+from lumbre.steps._eager import EagerSeveral as EagerSeveral
 from lumbre.steps._optimizer import build_optimizer as build_optimizer
+from lumbre.steps._special import EagerClosure as EagerClosure
+from lumbre.steps._special import EagerCustom as EagerCustom

@@ -1,11 +1,13 @@
-"""THE training step: forward, loss, zero, backward, update. Engines decide how it is run; what it does stands here."""
+"""THE training step in its parts: forward and loss, backward, update. Engines put them together."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Nested
 
@@ -16,44 +18,112 @@ class Inside(Protocol):
     def __call__(self, event: str, pred: Nested, loss: Tensor | None, /) -> None: ...
 
 
-def train_step(
-    batch: Batch,
-    *,
-    call: Callable[[Nested], Nested],
-    loss_function: Loss,
-    optimizer: optim.Optimizer,
-    autocast: Callable[[], AbstractContextManager[object]],
-    scaler: torch.amp.GradScaler | None,
-    check_loss: Callable[[Tensor, Nested], None],
-    inside: Inside | None,
-) -> tuple[Nested, Tensor]:
-    """One optimizer step on `batch`; prediction and loss come back as the graph made them."""
-    with autocast():
-        pred = call(batch.input)
-        if inside is not None:
-            inside("after_pred", pred, None)
-        loss = loss_function(pred, batch.target)
-    check_loss(loss, pred)
-    if inside is not None:
-        inside("after_loss", pred, loss)
-    for group in optimizer.param_groups:  # zero_grad() does the same and costs a profiler record each step
-        for parameter in group["params"]:
-            parameter.grad = None
-    if inside is not None:
-        inside("before_backward", pred, loss)
-    if scaler is None:
-        loss.backward()
-    else:
-        scaler.scale(loss).backward()
-    if inside is not None:
-        if scaler is not None:
-            scaler.unscale_(optimizer)  # handlers (a gradient clip, say) see gradients at their true size
-        inside("before_step", pred, loss)
-    if scaler is None:
-        optimizer.step()
-    else:
-        scaler.step(optimizer)
-        scaler.update()
-    if inside is not None:
-        inside("after_step", pred, loss)
-    return pred, loss
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A bound on gradients.
+
+    Attributes:
+        max_norm: the norm of all gradients together is brought down to this; None leaves it.
+        norm_type: which norm: 2.0, 1.0, float("inf").
+        max_value: each gradient is cut to [-max_value, max_value]; None leaves it.
+    """
+
+    max_norm: float | None = None
+    norm_type: float = 2.0
+    max_value: float | None = None
+
+    def __call__(self, parameters: list[nn.Parameter]) -> None:
+        """Clip the gradients in place. Nothing is read back from the device."""
+        if self.max_value is not None:
+            nn.utils.clip_grad_value_(parameters, self.max_value)
+        if self.max_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, self.max_norm, self.norm_type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The parts of a step, and the tools they share.
+
+    Attributes:
+        call: the module, made ready for the form of its input.
+        autocast: makes the context of a forward pass.
+        scaler: scales the loss under float16, else None.
+        clip: bounds gradients before an update, or None.
+        inside: told of inside events, or None.
+    """
+
+    call: Callable[[Nested], Nested]
+    autocast: Callable[[], AbstractContextManager[object]]
+    scaler: torch.amp.GradScaler | None = None
+    clip: Clip | None = None
+    inside: Inside | None = None
+
+    def forward(self, batch: Batch, loss_function: Loss) -> tuple[Nested, Tensor]:
+        """Prediction and loss of a batch, with their graph. A mixed batch has the loss of both its targets."""
+        with self.autocast():
+            pred = self.call(batch.input)
+            if self.inside is not None:
+                self.inside("after_pred", pred, None)
+            loss = loss_function(pred, batch.target)
+            if batch.mixed is not None:
+                other, share = batch.mixed
+                loss = share * loss + (1 - share) * loss_function(pred, other)
+        if self.inside is not None:
+            self.inside("after_loss", pred, loss)
+        return pred, loss
+
+    def backward(self, pred: Nested, loss: Tensor, into: list[nn.Parameter] | None = None) -> None:
+        """Add the gradients of `loss` to those of `into`, or of every parameter behind it."""
+        if self.inside is not None:
+            self.inside("before_backward", pred, loss)
+        if self.scaler is not None:
+            loss = self.scaler.scale(loss)
+        loss.backward(inputs=into)
+
+    def update(self, optimizers: Iterable[optim.Optimizer], pred: Nested, loss: Tensor, divisor: int = 1) -> None:
+        """Turn gradients, divided by `divisor`, into a step of each optimizer."""
+        scaler = self.scaler
+        for optimizer in optimizers:
+            if scaler is not None and (self.clip is not None or self.inside is not None):
+                scaler.unscale_(optimizer)  # clips and handlers see gradients at their true size
+            if self.clip is not None or divisor != 1:
+                parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                if divisor != 1:
+                    for parameter in parameters:
+                        if parameter.grad is not None:
+                            parameter.grad.div_(divisor)
+                if self.clip is not None:
+                    self.clip(parameters)
+        if self.inside is not None:
+            self.inside("before_step", pred, loss)
+        for optimizer in optimizers:
+            if scaler is None:
+                optimizer.step()
+            else:
+                scaler.step(optimizer)
+        if self.inside is not None:
+            self.inside("after_step", pred, loss)
+
+    def end_step(self) -> None:
+        """Let the loss scale follow what this step has shown."""
+        if self.scaler is not None:
+            self.scaler.update()
+
+
+def clear(optimizers: Iterable[optim.Optimizer]) -> None:
+    """Forget the gradients of each optimizer's parameters."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:  # zero_grad() does the same and costs a profiler record each step
+            for parameter in group["params"]:
+                parameter.grad = None
+
+
+def parameters_of(optimizer: optim.Optimizer) -> list[nn.Parameter]:
+    """The parameters that `optimizer` updates and that are not frozen."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]
+
+
+def needs_closure(optimizer: optim.Optimizer) -> bool:
+    """Whether a step of `optimizer` evaluates the loss itself, as L-BFGS does in its line search."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty

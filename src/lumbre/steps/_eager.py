@@ -1,13 +1,12 @@
-"""The eager engine: calls the body, one torch operation after the other."""
+"""The eager engine: one torch operation after the other."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import Batch, Loss, Nested, map_leaves
-from lumbre.steps._body import Inside, train_step
+from lumbre.base import Batch, Loss, Losses, Nested, map_leaves
+from lumbre.steps._body import Body, clear, parameters_of
 from lumbre.steps._guard import guard_for
 
 
@@ -15,13 +14,12 @@ class Eager:
     """Runs the training step as Python and torch run it.
 
     Args:
-        call: the module, made ready for the form of its input.
+        body: the parts of the step.
         loss_function: gives a scalar for prediction and target.
-        optimizer: over the module's parameters.
-        device: where they are.
-        autocast: makes the context of a forward pass.
-        scaler: scales the loss under float16, else None.
-        inside: told of inside events, or None.
+        optimizers: by name; each takes a step of the same gradients.
+        device: where the parameters are.
+        accumulate: batches whose gradients make one update.
+        summed: the loss adds rows up instead of averaging them.
     """
 
     name = "eager"
@@ -29,48 +27,138 @@ class Eager:
     def __init__(
         self,
         *,
-        call: Callable[[Nested], Nested],
+        body: Body,
         loss_function: Loss,
-        optimizer: optim.Optimizer,
+        optimizers: Mapping[str, optim.Optimizer],
         device: torch.device,
-        autocast: Callable[[], AbstractContextManager[object]],
-        scaler: torch.amp.GradScaler | None,
-        inside: Inside | None,
+        accumulate: int = 1,
+        summed: bool = False,
     ) -> None:
-        self._call = call
+        self.updates = 0
+        self._body = body
         self._loss_function = loss_function
-        self._optimizer = optimizer
-        self._autocast = autocast
-        self._scaler = scaler
-        self._inside = inside
-        self._guard = guard_for(optimizer, device, scaled=scaler is not None)
-        fused = "fused " if all(group.get("fused") for group in optimizer.param_groups) else ""
-        self.reason = f"eager: one torch operation after the other on {device}, {fused}{type(optimizer).__name__}"
+        self._optimizers = tuple(optimizers.values())
+        self._accumulate = accumulate
+        self._summed = summed
+        self._held = 0
+        self._held_rows = 0
+        self._last: tuple[Nested, Tensor] | None = None
+        self._guard = guard_for(self._optimizers, device, scaled=body.scaler is not None)
+        self.reason = describe_engine(self._optimizers, device)
+        if accumulate > 1:
+            self.reason += f", an update every {accumulate} batches"
 
-    def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Tensor]:
+    def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """Forward, loss, backward, update."""
+        body = self._body
         self._guard.begin(batch, epoch, step)
-        pred, loss = train_step(
-            batch,
-            call=self._call,
-            loss_function=self._loss_function,
-            optimizer=self._optimizer,
-            autocast=self._autocast,
-            scaler=self._scaler,
-            check_loss=self._guard.check,
-            inside=self._inside,
-        )
+        pred, loss = body.forward(batch, self._loss_function)
+        self._guard.check(loss, pred)
+        if self._accumulate > 1:
+            self._hold(batch, pred, loss)
+        else:
+            clear(self._optimizers)
+            body.backward(pred, loss)
+            body.update(self._optimizers, pred, loss)
+            body.end_step()
+            self.updates += 1
         return detached(pred), loss.detach()
 
-    def valid_step(self, batch: Batch) -> tuple[Nested, Tensor]:
+    def _hold(self, batch: Batch, pred: Nested, loss: Tensor) -> None:
+        """Add a batch to the group that makes one update. Rows weigh alike, however they were cut into batches."""
+        if self._held == 0:
+            clear(self._optimizers)
+        self._body.backward(pred, loss if self._summed else loss * batch.size)
+        self._held += 1
+        self._held_rows += batch.size
+        self._last = pred, loss
+        if self._held == self._accumulate:
+            self._release()
+
+    def _release(self) -> None:
+        assert self._last is not None
+        self._body.update(self._optimizers, *self._last, divisor=1 if self._summed else self._held_rows)
+        self._body.end_step()
+        self.updates += 1
+        self._held = self._held_rows = 0
+        self._last = None
+
+    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Forward and loss, without gradients."""
-        with torch.no_grad(), self._autocast():
-            pred = self._call(batch.input)
+        with torch.no_grad(), self._body.autocast():
+            pred = self._body.call(batch.input)
             return pred, self._loss_function(pred, batch.target)
 
     def end_epoch(self) -> None:
-        """Raise for a loss that was not finite, where the device kept it to itself until now."""
+        """Update with a group that is not full, and raise for a loss that the device kept to itself until now."""
+        if self._held:
+            self._release()
         self._guard.poll()
+
+
+class EagerSeveral:
+    """One forward, loss, backward and update for each optimizer in turn: adversaries, actor and critic.
+
+    Each sees the weights as the one before has left them, and gradients reach its own parameters only.
+
+    Args:
+        body: the parts of the step.
+        loss_functions: a loss for each optimizer, by the same names.
+        optimizers: by name.
+        device: where the parameters are.
+    """
+
+    name = "eager"
+
+    def __init__(
+        self,
+        *,
+        body: Body,
+        loss_functions: Mapping[str, Loss],
+        optimizers: Mapping[str, optim.Optimizer],
+        device: torch.device,
+    ) -> None:
+        self.updates = 0
+        self._body = body
+        self._passes = [(name, loss_functions[name], optimizer) for name, optimizer in optimizers.items()]
+        all_of_them = tuple(optimizers.values())
+        self._guard = guard_for(all_of_them, device, scaled=True)
+        self.reason = f"{describe_engine(all_of_them, device)}, one after the other"
+
+    def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
+        """Forward, loss, backward and update, once for each optimizer."""
+        body, losses = self._body, dict[str, Tensor]()
+        self._guard.begin(batch, epoch, step)
+        pred: Nested = None
+        for name, loss_function, optimizer in self._passes:
+            pred, loss = body.forward(batch, loss_function)
+            self._guard.check(loss, pred)
+            clear((optimizer,))
+            body.backward(pred, loss, into=parameters_of(optimizer))
+            body.update((optimizer,), pred, loss)
+            losses[name] = loss.detach()
+        body.end_step()
+        self.updates += 1
+        return detached(pred), losses
+
+    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
+        """One forward pass, and each loss of it, without gradients."""
+        with torch.no_grad(), self._body.autocast():
+            pred = self._body.call(batch.input)
+            return pred, {name: loss_function(pred, batch.target) for name, loss_function, _ in self._passes}
+
+    def end_epoch(self) -> None:
+        """Nothing is kept back."""
+        self._guard.poll()
+
+
+def describe_engine(optimizers: tuple[optim.Optimizer, ...], device: torch.device) -> str:
+    """What runs, in words."""
+    names = " and ".join(
+        ("fused " if all(group.get("fused") for group in optimizer.param_groups) else "") + type(optimizer).__name__
+        for optimizer in optimizers
+    )
+    return f"eager: one torch operation after the other on {device}, {names}"
 
 
 def detached(pred: Nested) -> Nested:

@@ -31,8 +31,8 @@ class Guard(Protocol):
 class HostGuard:
     """Reads each loss at once. On the CPU that costs a tenth of a microsecond."""
 
-    def __init__(self, optimizer: optim.Optimizer) -> None:
-        self._optimizer = optimizer
+    def __init__(self, optimizers: tuple[optim.Optimizer, ...]) -> None:
+        self._optimizers = optimizers
 
     def begin(self, batch: Batch, epoch: int, step: int) -> None:
         self._batch, self._epoch, self._step = batch, epoch, step
@@ -41,7 +41,7 @@ class HostGuard:
         value = loss.item()
         if not math.isfinite(value):
             rows, where = _bad_rows(self._batch, pred)
-            raise non_finite(value, self._epoch, self._step, rows, where, self._optimizer)
+            raise non_finite(value, self._epoch, self._step, rows, where, self._optimizers)
 
     def poll(self) -> None: ...
 
@@ -52,10 +52,11 @@ class DeviceGuard:
     `found_inf` is the attribute through which torch's own GradScaler tells a fused optimizer to skip.
     """
 
-    def __init__(self, optimizer: optim.Optimizer, device: torch.device) -> None:
-        self._optimizer = optimizer
+    def __init__(self, optimizers: tuple[optim.Optimizer, ...], device: torch.device) -> None:
+        self._optimizers = optimizers
         self._flag = torch.zeros((), device=device)
-        optimizer.found_inf = self._flag  # type: ignore[attr-defined]
+        for optimizer in optimizers:
+            optimizer.found_inf = self._flag  # type: ignore[attr-defined]
         self._first = torch.full((), -1, dtype=torch.int64, device=device)
         self._recent: deque[tuple[int, int, Rows | None]] = deque(maxlen=_POLL_EVERY_STEPS)
         self._count = 0
@@ -76,17 +77,17 @@ class DeviceGuard:
         if first >= 0:
             epoch, step, rows = self._recent[first]
             raise non_finite(
-                math.nan, epoch, step, None if rows is None else [int(row) for row in rows], "", self._optimizer
+                math.nan, epoch, step, None if rows is None else [int(row) for row in rows], "", self._optimizers
             )
         self._recent.clear()
 
 
-def guard_for(optimizer: optim.Optimizer, device: torch.device, scaled: bool) -> Guard:
+def guard_for(optimizers: tuple[optim.Optimizer, ...], device: torch.device, scaled: bool) -> Guard:
     """The guard that keeps the promise at the least cost: with no wait where the device can hold back the update."""
-    fused = all(group.get("fused") for group in optimizer.param_groups)
+    fused = all(group.get("fused") for optimizer in optimizers for group in optimizer.param_groups)
     if device.type == "cuda" and fused and not scaled:
-        return DeviceGuard(optimizer, device)
-    return HostGuard(optimizer)
+        return DeviceGuard(optimizers, device)
+    return HostGuard(optimizers)
 
 
 def _bad_rows(batch: Batch, pred: Nested) -> tuple[list[int] | None, str]:
@@ -112,12 +113,12 @@ def non_finite(
     step: int,
     rows: list[int] | None,
     where: str,
-    optimizer: optim.Optimizer,
+    optimizers: tuple[optim.Optimizer, ...],
 ) -> NonFiniteLossError:
     """The error, in words."""
     named = "unknown" if rows is None else ", ".join(str(int(row)) for row in rows[:10])
     more = "" if rows is None or len(rows) <= 10 else f" and {len(rows) - 10} more"
-    rate = float(optimizer.param_groups[0]["lr"])
+    rate = float(optimizers[0].param_groups[0]["lr"])
     return NonFiniteLossError(
         f"a loss of {value} at epoch {epoch}, step {step} of the epoch, rows {named}{more}{where}",
         "a finite loss; the run was stopped before this update, and the weights are those of the step before",

@@ -1,0 +1,197 @@
+"""Averages of the weights over training: EMA and SWA. The model ends with the averaged weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+
+from lumbre.base import OptionError
+from lumbre.core import Callback, Context
+
+
+class EMA(Callback):
+    """Keep an exponential moving average of the weights: validate, save and end with it.
+
+    After each update, `average = d * average + (1 - d) * weights` with `d = decay`, which warm-up holds down at first:
+    `d = min(decay, (1 + n) / (10 + n))` for the n-th update. Buffers, such as BatchNorm's statistics, are averaged in
+    the same way. Training itself goes on with the plain weights.
+
+    Args:
+        decay: between 0 and 1; the average reaches back about 1 / (1 - decay) updates.
+        warm_up: start with a short memory, so that the first weights are soon forgotten.
+
+    Raises:
+        OptionError: decay is not between 0 and 1.
+
+    References:
+        Polyak and Juditsky: Acceleration of stochastic approximation by averaging, 1992. The warm-up is that of
+        TensorFlow's ExponentialMovingAverage.
+
+    Example:
+        >>> import lumbre as lb
+        >>> average = lb.callbacks.EMA(decay=0.999)
+    """
+
+    def __init__(self, decay: float = 0.999, *, warm_up: bool = True) -> None:
+        if not 0 < decay < 1:
+            raise OptionError(f"decay={decay}", "a number between 0 and 1", "decay=0.999")
+        self.decay = decay
+        self.warm_up = warm_up
+        self._average = _Average()
+        self._seen = 0
+        self._count = 0
+
+    def on_fit_begin(self, ctx: Context) -> None:
+        """Start from the first weights."""
+        self._average.begin(ctx.model)
+        self._seen = self._count = 0
+
+    def on_epoch_begin(self, ctx: Context) -> None:
+        """Train on with the plain weights."""
+        self._average.swap_out()
+
+    def on_train_batch_end(self, ctx: Context) -> None:
+        """Take in the weights, where they were updated."""
+        if ctx.step != self._seen:
+            self._seen = ctx.step
+            self._count += 1
+            decay = min(self.decay, (1 + self._count) / (10 + self._count)) if self.warm_up else self.decay
+            self._average.add(get_ema_multi_avg_fn(decay), self._count)
+
+    def on_train_end(self, ctx: Context) -> None:
+        """Validate with the average."""
+        self.on_train_batch_end(ctx)  # an update at the end of the epoch comes after its last batch
+        self._average.swap_in()
+
+    def on_interrupt(self, ctx: Context) -> None:
+        """End with the average."""
+        self._average.swap_in()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and how many weights are in it."""
+        return {"average": self._average.tensors(), "seen": self._seen, "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a kept average."""
+        self._average.load(state["average"])
+        self._seen, self._count = state["seen"], state["count"]
+
+
+class SWA(Callback):
+    """Average the weights of the last epochs, at a high learning rate: the model ends with a flatter minimum.
+
+    BatchNorm gathers its statistics anew for the averaged weights, in one pass over the training data.
+
+    Args:
+        start: share of the epochs after which averaging starts, in [0, 1).
+        lr: learning rate from then on; None leaves it.
+
+    Raises:
+        OptionError: start is out of its range.
+
+    References:
+        Izmailov et al.: Averaging Weights Leads to Wider Optima and Better Generalization, UAI 2018.
+
+    Example:
+        >>> import lumbre as lb
+        >>> average = lb.callbacks.SWA(start=0.75, lr=0.05)
+    """
+
+    def __init__(self, start: float = 0.75, *, lr: float | None = None) -> None:
+        if not 0 <= start < 1:
+            raise OptionError(f"start={start}", "a share of the epochs in [0, 1)", "start=0.75")
+        self.start = start
+        self.lr = lr
+        self._average = _Average()
+        self._count = 0
+
+    def on_fit_begin(self, ctx: Context) -> None:
+        """Start afresh."""
+        self._average.begin(ctx.model)
+        self._count = 0
+
+    def _averages(self, ctx: Context) -> bool:
+        return ctx.epoch > int(self.start * ctx.epochs[1])
+
+    def on_train_begin(self, ctx: Context) -> None:
+        """Set the learning rate."""
+        if self.lr is not None and self._averages(ctx):
+            for optimizer in ctx.optimizers.values():
+                for group in optimizer.param_groups:
+                    group["lr"] = self.lr
+
+    def on_epoch_end(self, ctx: Context) -> None:
+        """Take in the weights of the epoch."""
+        if self._averages(ctx):
+            self._average.add(get_swa_multi_avg_fn(), self._count)
+            self._count += 1
+
+    def on_fit_end(self, ctx: Context) -> None:
+        """Leave the average in the model."""
+        if not self._count:
+            return
+        self._average.swap_in()
+        norms = [part for part in ctx.model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]  # pyright: ignore[reportPrivateUsage]
+        norms = [norm for norm in norms if norm.track_running_stats]
+        if norms:
+            momenta = [norm.momentum for norm in norms]
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a plain mean over the batches
+            ctx.model.train()
+            ctx.see_training_data()
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and how many weights are in it."""
+        return {"average": self._average.tensors(), "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a kept average."""
+        self._average.load(state["average"])
+        self._count = state["count"]
+
+
+class _Average:
+    """A second set of a module's floating-point tensors, which can change places with the first."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
+        self.inside = False
+
+    def begin(self, model: nn.Module) -> None:
+        self._own = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+        self._kept = {name: value.clone() for name, value in self._own.items()}
+        self.inside = False
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self._own if self.inside else self._kept
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        for name, value in self._kept.items():
+            value.copy_(tensors[name])
+
+    def add(self, average: Callable[..., None], count: int) -> None:
+        with torch.no_grad():
+            average(list(self._kept.values()), list(self._own.values()), count)
+
+    def swap_in(self) -> None:
+        if not self.inside:
+            self._swap()
+
+    def swap_out(self) -> None:
+        if self.inside:
+            self._swap()
+
+    def _swap(self) -> None:
+        # Values change places, not tensors: the optimizer and captured graphs hold on to the tensors.
+        with torch.no_grad():
+            for own, kept in zip(self._own.values(), self._kept.values(), strict=True):
+                held = own.clone()
+                own.copy_(kept)
+                kept.copy_(held)
+        self.inside = not self.inside

@@ -1,0 +1,157 @@
+"""Steps of another form: an optimizer that evaluates the loss itself, and a module that does its own step."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn, optim
+
+from lumbre.base import Batch, Loss, Losses, Nested, RecipeError, describe, total_loss
+from lumbre.steps._body import Body, clear, parameters_of
+from lumbre.steps._eager import describe_engine, detached
+from lumbre.steps._guard import guard_for
+
+
+class EagerClosure:
+    """Steps of an optimizer that asks for the loss as often as it likes, such as `torch.optim.LBFGS`.
+
+    The loss of a step is that of its first evaluation, before the update. Dropout is drawn alike in all evaluations of
+    a step, so that a line search compares like with like.
+
+    Args:
+        body: the parts of the step.
+        loss_function: gives a scalar for prediction and target.
+        optimizer: the optimizer.
+        device: where the parameters are.
+        seed_step: seeds the generators for (stream name, epoch, batch).
+    """
+
+    name = "eager"
+
+    def __init__(
+        self,
+        *,
+        body: Body,
+        loss_function: Loss,
+        optimizer: optim.Optimizer,
+        device: torch.device,
+        seed_step: Callable[[str, int, int], None],
+    ) -> None:
+        self.updates = 0
+        self._body = body
+        self._loss_function = loss_function
+        self._optimizer = optimizer
+        self._seed_step = seed_step
+        self._guard = guard_for((optimizer,), device, scaled=False)
+        self.reason = f"{describe_engine((optimizer,), device)}, which evaluates the loss itself"
+
+    def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
+        """One step of the optimizer, with as many evaluations as it asks for."""
+        self._guard.begin(batch, epoch, step)
+        first: list[tuple[Nested, Tensor]] = []
+
+        def closure() -> Tensor:
+            self._seed_step("step", epoch, step - 1)
+            pred, loss = self._body.forward(batch, self._loss_function)
+            if not first:
+                # A line search may try a point where the loss is infinite, and turns back by itself.
+                self._guard.check(loss, pred)
+                first.append((detached(pred), loss.detach()))
+            clear((self._optimizer,))
+            self._body.backward(pred, loss)
+            if self._body.clip is not None:
+                self._body.clip(parameters_of(self._optimizer))
+            return loss
+
+        self._optimizer.step(cast(Any, closure))  # torch annotates it to return a float
+        self.updates += 1
+        return first[0]
+
+    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
+        """Forward and loss, without gradients."""
+        with torch.no_grad(), self._body.autocast():
+            pred = self._body.call(batch.input)
+            return pred, self._loss_function(pred, batch.target)
+
+    def end_epoch(self) -> None:
+        """Nothing is kept back."""
+        self._guard.poll()
+
+
+class EagerCustom:
+    """The module's own `step(ctx)`; what the module leaves out is as always.
+
+    Args:
+        model: the module.
+        step: calls its step, and gives what that returns.
+        body: the parts of the ordinary step.
+        loss_function: for validation; None where there is none.
+        optimizers: of the run.
+        device: where the parameters are.
+    """
+
+    name = "eager"
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        step: Callable[[], Any],
+        body: Body,
+        loss_function: Loss | None,
+        optimizers: tuple[optim.Optimizer, ...],
+        device: torch.device,
+    ) -> None:
+        self.updates = 0
+        self._name = type(model).__name__
+        self._step = step
+        self._body = body
+        self._loss_function = loss_function
+        self._guard = guard_for(optimizers, device, scaled=True)
+        self.reason = f"{describe_engine(optimizers, device)}, by {self._name}.step"
+
+    def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
+        """Call the module's step."""
+        self._guard.begin(batch, epoch, step)
+        with self._body.autocast():
+            given = self._step()
+        pred, losses = self._checked(given)
+        self._guard.check(total_loss(losses), pred)
+        self.updates += 1
+        return detached(pred), detached(losses)
+
+    def minimize(self, loss: Tensor, optimizer: optim.Optimizer) -> None:
+        """Clear the gradients of the optimizer's parameters, bring `loss` back to these alone, and update them."""
+        clear((optimizer,))
+        with torch.autocast(loss.device.type, enabled=False):
+            self._body.backward(None, loss, into=parameters_of(optimizer))
+            self._body.update((optimizer,), None, loss)
+            self._body.end_step()
+
+    def _checked(self, given: Any) -> tuple[Nested, Losses]:
+        pair: Any = given if isinstance(given, tuple) and len(given) == 2 else (None, given)  # pyright: ignore[reportUnknownArgumentType]
+        pred, losses = pair
+        parts: list[Any] = list(losses.values()) if isinstance(losses, dict) else [losses]
+        if not parts or not all(isinstance(part, Tensor) and part.ndim == 0 for part in parts):
+            raise RecipeError(
+                f"{self._name}.step(ctx), which returned {describe(losses)}",
+                "the loss: a scalar tensor, or a dict of named ones; or a pair (prediction, loss) for metrics",
+                "return loss.detach() at its end",
+            )
+        return pred, losses
+
+    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
+        """Forward and loss, without gradients."""
+        if self._loss_function is None:
+            raise RecipeError(
+                f"validation data for {self._name}, which has a step of its own and no loss",
+                "a loss to validate with",
+                "setup(..., loss=...), or a method loss(self, pred, target); or no valid_data",
+            )
+        with torch.no_grad(), self._body.autocast():
+            pred = self._body.call(batch.input)
+            return pred, self._loss_function(pred, batch.target)
+
+    def end_epoch(self) -> None:
+        """Nothing is kept back."""
+        self._guard.poll()
