@@ -10,10 +10,11 @@ import torch
 from torch import nn, optim
 
 from lumbre._build import build
+from lumbre._finders import BatchSizes, LearningRates, OneBatch, find_batch_size, find_learning_rate, overfit_one_batch
 from lumbre._fitted import Fitted
 from lumbre._options import Options, options_from
 from lumbre._parts import has_loss, no_loss, no_optimizer
-from lumbre.base import Loss, RecipeError, preserved_randomness
+from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, train
 from lumbre.devices import resolve_device
@@ -148,6 +149,82 @@ class Recipe:
         checked = options_from({**options, "preflight": True})
         with preserved_randomness(resolve_device(checked.device)):
             return build(self, data, checked)[2]
+
+    def lr_finder(
+        self, data: Any, *, start: float = 1e-6, end: float = 1.0, steps: int = 100, **options: Any
+    ) -> LearningRates:
+        """Find a learning rate: train while it rises from `start` to `end`, until the loss diverges.
+
+        Everything else is as in `fit(data, **options)`: the optimizer's other options, batch size, precision, clipping,
+        mixup. No trace is left: weights of a ready-made module and the random state are put back.
+
+        Args:
+            data: as for `fit()`.
+            start: the first learning rate.
+            end: the last, if the loss does not diverge before.
+            steps: how many steps, in equal ratios.
+            **options: as for `fit()`.
+
+        Returns:
+            Rates and losses, with `.suggest()`, `.plot()` and `.frame()`.
+
+        References:
+            Smith: Cyclical Learning Rates for Training Neural Networks, 2015.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> x = torch.randn(512, 4)
+            >>> net = lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+            >>> recipe = lb.setup(net, loss=nn.MSELoss(), optimizer=optim.Adam)
+            >>> rates = recipe.lr_finder((x, x.sum(1, keepdim=True)))
+            >>> 1e-4 < rates.suggest() < 1
+            True
+        """
+        return find_learning_rate(self, data, options_from(options), start, end, steps)
+
+    def batch_size_finder(
+        self, data: Any, *, sizes: Iterable[int] | None = None, seconds: float = 0.5, **options: Any
+    ) -> BatchSizes:
+        """Measure how many rows a second are trained with each batch size, until memory or rows run out.
+
+        A larger batch updates less often and mostly wants a higher learning rate: judge by more than speed.
+
+        Args:
+            data: as for `fit()`.
+            sizes: batch sizes to try, rising; 16, 32, 64, ... where not given.
+            seconds: how long to train with each.
+            **options: as for `fit()`.
+
+        Returns:
+            Speeds and memory, with `.suggest()` and `.frame()`.
+        """
+        return find_batch_size(self, data, options_from(options), None if sizes is None else list(sizes), seconds)
+
+    def overfit_one_batch(self, data: Any, *, steps: int = 200, **options: Any) -> OneBatch:
+        """Train on one batch again and again: a net that cannot learn it by heart has a mistake somewhere.
+
+        Leaves no trace. Dropout and weight decay hinder it, as they should; switch them off to be sure.
+
+        Args:
+            data: as for `fit()`.
+            steps: updates.
+            **options: as for `fit()`.
+
+        Returns:
+            The losses, with `.learned` and `.frame()`.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> recipe = lb.setup(lambda: nn.Linear(3, 2), loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+            >>> recipe = recipe.set_opt_hparams(lr=0.1)
+            >>> recipe.overfit_one_batch((torch.eye(3), torch.tensor([0, 1, 0]))).learned
+            True
+        """
+        if steps < 1:
+            raise OptionError(f"steps={steps}", "at least 1", "steps=200")
+        return overfit_one_batch(self, data, options_from(options), steps)
 
     def __repr__(self) -> str:
         def name(thing: Any) -> str:

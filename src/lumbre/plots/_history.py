@@ -4,9 +4,9 @@ from typing import Any
 
 from lumbre.base import DataError, import_extra
 from lumbre.core import History
+from lumbre.plots._colours import TRAIN, VALID
 
-# Okabe and Ito's palette, told apart by people with any colour vision.
-_COLOURS = {"train": "#0072B2", "valid": "#D55E00"}
+_COLOURS = {"train": TRAIN, "valid": VALID}
 
 
 def plot_history(history: History) -> Any:
