@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn, optim
@@ -78,3 +79,24 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """A real photograph through Pillow: flowers, 96 wide, 80 high, RGB."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    return Image.fromarray(load_sample_images().images[1][120:200, 240:336].copy())
+
+
+@pytest.fixture
+def pixels(photo) -> Tensor:
+    """The photograph as uint8 of shape (3, 80, 96)."""
+    return torch.from_numpy(np.array(photo)).movedim(-1, 0).contiguous()
+
+
+@pytest.fixture
+def batch(pixels: Tensor) -> Tensor:
+    """Six parts of the photograph, uint8 of shape (6, 3, 40, 48)."""
+    return torch.stack([pixels[:, top : top + 40, left : left + 48] for top in (0, 20, 40) for left in (0, 48)])

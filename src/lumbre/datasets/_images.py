@@ -1,0 +1,148 @@
+"""Images in files: decoded when they are asked for, an item at a time."""
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lumbre.base import DataError, import_extra
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
+# What a file is, whatever its name says. Not all that pillow knows: for EPS it would start another program. A phone's
+# MPO counts as a JPEG there.
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Images of bytes as float32 in [0, 1], same shape."""
+    return images.to(torch.float32).div_(255)
+
+
+class ImageFiles(Dataset[Any]):
+    """Images in files, decoded when asked for, with a class or a mask each. A map-style torch dataset.
+
+    An item is (image, target), or the image alone where there are no targets: the image a uint8 tensor of shape
+    (3, height, width) put through the transform, the class an int64 tensor of shape (), the mask one of shape
+    (height, width).
+
+    Args:
+        paths: the image files.
+        targets: class numbers, an int64 tensor of shape (n,); or as many mask files; or None.
+        size: images (and masks) become `size` x `size`: the shorter side scaled, the middle of the longer one kept.
+            None leaves each its own size, and then only images of one size fit into one batch.
+        transform: applied to each image.
+        classes: names of the classes, by number.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        targets: Tensor | Sequence[Path] | None,
+        *,
+        size: int | None,
+        transform: Callable[[Any], Any] | None,
+        classes: Sequence[str] | None,
+    ) -> None:
+        self.paths = tuple(paths)
+        self.targets = targets
+        self.size = size
+        self.transform = transform
+        self.classes = None if classes is None else tuple(classes)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Any:
+        row = range(len(self.paths))[row]
+        image: Any = torch.from_numpy(decoded(self.paths[row], "RGB", self.size)).permute(2, 0, 1).contiguous()
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.targets is None:
+            return image
+        target = self.targets[row]
+        if isinstance(target, Path):
+            # The file numbers the classes from 1.
+            target = torch.from_numpy(decoded(target, "L", self.size).astype(np.int64) - 1)
+        return image, target
+
+
+def decoded(source: Path | bytes, mode: str, size: int | None) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """An image as bytes: (height, width, 3) in mode "RGB", (height, width) in mode "L".
+
+    Raises:
+        DataError: it is no image, or a damaged one.
+    """
+    image_module: Any = import_extra("PIL.Image", "data", "read images")
+    try:
+        file = BytesIO(source) if isinstance(source, bytes) else source
+        with image_module.open(file, formats=_FORMATS) as image:
+            if size is not None and mode == "RGB":
+                # A JPEG can be decoded at half, a quarter or an eighth of its size, which is much faster.
+                image.draft(mode, (size, size))
+            converted = image if image.mode == mode else image.convert(mode)
+            return np.array(converted if size is None else _squared(converted, size), dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
+        name = "an image in an archive" if isinstance(source, bytes) else str(source)
+        raise DataError(
+            f"{name}, which cannot be read: {error}", "a whole image file", "fetch or export it again, or remove it"
+        ) from error
+
+
+def _squared(image: Any, size: int) -> Any:
+    """Scaled and cut to `size` x `size`; a mask ("L") takes nearest neighbours, as its values are class numbers."""
+    ops: Any = import_extra("PIL.ImageOps", "data", "read images")
+    resampling: Any = import_extra("PIL.Image", "data", "read images").Resampling
+    return ops.fit(image, (size, size), method=resampling.NEAREST if image.mode == "L" else resampling.BILINEAR)
+
+
+def image_folder(
+    root: str | Path, *, size: int | None = None, transform: Callable[[Any], Any] | None = to_float
+) -> ImageFiles:
+    """A folder of images with a folder for each class.
+
+    Classes are numbered from 0 in the sorted order of their folders' names, images sorted by path. Files that are no
+    images (jpg, jpeg, png, tif, tiff, bmp, webp) and hidden ones are left aside.
+
+    Args:
+        root: the folder that holds the classes' folders.
+        size: make every image `size` x `size`: the shorter side scaled, the middle of the longer one kept. None
+            leaves them as they are, and then a batch needs images of one size.
+        transform: applied to each image, a uint8 tensor of shape (3, height, width); `to_float` makes float32 in
+            [0, 1] of it. None leaves bytes.
+
+    Returns:
+        A map-style dataset of (image, class), class an int64 tensor of shape (); its `classes` are the folders' names.
+
+    Raises:
+        DataError: there is no such folder, it holds no folders, or one of them holds no image.
+
+    Example:
+        `lb.datasets.image_folder("photos/train", size=224)` reads photos/train/cat/*.jpg, photos/train/dog/*.jpg, ...
+    """
+    where = Path(root).expanduser()
+    folders = sorted(path for path in where.iterdir() if _shown(path) and path.is_dir()) if where.is_dir() else []
+    images = [sorted(path for path in folder.rglob("*") if is_image(path)) for folder in folders]
+    empty = [folder.name for folder, inside in zip(folders, images, strict=True) if not inside]
+    if not folders or empty:
+        raise DataError(
+            f"{where}, where " + (f"{', '.join(empty)} hold no image" if empty else "there are no folders"),
+            "a folder with a folder of images for each class",
+            "root=... to the folder that holds the classes' folders",
+        )
+    targets = torch.repeat_interleave(torch.arange(len(folders)), torch.tensor([len(inside) for inside in images]))
+    paths = [path for inside in images for path in inside]
+    return ImageFiles(paths, targets, size=size, transform=transform, classes=[folder.name for folder in folders])
+
+
+def is_image(path: Path) -> bool:
+    """Whether `path` has the name of an image and is not hidden."""
+    return path.suffix.lower() in _SUFFIXES and _shown(path)
+
+
+def _shown(path: Path) -> bool:
+    return not path.name.startswith(".")
