@@ -63,7 +63,7 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
         fewest = train.order.fewest_rows if isinstance(train, RowFeed) else None
         asked = None if loss is None or hasattr(model, "step") else _scalar(loss)
         findings = run_checks(Subject(model, call, asked, first, given.columns, fewest))
-    plan = _plan(session, call, optimizers, batches, valid, options, seed_step)
+    plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)
     return plan, session, findings
 
 
@@ -100,6 +100,7 @@ def _plan(
     session: Session,
     call: Callable[[Nested], Nested],
     optimizers: dict[str, optim.Optimizer],
+    first: Batch,
     train: Batches,
     valid: Batches | None,
     options: Options,
@@ -133,6 +134,9 @@ def _plan(
         optimizers,
         step_options(options.callbacks),
         seed_step,
+        engine=options.engine,
+        steps=None if train.length is None else train.length * options.epoch_range[1],
+        first=first,
         step=lambda: session.model.step(context),  # pyright: ignore
         inside=_inside(listeners, context) if listeners.inside else None,
     )

@@ -4,16 +4,46 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from torch import Tensor, optim
 
-from lumbre._parts import NamedLosses
+from lumbre._parts import LossFunction, NamedLosses
 from lumbre._session import Session
-from lumbre.base import Engine, Nested, OptionError, RecipeError
-from lumbre.callbacks import Accumulate, GradientClip
-from lumbre.core import Callback
-from lumbre.steps import Body, Clip, Eager, EagerClosure, EagerCustom, EagerSeveral, Inside, needs_closure
+from lumbre.base import Batch, Engine, Nested, OptionError, RecipeError
+from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress
+from lumbre.core import INSIDE, Callback
+from lumbre.steps import (
+    Body,
+    Clip,
+    Compiled,
+    Eager,
+    EagerClosure,
+    EagerCustom,
+    EagerSeveral,
+    Inside,
+    needs_closure,
+    obstacle,
+)
 
 _C = TypeVar("_C", bound=Callback)
+
+_HARMLESS = (Progress, EMA)
+_STEPS_WORTH_IT = 100_000
+_FLOPS_WORTH_IT = 50e6
+_TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-2}
+_TRACEABLE = (
+    optim.SGD,
+    optim.Adam,
+    optim.AdamW,
+    optim.NAdam,
+    optim.RAdam,
+    optim.RMSprop,
+    optim.Adagrad,
+    optim.Adadelta,
+    optim.Adamax,
+    optim.ASGD,
+    optim.Rprop,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +53,32 @@ class StepOptions:
     Attributes:
         clip: bounds the gradients, or None.
         accumulate: batches whose gradients make one update.
+        inside: a callback that listens to an event inside the step, and the event; or None.
+        watched: whether callbacks hear batches, and may change the model between steps.
     """
 
     clip: Clip | None
     accumulate: int
+    inside: str | None
+    watched: bool
 
 
 def step_options(callbacks: Sequence[Callback]) -> StepOptions:
     """Read the options of the step from the callbacks that stand for them."""
     clip, accumulate = _only(callbacks, GradientClip), _only(callbacks, Accumulate)
+    inside = [
+        f"{type(one).__name__}.on_{event}" for one in callbacks for event in INSIDE if hasattr(one, f"on_{event}")
+    ]
     return StepOptions(
         clip=None if clip is None else Clip(clip.max_norm, clip.norm_type, clip.max_value),
         accumulate=1 if accumulate is None else accumulate.batches,
+        inside=inside[0] if inside else None,
+        watched=any(
+            hasattr(one, f"on_train_batch_{when}")
+            for one in callbacks
+            if not isinstance(one, _HARMLESS)
+            for when in ("begin", "end")
+        ),
     )
 
 
@@ -45,6 +89,9 @@ def make_engine(
     options: StepOptions,
     seed_step: Callable[[str, int, int], None],
     *,
+    engine: str,
+    steps: int | None,
+    first: Batch,
     step: Callable[[], object],
     inside: Inside | None,
 ) -> tuple[Engine, Callable[[Tensor, optim.Optimizer], None]]:
@@ -56,6 +103,9 @@ def make_engine(
         optimizers: by name.
         options: of the step.
         seed_step: seeds the generators for (stream name, epoch, batch).
+        engine: "auto", "eager" or "compiled".
+        steps: how many steps the run will take at most; None when only the end will tell.
+        first: the first batch.
         step: calls the module's own `step(ctx)`.
         inside: told of inside events, or None.
 
@@ -85,37 +135,117 @@ def make_engine(
         return custom, custom.minimize
     assert loss is not None
     if closures:
-        _refuse_accumulation(options, f"{closures[0]}, which evaluates the loss itself")
-        if len(optimizers) > 1 or body.scaler is not None or isinstance(loss, NamedLosses):
-            raise RecipeError(
-                f"{closures[0]}, which evaluates the loss itself, beside other optimizers or under float16",
-                "it alone, in float32 or bfloat16",
-                "one optimizer over all parameters; or a step(self, ctx) of the module",
-            )
-        optimizer = next(iter(optimizers.values()))
-        return EagerClosure(
-            body=body, loss_function=loss, optimizer=optimizer, device=device, seed_step=seed_step
-        ), _no_minimize
+        return _closure_engine(closures[0], body, loss, optimizers, options, device, seed_step), _no_minimize
     if isinstance(loss, NamedLosses):
-        if set(loss.parts) != set(optimizers):
-            raise RecipeError(
-                f"the losses {', '.join(f'loss_{name}' for name in loss.parts)} and the optimizers "
-                f"{', '.join(optimizers)}",
-                "a loss for each optimizer, by the same names, or one loss for all",
-                f"define {', '.join(f'loss_{name}(self, pred, target)' for name in optimizers)}; "
-                "or loss(self, pred, target)",
-            )
-        _refuse_accumulation(options, "several losses, each of which makes its own update")
-        several = EagerSeveral(body=body, loss_functions=loss.parts, optimizers=optimizers, device=device)
-        return several, _no_minimize
-    return Eager(
+        return _several_engine(body, loss, optimizers, options, device), _no_minimize
+    eager = Eager(
         body=body,
         loss_function=loss,
         optimizers=optimizers,
         device=device,
         accumulate=options.accumulate,
         summed=getattr(loss, "reduction", "mean") == "sum",
+    )
+    why = _why_compile(engine, steps, session, call, first)
+    if why is None:
+        return eager, _no_minimize
+    hindrance = _hindrance(options, body, optimizers, device)
+    if hindrance is not None:
+        if engine == "compiled":
+            raise OptionError(
+                f'engine="compiled" where {hindrance}', "a run whose step can be one graph", 'engine="auto"'
+            )
+        eager.reason += f"; not compiled: {hindrance}"
+        return eager, _no_minimize
+    return Compiled(
+        eager=eager,
+        model=model,
+        body=body,
+        loss_function=loss,
+        optimizers=tuple(optimizers.values()),
+        device=device,
+        watched=options.watched,
+        tolerance=_TOLERANCE[session.precision.name],
+        why=why,
     ), _no_minimize
+
+
+def _closure_engine(
+    name: str,
+    body: Body,
+    loss: LossFunction,
+    optimizers: Mapping[str, optim.Optimizer],
+    options: StepOptions,
+    device: torch.device,
+    seed_step: Callable[[str, int, int], None],
+) -> Engine:
+    _refuse_accumulation(options, f"{name}, which evaluates the loss itself")
+    if len(optimizers) > 1 or body.scaler is not None or isinstance(loss, NamedLosses):
+        raise RecipeError(
+            f"{name}, which evaluates the loss itself, beside other optimizers or under float16",
+            "it alone, in float32 or bfloat16",
+            "one optimizer over all parameters; or a step(self, ctx) of the module",
+        )
+    optimizer = next(iter(optimizers.values()))
+    return EagerClosure(body=body, loss_function=loss, optimizer=optimizer, device=device, seed_step=seed_step)
+
+
+def _several_engine(
+    body: Body,
+    loss: NamedLosses,
+    optimizers: Mapping[str, optim.Optimizer],
+    options: StepOptions,
+    device: torch.device,
+) -> Engine:
+    if set(loss.parts) != set(optimizers):
+        raise RecipeError(
+            f"the losses {', '.join(f'loss_{name}' for name in loss.parts)} and the optimizers {', '.join(optimizers)}",
+            "a loss for each optimizer, by the same names, or one loss for all",
+            f"define {', '.join(f'loss_{name}(self, pred, target)' for name in optimizers)}; "
+            "or loss(self, pred, target)",
+        )
+    _refuse_accumulation(options, "several losses, each of which makes its own update")
+    return EagerSeveral(body=body, loss_functions=loss.parts, optimizers=optimizers, device=device)
+
+
+def _why_compile(
+    engine: str, steps: int | None, session: Session, call: Callable[[Nested], Nested], first: Batch
+) -> str | None:
+    """Why the step should be compiled, or None.
+
+    "auto" decides by counts and never by the clock, so that the same run chooses alike every time: compiling takes 5 to
+    30 seconds, and what it saves is the cost of calling torch some hundred times a step, which shows on small nets.
+    """
+    if engine != "auto":
+        return "as was asked" if engine == "compiled" else None
+    if steps is None or steps < _STEPS_WORTH_IT or session.device.type != "cpu":
+        return None
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call(first.input)
+    flops = counter.get_total_flops()
+    if flops > _FLOPS_WORTH_IT:
+        return None
+    return f"{steps:,} steps of a small net ({flops / 1e6:.2g} MFLOP forward) repay the compilation"
+
+
+def _hindrance(
+    options: StepOptions, body: Body, optimizers: Mapping[str, optim.Optimizer], device: torch.device
+) -> str | None:
+    """Why the step cannot be one graph, or None."""
+    if options.inside is not None:
+        return f"{options.inside} listens inside the step"
+    if options.accumulate > 1:
+        return "gradients are accumulated"
+    if body.scaler is not None:
+        return "float16 scales the loss"
+    for optimizer in optimizers.values():
+        if type(optimizer) not in _TRACEABLE:
+            return f"{type(optimizer).__name__} is not among the optimizers that are known to trace"
+        if any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
+            return "the learning rate is a tensor"
+    return obstacle(device)
 
 
 def _only(callbacks: Sequence[Callback], kind: type[_C]) -> _C | None:

@@ -96,7 +96,9 @@ class Recipe:
             seed: of everything left to chance: first weights, order, dropout, split. None takes one of chance.
             device: "auto" (CUDA, else MPS, else CPU), or a device by name.
             precision: "float32", or "bfloat16" or "float16" for autocast forward passes.
-            engine: how steps are executed: "auto" or "eager".
+            engine: how steps are executed: "eager", one torch operation after the other; "compiled", the whole step as
+                one graph, which takes seconds to make (torch 2.13 and a C++ compiler); or "auto", which compiles
+                long runs of small nets. `Fitted.engine` says what was done and why.
             preflight: look for mistakes before the first epoch.
             verbose: print progress; on where not given.
             **unknown: refused, with the name that was probably meant.

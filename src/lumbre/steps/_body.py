@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Nested
+from lumbre.base import Batch, Loss, Nested, map_leaves
 
 
 class Inside(Protocol):
@@ -127,3 +127,10 @@ def needs_closure(optimizer: optim.Optimizer) -> bool:
     """Whether a step of `optimizer` evaluates the loss itself, as L-BFGS does in its line search."""
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def detached(pred: Nested) -> Nested:
+    """`pred` cut from its graph."""
+    if isinstance(pred, Tensor):
+        return pred.detach()
+    return map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, pred)

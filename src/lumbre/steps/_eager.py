@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import Batch, Loss, Losses, Nested, map_leaves
-from lumbre.steps._body import Body, clear, parameters_of
+from lumbre.base import Batch, Loss, Losses, Nested
+from lumbre.steps._body import Body, clear, detached, parameters_of
 from lumbre.steps._guard import guard_for
 
 
@@ -63,6 +63,12 @@ class Eager:
             body.end_step()
             self.updates += 1
         return detached(pred), loss.detach()
+
+    def watch(self, batch: Batch, pred: Nested, loss: Tensor, epoch: int, step: int) -> None:
+        """Take note of a step that another engine has done: look at its loss, and count it."""
+        self._guard.begin(batch, epoch, step)
+        self._guard.check(loss, pred)
+        self.updates += 1
 
     def _hold(self, batch: Batch, pred: Nested, loss: Tensor) -> None:
         """Add a batch to the group that makes one update. Rows weigh alike, however they were cut into batches."""
@@ -159,10 +165,3 @@ def describe_engine(optimizers: tuple[optim.Optimizer, ...], device: torch.devic
         for optimizer in optimizers
     )
     return f"eager: one torch operation after the other on {device}, {names}"
-
-
-def detached(pred: Nested) -> Nested:
-    """`pred` cut from its graph."""
-    if isinstance(pred, Tensor):
-        return pred.detach()
-    return map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, pred)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Losses, Nested, RecipeError, describe, total_loss
-from lumbre.steps._body import Body, clear, parameters_of
-from lumbre.steps._eager import describe_engine, detached
+from lumbre.steps._body import Body, clear, detached, parameters_of
+from lumbre.steps._eager import describe_engine
 from lumbre.steps._guard import guard_for
 
 

@@ -1,0 +1,170 @@
+"""The compiled engine: the first steps and short batches eagerly, all others as one graph."""
+
+import torch
+from torch import Tensor, nn, optim
+
+from lumbre.base import Batch, Loss, Losses, Nested
+from lumbre.steps._body import Body, clear, detached
+from lumbre.steps._capture import Captured, CaptureError, state_tensors
+from lumbre.steps._eager import Eager
+
+_WARM_UP_STEPS = 2
+
+
+class Compiled:
+    """Runs the training step as one compiled graph, as long as that gives what eager execution gives.
+
+    Before the first step of the graph counts, its loss and gradients are compared with those of the eager step on the
+    same batch and the same random numbers. A graph that differs, cannot be made, or is overtaken by a change of the
+    model is left, and the run goes on eagerly; `reason` says why.
+
+    Args:
+        eager: does what the graph does not.
+        model: the module.
+        body: the parts of the step.
+        loss_function: gives a scalar for prediction and target.
+        optimizers: by name.
+        device: where the parameters are.
+        watched: whether callbacks hear batches, and may so change the model between steps.
+        tolerance: by how much loss and gradients may differ from eager ones, relative to their size.
+        why: why the run is compiled.
+    """
+
+    name = "compiled"
+
+    def __init__(
+        self,
+        *,
+        eager: Eager,
+        model: nn.Module,
+        body: Body,
+        loss_function: Loss,
+        optimizers: tuple[optim.Optimizer, ...],
+        device: torch.device,
+        watched: bool,
+        tolerance: float,
+        why: str,
+    ) -> None:
+        self._eager = eager
+        self._model = model
+        self._body = body
+        self._loss_function = loss_function
+        self._optimizers = optimizers
+        self._device = device
+        self._watched = watched
+        self._tolerance = tolerance
+        self._why = why
+        self._graph: Captured | None = None
+        self._left: str | None = None
+        self._steps = 0
+
+    @property
+    def updates(self) -> int:
+        """Updates of the weights so far."""
+        return self._eager.updates
+
+    @property
+    def reason(self) -> str:
+        """What ran, and why."""
+        if self._left is not None:
+            return f"{self._eager.reason}; not compiled: {self._left}"
+        if self._graph is None:
+            return f"{self._eager.reason}; too few steps to compile"
+        return f"compiled: the whole step as one graph on {self._device}, {self._steps} steps of it; {self._why}"
+
+    def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
+        """One step, by the graph where it fits."""
+        graph = self._graph
+        if graph is None:
+            if self._left is not None or self.updates < _WARM_UP_STEPS:
+                return self._eager.train_step(batch, epoch, step)
+            return self._first(batch, epoch, step)
+        if (step == 1 or self._watched) and not graph.valid():
+            self._graph, self._left = None, "the model or its optimizer was changed while it was training"
+            return self._eager.train_step(batch, epoch, step)
+        if not graph.fits(batch):
+            return self._beside(graph, batch, epoch, step)
+        return self._count(batch, graph(batch), epoch, step)
+
+    def _beside(self, graph: Captured, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
+        """An eager step that leaves its gradients where the graph keeps them."""
+        kept = [(parameter, parameter.grad) for parameter in self._parameters()]
+        result = self._eager.train_step(batch, epoch, step)
+        for parameter, gradient in kept:
+            if gradient is not None and parameter.grad is not None:
+                gradient.copy_(parameter.grad)
+            parameter.grad = gradient
+        graph.catch_up()
+        return result
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]]
+
+    def _count(self, batch: Batch, result: tuple[Nested, Tensor], epoch: int, step: int) -> tuple[Nested, Losses]:
+        pred, loss = result
+        self._eager.watch(batch, pred, loss, epoch, step)
+        self._steps += 1
+        return pred, loss
+
+    def _first(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
+        """Make the graph, and let it do this step if it proves equal."""
+        held = self._held()
+        before = [value.detach().clone() for value in held]
+        chance = _chance(self._device)
+        pred, loss = self._body.forward(batch, self._loss_function)
+        clear(self._optimizers)
+        self._body.backward(pred, loss)
+        parameters = self._parameters()
+        if self._body.clip is not None:
+            self._body.clip(parameters)
+        expected = [None if p.grad is None else p.grad.clone() for p in parameters]
+        _restore(held, before, chance)
+        try:
+            graph = Captured(self._model, self._body, self._loss_function, self._optimizers, batch)
+            difference = _difference(graph.first[1], loss.detach(), [p.grad for p in parameters], expected)
+            if not difference <= self._tolerance:
+                raise CaptureError(f"loss and gradients differ from eager ones by {difference:.2g}")
+        except CaptureError as error:
+            self._left = str(error)
+            _restore(held, before, chance)
+            clear(self._optimizers)
+            return self._eager.train_step(batch, epoch, step)
+        self._graph = graph
+        return self._count(batch, (detached(graph.first[0]), graph.first[1].detach()), epoch, step)
+
+    def _held(self) -> list[Tensor]:
+        return [*self._model.parameters(), *self._model.buffers(), *state_tensors(self._optimizers)]
+
+    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
+        """Forward and loss, without gradients."""
+        return self._eager.valid_step(batch)
+
+    def end_epoch(self) -> None:
+        """Raise for a loss that the device kept to itself until now."""
+        self._eager.end_epoch()
+
+
+def _chance(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """The state of the generators that a step draws from."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _restore(held: list[Tensor], before: list[Tensor], chance: tuple[Tensor, Tensor | None]) -> None:
+    """Everything as it was before the step was tried."""
+    with torch.no_grad():
+        for value, old in zip(held, before, strict=True):
+            value.copy_(old)
+    torch.set_rng_state(chance[0])
+    if chance[1] is not None:
+        torch.cuda.set_rng_state(chance[1])
+
+
+def _difference(
+    loss: Tensor, expected_loss: Tensor, gradients: list[Tensor | None], expected: list[Tensor | None]
+) -> float:
+    """The larger of two relative differences: of the losses, and of all gradients as one vector."""
+    pairs = [(g, e) for g, e in zip(gradients, expected, strict=True) if g is not None and e is not None]
+    apart = sum((g - e).double().square().sum().item() for g, e in pairs) ** 0.5
+    size = sum(e.double().square().sum().item() for _, e in pairs) ** 0.5
+    of_loss = (loss - expected_loss).abs().item() / max(expected_loss.abs().item(), 1e-12)
+    return max(of_loss, apart / max(size, 1e-12))

@@ -1,0 +1,230 @@
+"""The compiled engine beside the eager one: same losses, gradients, buffers, dropout; and when it steps aside."""
+
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+import lumbre as lb
+from conftest import Net, blobs
+from lumbre.callbacks import GradientClip, Mixup
+from lumbre.steps import obstacle
+
+pytestmark = [
+    pytest.mark.skipif(obstacle(torch.device("cpu")) is not None, reason=str(obstacle(torch.device("cpu")))),
+    # torch warns about its own insides while it compiles
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch.*"),
+]
+
+
+class Convnet(nn.Module):
+    """Convolution, BatchNorm, pooling, dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.3))
+        self.head = nn.Linear(36, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).flatten(1))
+
+
+class Attention(nn.Module):
+    """A transformer over eight numbers as a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift = nn.Linear(1, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.lift(x.unsqueeze(2))).mean(1))
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([value.detach().double().flatten() for value in model.state_dict().values()])
+
+
+def both(net, data, *, optimizer=optim.SGD, opt_hparams=None, loss=None, dtype=torch.float64, **options):
+    """The same run eagerly and compiled; gives both."""
+    recipe = lb.setup(lambda: net().to(dtype), loss=loss or nn.CrossEntropyLoss(), optimizer=optimizer)
+    recipe = recipe.set_opt_hparams(**(opt_hparams or {"lr": 0.05}))
+    runs = [recipe.fit(data, engine=engine, verbose=False, **options) for engine in ("eager", "compiled")]
+    assert runs[1].engine.startswith("compiled"), runs[1].engine
+    return runs
+
+
+def test_fifty_steps_of_a_convnet_with_batchnorm_and_dropout_agree() -> None:
+    x, y = torch.randn(100, 1, 8, 8, dtype=torch.float64), torch.arange(100) % 3
+    eager, compiled = both(
+        Convnet, (x, y), epochs=10, batch_size=20, opt_hparams={"lr": 0.05, "momentum": 0.9}, valid_data=0.1
+    )
+    torch.testing.assert_close(weights(eager.model), weights(compiled.model), rtol=1e-10, atol=1e-10)
+    assert eager.history["value"].tolist() == pytest.approx(compiled.history["value"].tolist(), rel=1e-9)
+
+
+def test_fifty_steps_of_a_transformer_agree() -> None:
+    x, y = torch.randn(80, 8, dtype=torch.float64), torch.arange(80) % 3
+    eager, compiled = both(Attention, (x, y), epochs=10, batch_size=16)
+    torch.testing.assert_close(weights(eager.model), weights(compiled.model), rtol=1e-10, atol=1e-10)
+
+
+def test_clip_mixup_schedules_and_short_batches_are_kept() -> None:
+    class Fall(lb.Callback):
+        def on_train_batch_begin(self, ctx: lb.Context) -> None:
+            for group in ctx.optimizer.param_groups:
+                group["lr"] = 0.1 * 0.97**ctx.step
+
+    x, y = blobs(50)
+    eager, compiled = both(
+        lambda: Net(4, dropout=0.2), (x.double(), y), epochs=5, batch_size=8, opt_hparams={"lr": 0.1, "momentum": 0.5},
+        callbacks=[GradientClip(0.5), Mixup(0.4), Fall()],
+    )  # fmt: skip
+    torch.testing.assert_close(weights(eager.model), weights(compiled.model), rtol=1e-9, atol=1e-10)
+    assert isinstance(compiled.model, Net)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("optimizer", "opt_hparams"),
+    [
+        (optim.SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}),
+        (optim.Adam, {"lr": 0.01}),
+        (optim.Adam, {"lr": 0.01, "amsgrad": True}),
+        (optim.AdamW, {"lr": 0.01}),
+        (optim.NAdam, {"lr": 0.01}),
+        (optim.RAdam, {"lr": 0.01}),
+        (optim.RMSprop, {"lr": 0.001}),
+        (optim.Adagrad, {"lr": 0.01}),
+        (optim.Adadelta, {"lr": 1.0}),
+        (optim.Adamax, {"lr": 0.01}),
+        (optim.ASGD, {"lr": 0.01}),
+        (optim.Rprop, {"lr": 0.001}),
+    ],
+)
+def test_every_optimizer_that_traces_agrees(optimizer, opt_hparams) -> None:
+    x, y = blobs(60)
+    eager, compiled = both(
+        lambda: Net(4), (x.double(), y), epochs=5, batch_size=10, optimizer=optimizer, opt_hparams=opt_hparams
+    )
+    torch.testing.assert_close(weights(eager.model), weights(compiled.model), rtol=1e-7, atol=1e-8)
+
+
+def test_unused_parameters_stay_as_they_are() -> None:
+    class Spare(Net):
+        def __init__(self) -> None:
+            super().__init__(4)
+            self.spare = nn.Parameter(torch.ones(3))
+
+    x, y = blobs(40)
+    options = {"lr": 0.1, "weight_decay": 0.1, "momentum": 0.9}
+    eager, compiled = both(Spare, (x.double(), y), epochs=2, batch_size=10, opt_hparams=options)
+    assert torch.equal(compiled.model.spare, torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(weights(eager.model), weights(compiled.model), rtol=1e-9, atol=1e-10)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+    x, y = blobs(80)
+    x[75] = float("nan")
+    model = Net(4)
+    seen: list[Tensor] = []
+
+    class Keep(lb.Callback):
+        def on_train_batch_begin(self, ctx: lb.Context) -> None:
+            seen.append(weights(ctx.model))
+
+    recipe = lb.setup(model, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    with pytest.raises(lb.NonFiniteLossError, match=r"epoch 1, step 8 of the epoch, rows 75"):
+        recipe.fit(
+            (x, y), epochs=1, batch_size=10, shuffle=False, engine="compiled", preflight=False, callbacks=Keep(),
+            verbose=False,
+        )  # fmt: skip
+    assert torch.equal(seen[-1], weights(model))
+
+
+def run(net, *, callbacks=(), **options) -> lb.Fitted:
+    recipe = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=options.pop("optimizer", optim.SGD))
+    data = options.pop("data", blobs(60))
+    return recipe.fit(data, epochs=2, batch_size=10, callbacks=callbacks, engine="compiled", verbose=False, **options)
+
+
+def test_a_forward_that_counts_in_python_is_left_eager() -> None:
+    class Counter(Net):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls = self.calls + 1
+            return super().forward(x)
+
+    fitted = run(lambda: Counter(4))
+    assert "not compiled: " in fitted.engine
+    assert fitted.model.calls >= 12
+
+
+def test_a_graph_break_is_left_eager_and_changes_nothing() -> None:
+    class Prints(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.sum().item() > 1e9:
+                return -super().forward(x)
+            return super().forward(x)
+
+    fitted = run(lambda: Prints(4))
+    assert "not compiled" in fitted.engine
+    plain = lb.setup(lambda: Prints(4), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).fit(
+        blobs(60), epochs=2, batch_size=10, engine="eager", verbose=False
+    )
+    assert torch.equal(weights(fitted.model), weights(plain.model))
+
+
+def test_a_change_between_steps_is_noticed() -> None:
+    class Freeze(lb.Callback):
+        def on_epoch_begin(self, ctx: lb.Context) -> None:
+            if ctx.epoch == 2:
+                ctx.model.layers[0].weight.requires_grad_(False)
+
+    kept: list[Tensor] = []
+
+    class Watch(lb.Callback):
+        def on_epoch_end(self, ctx: lb.Context) -> None:
+            kept.append(ctx.model.layers[0].weight.detach().clone())
+
+    fitted = run(lambda: Net(4), callbacks=[Freeze(), Watch()])
+    assert "changed while it was training" in fitted.engine
+    assert torch.equal(kept[0], kept[1])
+
+
+@pytest.mark.parametrize(
+    ("option", "match"),
+    [
+        ({"callbacks": type("Spy", (lb.Callback,), {"on_after_loss": lambda self, ctx: None})()}, "Spy.on_after_loss"),
+        ({"callbacks": lb.callbacks.Accumulate(2)}, "accumulated"),
+        ({"precision": "float16"}, "float16"),
+        ({"optimizer": optim.Adafactor}, "Adafactor"),
+    ],
+)
+def test_what_cannot_be_one_graph_is_refused_by_name(option, match) -> None:
+    with pytest.raises(lb.OptionError, match=match):
+        run(lambda: Net(4), **option)
+
+
+def test_auto_compiles_long_runs_of_small_nets_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
+    assert recipe.fit(blobs(60), epochs=1, verbose=False).engine.startswith("eager")
+    monkeypatch.setattr("lumbre._engine._STEPS_WORTH_IT", 10)
+    fitted = recipe.fit(blobs(60), epochs=5, batch_size=10, verbose=False)
+    assert fitted.engine.startswith("compiled")
+    assert "repay" in fitted.engine
+    monkeypatch.setattr("lumbre._engine._FLOPS_WORTH_IT", 10)
+    assert recipe.fit(blobs(60), epochs=5, batch_size=10, verbose=False).engine.startswith("eager")
+
+
+def test_a_machine_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(lb.OptionError, match=r"no C\+\+ compiler"):
+        run(lambda: Net(4))
+
+
+def test_compiled_runs_repeat_to_the_bit() -> None:
+    first, second = (run(lambda: Net(4, dropout=0.3)) for _ in range(2))
+    assert torch.equal(weights(first.model), weights(second.model))
