@@ -16,7 +16,7 @@ from lumbre.base import DataError, Loss, Nested, RecipeError, did_you_mean
 from lumbre.core import Context, Listeners, Plan
 from lumbre.data import LoaderFeed, RowFeed
 from lumbre.devices import Precision, resolve_device, seeder
-from lumbre.metrics import LossMeter
+from lumbre.metrics import LossMeter, Metric
 from lumbre.preflight import Findings, Subject, run_checks
 from lumbre.steps import Eager, build_optimizer, caller
 
@@ -92,15 +92,19 @@ def _plan(
     seed_step: Callable[[str, int, int], None],
 ) -> Plan:
     listeners = Listeners(options.callback_list)
-    names = ["loss", *(metric.name.lower() for metric in session.recipe.metrics)]
-    sets = ["train"] if valid is None else ["valid", "train"]
+    gathered = {} if valid is None else {"valid": session.recipe.metrics.valid}
+    gathered["train"] = session.recipe.metrics.train
     context = Context(
         model=session.model,
         optimizer=optimizer,
         device=session.device,
         epochs=options.epoch_range,
         batches_per_epoch=train.length,
-        monitored=tuple(f"{set_name}_{name}" for set_name in sets for name in names),
+        monitored=tuple(
+            f"{set_name}_{name}"
+            for set_name, metrics in gathered.items()
+            for name in ("loss", *(metric.name.lower() for metric in metrics))
+        ),
         save=lambda path: session.save(path, context.history, engine.reason),
     )
     assert session.loss is not None
@@ -118,8 +122,8 @@ def _plan(
         engine=engine,
         train=train,
         valid=valid,
-        train_meter=make_meter(session),
-        valid_meter=make_meter(session),
+        train_meter=make_meter(session, session.recipe.metrics.train),
+        valid_meter=make_meter(session, session.recipe.metrics.valid),
         epochs=options.epoch_range,
         context=context,
         listeners=listeners,
@@ -135,10 +139,10 @@ def _inside(listeners: Listeners, context: Context) -> Callable[[str, Nested, Te
     return inside
 
 
-def make_meter(session: Session) -> LossMeter:
-    """The meter of one pass with the recipe's metrics."""
+def make_meter(session: Session, metrics: tuple[Metric, ...]) -> LossMeter:
+    """The meter of one pass."""
     summed = getattr(session.loss, "reduction", "mean") == "sum"
-    return LossMeter(session.recipe.metrics, session.device, summed=summed)
+    return LossMeter(metrics, session.device, summed=summed, classes=session.classes)
 
 
 def make_module(module: Any, hparams: Mapping[str, Any]) -> nn.Module:
