@@ -21,6 +21,7 @@ from lumbre.base import NonFiniteLossError as NonFiniteLossError
 from lumbre.base import OptionError as OptionError
 from lumbre.base import PreflightError as PreflightError
 from lumbre.base import RecipeError as RecipeError
+from lumbre.callbacks import _schedules as schedules
 from lumbre.core import Callback as Callback
 from lumbre.core import Context as Context
 from lumbre.data import split as split
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "metrics",
     "plots",
+    "schedules",
     "setup",
     "split",
 ]
