@@ -49,7 +49,10 @@ class Recipe:
         return replace(self, hparams=MappingProxyType({**self.hparams, **hparams}))
 
     def set_opt_hparams(self, **opt_hparams: Any) -> "Recipe":
-        """This recipe with options of the optimizer added, or changed where the name is set already."""
+        """This recipe with options of the optimizer added, or changed where the name is set already.
+
+        `groups={"body": {"lr": 1e-4}}` gives the parameters of a part options of their own; see `lumbre.param_groups`.
+        """
         return replace(self, opt_hparams=MappingProxyType({**self.opt_hparams, **opt_hparams}))
 
     def fit(

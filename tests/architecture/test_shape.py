@@ -36,7 +36,19 @@ def test_no_import_cycles() -> None:
             assert not graph.chain_exists(importer=imported, imported=module), f"{module} <-> {imported}"
 
 
-@pytest.mark.parametrize("room", [lumbre, lumbre.callbacks, lumbre.data, lumbre.datasets, lumbre.metrics, lumbre.plots])
+@pytest.mark.parametrize(
+    "room",
+    [
+        lumbre,
+        lumbre.callbacks,
+        lumbre.data,
+        lumbre.datasets,
+        lumbre.inspection,
+        lumbre.metrics,
+        lumbre.plots,
+        lumbre.schedules,
+    ],
+)
 def test_all_is_sorted_and_visible(room) -> None:
     assert sorted(room.__all__, key=str) == sorted(room.__all__)
     for name in room.__all__:
