@@ -103,7 +103,7 @@ def _plan(
         monitored=tuple(
             f"{set_name}_{name}"
             for set_name, metrics in gathered.items()
-            for name in ("loss", *(metric.name.lower() for metric in metrics))
+            for name in ("loss", *(metric.name.lower() for metric in metrics if not metric.by_class))
         ),
         save=lambda path: session.save(path, context.history, engine.reason),
     )

@@ -241,6 +241,16 @@ def test_update_leaves_its_state_and_keeps_no_memory_of_others(metric, pred, tar
     assert np.asarray(repeated).size == 0 or np.all(np.isnan(repeated)) or not np.any(repeated)
 
 
+def test_many_batches_are_kept_in_few_parts() -> None:
+    metric, rows = m.BinaryAUROC(), torch.arange(1000.0)
+    state = metric.init(CPU)
+    for row in rows:
+        state = metric.update(state, row.reshape(1), row.reshape(1) > 300)
+        assert len(state[0]) <= 10
+    assert torch.equal(torch.cat(state[0]), rows)
+    assert metric.compute(state) == 1.0
+
+
 def test_areas_that_are_not_defined_are_nan() -> None:
     assert math.isnan(value(m.BinaryAUROC(), SCORE, torch.ones(60)))
     assert math.isnan(value(m.BinaryAveragePrecision(), SCORE, torch.zeros(60)))

@@ -44,6 +44,8 @@ def test_only_what_is_gathered_can_be_monitored(data: tuple[Tensor, Tensor]) -> 
     with pytest.raises(lb.OptionError, match="valid_auroc"):
         fit(m.Sets(valid=m.AUROC()), data, callbacks=EarlyStopping("train_auroc"))
     fit(m.Sets(valid=m.AUROC()), data, callbacks=EarlyStopping("valid_auroc", mode="max"))
+    with pytest.raises(lb.OptionError, match="valid_loss, train_loss"):  # a table is no number to follow
+        fit(m.ConfusionMatrix(), data, callbacks=EarlyStopping("valid_confusion"))
 
 
 def test_a_name_may_stand_once_in_each_pass() -> None:

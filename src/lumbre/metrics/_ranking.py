@@ -35,6 +35,19 @@ def check_average(average: str | None) -> str:
     return given
 
 
+def _kept(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
+    """`parts` with a copy of `rows` at the end (an engine may reuse the memory of a prediction).
+
+    Parts that are no longer than what follows them are joined with it. So there are never many, and no row is copied
+    more often than the logarithm of the number of batches.
+    """
+    first, length = len(parts), len(rows)
+    while first and len(parts[first - 1]) <= length:
+        first -= 1
+        length += len(parts[first])
+    return [*parts[:first], torch.cat([*parts[first:], rows])]
+
+
 class _BinaryCurve(Metric):
     """Keeps a score for each target."""
 
@@ -45,9 +58,9 @@ class _BinaryCurve(Metric):
         return [], []
 
     def update(self, state: Kept, pred: Tensor, target: Tensor) -> Kept:
-        """Keep the rows: copies, since an engine may reuse the memory of a prediction."""
+        """Keep the rows."""
         check_binary(self, pred, target)
-        return [*state[0], pred.detach().reshape(-1).clone()], [*state[1], target.reshape(-1) > 0.5]
+        return _kept(state[0], pred.detach().reshape(-1)), _kept(state[1], target.reshape(-1) > 0.5)
 
     def compute(self, state: Kept) -> float:
         """The area."""
@@ -110,9 +123,9 @@ class _ClassCurves(Metric):
         return [], []
 
     def update(self, state: Kept, pred: Tensor, target: Tensor) -> Kept:
-        """Keep the rows: copies, since an engine may reuse the memory of a prediction or target."""
+        """Keep the rows."""
         check_classes(self, pred, target)
-        return [*state[0], rows_of_scores(pred.detach()).clone()], [*state[1], target.reshape(-1).clone()]
+        return _kept(state[0], rows_of_scores(pred.detach())), _kept(state[1], target.reshape(-1))
 
     def compute(self, state: Kept) -> float | list[float]:
         """The areas, averaged."""
