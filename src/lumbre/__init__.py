@@ -22,9 +22,15 @@ from lumbre.base import NonFiniteLossError as NonFiniteLossError
 from lumbre.base import OptionError as OptionError
 from lumbre.base import PreflightError as PreflightError
 from lumbre.base import RecipeError as RecipeError
+from lumbre.callbacks import _schedules as schedules
 from lumbre.core import Callback as Callback
 from lumbre.core import Context as Context
 from lumbre.data import split as split
+from lumbre.inspection import Summary as Summary
+from lumbre.inspection import summary as summary
+from lumbre.steps import freeze as freeze
+from lumbre.steps import param_groups as param_groups
+from lumbre.steps import unfreeze as unfreeze
 
 __all__ = [
     "ArchiveError",
@@ -43,13 +49,19 @@ __all__ = [
     "PreflightWarning",
     "Recipe",
     "RecipeError",
+    "Summary",
     "callbacks",
     "data",
     "datasets",
+    "freeze",
     "load",
     "metrics",
+    "param_groups",
     "plots",
+    "schedules",
     "setup",
     "split",
+    "summary",
+    "unfreeze",
     "vision",
 ]

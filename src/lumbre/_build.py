@@ -17,7 +17,7 @@ from lumbre.base import Batch, Batches, DataError, Loss, Nested, total_loss
 from lumbre.core import Context, Listeners, Plan
 from lumbre.data import Augmented, LoaderFeed, RowFeed
 from lumbre.devices import Precision, resolve_device, seeder
-from lumbre.metrics import LossMeter
+from lumbre.metrics import LossMeter, Metric
 from lumbre.preflight import Findings, Subject, run_checks
 from lumbre.steps import caller
 
@@ -107,10 +107,11 @@ def _plan(
     seed_step: Callable[[str, int, int], None],
 ) -> Plan:
     listeners = Listeners(options.callbacks)
-    names = ["loss", *(metric.name.lower() for metric in session.recipe.metrics)]
+    gathered = {} if valid is None else {"valid": session.recipe.metrics.valid}
+    gathered["train"] = session.recipe.metrics.train
+    losses = ["loss"]
     if isinstance(session.loss, NamedLosses):
-        names[1:1] = [f"loss_{name}" for name in session.loss.parts]
-    sets = ["train"] if valid is None else ["valid", "train"]
+        losses += [f"loss_{name}" for name in session.loss.parts]
 
     def see_training_data() -> None:
         with torch.no_grad(), session.precision.autocast():
@@ -123,7 +124,11 @@ def _plan(
         device=session.device,
         epochs=options.epoch_range,
         batches_per_epoch=train.length,
-        monitored=tuple(f"{set_name}_{name}" for set_name in sets for name in names),
+        monitored=tuple(
+            f"{set_name}_{name}"
+            for set_name, metrics in gathered.items()
+            for name in (*losses, *(metric.name.lower() for metric in metrics if not metric.by_class))
+        ),
         save=lambda path: session.save(path, context.history, engine.reason),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
@@ -145,8 +150,8 @@ def _plan(
         engine=engine,
         train=train,
         valid=valid,
-        train_meter=make_meter(session),
-        valid_meter=make_meter(session),
+        train_meter=make_meter(session, session.recipe.metrics.train),
+        valid_meter=make_meter(session, session.recipe.metrics.valid),
         epochs=options.epoch_range,
         context=context,
         listeners=listeners,
@@ -162,7 +167,7 @@ def _inside(listeners: Listeners, context: Context) -> Callable[[str, Nested, Te
     return inside
 
 
-def make_meter(session: Session) -> LossMeter:
-    """The meter of one pass with the recipe's metrics."""
+def make_meter(session: Session, metrics: tuple[Metric, ...]) -> LossMeter:
+    """The meter of one pass."""
     summed = getattr(session.loss, "reduction", "mean") == "sum"
-    return LossMeter(session.recipe.metrics, session.device, summed=summed)
+    return LossMeter(metrics, session.device, summed=summed, classes=session.classes)

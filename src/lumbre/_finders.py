@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lumbre._recipe import Recipe
 
-_SMOOTHING = 0.9
+_SMOOTHING = 0.85
 _DIVERGED = 4.0
 
 
@@ -33,7 +33,7 @@ class LearningRates:
     Attributes:
         rates: the learning rate of each step.
         losses: the loss of each step, before its update.
-        smoothed: the losses, averaged over neighbours with weights that fall off backwards.
+        smoothed: the losses, averaged with their neighbours on both sides.
     """
 
     rates: list[float]
@@ -41,20 +41,25 @@ class LearningRates:
     smoothed: list[float]
 
     def suggest(self) -> float:
-        """The rate at which the smoothed loss fell fastest: a good first choice, a factor below where it diverges.
+        """The rate at which half of the fall of the smoothed loss was done: learning is fast there, and divergence far.
 
         Raises:
-            OptionError: the loss never fell.
+            OptionError: the loss did not fall by more than its own noise.
         """
+        start = self.smoothed[0]
         lowest = min(range(len(self.smoothed)), key=self.smoothed.__getitem__)
-        falls = [before - after for before, after in zip(self.smoothed[:lowest], self.smoothed[1:], strict=False)]
-        if not falls or max(falls) <= 0:
+        fall = start - self.smoothed[lowest]
+        noise = sum(abs(loss - level) for loss, level in zip(self.losses, self.smoothed, strict=True)) / len(
+            self.losses
+        )
+        if fall <= max(min(noise, 0.2 * abs(start)), 0.02 * abs(start)):
             raise OptionError(
                 f"a loss that never fell between learning rates of {self.rates[0]:g} and {self.rates[-1]:g}",
                 "a range in which the net learns",
                 "lr_finder(data, start=..., end=...) with another range, or look at the data and the module",
             )
-        return self.rates[max(range(len(falls)), key=falls.__getitem__)]
+        half_way = start - fall / 2
+        return self.rates[max(at for at in range(lowest) if self.smoothed[at] >= half_way)]
 
     def frame(self) -> "pd.DataFrame":
         """A DataFrame with the columns lr, loss and smoothed; one row a step."""
@@ -153,24 +158,33 @@ def find_learning_rate(
         raise OptionError(
             f"start={start}, end={end}, steps={steps}", "0 < start < end and at least 2 steps", "lr_finder(data)"
         )
-    rates, losses, smoothed = list[float](), list[float](), list[float]()
-    average = 0.0
+    rates, losses = list[float](), list[float]()
     with _trial(recipe, data, options) as plan:
         set_rate = _rate_setter(plan.context.optimizers.values())
         for index, batch in zip(range(steps), _endless(plan), strict=False):
             rate = start * (end / start) ** (index / (steps - 1))
             set_rate(rate)
             try:
-                loss = _step(plan, batch, index)
+                losses.append(_step(plan, batch, index))
             except NonFiniteLossError:
                 break
-            average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
             rates.append(rate)
-            losses.append(loss)
-            smoothed.append(average / (1 - _SMOOTHING ** (index + 1)))
-            if smoothed[-1] > _DIVERGED * min(smoothed) and min(smoothed) > 0:
+            levels = _running_mean(losses)
+            if levels[-1] > _DIVERGED * min(levels) > 0:
                 break
+    backwards = _running_mean(losses[::-1])[::-1]
+    smoothed = [(before + after) / 2 for before, after in zip(_running_mean(losses), backwards, strict=True)]
     return LearningRates(rates, losses, smoothed)
+
+
+def _running_mean(values: list[float]) -> list[float]:
+    """Each value averaged with those before it, with weights that fall off."""
+    means, total, weight = list[float](), 0.0, 0.0
+    for value in values:
+        total = _SMOOTHING * total + value
+        weight = _SMOOTHING * weight + 1
+        means.append(total / weight)
+    return means
 
 
 def find_batch_size(

@@ -1,6 +1,6 @@
 """What `fit()` gives back: the trained model, what happened, and what can be done with it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -43,16 +43,22 @@ class Evaluation:
             [
                 "Evaluation",
                 *(f"  {name}: {format_value(value)}" for name, value in self.metrics.items()),
+                *(f"{name} (true class by row)\n{table.to_string()}" for name, table in self._tables()),
             ]
         )
 
     def _repr_html_(self) -> str:
-        return _table(
-            [
-                ("metric", "value"),
-                *((name, format_value(value)) for name, value in self.metrics.items()),
-            ]
-        )
+        rows = [("metric", "value"), *((name, format_value(value)) for name, value in self.metrics.items())]
+        tables = (f"<p>{escape(name)} (true class by row)</p>{table.to_html()}" for name, table in self._tables())
+        return _table(rows) + "".join(tables)
+
+    def _tables(self) -> Iterator[tuple[str, "pd.DataFrame"]]:
+        """The confusion matrices among the values."""
+        for name, value in self.metrics.items():
+            if isinstance(value, dict) and all(isinstance(row, dict) for row in value.values()):
+                import pandas as pd
+
+                yield name, pd.DataFrame.from_dict(value, orient="index")
 
 
 class Fitted:
@@ -81,8 +87,16 @@ class Fitted:
 
     @property
     def history(self) -> "pd.DataFrame":
-        """A DataFrame with the columns set ("train", "valid"), metric, epoch (from 1) and value."""
+        """A DataFrame with the columns set ("train", "valid"), metric, epoch (from 1) and value.
+
+        Each value is a number: those of a metric with several stand in rows of their own, "f1_setosa" for example.
+        """
         return self._history.frame()
+
+    @property
+    def history_wide(self) -> "pd.DataFrame":
+        """A DataFrame with a row for each epoch and a column for each value, such as "valid_loss"."""
+        return self._history.wide()
 
     @property
     def timings(self) -> dict[str, float]:
@@ -118,9 +132,10 @@ class Fitted:
         session = self._session
         batches = self._feed(data, batch_size, num_workers, need_target=True)
         context, listeners = self._context(batches, "evaluate"), Listeners(callback_list(callbacks))
+        meter = make_meter(session, session.recipe.metrics.valid)
         with preserved_randomness(session.device):
             seed_step = seeder(session.seed, session.device)
-            return Evaluation(evaluate(context, listeners, session.valid_step, batches, make_meter(session), seed_step))
+            return Evaluation(evaluate(context, listeners, session.valid_step, batches, meter, seed_step))
 
     def predict(
         self,

@@ -83,7 +83,7 @@ def make_optimizers(recipe: "Recipe", model: nn.Module, device: torch.device) ->
     """
     configure = getattr(model, "configure_optimizers", None)
     if recipe.optimizer is not None:
-        return {"optimizer": build_optimizer(recipe.optimizer, model.parameters(), recipe.opt_hparams, device)}
+        return {"optimizer": build_optimizer(recipe.optimizer, model.named_parameters(), recipe.opt_hparams, device)}
     if configure is None:
         raise no_optimizer(type(model).__name__)
     built = configure(**recipe.opt_hparams)

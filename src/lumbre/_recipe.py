@@ -18,7 +18,7 @@ from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, train
 from lumbre.devices import resolve_device
-from lumbre.metrics import Metric, as_metrics
+from lumbre.metrics import Sets, as_sets
 from lumbre.preflight import Findings
 
 
@@ -34,7 +34,7 @@ class Recipe:
         module: a module class, a callable that returns a module, or a module.
         loss: a function of prediction and target; None where the module defines its own.
         optimizer: an optimizer class; None where the module configures its own.
-        metrics: gathered beside the loss.
+        metrics: gathered beside the loss, in training and in validation.
         hparams: what the module is built with.
         opt_hparams: what the optimizer is made with.
     """
@@ -42,7 +42,7 @@ class Recipe:
     module: Callable[..., nn.Module]
     loss: Loss | None = None
     optimizer: Callable[..., optim.Optimizer] | None = None
-    metrics: tuple[Metric, ...] = ()
+    metrics: Sets = field(default_factory=Sets)
     hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     opt_hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -51,7 +51,10 @@ class Recipe:
         return replace(self, hparams=MappingProxyType({**self.hparams, **hparams}))
 
     def set_opt_hparams(self, **opt_hparams: Any) -> "Recipe":
-        """This recipe with options of the optimizer added, or changed where the name is set already."""
+        """This recipe with options of the optimizer added, or changed where the name is set already.
+
+        `groups={"body": {"lr": 1e-4}}` gives the parameters of a part options of their own; see `lumbre.param_groups`.
+        """
         return replace(self, opt_hparams=MappingProxyType({**self.opt_hparams, **opt_hparams}))
 
     def fit(
@@ -237,7 +240,7 @@ class Recipe:
             f"loss: {name(self.loss)}",
             f"optimizer: {name(self.optimizer)}",
         ]
-        lines += [f"metrics: {', '.join(metric.name for metric in self.metrics)}"] if self.metrics else []
+        lines += [f"metrics: {self.metrics}"] if self.metrics else []
         lines += [f"hparams: {dict(self.hparams)}"] if self.hparams else []
         lines += [f"opt_hparams: {dict(self.opt_hparams)}"] if self.opt_hparams else []
         return "Recipe\n  " + "\n  ".join(lines)
@@ -258,7 +261,8 @@ def setup(
             `configure_optimizers(self, **opt_hparams)` (returns an optimizer), `predict(self, x)`.
         loss: a function of prediction and target that gives a scalar, for example `nn.CrossEntropyLoss()`.
         optimizer: a class of `torch.optim`, or a callable `(parameters, **options)`.
-        metrics: metrics of lumbre or torchmetrics: one, several, or a dict that names them.
+        metrics: metrics of lumbre or torchmetrics: one, several, or a dict that names them; or
+            `lumbre.metrics.Sets(both, train=..., valid=...)`, where not all are for both passes.
 
     Raises:
         RecipeError: loss or optimizer are missing, or something is not what it should be.
@@ -298,7 +302,7 @@ def setup(
         raise no_loss(name)
     if optimizer is None and known and not hasattr(module, "configure_optimizers"):
         raise no_optimizer(name)
-    return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_metrics(metrics))
+    return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_sets(metrics))
 
 
 def _with_progress(recipe: Recipe, options: Options) -> Options:

@@ -38,7 +38,18 @@ def test_no_import_cycles() -> None:
 
 
 @pytest.mark.parametrize(
-    "room", [lumbre, lumbre.callbacks, lumbre.data, lumbre.datasets, lumbre.metrics, lumbre.plots, lumbre.vision]
+    "room",
+    [
+        lumbre,
+        lumbre.callbacks,
+        lumbre.data,
+        lumbre.datasets,
+        lumbre.inspection,
+        lumbre.metrics,
+        lumbre.plots,
+        lumbre.schedules,
+        lumbre.vision,
+    ],
 )
 def test_all_is_visible(room) -> None:  # and sorted, which ruff checks (RUF022)
     for name in room.__all__:

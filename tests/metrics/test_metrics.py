@@ -10,7 +10,7 @@ from torch import Tensor
 
 import lumbre as lb
 from lumbre.base import Batch
-from lumbre.metrics import LossMeter, as_metric, as_metrics
+from lumbre.metrics import LossMeter, as_metric, as_sets
 
 CPU = torch.device("cpu")
 
@@ -110,9 +110,7 @@ def test_any_torchmetrics_metric_may_stand_among_them(recipe: lb.Recipe, data: t
 
 
 def test_names() -> None:
-    assert [metric.name for metric in as_metrics({"one": lb.metrics.Accuracy(), "two": lb.metrics.Accuracy()})] == [
-        "one",
-        "two",
-    ]
-    assert as_metrics(lb.metrics.Accuracy(name="Top1"))[0].name == "Top1"
+    named = as_sets({"one": lb.metrics.Accuracy(), "two": lb.metrics.Accuracy()})
+    assert [metric.name for metric in named.valid] == ["one", "two"]
+    assert as_sets(lb.metrics.Accuracy(name="Top1")).train[0].name == "Top1"
     assert as_metric(lb.metrics.MAE()).higher_is_better is False

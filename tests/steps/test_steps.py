@@ -32,7 +32,7 @@ def test_fit_does_what_the_loop_by_hand_does(optimizer: type[optim.Optimizer]) -
 
 
 def test_optimizers_are_fused_where_torch_can_and_the_user_left_it_open() -> None:
-    parameters = list(Net(4).parameters())
+    parameters = list(Net(4).named_parameters())
     assert build_optimizer(optim.AdamW, parameters, {}, CPU).param_groups[0]["fused"]
     assert not build_optimizer(optim.AdamW, parameters, {"foreach": True}, CPU).param_groups[0]["fused"]
     assert not build_optimizer(optim.AdamW, parameters, {"fused": False}, CPU).param_groups[0]["fused"]

@@ -4,6 +4,8 @@ from lumbre.callbacks._averages import EMA as EMA
 from lumbre.callbacks._averages import SWA as SWA
 from lumbre.callbacks._checkpoint import ModelCheckpoint as ModelCheckpoint
 from lumbre.callbacks._early_stopping import EarlyStopping as EarlyStopping
+from lumbre.callbacks._learning_rate import LearningRate as LearningRate
+from lumbre.callbacks._learning_rate import LRScheduler as LRScheduler
 from lumbre.callbacks._mix import CutMix as CutMix
 from lumbre.callbacks._mix import Mixup as Mixup
 from lumbre.callbacks._progress import Progress as Progress
@@ -17,6 +19,8 @@ __all__ = [
     "CutMix",
     "EarlyStopping",
     "GradientClip",
+    "LRScheduler",
+    "LearningRate",
     "Mixup",
     "ModelCheckpoint",
     "Progress",

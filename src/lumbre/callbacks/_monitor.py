@@ -46,8 +46,8 @@ class Monitor:
                 f'{hint}monitor="{ctx.monitored[0]}"',
             )
 
-    def improved(self, ctx: Context) -> bool:
-        """Take in the epoch's value; whether it is the best so far by more than `min_delta`."""
+    def value(self, ctx: Context) -> float:
+        """The epoch's value."""
         value = ctx.history.last().get(self.name)
         if not isinstance(value, (int, float)):
             raise OptionError(
@@ -55,9 +55,14 @@ class Monitor:
                 "a single number",
                 'another value, such as "valid_loss"',
             )
+        return float(value)
+
+    def improved(self, ctx: Context) -> bool:
+        """Take in the epoch's value; whether it is the best so far by more than `min_delta`."""
+        value = self.value(ctx)
         if math.isnan(value):
             return False
         better = self.best is None or self._sign * (self.best - value) > self._min_delta
         if better:
-            self.best = float(value)
+            self.best = value
         return better

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 _REFRESH_SECONDS = 0.25
+_ABBREVIATIONS = ("ap", "auroc", "lr", "mae", "mcc", "mse", "rmse")
 
 
 class Progress(Callback):
@@ -103,4 +104,4 @@ class Progress(Callback):
 
 def _title(name: str) -> str:
     """A metric's name as its line shows it: "loss" as "Loss", "mae" as "MAE"."""
-    return name.upper() if name in ("mae", "mse", "rmse") else name[:1].upper() + name[1:]
+    return name.upper() if name in _ABBREVIATIONS else name[:1].upper() + name[1:]

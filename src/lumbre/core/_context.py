@@ -19,7 +19,7 @@ class Context:
         device: where it trains.
         epochs: (fewest, most) epochs of this run.
         batches_per_epoch: training batches in an epoch; None when only the end will tell.
-        monitored: names that `history.last()` will hold, such as "valid_loss".
+        monitored: names under which `history.last()` will hold a number, such as "valid_loss".
         history: losses, metrics and seconds of the epochs so far.
         epoch: the epoch that runs, counted from 1; 0 before the first.
         step: optimizer steps taken so far, over all epochs.

@@ -43,10 +43,32 @@ class History:
         }
 
     def frame(self) -> "pd.DataFrame":
-        """A DataFrame with columns set, metric, epoch, value; one row a value."""
+        """A DataFrame with columns set, metric, epoch, value; one row a number.
+
+        Values with several numbers get a row for each: the F1 of a class "f1_setosa", a cell of a confusion matrix
+        "confusion_setosa_virginica" (true class, then chosen class). So the values are always numbers.
+        """
         import pandas as pd
 
-        return pd.DataFrame(self.records, columns=["set", "metric", "epoch", "value"])
+        rows = [
+            (set_name, name, epoch, number)
+            for set_name, metric, epoch, value in self.records
+            for name, number in _numbers(metric, value)
+        ]
+        return pd.DataFrame(rows, columns=["set", "metric", "epoch", "value"])
+
+    def wide(self) -> "pd.DataFrame":
+        """A DataFrame with one row an epoch and one column a value, such as valid_loss; each value as it was recorded.
+
+        An epoch in which a value was not recorded has NaN there.
+        """
+        import pandas as pd
+
+        names = dict.fromkeys(f"{set_name}_{metric}" for set_name, metric, _, _ in self.records)
+        by_epoch: dict[int, dict[str, Any]] = {}
+        for set_name, metric, epoch, value in self.records:
+            by_epoch.setdefault(epoch, {"epoch": epoch})[f"{set_name}_{metric}"] = value
+        return pd.DataFrame(list(by_epoch.values()), columns=["epoch", *names])
 
     def scalars(self) -> Iterator[tuple[str, str, int, float]]:
         """The records whose value is a single number."""
@@ -55,8 +77,31 @@ class History:
                 yield set_name, metric, epoch, float(value)
 
 
+def _numbers(name: str, value: object) -> Iterator[tuple[str, object]]:
+    """A value as numbers with names: a dict's or list's parts have their key or position at the end of theirs."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _numbers(f"{name}_{key}", part)
+    elif isinstance(value, (list, tuple)):
+        for position, part in enumerate(value):
+            yield from _numbers(f"{name}_{position}", part)
+    else:
+        yield name, value
+
+
 def format_value(value: object) -> str:
-    """A metric for people: four decimals without trailing zeros, or three digits of a small one."""
+    """A metric for people, on a line.
+
+    A number has four decimals without trailing zeros, or three digits where it is small; several stand one after
+    the other, a dict's with their names; of a table only the size is said.
+    """
+    if isinstance(value, (dict, list, tuple)):
+        parts = list(value.values()) if isinstance(value, dict) else list(value)
+        if any(isinstance(part, (dict, list, tuple)) for part in parts):
+            return f"{len(parts)} x {len(parts[0])} table"
+        if isinstance(value, dict):
+            return " | ".join(f"{name}: {format_value(part)}" for name, part in value.items())
+        return f"[{', '.join(map(format_value, parts))}]"
     if not isinstance(value, (int, float)):
         return str(value)
     if value != 0 and abs(value) < 1e-3:

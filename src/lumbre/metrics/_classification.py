@@ -1,10 +1,12 @@
-"""Metrics of classifiers."""
+"""Accuracies of classifiers, and the perplexity of language models."""
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from lumbre.base import DataError, describe
+from lumbre.base import DataError, OptionError
 from lumbre.metrics._metric import Metric, Sums, mean, no_sums
+from lumbre.metrics._scores import check_classes, misfit
 
 
 class Accuracy(Metric):
@@ -29,7 +31,7 @@ class Accuracy(Metric):
         """Count the rows that are right."""
         chosen = pred.argmax(dim=1)
         if chosen.shape != target.shape:
-            raise _misfit(
+            raise misfit(
                 self,
                 pred,
                 target,
@@ -67,7 +69,7 @@ class BinaryAccuracy(Metric):
     def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
         """Count the rows that are right."""
         if pred.shape != target.shape:
-            raise _misfit(
+            raise misfit(
                 self,
                 pred,
                 target,
@@ -111,13 +113,92 @@ class BinaryAccuracyWithLogits(Metric):
         return mean(state)
 
 
+class TopKAccuracy(Metric):
+    """Share of rows whose class is among the `k` largest scores.
+
+    Takes scores of shape (rows, classes, ...) and classes of shape (rows, ...), counted from 0.
+
+    Args:
+        k: how many scores count, at least 1.
+        name: how to show it; "Top5Acc" for k=5 where not given.
+
+    Raises:
+        OptionError: `k` is not a whole number from 1.
+        DataError: there are fewer classes than `k`.
+
+    Example:
+        >>> import lumbre as lb
+        >>> lb.metrics.TopKAccuracy(3).name
+        'Top3Acc'
+    """
+
+    higher_is_better = True
+
+    def __init__(self, k: int = 5, *, name: str | None = None) -> None:
+        if not isinstance(k, int) or k < 1:
+            raise OptionError(f"k={k!r}", "a whole number from 1", "k=5")
+        super().__init__(name=name or f"Top{k}Acc")
+        self.k = k
+
+    def init(self, device: torch.device) -> Sums:
+        """Zero right of zero rows."""
+        return no_sums(device)
+
+    def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
+        """Count the rows that are right."""
+        check_classes(self, pred, target)
+        if pred.shape[1] < self.k:
+            raise DataError(
+                f"the {self.k} largest of {pred.shape[1]} scores",
+                "at least as many classes as k",
+                f"TopKAccuracy(k={pred.shape[1] - 1 or 1})",
+            )
+        return _count(state, (pred.topk(self.k, dim=1).indices == target.unsqueeze(1)).any(1))
+
+    def compute(self, state: Sums) -> float:
+        """Right over all."""
+        return mean(state)
+
+
+class Perplexity(Metric):
+    """Exponential of the mean cross-entropy: among how many equally likely classes the model seems to choose.
+
+    Takes logits (or log probabilities) of shape (rows, classes, ...) and classes of shape (rows, ...), as
+    `nn.CrossEntropyLoss` does; for text (rows, words, length) and (rows, length).
+
+    Args:
+        ignore_index: targets that do not count, such as padding.
+        name: how to show it.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> metric = lb.metrics.Perplexity()
+        >>> state = metric.update(metric.init(torch.device("cpu")), torch.zeros(2, 8), torch.tensor([3, 5]))
+        >>> round(metric.compute(state), 6)
+        8.0
+    """
+
+    name = "Perplexity"
+    higher_is_better = False
+
+    def __init__(self, *, ignore_index: int = -100, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.ignore_index = ignore_index
+
+    def init(self, device: torch.device) -> Sums:
+        """Zero nats over zero rows."""
+        return no_sums(device)
+
+    def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
+        """Add cross-entropies."""
+        check_classes(self, pred, target)
+        nats = functional.cross_entropy(pred.float(), target, reduction="none", ignore_index=self.ignore_index)
+        return state[0] + nats.sum(dtype=state[0].dtype), state[1] + (target != self.ignore_index).sum()
+
+    def compute(self, state: Sums) -> float:
+        """The exponential of their mean."""
+        return (state[0] / state[1]).exp().item()
+
+
 def _count(state: Sums, right: Tensor) -> Sums:
     return state[0] + right.sum(), state[1] + right.numel()
-
-
-def _misfit(metric: Metric, pred: Tensor, target: Tensor, expected: str, fix: str) -> DataError:
-    return DataError(
-        f"{type(metric).__name__} of a {describe(pred)} as prediction and a {describe(target)} as target",
-        expected,
-        f"bring them to the same rows, for example by {fix}",
-    )

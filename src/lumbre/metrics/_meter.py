@@ -17,12 +17,21 @@ class LossMeter:
         metrics: gathered beside the loss.
         device: where the states live.
         summed: the loss adds rows up (`reduction="sum"`) instead of averaging them.
+        classes: names of the classes, for values that stand for classes; their numbers where there are none.
     """
 
-    def __init__(self, metrics: tuple[Metric, ...], device: torch.device, *, summed: bool = False) -> None:
+    def __init__(
+        self,
+        metrics: tuple[Metric, ...],
+        device: torch.device,
+        *,
+        summed: bool = False,
+        classes: tuple[str, ...] | None = None,
+    ) -> None:
         self._metrics = metrics
         self._device = device
         self._summed = summed
+        self._classes = classes
         self.reset()
 
     def reset(self) -> None:
@@ -64,10 +73,21 @@ class LossMeter:
         values |= {f"loss_{name}": part.item() / rows for name, part in self._parts.items()}
         for metric, state in zip(self._metrics, self._states, strict=True):
             try:
-                values[metric.name.lower()] = metric.compute(state)
+                value = metric.compute(state)
+            except LumbreError:
+                raise
             except Exception as error:
                 raise _failed(metric, "compute", error) from error
+            values[metric.name.lower()] = _named(value, self._classes) if metric.by_class else value
         return values
+
+
+def _named(value: object, classes: tuple[str, ...] | None) -> object:
+    """A list over the classes (or a table of them) as a dict with their names."""
+    if not isinstance(value, list):
+        return value
+    names = classes if classes is not None and len(classes) == len(value) else map(str, range(len(value)))
+    return {name: _named(part, classes) for name, part in zip(names, value, strict=True)}
 
 
 def _failed(metric: Metric, where: str, error: Exception) -> CallbackError:

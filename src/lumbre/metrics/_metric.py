@@ -9,20 +9,24 @@ from torch import Tensor
 from lumbre.base import Nested
 
 State: TypeAlias = Any
-"""What a metric carries from batch to batch: a tensor, or a tuple of tensors, whose entries add up."""
+"""What a metric carries from batch to batch: a tensor, which adds up; a list of tensors, which is put end to end; or
+a tuple of such states. So its form says how the states of two parts of the data become one; see `merge`."""
 
 
 class Metric(ABC):
     """A number (or a tensor) gathered over the batches of a pass.
 
     Three functions without memory of their own: `init` gives an empty state, `update` the state after one more
-    batch, `compute` the value of a state. The states of two parts of the data, added entry by entry, are the state
-    of the whole; so the value does not depend on how the rows were cut into batches or spread over devices.
+    batch, `compute` the value of a state. The states of two parts of the data, merged entry by entry (tensors are
+    added, lists of tensors put end to end), are the state of the whole; so the value does not depend on how the rows
+    were cut into batches or spread over devices.
 
     Attributes:
         name: how progress lines show it; in the history it stands in lower case. Give it to the constructor
             (`Accuracy(name="Top1")`) to have two of a kind.
         higher_is_better: which way is up, for callbacks that look for the best epoch; None when neither is.
+        by_class: the value is a list with an entry for each class, or a square table of them; history and evaluation
+            then show a dict with the classes' names, where the data has names, else their numbers.
 
     Example:
         >>> import torch, lumbre as lb
@@ -39,6 +43,7 @@ class Metric(ABC):
 
     name: str = ""
     higher_is_better: bool | None = None
+    by_class: bool = False
 
     def __init__(self, *, name: str | None = None) -> None:
         self.name = name or self.name or type(self).__name__
@@ -54,6 +59,13 @@ class Metric(ABC):
     @abstractmethod
     def compute(self, state: State) -> object:
         """The value: a float, or anything that JSON can hold."""
+
+
+def merge(left: State, right: State) -> State:
+    """The state of two parts of the data together."""
+    if isinstance(left, tuple):
+        return tuple(merge(*pair) for pair in zip(left, right, strict=True))
+    return left + right  # adds tensors, and puts lists end to end
 
 
 Sums: TypeAlias = tuple[Tensor, Tensor]

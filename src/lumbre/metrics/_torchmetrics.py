@@ -1,7 +1,6 @@
 """The adapter that lets any `torchmetrics.Metric` stand among lumbre's."""
 
 import copy
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,15 +10,16 @@ from lumbre.metrics._metric import Metric
 
 
 class _TorchMetric(Metric):
-    """A torchmetrics metric. Its state is a copy of the object, which reduces itself over ranks.
+    """A torchmetrics metric. Its state is a copy of the object, which reduces itself over ranks when it computes.
 
-    Only its `update` is called: `forward` would compute a value for every batch.
+    Only its `update` is called: `forward` would compute a value for every batch. And it checks its arguments at the
+    first batch of a pass only, since its checks read values back from the device.
     """
 
     def __init__(self, metric: Any, name: str) -> None:
         super().__init__(name=name)
         self._metric = metric
-        self.higher_is_better = metric.higher_is_better
+        self.higher_is_better = getattr(metric, "higher_is_better", None)
 
     def init(self, device: torch.device) -> Any:
         metric = copy.deepcopy(self._metric).to(device)
@@ -28,6 +28,8 @@ class _TorchMetric(Metric):
 
     def update(self, state: Any, pred: Nested, target: Nested) -> Any:
         state.update(pred, target)
+        if getattr(state, "validate_args", False):
+            state.validate_args = False
         return state
 
     def compute(self, state: Any) -> object:
@@ -45,6 +47,11 @@ def _plain(value: Any) -> object:
     return value
 
 
+def _is_from_torchmetrics(thing: object, kind: str) -> bool:
+    """Whether `thing` is a `torchmetrics.<kind>`: whoever holds one has imported that optional package already."""
+    return any(base.__module__.startswith("torchmetrics.") and base.__name__ == kind for base in type(thing).__mro__)
+
+
 def as_metric(metric: Any) -> Metric:
     """`metric` itself, or the adapter around a `torchmetrics.Metric`.
 
@@ -59,8 +66,7 @@ def as_metric(metric: Any) -> Metric:
             "a metric object",
             f"{metric.__name__}() with parentheses",
         )
-    # torchmetrics is optional: whoever holds one of its objects has imported it already.
-    if any(base.__module__.startswith("torchmetrics") for base in type(metric).__mro__) and hasattr(metric, "update"):
+    if _is_from_torchmetrics(metric, "Metric"):
         return _TorchMetric(metric, type(metric).__name__)
     raise RecipeError(
         f"{metric!r} among the metrics",
@@ -69,30 +75,10 @@ def as_metric(metric: Any) -> Metric:
     )
 
 
-def as_metrics(metrics: Any) -> tuple[Metric, ...]:
-    """The metrics of a recipe: one, several, or a dict that names them.
+def members(metrics: Any) -> Any:
+    """A `torchmetrics.MetricCollection` as a dict of its metrics; anything else as it is.
 
-    Raises:
-        RecipeError: something is no metric, or two have the same name.
+    A collection that groups its metrics, as it does by itself, was seen to report one metric's value for another
+    (torchmetrics 1.9, two thresholds that agree on the first batch); each metric for itself cannot.
     """
-    if isinstance(metrics, dict):
-        found: list[Metric] = []
-        for name, metric in metrics.items():
-            renamed = copy.copy(as_metric(metric))
-            renamed.name = str(name)
-            found.append(renamed)
-    elif isinstance(metrics, Iterable) and not hasattr(metrics, "update"):
-        found = [as_metric(metric) for metric in metrics]
-    else:
-        found = [as_metric(metrics)]
-    seen: set[str] = {"loss"}
-    for metric in found:
-        key = metric.name.lower()
-        if key in seen:
-            raise RecipeError(
-                f"two values named {key!r} in the history",
-                "a name of its own for each metric (the loss is always there, as 'loss')",
-                f'metrics={{"first": ..., "second": ...}}, or {type(metric).__name__}(name="...")',
-            )
-        seen.add(key)
-    return tuple(found)
+    return dict(metrics.items()) if _is_from_torchmetrics(metrics, "MetricCollection") else metrics

@@ -13,5 +13,8 @@ from lumbre.steps._compiled import Compiled as Compiled
 from lumbre.steps._eager import Eager as Eager
 from lumbre.steps._eager import EagerSeveral as EagerSeveral
 from lumbre.steps._optimizer import build_optimizer as build_optimizer
+from lumbre.steps._parameters import freeze as freeze
+from lumbre.steps._parameters import param_groups as param_groups
+from lumbre.steps._parameters import unfreeze as unfreeze
 from lumbre.steps._special import EagerClosure as EagerClosure
 from lumbre.steps._special import EagerCustom as EagerCustom

@@ -8,11 +8,12 @@ import torch
 from torch import nn, optim
 
 from lumbre.base import RecipeError, did_you_mean
+from lumbre.steps._parameters import grouped
 
 
 def build_optimizer(
     factory: Callable[..., optim.Optimizer],
-    parameters: Iterable[nn.Parameter],
+    named: Iterable[tuple[str, nn.Parameter]],
     options: Mapping[str, Any],
     device: torch.device,
 ) -> optim.Optimizer:
@@ -20,36 +21,41 @@ def build_optimizer(
 
     Args:
         factory: an optimizer class of `torch.optim`, or any callable with its signature.
-        parameters: the module's parameters.
-        options: the user's; names that the factory does not take are refused.
+        named: the module's parameters with their names.
+        options: the user's; names that the factory does not take are refused. `groups` gives parameters options of
+            their own, as `param_groups` does.
         device: where the parameters are.
 
     Raises:
-        RecipeError: an option that the factory does not take, or that it refuses.
+        RecipeError: an option that the factory does not take, or that it refuses; a group without parameters.
     """
-    parameters = list(parameters)
+    named = list(named)
+    parameters = [parameter for _, parameter in named]
+    groups: Mapping[str, Mapping[str, Any]] = options.get("groups", {})
+    options = {option: value for option, value in options.items() if option != "groups"}
     signature = inspect.signature(factory)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     name = getattr(factory, "__name__", type(factory).__name__)
     known = list(signature.parameters)[1:]
-    for option in options:
+    for option in [*options, *(option for group in groups.values() for option in group)]:
         if option not in known and not takes_any:
             raise RecipeError(
                 f"set_opt_hparams({option}=...) for {name}",
                 f"options that {name} takes: {', '.join(known)}",
                 f"{did_you_mean(option, known)}Leave it out or give it its right name",
             )
+    given = grouped(named, groups) if groups else parameters
     try:
         if _may_fuse(known, options, parameters, device):
             try:
-                return factory(parameters, **{**options, "fused": True})
+                return factory(given, **{**options, "fused": True})
             except RuntimeError:  # no fused kernel for this optimizer on this device
                 pass
-        return factory(parameters, **options)
+        return factory(given, **options)
     except (TypeError, ValueError) as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        shown = "".join(f", {key}={value!r}" for key, value in options.items())
         raise RecipeError(
-            f"{name}(parameters{', ' if given else ''}{given}), which failed: {error}",
+            f"{name}(parameters{shown}), which failed: {error}",
             f"options with which {name} can be made",
             "correct them with set_opt_hparams(...)",
         ) from error

@@ -1,0 +1,235 @@
+"""The learning rate over a run: by a schedule, or by a scheduler of torch."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import optim
+
+from lumbre.base import OptionError, did_you_mean
+from lumbre.callbacks._monitor import Monitor
+from lumbre.core import Callback, Context
+
+_STEP_ON = ("batch", "epoch")
+
+
+class LearningRate(Callback):
+    """Set the learning rate by a schedule, and write it into the history of each epoch as "lr".
+
+    The rate of a step is the optimizer's own (of each of its groups) times the schedule's factor; nothing is
+    carried from step to step. In the history stands the rate of the epoch's last step, that of the first group.
+
+    Args:
+        schedule: one of `lumbre.schedules`, or any function `(step from 0, all steps) -> factor`.
+        step_on: "batch" for a rate for each batch, "epoch" for one for each epoch; the schedule counts in these.
+
+    Raises:
+        OptionError: at once for what is no schedule; when the run starts, where batches cannot be counted ahead.
+
+    Example:
+        >>> import lumbre as lb
+        >>> warm = lb.callbacks.LearningRate(lb.schedules.cosine(warmup=0.1))
+        >>> halved_every_ten = lb.callbacks.LearningRate(lambda epoch, epochs: 0.5 ** (epoch // 10), step_on="epoch")
+    """
+
+    def __init__(self, schedule: Callable[[int, int], float], *, step_on: str = "batch") -> None:
+        if isinstance(schedule, Callback):
+            raise OptionError(
+                "a callback as a schedule",
+                "a function (step, total_steps) -> factor",
+                "the callback itself among the callbacks of fit()",
+            )
+        if not callable(schedule):
+            raise OptionError(
+                f"schedule={schedule!r}", "a function (step, total_steps) -> factor", "lumbre.schedules.cosine()"
+            )
+        self.schedule = schedule
+        self.step_on = _checked(step_on)
+        self._total = 0
+
+    def on_fit_begin(self, ctx: Context) -> None:
+        """Count the steps ahead, and keep the optimizer's own rates."""
+        epochs = ctx.epochs[1]
+        if self.step_on == "epoch":
+            self._total = epochs
+        elif ctx.batches_per_epoch is None:
+            raise OptionError(
+                "a learning rate for each batch of data that does not say how many batches it has",
+                "a rate for each epoch",
+                'LearningRate(schedule, step_on="epoch")',
+            )
+        else:
+            self._total = epochs * ctx.batches_per_epoch
+        for group in ctx.optimizer.param_groups:
+            # torch's own name for it: it is part of the optimizer's state, so a resumed run has it.
+            group.setdefault("initial_lr", float(group["lr"]))
+
+    def on_epoch_begin(self, ctx: Context) -> None:
+        """Set the epoch's rate."""
+        if self.step_on == "epoch":
+            self._set(ctx.optimizer, ctx.epoch - 1)
+
+    def on_train_batch_begin(self, ctx: Context) -> None:
+        """Set the batch's rate."""
+        if self.step_on == "batch":
+            assert ctx.batches_per_epoch is not None
+            self._set(ctx.optimizer, (ctx.epoch - 1) * ctx.batches_per_epoch + ctx.batch_index)
+
+    def on_train_end(self, ctx: Context) -> None:
+        """Write the rate down."""
+        log_rate(ctx, rate_of(ctx.optimizer))
+
+    def _set(self, optimizer: optim.Optimizer, step: int) -> None:
+        factor = self.schedule(step, self._total)
+        if not 0 <= factor < float("inf"):
+            raise OptionError(
+                f"a schedule whose factor at step {step} of {self._total} is {factor!r}",
+                "a number from 0",
+                "mend the function, or take one of lumbre.schedules",
+            )
+        for group in optimizer.param_groups:
+            set_rate(group, group["initial_lr"] * factor)
+
+
+class LRScheduler(Callback):
+    """Step a scheduler of torch, and write the learning rate into the history of each epoch as "lr".
+
+    It is made for the optimizer of the run when the run starts. One that wants a metric (`ReduceLROnPlateau`) gets the
+    value of the whole epoch that `monitor` names, after validation.
+
+    Args:
+        scheduler: a class of `torch.optim.lr_scheduler`, or a function `(optimizer, **kwargs)` that gives an object.
+        step_on: "epoch" to step it after each epoch, "batch" after each batch.
+        monitor: set and metric for a scheduler that wants one; "valid_loss" where not given.
+        **kwargs: what the scheduler is made with; `total_steps` may be left out, if it is to be all batches.
+
+    Raises:
+        OptionError: at once for impossible values; when the run starts, where the scheduler cannot be made with its
+            arguments, or the run does not record what `monitor` names.
+
+    Example:
+        >>> import lumbre as lb
+        >>> from torch.optim import lr_scheduler
+        >>> steps = lb.callbacks.LRScheduler(lr_scheduler.StepLR, step_size=10, gamma=0.5)
+        >>> cycle = lb.callbacks.LRScheduler(lr_scheduler.OneCycleLR, step_on="batch", max_lr=0.1)
+        >>> lower = lb.callbacks.LRScheduler(lr_scheduler.ReduceLROnPlateau, monitor="valid_loss", patience=3)
+    """
+
+    def __init__(
+        self, scheduler: Callable[..., Any], *, step_on: str = "epoch", monitor: str | None = None, **kwargs: Any
+    ) -> None:
+        if not callable(scheduler):
+            raise OptionError(
+                f"scheduler={type(scheduler).__name__}(...), made for an optimizer of its own",
+                "a scheduler class: the optimizer is made when the run starts",
+                f"LRScheduler({type(scheduler).__name__}, ...), with its other arguments by name",
+            )
+        self.scheduler = scheduler
+        self.step_on = _checked(step_on)
+        self.kwargs = kwargs
+        self._metric = monitor
+        self._monitor: Monitor | None = None
+        self._live: Any = None
+        self._rate = float("nan")
+        self._state: Mapping[str, Any] | None = None
+
+    def on_fit_begin(self, ctx: Context) -> None:
+        """Make the scheduler."""
+        parameters = inspect.signature(self.scheduler).parameters
+        kwargs = dict(self.kwargs)
+        if "total_steps" in parameters and not {"total_steps", "epochs"} & kwargs.keys() and ctx.batches_per_epoch:
+            kwargs["total_steps"] = ctx.epochs[1] * (ctx.batches_per_epoch if self.step_on == "batch" else 1)
+        try:
+            self._live = self.scheduler(ctx.optimizer, **kwargs)
+        except (TypeError, ValueError) as error:
+            name = getattr(self.scheduler, "__name__", type(self.scheduler).__name__)
+            raise OptionError(
+                f"{name}(optimizer, {', '.join(f'{key}={value!r}' for key, value in kwargs.items())}), "
+                f"which failed: {error}",
+                f"arguments with which {name} can be made: {', '.join(list(parameters)[1:])}",
+                f"LRScheduler({name}, ...=...)",
+            ) from error
+        self._watch(ctx)
+        if self._state is not None:
+            self._restore(self._state)
+
+    def on_train_batch_end(self, ctx: Context) -> None:
+        """Step, if it is for each batch."""
+        if self.step_on == "batch":
+            self._rate = rate_of(ctx.optimizer)
+            self._live.step()
+
+    def on_train_end(self, ctx: Context) -> None:
+        """Write down the rate of the epoch's last step."""
+        log_rate(ctx, self._rate if self.step_on == "batch" else rate_of(ctx.optimizer))
+
+    def on_epoch_end(self, ctx: Context) -> None:
+        """Step, if it is for each epoch."""
+        if self._monitor is not None:
+            self._live.step(self._monitor.value(ctx))
+        elif self.step_on == "epoch":
+            self._live.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the scheduler remembers."""
+        return {} if self._live is None else self._live.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there: at once, or when the run starts."""
+        self._state = state
+        if self._live is not None:
+            self._restore(state)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._state = None
+        if state:
+            self._live.load_state_dict(dict(state))
+            # Making a scheduler sets the rates of its first step; these are the ones it had come to.
+            for group, rate in zip(self._live.optimizer.param_groups, self._live.get_last_lr(), strict=True):
+                set_rate(group, rate)
+
+    def _watch(self, ctx: Context) -> None:
+        """Find out whether the scheduler wants a metric, and whether the run has it."""
+        if "metrics" not in inspect.signature(self._live.step).parameters:
+            if self._metric is not None:
+                raise OptionError(
+                    f"monitor={self._metric!r} for a {type(self._live).__name__}, which looks at no metric",
+                    "a scheduler that wants one, such as ReduceLROnPlateau",
+                    "leave monitor out",
+                )
+            return
+        if self.step_on == "batch":
+            raise OptionError(
+                f'step_on="batch" for a {type(self._live).__name__}',
+                "a step after each epoch, when the metric is known",
+                'step_on="epoch"',
+            )
+        self._monitor = Monitor(self._metric or "valid_loss", "min")
+        self._monitor.begin(ctx)
+
+
+def rate_of(optimizer: optim.Optimizer) -> float:
+    """The learning rate of the first group."""
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def log_rate(ctx: Context, rate: float) -> None:
+    """Write the rate into the epoch's history, unless another callback did."""
+    if "lr" not in ctx.history.last("train"):
+        ctx.log("lr", rate)
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Give a group its rate; a rate that is a tensor keeps its place, as compiled and captured steps read it there."""
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = float(rate)
+
+
+def _checked(step_on: str) -> str:
+    if step_on not in _STEP_ON:
+        hint = did_you_mean(step_on, _STEP_ON)
+        raise OptionError(f"step_on={step_on!r}", '"batch" or "epoch"', f'{hint}step_on="epoch"')
+    return step_on

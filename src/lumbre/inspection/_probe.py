@@ -1,0 +1,154 @@
+"""One forward pass that tells what each layer does, and leaves no trace in the module.
+
+Operations are counted by `torch.utils.flop_counter`: two for each multiplication with addition in matrix products,
+convolutions and attention; what else a module does counts nothing.
+"""
+
+import copy
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from lumbre.base import DataError, Nested, describe, leaves, map_leaves, preserved_randomness
+from lumbre.steps import caller
+
+
+@dataclass(slots=True)
+class Trace:
+    """What was seen of one module.
+
+    Attributes:
+        output: what its first call gave, shapes in the place of tensors; None before.
+        calls: how often it was called.
+        flops: operations of all calls.
+        bytes: memory of its first call's output.
+    """
+
+    output: Nested = None
+    calls: int = 0
+    flops: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Probe:
+    """What a pass told.
+
+    Attributes:
+        module: the module that was looked at: the one given, or where that has lazy parts a copy made whole.
+        traces: by module.
+        flops: operations of the whole pass.
+        input_bytes: memory of the input.
+    """
+
+    module: nn.Module
+    traces: dict[nn.Module, Trace] = field(default_factory=dict[nn.Module, Trace])
+    flops: int = 0
+    input_bytes: int = 0
+
+
+def probe(module: nn.Module, data: Nested) -> Probe:
+    """Call `module` once with `data`, in evaluation mode and without gradients.
+
+    Raises:
+        DataError: the call fails; the original error is the cause.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    if any(is_lazy(value) for value in (*module.parameters(), *module.buffers())):
+        module = copy.deepcopy(module)  # a pass would give the original its shapes for good
+    place = next((value.device for value in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+    data = map_leaves(lambda leaf: leaf.to(place) if isinstance(leaf, Tensor) else leaf, data)
+    found = Probe(module, input_bytes=_bytes(data))
+    counter = FlopCounterMode(display=False)
+    with _untouched(module, place), _plain_kernels(), _watched(found, counter), torch.no_grad(), counter:
+        try:
+            caller(module, data)(data)
+        except Exception as error:
+            raise DataError(
+                f"{type(error).__name__} in {type(module).__name__} of a {describe(data)}: {error}",
+                "an input that the module takes",
+                "pass a batch of its input; several inputs as a tuple, or as a dict by name",
+            ) from error
+    found.flops = counter.get_total_flops()
+    return found
+
+
+@contextmanager
+def _watched(found: Probe, counter: Any) -> Generator[None]:
+    """Hooks on every module that fill `found.traces`."""
+    began: dict[nn.Module, list[int]] = {}
+
+    def before(module: nn.Module, inputs: Any) -> None:
+        began.setdefault(module, []).append(counter.get_total_flops())
+
+    def after(module: nn.Module, inputs: Any, output: Nested) -> None:
+        trace = found.traces.setdefault(module, Trace())
+        trace.calls += 1
+        trace.flops += counter.get_total_flops() - began[module].pop()
+        if trace.calls == 1:
+            trace.output = map_leaves(lambda leaf: tuple(leaf.shape) if isinstance(leaf, Tensor) else leaf, output)
+            trace.bytes = _bytes(output)
+
+    handles = [
+        handle
+        for module in found.module.modules()
+        for handle in (module.register_forward_pre_hook(before), module.register_forward_hook(after))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _plain_kernels() -> Generator[None]:
+    """Attention and recurrent layers as matrix products: their fused kernels call no parts, and count for nothing."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
+    enabled = [library.enabled for library in libraries]
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        for library in libraries:
+            library.enabled = False
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for library, was in zip(libraries, enabled, strict=True):
+            library.enabled = was
+
+
+@contextmanager
+def _untouched(module: nn.Module, place: torch.device) -> Generator[None]:
+    """Evaluation mode; afterwards modes, buffers and random generators are what they were."""
+    modes = [(part, part.training) for part in module.modules()]
+    buffers = [
+        (part, name, buffer, buffer.clone())
+        for part in module.modules()
+        for name, buffer in part.named_buffers(recurse=False)
+    ]
+    try:
+        with preserved_randomness(place):
+            module.eval()
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        with torch.no_grad():
+            for part, name, buffer, value in buffers:
+                if not torch.equal(buffer, value):  # one that is expanded could not be written to
+                    buffer.copy_(value)
+                part._buffers[name] = buffer  # pyright: ignore[reportPrivateUsage]
+
+
+def _bytes(value: Nested) -> int:
+    return sum(leaf.numel() * leaf.element_size() for leaf in leaves(value) if isinstance(leaf, Tensor))

@@ -1,0 +1,395 @@
+"""Metrics that count right and wrong decisions: precision, recall, F1, the confusion matrix, and what follows from it.
+
+Everything here is a function of whole numbers that add up over batches and ranks.
+"""
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from lumbre.base import DataError, OptionError
+from lumbre.metrics._metric import Metric
+from lumbre.metrics._ranking import averaged, check_average
+from lumbre.metrics._scores import check_binary, check_classes, counts
+
+
+class _ByClass(Metric):
+    """Counts for each class the rows that are right, that have it, and that were given it.
+
+    The state has shape (3, classes), int64; before the first batch, when the number of classes is not known, ().
+    """
+
+    higher_is_better = True
+
+    def __init__(self, *, average: str | None = "macro", name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.average = check_average(average)
+        self.by_class = self.average == "none"
+
+    def init(self, device: torch.device) -> Tensor:
+        """No rows."""
+        return torch.zeros((), dtype=torch.int64, device=device)
+
+    def update(self, state: Tensor, pred: Tensor, target: Tensor) -> Tensor:
+        """Count the rows."""
+        check_classes(self, pred, target)
+        chosen, classes = pred.argmax(1), pred.shape[1]
+        right = counts(target, classes, chosen == target)
+        return state + torch.stack([right, counts(target, classes), counts(chosen, classes)])
+
+    def compute(self, state: Tensor) -> float | list[float]:
+        """The values of the classes, averaged."""
+        if state.ndim == 0:
+            return float("nan")
+        rows: list[list[int]] = state.tolist()
+        right, actual, chosen = rows
+        if self.average == "micro":
+            return self._value(sum(right), sum(actual), sum(chosen))
+        # A class that nobody has and nobody was given says nothing of the classifier.
+        values = [
+            self._value(*triple) if triple[1] or triple[2] else float("nan")
+            for triple in zip(right, actual, chosen, strict=True)
+        ]
+        if self.average == "none":
+            return values
+        seen = [number for number, value in enumerate(values) if not math.isnan(value)]
+        return averaged([values[number] for number in seen], [actual[number] for number in seen], self.average)
+
+    @abstractmethod
+    def _value(self, right: int, actual: int, chosen: int) -> float: ...
+
+
+class Precision(_ByClass):
+    """Share of right rows among those that were given a class.
+
+    Takes scores of shape (rows, classes, ...), of which the largest decides, and classes of shape (rows, ...),
+    counted from 0. A class that is never chosen has precision 0, one that occurs nowhere is left out (NaN with
+    `average="none"`), as scikit-learn has it.
+
+    Args:
+        average: "macro" means over the classes, "weighted" by their numbers of rows, "micro" counts all rows
+            together, "none" gives each class.
+        name: how to show it.
+
+    Raises:
+        OptionError: there is no such average.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> metric = lb.metrics.Precision(average="none")
+        >>> scores, target = torch.eye(3)[[0, 0, 1, 2]], torch.tensor([0, 1, 1, 2])
+        >>> metric.compute(metric.update(metric.init(torch.device("cpu")), scores, target))
+        [0.5, 1.0, 1.0]
+    """
+
+    name = "Precision"
+
+    def _value(self, right: int, actual: int, chosen: int) -> float:
+        return _share(right, chosen)
+
+
+class Recall(_ByClass):
+    """Share of right rows among those that have a class. With `average="macro"` it is the balanced accuracy.
+
+    Takes what `Precision` takes.
+
+    Args:
+        average: as for `Precision`.
+        name: how to show it.
+
+    Raises:
+        OptionError: there is no such average.
+    """
+
+    name = "Recall"
+
+    def _value(self, right: int, actual: int, chosen: int) -> float:
+        return _share(right, actual)
+
+
+class F1(_ByClass):
+    """Harmonic mean of precision and recall.
+
+    Takes what `Precision` takes.
+
+    Args:
+        average: as for `Precision`; the mean is taken over the F1 of the classes.
+        name: how to show it.
+
+    Raises:
+        OptionError: there is no such average.
+    """
+
+    name = "F1"
+
+    def _value(self, right: int, actual: int, chosen: int) -> float:
+        return _share(2 * right, actual + chosen)
+
+
+class _Table(Metric):
+    """Counts the rows by target and choice: shape (classes, classes), int64; before the first batch ()."""
+
+    higher_is_better: bool | None = True
+
+    def init(self, device: torch.device) -> Tensor:
+        """No rows."""
+        return torch.zeros((), dtype=torch.int64, device=device)
+
+    def update(self, state: Tensor, pred: Tensor, target: Tensor) -> Tensor:
+        """Count the rows."""
+        check_classes(self, pred, target)
+        classes = pred.shape[1]
+        cells = counts(target.long() * classes + pred.argmax(1), classes * classes)
+        return state + cells.reshape(classes, classes)
+
+
+class ConfusionMatrix(_Table):
+    """How many rows of each class were given each class: `{class: {chosen class: rows}}`.
+
+    Takes scores of shape (rows, classes, ...), of which the largest decides, and classes of shape (rows, ...),
+    counted from 0. In evaluation and history the classes have their names, where the data has names;
+    `pandas.DataFrame.from_dict(value, orient="index")` gives a frame with a row for each true class.
+
+    Args:
+        name: how to show it.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> matrix = lb.metrics.ConfusionMatrix()
+        >>> scores, target = torch.eye(2)[[0, 1, 1]], torch.tensor([0, 0, 1])
+        >>> matrix.compute(matrix.update(matrix.init(torch.device("cpu")), scores, target))
+        [[1, 1], [0, 1]]
+    """
+
+    name = "Confusion"
+    higher_is_better = None
+    by_class = True
+
+    def compute(self, state: Tensor) -> list[list[int]]:
+        """Rows by target (outer) and choice (inner)."""
+        return state.tolist() if state.ndim else []
+
+
+class CohenKappa(_Table):
+    """Agreement of prediction and target beyond what chance would give (Cohen 1960): 1 is perfect, 0 is chance.
+
+    Takes scores of shape (rows, classes, ...), of which the largest decides, and classes of shape (rows, ...).
+
+    Args:
+        name: how to show it.
+    """
+
+    name = "Kappa"
+
+    def compute(self, state: Tensor) -> float:
+        """Kappa of the table."""
+        return kappa(state)
+
+
+class MatthewsCorrelation(_Table):
+    """Correlation of prediction and target (Matthews 1975; Gorodkin 2004 for several classes), from -1 to 1.
+
+    Takes scores of shape (rows, classes, ...), of which the largest decides, and classes of shape (rows, ...).
+
+    Args:
+        name: how to show it.
+    """
+
+    name = "MCC"
+
+    def compute(self, state: Tensor) -> float:
+        """The correlation of the table."""
+        return matthews(state)
+
+
+class _BinaryTable(Metric):
+    """Counts the rows on both sides of a threshold, and those that are no probabilities: shape (5,), int64.
+
+    Args:
+        threshold: a row is taken for 1 where its probability is greater.
+        from_logits: a sigmoid makes probabilities of the predictions first.
+        name: how to show it.
+    """
+
+    higher_is_better: bool | None = True
+
+    def __init__(self, *, threshold: float = 0.5, from_logits: bool = False, name: str | None = None) -> None:
+        super().__init__(name=name)
+        if not 0 <= threshold <= 1:
+            raise OptionError(f"threshold={threshold!r}", "a probability, from 0 to 1", "threshold=0.5")
+        self.threshold = threshold
+        self.from_logits = from_logits
+
+    def init(self, device: torch.device) -> Tensor:
+        """No rows."""
+        return torch.zeros(5, dtype=torch.int64, device=device)
+
+    def update(self, state: Tensor, pred: Tensor, target: Tensor) -> Tensor:
+        """Count the rows."""
+        check_binary(self, pred, target)
+        probability = pred.sigmoid() if self.from_logits else pred
+        cell = 2 * (target > 0.5).long() + (probability > self.threshold)
+        outside = ((probability < 0) | (probability > 1)).sum().reshape(1)
+        return state + torch.cat([counts(cell, 4), outside])
+
+    def compute(self, state: Tensor) -> object:
+        """The value of the table, once it is sure that it counted probabilities."""
+        outside = int(state[4])
+        if outside:
+            raise DataError(
+                f"{type(self).__name__} of {outside} predictions below 0 or above 1",
+                f"probabilities, of which a threshold of {self.threshold:g} makes decisions",
+                f"{type(self).__name__}(from_logits=True), if the module gives logits",
+            )
+        return self._value(state[:4].reshape(2, 2))
+
+    @abstractmethod
+    def _value(self, table: Tensor) -> object: ...
+
+
+class BinaryPrecision(_BinaryTable):
+    """Share of right rows among those taken for 1; 0 where none is.
+
+    Takes probabilities and targets of 0 and 1, both of the same shape; every entry counts.
+
+    Args:
+        threshold: a row is taken for 1 where its probability is greater.
+        from_logits: predictions are logits: a sigmoid is applied first.
+        name: how to show it.
+
+    Raises:
+        OptionError: the threshold is no probability.
+        DataError: when it is computed, for predictions that are no probabilities.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> metric = lb.metrics.BinaryPrecision(from_logits=True)
+        >>> logits, target = torch.tensor([2.0, 1.0, -1.0]), torch.tensor([1, 0, 1])
+        >>> metric.compute(metric.update(metric.init(torch.device("cpu")), logits, target))
+        0.5
+    """
+
+    name = "Precision"
+
+    def _value(self, table: Tensor) -> float:
+        (_, false), (_, true) = table.tolist()
+        return _share(true, true + false)
+
+
+class BinaryRecall(_BinaryTable):
+    """Share of right rows among those that are 1; 0 where none is.
+
+    Takes what `BinaryPrecision` takes.
+
+    Args:
+        threshold: a row is taken for 1 where its probability is greater.
+        from_logits: predictions are logits: a sigmoid is applied first.
+        name: how to show it.
+    """
+
+    name = "Recall"
+
+    def _value(self, table: Tensor) -> float:
+        _, (missed, true) = table.tolist()
+        return _share(true, true + missed)
+
+
+class BinaryF1(_BinaryTable):
+    """Harmonic mean of precision and recall of the rows that are 1.
+
+    Takes what `BinaryPrecision` takes.
+
+    Args:
+        threshold: a row is taken for 1 where its probability is greater.
+        from_logits: predictions are logits: a sigmoid is applied first.
+        name: how to show it.
+    """
+
+    name = "F1"
+
+    def _value(self, table: Tensor) -> float:
+        (_, false), (missed, true) = table.tolist()
+        return _share(2 * true, 2 * true + false + missed)
+
+
+class BinaryConfusionMatrix(_BinaryTable):
+    """How many rows of 0 and of 1 were taken for 0 and for 1: `{class: {chosen class: rows}}`.
+
+    Takes what `BinaryPrecision` takes.
+
+    Args:
+        threshold: a row is taken for 1 where its probability is greater.
+        from_logits: predictions are logits: a sigmoid is applied first.
+        name: how to show it.
+    """
+
+    name = "Confusion"
+    higher_is_better = None
+    by_class = True
+
+    def _value(self, table: Tensor) -> list[list[int]]:
+        return table.tolist()
+
+
+class BinaryCohenKappa(_BinaryTable):
+    """Agreement of prediction and target beyond what chance would give (Cohen 1960): 1 is perfect, 0 is chance.
+
+    Takes what `BinaryPrecision` takes.
+
+    Args:
+        threshold: a row is taken for 1 where its probability is greater.
+        from_logits: predictions are logits: a sigmoid is applied first.
+        name: how to show it.
+    """
+
+    name = "Kappa"
+
+    def _value(self, table: Tensor) -> float:
+        return kappa(table)
+
+
+class BinaryMatthewsCorrelation(_BinaryTable):
+    """Correlation of prediction and target (Matthews 1975), from -1 to 1.
+
+    Takes what `BinaryPrecision` takes.
+
+    Args:
+        threshold: a row is taken for 1 where its probability is greater.
+        from_logits: predictions are logits: a sigmoid is applied first.
+        name: how to show it.
+    """
+
+    name = "MCC"
+
+    def _value(self, table: Tensor) -> float:
+        return matthews(table)
+
+
+def kappa(table: Tensor) -> float:
+    """Cohen's kappa of a (classes, classes) table; NaN where only one class occurs on both sides."""
+    right, rows, actual, chosen = _margins(table)
+    expected = sum(a * c for a, c in zip(actual, chosen, strict=True))
+    return (right * rows - expected) / (rows * rows - expected) if rows * rows > expected else float("nan")
+
+
+def matthews(table: Tensor) -> float:
+    """Matthews' correlation of a (classes, classes) table; 0 where one side has a single class, as in scikit-learn."""
+    right, rows, actual, chosen = _margins(table)
+    if rows == 0:
+        return float("nan")
+    covariance = right * rows - sum(a * c for a, c in zip(actual, chosen, strict=True))
+    spread = (rows * rows - sum(a * a for a in actual)) * (rows * rows - sum(c * c for c in chosen))
+    return covariance / math.sqrt(spread) if spread else 0.0
+
+
+def _margins(table: Tensor) -> tuple[int, int, list[int], list[int]]:
+    """Right rows, all rows, rows by target, rows by choice."""
+    if table.ndim == 0:
+        return 0, 0, [], []
+    return int(table.trace()), int(table.sum()), table.sum(1).tolist(), table.sum(0).tolist()
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

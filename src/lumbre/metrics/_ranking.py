@@ -1,0 +1,249 @@
+"""Metrics of how well scores put rows in order: the areas under the ROC and the precision-recall curve.
+
+Both are exact: the scores of all rows are kept, on the device, until the pass ends, and equal scores count as equal.
+That costs one number a row (a number for each row and class with several classes). Where only one class occurs
+neither area is defined, and the value is NaN.
+"""
+
+from abc import abstractmethod
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from lumbre.base import OptionError, did_you_mean
+from lumbre.metrics._metric import Metric
+from lumbre.metrics._scores import as_log_probabilities, check_binary, check_classes, rows_of_scores
+
+Kept: TypeAlias = tuple[list[Tensor], list[Tensor]]
+"""Scores and targets of the batches so far."""
+
+_AVERAGES = ("macro", "micro", "weighted", "none")
+
+
+def check_average(average: str | None) -> str:
+    """`average` by name, None as "none".
+
+    Raises:
+        OptionError: there is no such average.
+    """
+    given = "none" if average is None else average
+    if given not in _AVERAGES:
+        raise OptionError(
+            f"average={average!r}", f"one of {', '.join(_AVERAGES)}", f'{did_you_mean(given, _AVERAGES)}average="macro"'
+        )
+    return given
+
+
+def _kept(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
+    """`parts` with a copy of `rows` at the end (an engine may reuse the memory of a prediction).
+
+    Parts that are no longer than what follows them are joined with it. So there are never many, and no row is copied
+    more often than the logarithm of the number of batches.
+    """
+    first, length = len(parts), len(rows)
+    while first and len(parts[first - 1]) <= length:
+        first -= 1
+        length += len(parts[first])
+    return [*parts[:first], torch.cat([*parts[first:], rows])]
+
+
+class _BinaryCurve(Metric):
+    """Keeps a score for each target."""
+
+    higher_is_better = True
+
+    def init(self, device: torch.device) -> Kept:
+        """No rows."""
+        return [], []
+
+    def update(self, state: Kept, pred: Tensor, target: Tensor) -> Kept:
+        """Keep the rows."""
+        check_binary(self, pred, target)
+        return _kept(state[0], pred.detach().reshape(-1)), _kept(state[1], target.reshape(-1) > 0.5)
+
+    def compute(self, state: Kept) -> float:
+        """The area."""
+        return self._area(torch.cat(state[0]), torch.cat(state[1])) if state[0] else float("nan")
+
+    @abstractmethod
+    def _area(self, scores: Tensor, target: Tensor) -> float: ...
+
+
+class BinaryAUROC(_BinaryCurve):
+    """Area under the ROC curve: how likely a row of class 1 has a greater score than a row of class 0.
+
+    Takes probabilities, logits or any other scores, since only their order counts, and targets of 0 and 1, both of
+    the same shape. Equal scores count one half (Mann and Whitney 1947).
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> auroc = lb.metrics.BinaryAUROC()
+        >>> scores, target = torch.tensor([0.9, 0.8, 0.4, 0.5, 0.3, 0.2]), torch.tensor([1, 1, 1, 0, 0, 0])
+        >>> round(auroc.compute(auroc.update(auroc.init(torch.device("cpu")), scores, target)), 4)
+        0.8889
+    """
+
+    name = "AUROC"
+
+    def _area(self, scores: Tensor, target: Tensor) -> float:
+        return area_under_roc(scores, target)
+
+
+class BinaryAveragePrecision(_BinaryCurve):
+    """Mean of the precisions at each score, weighted by the recall gained there (scikit-learn's definition).
+
+    Takes probabilities, logits or any other scores, since only their order counts, and targets of 0 and 1, both of
+    the same shape.
+    """
+
+    name = "AP"
+
+    def _area(self, scores: Tensor, target: Tensor) -> float:
+        return average_precision(scores, target)
+
+
+class _ClassCurves(Metric):
+    """Keeps the scores of each class for each target.
+
+    Args:
+        average: how the areas of the classes, each against the rest, become one number.
+        name: how to show it.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, *, average: str | None = "macro", name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.average = check_average(average)
+        self.by_class = self.average == "none"
+
+    def init(self, device: torch.device) -> Kept:
+        """No rows."""
+        return [], []
+
+    def update(self, state: Kept, pred: Tensor, target: Tensor) -> Kept:
+        """Keep the rows."""
+        check_classes(self, pred, target)
+        return _kept(state[0], rows_of_scores(pred.detach())), _kept(state[1], target.reshape(-1))
+
+    def compute(self, state: Kept) -> float | list[float]:
+        """The areas, averaged."""
+        if not state[0]:
+            return float("nan")
+        scores, target = as_log_probabilities(torch.cat(state[0])), torch.cat(state[1])
+        hits = target.to(scores.device).unsqueeze(1) == torch.arange(scores.shape[1], device=scores.device)
+        if self.average == "micro":
+            return self._area(scores.reshape(-1), hits.reshape(-1))
+        areas = [self._area(scores[:, number], hits[:, number]) for number in range(scores.shape[1])]
+        return averaged(areas, hits.sum(0).tolist(), self.average)
+
+    @abstractmethod
+    def _area(self, scores: Tensor, target: Tensor) -> float: ...
+
+
+class AUROC(_ClassCurves):
+    """Area under the ROC curve of each class against the rest.
+
+    Takes logits or probabilities of shape (rows, classes, ...) and classes of shape (rows, ...), counted from 0.
+    Logits are brought to probabilities, as the ranking across rows depends on it; which of the two came is seen
+    from all rows of the pass together.
+
+    Args:
+        average: "macro" means over the classes, "weighted" by their numbers of rows, "micro" takes every score as a
+            row of one binary problem, "none" gives each class.
+        name: how to show it.
+
+    Raises:
+        OptionError: there is no such average.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> auroc = lb.metrics.AUROC(average="none")
+        >>> logits, target = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.5, 0.0]]), torch.tensor([0, 1, 0])
+        >>> auroc.compute(auroc.update(auroc.init(torch.device("cpu")), logits, target))
+        [1.0, 1.0]
+    """
+
+    name = "AUROC"
+
+    def _area(self, scores: Tensor, target: Tensor) -> float:
+        return area_under_roc(scores, target)
+
+
+class AveragePrecision(_ClassCurves):
+    """Average precision of each class against the rest.
+
+    Takes logits or probabilities of shape (rows, classes, ...) and classes of shape (rows, ...), as `AUROC` does.
+
+    Args:
+        average: as for `AUROC`.
+        name: how to show it.
+
+    Raises:
+        OptionError: there is no such average.
+    """
+
+    name = "AP"
+
+    def _area(self, scores: Tensor, target: Tensor) -> float:
+        return average_precision(scores, target)
+
+
+def averaged(values: list[float], rows: list[int], average: str) -> float | list[float]:
+    """One number for the values of the classes, or the values themselves.
+
+    Args:
+        values: a value for each class.
+        rows: how many rows each class has.
+        average: "macro", "weighted" or "none".
+    """
+    if average == "none":
+        return values
+    if average == "macro":
+        return sum(values) / len(values)
+    weighted = [value * count for value, count in zip(values, rows, strict=True) if count]
+    return sum(weighted) / sum(rows) if weighted else float("nan")
+
+
+def area_under_roc(scores: Tensor, target: Tensor) -> float:
+    """The area under the curve of true over false positives, by trapezoids between distinct scores.
+
+    Args:
+        scores: shape (rows,).
+        target: shape (rows,), bool.
+    """
+    hits, misses = _curve(scores, target)
+    positives, negatives = int(hits[-1]), int(misses[-1])
+    if positives == 0 or negatives == 0 or bool(scores.isnan().any()):
+        return float("nan")
+    before = torch.cat([hits.new_zeros(1), hits[:-1]])
+    # Whole numbers until the last division, so that the order of summation leaves no trace.
+    doubled = (torch.diff(misses, prepend=misses.new_zeros(1)) * (hits + before)).sum()
+    return int(doubled) / (2 * positives * negatives)
+
+
+def average_precision(scores: Tensor, target: Tensor) -> float:
+    """The sum of precision times gain in recall, over distinct scores from the greatest down.
+
+    Args:
+        scores: shape (rows,).
+        target: shape (rows,), bool.
+    """
+    hits, misses = _curve(scores, target)
+    positives = int(hits[-1])
+    if positives == 0 or bool(scores.isnan().any()):
+        return float("nan")
+    gained = torch.diff(hits, prepend=hits.new_zeros(1)).cpu().double()
+    precision = hits.cpu().double() / (hits + misses).cpu().double()
+    return float((gained * precision).sum()) / positives
+
+
+def _curve(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """True and false positives at or above each distinct score, from the greatest down; int64."""
+    scores, order = scores.sort(descending=True)
+    hits = target[order].cumsum(0)
+    last = torch.ones_like(target)  # the last of a run of equal scores
+    last[:-1] = scores[1:] != scores[:-1]
+    rows = torch.arange(1, len(scores) + 1, device=scores.device)
+    return hits[last], (rows - hits)[last]
