@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -262,7 +263,11 @@ def test_history_timings_and_reprs(recipe: lb.Recipe, data: tuple[Tensor, Tensor
     history = fitted.history
     assert list(history.columns) == ["set", "metric", "epoch", "value"]
     assert len(history) == 3 * 2 * 2
-    assert set(fitted.timings) == {"fit_seconds", "train_seconds_per_epoch", "valid_seconds_per_epoch"}
+    whole = {"fit_seconds", "train_seconds_per_epoch", "valid_seconds_per_epoch"}
+    parts = {f"{phase}_seconds" for phase in ("data", "step", "metrics", "callbacks", "validation")}
+    assert set(fitted.timings) == whole | parts
+    assert sum(fitted.timings[part] for part in parts) <= fitted.timings["fit_seconds"]
+    assert "time went to" in repr(fitted)
     for text in (repr(fitted), fitted._repr_html_()):
         for part in ("total time", "training time per epoch", "validation time per epoch", "last train", "last valid"):
             assert part in text
@@ -292,3 +297,16 @@ def test_frames_are_encoded_by_what_the_training_rows_say() -> None:
     torch.testing.assert_close(one[0], all_rows[0])
     encoding = fitted._session.encoding
     assert encoding.center[0] != pytest.approx(penguins["bill_length_mm"].mean(), rel=1e-9), "training rows only"
+
+
+def test_a_run_that_waits_for_data_says_so(recipe: lb.Recipe, data: tuple[Tensor, Tensor]) -> None:
+    class Slow(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, row: int):
+            time.sleep(0.002)
+            return data[0][row], data[1][row]
+
+    fitted = recipe.fit(Slow(), epochs=1, verbose=False)
+    assert "raise num_workers" in repr(fitted)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_WAITING = 0.4
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """Loss and metrics of a model on some data.
@@ -100,13 +103,17 @@ class Fitted:
 
     @property
     def timings(self) -> dict[str, float]:
-        """Seconds: of the whole fit, and the mean of an epoch's training and validation."""
+        """Seconds: of the whole fit, of an epoch's training and validation on average, and where the time went.
+
+        The last come by name: waiting for data, step, metrics, callbacks, validation. On a GPU the time of a step
+        shows where the host waits for it.
+        """
         history = self._history
         timings = {"fit_seconds": history.fit_seconds}
         for name, seconds in (("train", history.train_seconds), ("valid", history.valid_seconds)):
             if seconds:
                 timings[f"{name}_seconds_per_epoch"] = sum(seconds) / len(seconds)
-        return timings
+        return timings | {f"{phase}_seconds": seconds for phase, seconds in history.phase_seconds.items()}
 
     def evaluate(
         self,
@@ -269,6 +276,13 @@ class Fitted:
                         ", ".join(f"{name} {format_value(value)}" for name, value in values.items()),
                     )
                 )
+        spent = history.phase_seconds
+        if total := sum(spent.values()):
+            shares = sorted(((seconds / total, phase) for phase, seconds in spent.items()), reverse=True)
+            text = ", ".join(f"{phase} {share:.0%}" for share, phase in shares if share >= 0.005)
+            if spent.get("data", 0.0) > _WAITING * total:
+                text += "; training waits for data: raise num_workers, or keep the data in memory"
+            lines.append(("time went to", text))
         lines.append(("engine", self.engine))
         return lines
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,12 +18,21 @@ class History:
         train_seconds: seconds of training of each epoch.
         valid_seconds: seconds of validation of each epoch; empty without validation data.
         fit_seconds: seconds of the whole run.
+        phase_seconds: seconds by what was done: "data" (waiting for batches), "step", "metrics", "callbacks",
+            "validation". On a GPU the time of a step shows where the host waits for it.
     """
 
     records: list[tuple[str, str, int, Any]] = field(default_factory=list[tuple[str, str, int, Any]])
     train_seconds: list[float] = field(default_factory=list[float])
     valid_seconds: list[float] = field(default_factory=list[float])
     fit_seconds: float = 0.0
+    phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    def lap(self, phase: str, since: float) -> float:
+        """Book the time from `since` until now under `phase`; gives now."""
+        now = perf_counter()
+        self.phase_seconds[phase] = self.phase_seconds.get(phase, 0.0) + now - since
+        return now
 
     def add(self, epoch: int, set_name: str, values: Mapping[str, object]) -> None:
         """Append the values of one pass."""

@@ -12,6 +12,7 @@ from lumbre.core._plan import Plan
 def train(plan: Plan) -> None:
     """Run the epochs of `plan`. Ctrl-C ends the run like an early stop: model and history stay."""
     ctx, fire, engine = plan.context, plan.listeners.fire, plan.engine
+    lap = ctx.history.lap
     batch_begins = bool(plan.listeners.of("train_batch_begin"))
     batch_ends = bool(plan.listeners.of("train_batch_end"))
     fewest, most = plan.epochs
@@ -25,20 +26,27 @@ def train(plan: Plan) -> None:
             plan.model.train()
             plan.train_meter.reset()
             fire("train_begin", ctx)
+            now = lap("callbacks", began)
             for batch in plan.train.epoch(epoch):
+                now = lap("data", now)
                 ctx.batch = batch
                 plan.seed_step("step", epoch, ctx.batch_index)
                 if batch_begins:
                     fire("train_batch_begin", ctx)
                     batch = ctx.batch  # a handler may have put another in its place
+                    now = lap("callbacks", now)
                 ctx.pred, losses = engine.train_step(batch, epoch, ctx.batch_index + 1)
+                now = lap("step", now)
                 plan.train_meter.update(batch, ctx.pred, losses)
+                now = lap("metrics", now)
                 ctx.loss = total_loss(losses)
                 ctx.step = engine.updates
                 ctx.batch_index += 1
                 if batch_ends:
                     fire("train_batch_end", ctx)
+                    now = lap("callbacks", now)
             engine.end_epoch()
+            now = lap("step", now)
             ctx.step = engine.updates
             if ctx.batch_index == 0:
                 raise DataError(
@@ -49,11 +57,15 @@ def train(plan: Plan) -> None:
                     else "pass more rows, a smaller batch_size, or drop_last=False",
                 )
             ctx.history.add(epoch, "train", plan.train_meter.compute())
-            ctx.history.train_seconds.append(perf_counter() - began)
+            now = lap("metrics", now)
+            ctx.history.train_seconds.append(now - began)
             fire("train_end", ctx)
+            now = lap("callbacks", now)
             if plan.valid is not None:
                 _validate(plan, plan.valid)
+                now = lap("validation", now)
             fire("epoch_end", ctx)
+            lap("callbacks", now)
             if ctx.stop_reason and epoch >= fewest:
                 break
     except KeyboardInterrupt:
