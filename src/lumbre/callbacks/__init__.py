@@ -2,6 +2,14 @@
 
 from lumbre.callbacks._checkpoint import ModelCheckpoint as ModelCheckpoint
 from lumbre.callbacks._early_stopping import EarlyStopping as EarlyStopping
+from lumbre.callbacks._keep_best import KeepBestModel as KeepBestModel
+from lumbre.callbacks._on import On as On
 from lumbre.callbacks._progress import Progress as Progress
 
-__all__ = ["EarlyStopping", "ModelCheckpoint", "Progress"]
+__all__ = [
+    "EarlyStopping",
+    "KeepBestModel",
+    "ModelCheckpoint",
+    "On",
+    "Progress",
+]
