@@ -5,9 +5,11 @@ from lumbre.callbacks._early_stopping import EarlyStopping as EarlyStopping
 from lumbre.callbacks._keep_best import KeepBestModel as KeepBestModel
 from lumbre.callbacks._on import On as On
 from lumbre.callbacks._progress import Progress as Progress
+from lumbre.callbacks._unfreezing import GradualUnfreezing as GradualUnfreezing
 
 __all__ = [
     "EarlyStopping",
+    "GradualUnfreezing",
     "KeepBestModel",
     "ModelCheckpoint",
     "On",
