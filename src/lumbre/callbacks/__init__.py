@@ -1,17 +1,21 @@
 """Callbacks: things that happen at chosen moments of a run. Write your own from `lumbre.Callback`."""
 
 from lumbre.callbacks._checkpoint import ModelCheckpoint as ModelCheckpoint
+from lumbre.callbacks._csv_log import CSVLog as CSVLog
 from lumbre.callbacks._early_stopping import EarlyStopping as EarlyStopping
 from lumbre.callbacks._keep_best import KeepBestModel as KeepBestModel
 from lumbre.callbacks._on import On as On
 from lumbre.callbacks._progress import Progress as Progress
+from lumbre.callbacks._timings import Timings as Timings
 from lumbre.callbacks._unfreezing import GradualUnfreezing as GradualUnfreezing
 
 __all__ = [
+    "CSVLog",
     "EarlyStopping",
     "GradualUnfreezing",
     "KeepBestModel",
     "ModelCheckpoint",
     "On",
     "Progress",
+    "Timings",
 ]
