@@ -16,7 +16,7 @@ def test_functions_hear_their_events(recipe: lb.Recipe, data: tuple[Tensor, Tens
 
 def test_a_misspelt_event_is_refused_with_the_near_miss() -> None:
     """In luz an unknown `call_on` is accepted and never called."""
-    with pytest.raises(TypeError, match="'batch_end' is no event.*Did you mean 'on_.*batch_end'"):
+    with pytest.raises(TypeError, match=r"'batch_end' is no event.*Did you mean 'on_.*batch_end'"):
         On(batch_end=print)
 
 
