@@ -29,6 +29,7 @@ docs: .venv/.docs        ## the documentation, in docs/_build
 bench: .venv/.dev        ## lumbre beside hand-written loops
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/callbacks.py
 
 clean:
 	rm -rf .venv docs/_build

@@ -102,7 +102,7 @@ def test_why_a_run_ended_is_said(
     recipe: lb.Recipe, data: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe.fit(data, epochs=4, valid_data=0.2, callbacks=[Scripted(1, 2, 2, 2), EarlyStopping(patience=1)])
-    assert "Early stopping at epoch 2 of 4: valid_loss has not improved for 1 epochs." in capsys.readouterr().out
+    assert "Early stopping at epoch 2 of 4: valid_loss has not improved for 1 epoch." in capsys.readouterr().out
 
 
 def test_a_terminal_sees_a_bar(recipe: lb.Recipe, data: tuple[Tensor, Tensor]) -> None:

@@ -87,3 +87,21 @@ def test_several_optimizers_have_names(recipe: lb.Recipe) -> None:
 
     with pytest.raises(lb.RecipeError, match="by its name: a, b"):
         lb.setup(Two, loss=nn.CrossEntropyLoss()).fit(blobs(), epochs=1, callbacks=Ask(), verbose=False)
+
+
+def test_a_failure_is_told_before_it_is_raised(recipe: lb.Recipe) -> None:
+    seen: list[str] = []
+
+    class Break(lb.Callback):
+        def on_train_batch_end(self, ctx: lb.Context) -> None:
+            raise ValueError("broken")
+
+        def on_failure(self, ctx: lb.Context) -> None:
+            seen.append("failure")
+
+        def on_fit_end(self, ctx: lb.Context) -> None:
+            seen.append("fit_end")
+
+    with pytest.raises(lb.CallbackError, match="broken"):
+        recipe.fit(blobs(), epochs=1, callbacks=Break(), verbose=False)
+    assert seen == ["failure"]

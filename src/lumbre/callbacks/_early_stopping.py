@@ -1,15 +1,18 @@
 """Stop when nothing gets better any more."""
 
-import copy
 from typing import Any
 
 from lumbre.base import OptionError
 from lumbre.callbacks._monitor import Monitor
+from lumbre.callbacks._weights import give_back, weights_of
 from lumbre.core import Callback, Context
 
 
 class EarlyStopping(Callback):
     """End the run when a value has not improved for some epochs.
+
+    With `epochs=(fewest, most)` it waits for the fewest, and an improvement meanwhile starts the count anew. A value of
+    NaN is no improvement.
 
     Args:
         monitor: set and metric to watch, such as "valid_loss" or "valid_acc".
@@ -17,7 +20,8 @@ class EarlyStopping(Callback):
         mode: "min" where less is better, "max" where more is.
         min_delta: an improvement must be greater than this.
         baseline: a value that must be beaten from the first epoch on.
-        restore_best: at the end, give the model the weights of its best epoch.
+        restore_best: at the end, give the model the weights of its best epoch; where none beat the baseline, it keeps
+            its last.
 
     Raises:
         OptionError: at once for impossible values; when the run starts, for a `monitor` that it does not record.
@@ -47,30 +51,38 @@ class EarlyStopping(Callback):
         self.restore_best = restore_best
         self._monitor = Monitor(monitor, mode, min_delta, baseline)
         self._waited = 0
-        self._best: dict[str, Any] | None = None
+        self._weights: dict[str, Any] | None = None
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Start afresh."""
         self._monitor.begin(ctx)
         self._waited = 0
-        self._best = None
+        self._weights = None
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Count the epochs without improvement."""
         if self._monitor.improved(ctx):
             self._waited = 0
             if self.restore_best:
-                self._best = copy.deepcopy(ctx.model.state_dict())
+                self._weights = weights_of(ctx.model)
             return
         self._waited += 1
-        if self._waited >= self.patience:
+        if self._waited >= self.patience and ctx.epoch >= ctx.epochs[0]:
             ctx.stop(
                 f"Early stopping at epoch {ctx.epoch} of {ctx.epochs[1]}: "
-                f"{self._monitor.name} has not improved for {self._waited} epochs."
+                f"{self._monitor.name} has not improved for {self._waited} epoch{'s' if self._waited > 1 else ''}."
             )
 
     def on_fit_end(self, ctx: Context) -> None:
         """Give the best weights back."""
-        if self._best is not None:
-            ctx.model.load_state_dict(self._best)
-            self._best = None
+        if self._weights is not None:
+            give_back(ctx.model, self._weights)
+            self._weights = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value, the epochs waited since, and the best weights where they are kept."""
+        return {"best": self._monitor.best, "waited": self._waited, "weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a kept state."""
+        self._monitor.best, self._waited, self._weights = state["best"], state["waited"], state["weights"]

@@ -88,6 +88,8 @@ class Progress(Callback):
         """Leave the terminal tidy."""
         self._close()
 
+    on_failure = on_interrupt
+
     def on_fit_end(self, ctx: Context) -> None:
         """Say why the run ended early, if it did."""
         if ctx.stop_reason is not None:

@@ -24,6 +24,7 @@ AROUND = (
     "valid_end",
     "epoch_end",
     "interrupt",
+    "failure",
     "fit_end",
 )
 """Events between steps, in the order in which they happen."""
@@ -58,6 +59,7 @@ class Callback:
             valid_begin, valid_batch_begin, valid_batch_end, valid_end    with validation data
           epoch_end
         interrupt                                                         Ctrl-C
+        failure                                                           an error, which is then raised
         fit_end
         evaluate_begin, evaluate_batch_begin, evaluate_batch_end, evaluate_end    in Fitted.evaluate
         predict_begin, predict_batch_begin, predict_batch_end, predict_end        in Fitted.predict
@@ -119,19 +121,22 @@ class Listeners:
 
     def fire(self, event: str, ctx: Context) -> None:
         """Call the handlers of `event`; a failure is raised again with the callback's and the event's names."""
-        for handler in self._handlers[event]:
-            try:
-                with torch.no_grad():
+        handlers = self._handlers[event]
+        if not handlers:
+            return
+        with torch.no_grad():
+            for handler in handlers:
+                try:
                     handler(ctx)
-            except LumbreError:
-                raise
-            except Exception as error:
-                owner = type(getattr(handler, "__self__", handler)).__name__
-                raise CallbackError(
-                    f"{type(error).__name__} in {owner}.on_{event} at epoch {ctx.epoch}, step {ctx.step}: {error}",
-                    "a callback that returns",
-                    f"mend {owner}.on_{event}, or leave the callback out; the original error stands above",
-                ) from error
+                except LumbreError:
+                    raise
+                except Exception as error:
+                    owner = type(getattr(handler, "__self__", handler)).__name__
+                    raise CallbackError(
+                        f"{type(error).__name__} in {owner}.on_{event} at epoch {ctx.epoch}, step {ctx.step}: {error}",
+                        "a callback that returns",
+                        f"mend {owner}.on_{event}, or leave the callback out; the original error stands above",
+                    ) from error
 
 
 def in_order(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:

@@ -49,13 +49,7 @@ def train(plan: Plan) -> None:
             now = lap("step", now)
             ctx.step = engine.updates
             if ctx.batch_index == 0:
-                raise DataError(
-                    f"no batch in epoch {epoch}",
-                    "training data that gives batches in every epoch",
-                    "pass a list or a Dataset: a generator can be read only once"
-                    if epoch > 1
-                    else "pass more rows, a smaller batch_size, or drop_last=False",
-                )
+                raise _no_batch(epoch)
             ctx.history.add(epoch, "train", plan.train_meter.compute())
             now = lap("metrics", now)
             ctx.history.train_seconds.append(now - began)
@@ -71,9 +65,22 @@ def train(plan: Plan) -> None:
     except KeyboardInterrupt:
         ctx.stop(f"Interrupted in epoch {ctx.epoch} of {most}; the model and the history so far are kept.")
         fire("interrupt", ctx)
+    except Exception:
+        fire("failure", ctx)
+        raise
     ctx.history.fit_seconds = perf_counter() - fit_began
     ctx.batch = ctx.pred = ctx.loss = None
     fire("fit_end", ctx)
+
+
+def _no_batch(epoch: int) -> DataError:
+    return DataError(
+        f"no batch in epoch {epoch}",
+        "training data that gives batches in every epoch",
+        "pass a list or a Dataset: a generator can be read only once"
+        if epoch > 1
+        else "pass more rows, a smaller batch_size, or drop_last=False",
+    )
 
 
 def _validate(plan: Plan, batches: Batches) -> None:

@@ -1,0 +1,95 @@
+"""The history of a run as a CSV file that grows with every epoch."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lumbre.base import OptionError
+from lumbre.callbacks._values import epoch_values
+from lumbre.core import Callback, Context
+
+
+class CSVLog(Callback):
+    """Write losses and metrics to a CSV file after each epoch: columns epoch, set, and one for each metric.
+
+    A metric that a set does not have is an empty cell there; one that comes up later gets a new column, and the rows
+    before have it empty. Numbers are written so that reading them gives the same bits.
+
+    Args:
+        path: the file; one that is there is replaced when the first epoch is over.
+        append: go on below the rows that are there.
+
+    Raises:
+        OptionError: when the run starts, for a file to append to that is no such log.
+
+    Example:
+        >>> import lumbre as lb
+        >>> log = lb.callbacks.CSVLog("runs/history.csv")
+    """
+
+    def __init__(self, path: str | Path, *, append: bool = False) -> None:
+        self.path = Path(path)
+        self.append = append
+        self._columns: list[str] | None = None
+        self._rows = 0
+        self._kept: int | None = 0
+
+    def on_fit_begin(self, ctx: Context) -> None:
+        """Make sure of the folder and of what is there."""
+        self._columns = None
+        self._rows = 0
+        self._kept = None if self.append else 0  # rows to leave standing; None: all
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.append and self.path.exists():
+            columns = _read(self.path)[0]
+            if columns and columns[:2] != ["epoch", "set"]:
+                raise OptionError(
+                    f"append=True to {self.path}, whose columns are {', '.join(columns)}",
+                    "a file written by CSVLog, with the columns epoch, set, ...",
+                    "another path, or append=False to replace it",
+                )
+
+    def on_epoch_end(self, ctx: Context) -> None:
+        """Write a row for each set."""
+        rows: list[dict[str, Any]] = [
+            {"epoch": ctx.epoch, "set": set_name, **values} for set_name, values in epoch_values(ctx).items()
+        ]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        if self._columns is None or not set(names) <= set(self._columns):
+            self._rewrite(names)
+        assert self._columns is not None
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._columns, restval="").writerows(rows)
+        self._rows += len(rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many rows belong to the epochs done."""
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on below those rows; what was written after them is written again."""
+        self._kept = state["rows"]
+
+    def _rewrite(self, names: list[str]) -> None:
+        """The rows so far under a header with all columns, whole or not at all."""
+        columns, rows = _read(self.path) if self.path.exists() and self._kept != 0 else ([], [])
+        if self._columns is None:
+            rows = rows[: self._kept]
+            self._kept = None
+        self._columns = [*columns, *(name for name in names if name not in columns)]
+        self._rows = len(rows)
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(self._columns)
+            writer.writerows([*row, *[""] * (len(self._columns) - len(row))] for row in rows)
+        temporary.replace(self.path)
+
+
+def _read(path: Path) -> tuple[list[str], Sequence[list[str]]]:
+    """Header and rows."""
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.reader(file))
+    return (lines[0], lines[1:]) if lines else ([], [])

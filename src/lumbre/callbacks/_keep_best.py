@@ -1,0 +1,59 @@
+"""End a run with the weights of its best epoch."""
+
+from typing import Any
+
+from lumbre.callbacks._monitor import Monitor
+from lumbre.callbacks._weights import give_back, weights_of
+from lumbre.core import Callback, Context
+
+
+class KeepBestModel(Callback):
+    """Keep the weights of the best epoch in memory, and give them to the model at the end of the run.
+
+    The copy lies on the CPU. It comes back also when the run was interrupted. Where no epoch had a number that could be
+    compared (all were NaN), the model keeps its last weights.
+
+    Args:
+        monitor: set and metric that tell the best epoch.
+        mode: "min" where less is better, "max" where more is.
+        min_delta: an improvement must be greater than this.
+
+    Attributes:
+        best_epoch: the epoch whose weights are kept; None before the first.
+
+    Raises:
+        OptionError: at once for impossible values; when the run starts, for a `monitor` that it does not record.
+
+    Example:
+        >>> import lumbre as lb
+        >>> keep = lb.callbacks.KeepBestModel("valid_acc", mode="max")
+    """
+
+    def __init__(self, monitor: str = "valid_loss", *, mode: str = "min", min_delta: float = 0.0) -> None:
+        self._monitor = Monitor(monitor, mode, min_delta)
+        self._weights: dict[str, Any] | None = None
+        self.best_epoch: int | None = None
+
+    def on_fit_begin(self, ctx: Context) -> None:
+        """Start afresh."""
+        self._monitor.begin(ctx)
+        self._weights = self.best_epoch = None
+
+    def on_epoch_end(self, ctx: Context) -> None:
+        """Copy the weights, where the epoch is the best so far."""
+        if self._monitor.improved(ctx):
+            self._weights, self.best_epoch = weights_of(ctx.model), ctx.epoch
+
+    def on_fit_end(self, ctx: Context) -> None:
+        """Give the best weights back."""
+        if self._weights is not None:
+            give_back(ctx.model, self._weights)
+            self._weights = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value, its epoch and its weights."""
+        return {"best": self._monitor.best, "best_epoch": self.best_epoch, "weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a kept state."""
+        self._monitor.best, self.best_epoch, self._weights = state["best"], state["best_epoch"], state["weights"]
