@@ -20,6 +20,7 @@ from lumbre.data._order import balanced_weights as balanced_weights
 from lumbre.data._order import shuffled as shuffled
 from lumbre.data._sources import InMemoryDataset as InMemoryDataset
 from lumbre.data._sources import Taken as Taken
+from lumbre.data._split import folds as folds
 from lumbre.data._split import split as split
 from lumbre.data._split import split_rows as split_rows
 
@@ -29,5 +30,6 @@ __all__ = [
     "Order",
     "WeightedOrder",
     "balanced_weights",
+    "folds",
     "from_frame",
 ]

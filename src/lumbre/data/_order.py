@@ -24,7 +24,7 @@ _KEPT_ROWS = 1 << 16
 _CHUNK_ROWS = 1 << 14  # a few arrays of this many numbers stay in a core's own cache
 _FEISTEL_ROUNDS = 8
 
-_Numbers: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint64]]"
+_Numbers: TypeAlias = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 
 class RowOrder(Protocol):
