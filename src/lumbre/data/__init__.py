@@ -18,6 +18,9 @@ from lumbre.data._order import Stripe as Stripe
 from lumbre.data._order import WeightedOrder as WeightedOrder
 from lumbre.data._order import balanced_weights as balanced_weights
 from lumbre.data._order import shuffled as shuffled
+from lumbre.data._parquet import ParquetData as ParquetData
+from lumbre.data._parquet import from_parquet as from_parquet
+from lumbre.data._sources import ArraySource as ArraySource
 from lumbre.data._sources import InMemoryDataset as InMemoryDataset
 from lumbre.data._sources import Taken as Taken
 from lumbre.data._split import folds as folds
@@ -25,11 +28,14 @@ from lumbre.data._split import split as split
 from lumbre.data._split import split_rows as split_rows
 
 __all__ = [
+    "ArraySource",
     "FrameData",
     "InMemoryDataset",
     "Order",
+    "ParquetData",
     "WeightedOrder",
     "balanced_weights",
     "folds",
     "from_frame",
+    "from_parquet",
 ]

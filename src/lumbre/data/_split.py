@@ -10,6 +10,7 @@ from torch import Tensor
 from lumbre.base import DataError, OptionError, Source, stream
 from lumbre.data._accept import accept
 from lumbre.data._frames import FrameData
+from lumbre.data._parquet import ParquetData
 from lumbre.data._sources import InMemoryDataset, Taken
 
 _Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
@@ -49,6 +50,7 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
 
     Args:
         data: tensors, arrays, frame data or a map-style Dataset: what `fit()` takes, but for loaders and streams.
+            Parquet data is parted by whole row groups.
         *fractions: share of each part, adding up to 1.
         seed: another seed gives other parts; the same seed the same ones.
         stratify: a class for each row, of shape (rows,), numbers or text: each part holds its share of every class,
@@ -76,6 +78,8 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
             "two or more positive fractions that add up to 1",
             "lumbre.split(data, 0.6, 0.2, 0.2)",
         )
+    if isinstance(data, ParquetData) and stratify is None and group is None:
+        return data.parts(fractions, seed)
     accepted = _countable(data, seed)
     classes, groups = _classes(accepted, stratify), _groups(accepted, group)
     permutation = _permutation(len(accepted), seed, "parts")
@@ -137,6 +141,12 @@ def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: i
 
 def _countable(data: Any, seed: int) -> Source | FrameData:
     accepted = accept(data, seed)
+    if isinstance(accepted, ParquetData):
+        raise DataError(
+            "Parquet files to part by their rows",
+            "parts of whole row groups; single rows from all over the files could not be read fast",
+            "lumbre.split(data, 0.8, 0.2) without stratify and group, or files of their own for each part",
+        )
     if isinstance(accepted, FrameData) or hasattr(accepted, "fetch"):
         return accepted  # type: ignore[return-value]
     raise DataError(
