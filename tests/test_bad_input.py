@@ -48,7 +48,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[lb.LumbreError], str, str, str]] 
     "empty": (lambda: fit((X[:0], Y[:0])), lb.DataError, "without rows", "at least one row", "pass some data"),
     "empty dataset": (lambda: fit(TensorDataset(X[:0], Y[:0])), lb.DataError, "without rows", "at least one row", "pass some data"),
     "none": (lambda: fit(None), lb.DataError, "None as data", "tensors, arrays or frames", "penguins()"),
-    "a path": (lambda: fit("mnist"), lb.DataError, "'mnist' as data", "tensors", "read a file first"),
+    "a path": (lambda: fit("mnist"), lb.DataError, "'mnist' as data", "tensors", "lumbre.data.from_parquet"),
     "three parts": (lambda: fit((X, X, Y)), lb.DataError, "3 parts", "a pair (input, target)", "((a, b), y)"),
     "no target": (lambda: fit(X), lb.DataError, "without a target for CrossEntropyLoss", "pairs", "(x, y)"),
     "valid_data=0": (lambda: fit((X, Y), valid_data=0), lb.OptionError, "valid_data=0", "between 0 and 1", "valid_data=0.2"),

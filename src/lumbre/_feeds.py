@@ -16,6 +16,7 @@ from lumbre.data import (
     Loaded,
     LoaderFeed,
     Order,
+    ParquetData,
     RowFeed,
     Taken,
     accept,
@@ -67,11 +68,17 @@ def training_data(data: Any, valid_data: Any, seed: int) -> TrainingData:
                 "data to validate on",
                 "make a second loader of rows held out for validation, and pass it as valid_data",
             )
-        train_rows, valid_rows = split_rows(len(accepted), valid_data, seed)
+        if isinstance(accepted, ParquetData):
+            accepted, valid_data = accepted.parts((1 - valid_data, valid_data), seed)
+        else:
+            train_rows, valid_rows = split_rows(len(accepted), valid_data, seed)
     encoding = None
     if isinstance(accepted, FrameData):
         encoding = accepted.encoding.fitted(accepted.frame, train_rows)
         source: Source | Loaded = encoding.encode(accepted.frame, need_target=True)
+    elif isinstance(accepted, ParquetData):
+        source = accepted.fitted()
+        encoding = source.encoding
     else:
         source = accepted
     classes = getattr(source, "classes", None)
@@ -88,6 +95,8 @@ def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_tar
     accepted = accept(data, seed)
     if isinstance(accepted, FrameData):
         return accepted.encoding.fitted(accepted.frame).encode(accepted.frame, need_target=need_target)
+    if isinstance(accepted, ParquetData):
+        return accepted.fitted() if encoding is None else accepted.encoded_by(encoding)
     return accepted
 
 
@@ -107,6 +116,9 @@ def feed(
     Raises:
         OptionError: an option was given that cannot apply to a ready loader or a stream.
     """
+    if isinstance(data, ParquetData):
+        window = data.order(batch_size or default_size, shuffle=bool(shuffle), drop_last=bool(drop_last), seed=seed)
+        return RowFeed(data, window, device, num_workers or 0)
     if not isinstance(data, Loaded):
         order = Order(len(data), batch_size or default_size, bool(shuffle), bool(drop_last), seed)
         return RowFeed(data, order, device, num_workers or 0)

@@ -1,6 +1,6 @@
 """Anything -> batches: what a user holds is accepted, ordered, fetched and split here.
 
-Public: `InMemoryDataset`, `from_frame`, `FrameData`. Nothing here knows of models.
+Nothing here knows of models.
 """
 
 from lumbre.data._accept import Loaded as Loaded
@@ -14,9 +14,29 @@ from lumbre.data._frames import FrameData as FrameData
 from lumbre.data._frames import FrameEncoding as FrameEncoding
 from lumbre.data._frames import from_frame as from_frame
 from lumbre.data._order import Order as Order
+from lumbre.data._order import RowOrder as RowOrder
+from lumbre.data._order import Stripe as Stripe
+from lumbre.data._order import WeightedOrder as WeightedOrder
+from lumbre.data._order import balanced_weights as balanced_weights
+from lumbre.data._order import shuffled as shuffled
+from lumbre.data._parquet import ParquetData as ParquetData
+from lumbre.data._parquet import from_parquet as from_parquet
+from lumbre.data._sources import ArraySource as ArraySource
 from lumbre.data._sources import InMemoryDataset as InMemoryDataset
 from lumbre.data._sources import Taken as Taken
+from lumbre.data._split import folds as folds
 from lumbre.data._split import split as split
 from lumbre.data._split import split_rows as split_rows
 
-__all__ = ["FrameData", "InMemoryDataset", "from_frame"]
+__all__ = [
+    "ArraySource",
+    "FrameData",
+    "InMemoryDataset",
+    "Order",
+    "ParquetData",
+    "WeightedOrder",
+    "balanced_weights",
+    "folds",
+    "from_frame",
+    "from_parquet",
+]

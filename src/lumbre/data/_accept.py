@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from lumbre.base import DataError, Nested, Source, leaves
 from lumbre.data._frames import FrameData, is_frame, numeric_matrix
-from lumbre.data._sources import InMemoryDataset, MapSource, Taken, as_pair, as_tensor
+from lumbre.data._parquet import ParquetData
+from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair, as_tensor
 
 __all__ = ["Accepted", "Loaded", "accept", "is_frame"]
 
@@ -36,7 +38,7 @@ def accept(data: Any, seed: int) -> Accepted:
     Raises:
         DataError: it is nothing that lumbre can train on.
     """
-    if isinstance(data, (FrameData, InMemoryDataset, Taken)):
+    if isinstance(data, (FrameData, InMemoryDataset, ArraySource, ParquetData, Taken)):
         return data
     if isinstance(data, DataLoader):
         return Loaded(data, ready=True)
@@ -52,7 +54,10 @@ def accept(data: Any, seed: int) -> Accepted:
     if data is None or isinstance(data, (str, Path, bytes, int, float)):
         raise _not_data(data)
     if _is_columns(data):
-        return InMemoryDataset(*(_tensors(part) for part in as_pair(data)))
+        input, target = as_pair(data)
+        if any(isinstance(leaf, np.memmap) for leaf in leaves((input, target))):
+            return ArraySource(_tensors(input), _tensors(target))
+        return InMemoryDataset(_tensors(input), _tensors(target))
     if not isinstance(data, (tuple, dict)) and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return MapSource(data, seed)
     if not isinstance(data, (tuple, dict)) and hasattr(data, "__iter__"):
@@ -74,7 +79,7 @@ def _is_columns(data: Any) -> bool:
 
 
 def _tensors(part: Any) -> Nested:
-    if part is None or isinstance(part, Tensor):
+    if part is None or isinstance(part, (Tensor, np.memmap)):
         return part
     if is_frame(part):
         return numeric_matrix(part)
@@ -89,5 +94,6 @@ def _not_data(data: Any) -> DataError:
     return DataError(
         f"{type(data).__name__} {data!r} as data"[:200],
         "tensors, arrays or frames as (input, target), a torch Dataset, or a DataLoader",
-        "lumbre.datasets.penguins() for a ready data set; read a file first, for example with pandas.read_csv(path)",
+        "lumbre.data.from_parquet(path, target=...) for Parquet; pandas.read_csv(path), then lumbre.data.from_frame(df,"
+        " target=...), for CSV; numpy.load(path, mmap_mode='r') for .npy; lumbre.datasets.penguins() to try things out",
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lumbre.base import Batch, DataError, Nested, Rows, Source, map_leaves, row_count, stream
-from lumbre.data._order import Order
+from lumbre.data._order import RowOrder
 from lumbre.data._sources import as_pair
 
 
@@ -22,7 +22,7 @@ class RowFeed:
         num_workers: processes that fetch; 0 fetches here. The batches are the same for any number.
     """
 
-    def __init__(self, source: Source, order: Order, device: torch.device, num_workers: int = 0) -> None:
+    def __init__(self, source: Source, order: RowOrder, device: torch.device, num_workers: int = 0) -> None:
         self.source = source
         self.order = order
         self._move = mover(device)
@@ -66,7 +66,7 @@ class RowFeed:
 class _Workers:
     """Processes that fetch batches, kept from epoch to epoch."""
 
-    def __init__(self, source: Source, order: Order, count: int) -> None:
+    def __init__(self, source: Source, order: RowOrder, count: int) -> None:
         self._sampler = _Batches(order)
         self._loader: DataLoader[Any] = DataLoader(
             _Fetch(source),
@@ -86,7 +86,7 @@ class _Workers:
 class _Batches:
     """The sampler of `_Workers`: gives (rows, epoch) of each batch."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: RowOrder) -> None:
         self.order = order
         self.epoch = 1
 

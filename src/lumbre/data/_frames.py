@@ -20,7 +20,7 @@ def is_frame(value: Any) -> bool:
     """Whether `value` is a data frame or a series of a library that narwhals knows."""
     if isinstance(value, (Tensor, np.ndarray)):
         return False
-    import narwhals as nw
+    import narwhals.stable.v2 as nw
 
     return nw.dependencies.is_into_dataframe(value) or nw.dependencies.is_into_series(value)
 
@@ -33,7 +33,7 @@ def numeric_matrix(frame: Any) -> Tensor:
     Raises:
         DataError: a column is no number, or has missing values.
     """
-    import narwhals as nw
+    import narwhals.stable.v2 as nw
 
     native = nw.from_native(frame, eager_only=True, allow_series=True)
     columns = [native] if isinstance(native, nw.Series) else [native[name] for name in native.columns]
@@ -108,13 +108,13 @@ class FrameEncoding:
             return self
         native = _frame(frame)
         chosen = slice(None) if rows is None else rows.numpy()
-        values = [np.asarray(native[name].to_numpy(), dtype=np.float64)[chosen] for name in numbers]
-        spreads = [float(value.std()) for value in values]
-        return replace(
-            self,
-            center=tuple(float(value.mean()) for value in values),
-            scale=tuple(spread if spread > 0 else 1.0 for spread in spreads),
-        )
+        center: list[float] = []
+        scale: list[float] = []
+        for name in numbers:  # one column at a time, so that no second copy of the frame is ever held
+            values = np.asarray(native[name].to_numpy()[chosen], dtype=np.float64)
+            center.append(float(values.mean()))
+            scale.append(float(values.std()) or 1.0)
+        return replace(self, center=tuple(center), scale=tuple(scale))
 
     def encode(self, frame: Any, *, need_target: bool) -> InMemoryDataset:
         """`frame` as tensors.
@@ -220,9 +220,13 @@ class FrameData:
         """Names of the target's classes by class number; None for a target of numbers."""
         return self.encoding.classes
 
+    def column(self, name: str) -> "np.ndarray[Any, Any]":
+        """The values of a column, an array of shape (rows,)."""
+        return _frame(self.frame)[name].to_numpy()
+
     def take(self, rows: Tensor) -> "FrameData":
         """Some rows of it: int64 tensor of shape (n,), row numbers."""
-        return FrameData(_frame(self.frame)[rows.tolist()].to_native(), self.encoding)
+        return FrameData(_frame(self.frame)[rows.numpy()].to_native(), self.encoding)
 
     def __repr__(self) -> str:
         features, target = len(self.encoding.features), self.encoding.target
@@ -298,7 +302,7 @@ def from_frame(
 
 
 def _frame(frame: Any) -> Any:
-    import narwhals as nw
+    import narwhals.stable.v2 as nw
 
     return nw.from_native(frame, eager_only=True)
 

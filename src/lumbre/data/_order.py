@@ -1,24 +1,57 @@
 """The order of rows: row = f(seed, epoch, position), a pure function, the same for any number of workers.
 
-Up to 2^20 rows the permutation of an epoch is drawn at once by torch. Above that nothing is kept: positions pass
-through a keyed bijection. It is a Feistel network on the smallest even number of bits that holds the row count,
-walked in cycles until the image is a row number again (Black and Rogaway, "Ciphers with Arbitrary Finite Domains",
-2002; for shuffling: Mitchell et al., "Bandwidth-Optimal Random Shuffling for GPUs", 2022). The round function is the
-multiply-and-shift finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
+Up to 2^16 rows the permutation of an epoch is drawn at once by torch, every permutation as likely as any other.
+Above that nothing is kept: positions pass through a keyed bijection, in small chunks. It is the generalized Feistel
+network on a rectangle of a x b >= rows cells, a and b near the square root, walked in cycles until the image is a row
+number again (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002; for shuffling: Mitchell et al.,
+"Bandwidth-Optimal Random Shuffling for GPUs", 2022). The round function is the finalizer of SplitMix64 (Steele, Lea
+and Flood, "Fast Splittable Pseudorandom Number Generators", 2014), brought below a bound by a multiplication (Lemire,
+"Fast Random Integer Generation in an Interval", 2019). Draws with replacement are SplitMix64 itself, by counter.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import Rows, stream
+from lumbre.base import DataError, OptionError, Rows, stream
 
-_KEPT_ROWS = 1 << 20
-_CHUNK_ROWS = 1 << 16
-_FEISTEL_ROUNDS = 12
+_KEPT_ROWS = 1 << 16
+_CHUNK_ROWS = 1 << 14  # a few arrays of this many numbers stay in a core's own cache
+_FEISTEL_ROUNDS = 8
+
+_Numbers: TypeAlias = np.ndarray[tuple[int], np.dtype[np.uint64]]
+
+
+class RowOrder(Protocol):
+    """Which rows make which batch, epoch by epoch."""
+
+    @property
+    def rows(self) -> int:
+        """Rows in an epoch."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Rows in a full batch."""
+        ...
+
+    @property
+    def fewest_rows(self) -> int:
+        """Rows of the smallest batch."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Rows]:
+        """The batches of `epoch` from batch `start` on, always the same ones."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,61 +89,243 @@ class Order:
         Yields:
             Row numbers: an int64 tensor of shape (size,), or a range where the order is that of the data.
         """
-        size, count = self.batch_size, len(self)
-        end = min(count * size, self.rows)
-        if start >= count:
-            return
+        size = self.batch_size
+        end = min(len(self) * size, self.rows)
         if not self.shuffle:
             for at in range(start * size, end, size):
                 yield range(at, min(at + size, end))
         elif self.rows <= _KEPT_ROWS:
             generator = torch.Generator().manual_seed(stream(self.seed, "order", epoch))
             permutation = torch.randperm(self.rows, generator=generator)
-            yield from permutation[start * size : end].split(size)
+            if start * size < end:
+                yield from permutation[start * size : end].split(size)
         else:
             key = stream(self.seed, "order", epoch)
-            chunk = max(1, _CHUNK_ROWS // size) * size
-            for at in range(start * size, end, chunk):
-                positions = np.arange(at, min(at + chunk, end), dtype=np.uint64)
+            for positions in _chunks(start * size, end, size):
                 yield from shuffled(positions, self.rows, key).split(size)
 
+    def stripe(self, rank: int, world: int) -> "Stripe":
+        """The part of every batch that process `rank` of `world` takes."""
+        return Stripe(self, rank, world)
 
-def shuffled(positions: "np.ndarray[tuple[int], np.dtype[np.uint64]]", rows: int, key: int) -> Tensor:
+
+@dataclass(frozen=True, slots=True)
+class Stripe:
+    """One process's part of every batch of an order; the parts of all processes, in turn, are the batch.
+
+    So the order of rows does not depend on how many processes share the work. Where a batch does not divide evenly
+    the parts differ by one row.
+
+    Args:
+        order: the order that all processes share.
+        rank: number of this process, from 0.
+        world: how many processes there are.
+
+    Raises:
+        OptionError: there is no such rank, or a batch has fewer rows than there are processes.
+    """
+
+    order: RowOrder
+    rank: int
+    world: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise OptionError(
+                f"rank {self.rank} of {self.world} processes",
+                "a rank from 0 to one less than the number of processes",
+                "order.stripe(rank, world) with what torch.distributed tells",
+            )
+        if self.order.fewest_rows < self.world:
+            raise OptionError(
+                f"a batch of {self.order.fewest_rows} rows for {self.world} processes",
+                "at least one row for each process in every batch",
+                f"a larger batch_size, or drop_last=True if only the last batch of {self.order.rows} rows is short",
+            )
+
+    @property
+    def rows(self) -> int:
+        """Rows of this process in an epoch."""
+        size, count = self.order.batch_size, len(self.order)
+        last = min(self.order.rows - (count - 1) * size, size) if count else 0
+        return sum(times * len(self._part(range(length))) for times, length in ((count - 1, size), (1, last)) if count)
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of this process in a full batch."""
+        return len(self._part(range(self.order.batch_size)))
+
+    @property
+    def fewest_rows(self) -> int:
+        """Rows of its smallest batch."""
+        return len(self._part(range(self.order.fewest_rows)))
+
+    def __len__(self) -> int:
+        """Batches in an epoch: as many as the whole order has."""
+        return len(self.order)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Rows]:
+        """This process's part of the batches of `epoch` from batch `start` on."""
+        return map(self._part, self.order.batches(epoch, start))
+
+    def _part(self, rows: Rows) -> Rows:
+        # A contiguous piece, so that a range of rows stays one.
+        return rows[len(rows) * self.rank // self.world : len(rows) * (self.rank + 1) // self.world]
+
+
+class WeightedOrder:
+    """Batches of rows drawn with replacement, each row with a probability in proportion to its weight.
+
+    A draw is the inverse of the cumulative weights at a uniform number that depends on (seed, epoch, position) alone.
+
+    Args:
+        weights: of shape (rows,), numbers of 0 or more, not all 0. They cost 8 bytes a row.
+        batch_size: rows in a batch.
+        drop_last: leave out a last batch that is short.
+        seed: the run's seed.
+        draws: rows drawn in an epoch; None draws as many as there are weights.
+
+    Raises:
+        DataError: the weights are none.
+    """
+
+    def __init__(
+        self, weights: Any, batch_size: int, *, drop_last: bool = False, seed: int = 0, draws: int | None = None
+    ) -> None:
+        values = np.asarray(weights, dtype=np.float64)
+        if values.ndim != 1 or not np.isfinite(values).all() or (values < 0).any() or not values.any():
+            raise DataError(
+                f"weights of shape {values.shape}"
+                + (f", from {values.min()} to {values.max()}" if values.size else ""),
+                "one finite weight of 0 or more for each row, not all of them 0",
+                "lumbre.data.balanced_weights(labels) gives every class the same share",
+            )
+        self._cumulative = values.cumsum()
+        self._last = int(np.flatnonzero(values)[-1])
+        self._plain = Order(len(values) if draws is None else draws, batch_size, False, drop_last, seed)
+
+    @property
+    def rows(self) -> int:
+        """Rows drawn in an epoch."""
+        return self._plain.rows
+
+    @property
+    def batch_size(self) -> int:
+        """Rows in a full batch."""
+        return self._plain.batch_size
+
+    @property
+    def fewest_rows(self) -> int:
+        """Rows of the smallest batch."""
+        return self._plain.fewest_rows
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._plain)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Rows]:
+        """The batches of `epoch` from batch `start` on: int64 tensors of shape (size,)."""
+        size, end = self.batch_size, min(len(self) * self.batch_size, self.rows)
+        key = stream(self._plain.seed, "draw", epoch)
+        for positions in _chunks(start * size, end, size):
+            points = _uniforms(positions, key) * self._cumulative[-1]
+            drawn = np.searchsorted(self._cumulative, points, side="right")
+            np.minimum(drawn, self._last, out=drawn)  # a product that was rounded up to the very end
+            yield from torch.from_numpy(drawn.astype(np.int64, copy=False)).split(size)
+
+    def stripe(self, rank: int, world: int) -> Stripe:
+        """The part of every batch that process `rank` of `world` takes."""
+        return Stripe(self, rank, world)
+
+
+def balanced_weights(labels: Any) -> Tensor:
+    """Weights that give every class the same share of the rows drawn.
+
+    Args:
+        labels: of shape (rows,), the class of each row: integers, booleans or text.
+
+    Returns:
+        A float64 tensor of shape (rows,): one over the number of rows of the row's class.
+
+    Raises:
+        DataError: the labels are no list of classes.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> lb.data.balanced_weights(torch.tensor([0, 0, 1])).tolist()
+        [0.5, 0.5, 1.0]
+    """
+    values = np.asarray(labels)
+    if values.ndim != 1 or not values.size:
+        raise DataError(f"labels of shape {values.shape}", "one class for each row", "y.argmax(1) for one-hot labels")
+    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return torch.from_numpy((1 / counts)[codes.reshape(-1)])
+
+
+def shuffled(positions: _Numbers, rows: int, key: int) -> Tensor:
     """The images of `positions` under the bijection of [0, rows) that `key` chooses.
 
     Args:
         positions: uint64 array of shape (n,), each below `rows`.
-        rows: size of the domain.
+        rows: size of the domain, at most 2^62.
         key: any 63-bit number.
 
     Returns:
         An int64 tensor of shape (n,).
     """
-    half_bits = np.uint64(max(1, ((rows - 1).bit_length() + 1) // 2))
-    mask = np.uint64((1 << int(half_bits)) - 1)
-    keys = np.array([stream(key, "round", index) for index in range(_FEISTEL_ROUNDS)], dtype=np.uint64)
-    images = _feistel(positions, half_bits, mask, keys)
+    width = math.isqrt(rows - 1) + 1
+    sides = (np.uint64(width), np.uint64(-(-rows // width)))
+    keys = [np.uint64(stream(key, "round", index)) for index in range(_FEISTEL_ROUNDS)]
+    images = _feistel(positions, sides, keys)
     outside = np.flatnonzero(images >= rows)
     while outside.size:
-        again = _feistel(images[outside], half_bits, mask, keys)
+        again = _feistel(images[outside], sides, keys)
         images[outside] = again
         outside = outside[again >= rows]
-    return torch.from_numpy(images.astype(np.int64))
+    return torch.from_numpy(images.view(np.int64))
 
 
-def _feistel(
-    values: "np.ndarray[tuple[int], np.dtype[np.uint64]]",
-    half_bits: np.uint64,
-    mask: np.uint64,
-    keys: "np.ndarray[tuple[int], np.dtype[np.uint64]]",
-) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
-    left, right = values >> half_bits, values & mask
-    for key in keys:
-        mixed = right + key
-        mixed ^= mixed >> np.uint64(30)
-        mixed *= np.uint64(0xBF58476D1CE4E5B9)
-        mixed ^= mixed >> np.uint64(27)
-        mixed *= np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-        left, right = right, left ^ (mixed & mask)
-    return (left << half_bits) | right
+def _feistel(cells: _Numbers, sides: tuple[np.uint64, np.uint64], keys: list[np.uint64]) -> _Numbers:
+    """A bijection of the cells of a rectangle; each round adds to one coordinate a hash of the other."""
+    moved, still = cells % sides[0], cells // sides[0]
+    mixed, spare = np.empty_like(moved), np.empty_like(moved)  # working in place is what makes this fast
+    for index, key in enumerate(keys):
+        side = sides[index % 2]
+        _hash(np.add(still, key, out=mixed), spare)
+        mixed >>= np.uint64(32)
+        mixed *= side
+        mixed >>= np.uint64(32)
+        moved += mixed
+        # Modulo the side: below it the subtraction wraps around to a huge number.
+        np.minimum(moved, np.subtract(moved, side, out=mixed), out=moved)
+        moved, still = still, moved
+    if len(keys) % 2:
+        moved, still = still, moved
+    still *= sides[0]
+    still += moved
+    return still
+
+
+def _hash(values: _Numbers, spare: _Numbers) -> None:
+    """SplitMix64's finalizer in place, but for its last shift, which leaves the high 32 bits as they are."""
+    values ^= np.right_shift(values, np.uint64(30), out=spare)
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= np.right_shift(values, np.uint64(27), out=spare)
+    values *= np.uint64(0x94D049BB133111EB)
+
+
+def _uniforms(positions: _Numbers, key: int) -> "np.ndarray[Any, Any]":
+    """Float64 numbers in [0, 1): element `position` of the SplitMix64 sequence that starts at `key`."""
+    values = positions * np.uint64(0x9E3779B97F4A7C15)
+    values += np.uint64(key)
+    spare = np.empty_like(values)
+    _hash(values, spare)
+    values ^= np.right_shift(values, np.uint64(31), out=spare)
+    return (values >> np.uint64(11)) * 2.0**-53
+
+
+def _chunks(begin: int, end: int, size: int) -> Iterator[_Numbers]:
+    """The positions from `begin` to `end` in pieces of whole batches."""
+    chunk = max(1, _CHUNK_ROWS // size) * size
+    for at in range(begin, end, chunk):
+        yield np.arange(at, min(at + chunk, end), dtype=np.uint64)

@@ -55,22 +55,7 @@ class InMemoryDataset(Dataset[Any]):
         self.target = target
         self.transform = transform
         self.classes = None if classes is None else tuple(str(name) for name in classes)
-        lengths = [
-            (describe(leaf), leaf.shape[0] if leaf.ndim else 0) for leaf in leaves((input, target)) if leaf is not None
-        ]
-        self._rows = lengths[0][1] if lengths else 0
-        if len({length for _, length in lengths}) > 1:
-            raise DataError(
-                f"parts of different length: {', '.join(name for name, _ in lengths)}",
-                "the same number of rows in every input and target",
-                "cut them to the rows they share, for example x[:n], y[:n]",
-            )
-        if not self._rows:
-            raise DataError(
-                f"data without rows: {', '.join(name for name, _ in lengths) or 'nothing'}",
-                "at least one row",
-                "pass some data",
-            )
+        self._rows = _same_length(input, target)
 
     def __len__(self) -> int:
         return self._rows
@@ -97,12 +82,71 @@ class InMemoryDataset(Dataset[Any]):
         return input, _take(self.target, rows)
 
 
+def _same_length(input: Nested, target: Nested) -> int:
+    lengths = [
+        (
+            describe(leaf) if isinstance(leaf, Tensor) else f"array of shape {leaf.shape}",
+            leaf.shape[0] if leaf.ndim else 0,
+        )
+        for leaf in leaves((input, target))
+        if leaf is not None
+    ]
+    if len({length for _, length in lengths}) > 1:
+        raise DataError(
+            f"parts of different length: {', '.join(name for name, _ in lengths)}",
+            "the same number of rows in every input and target",
+            "cut them to the rows they share, for example x[:n], y[:n]",
+        )
+    if not lengths or not lengths[0][1]:
+        raise DataError(
+            f"data without rows: {', '.join(name for name, _ in lengths) or 'nothing'}",
+            "at least one row",
+            "pass some data",
+        )
+    return lengths[0][1]
+
+
 def _take(value: Nested, rows: Rows) -> Nested:
     if isinstance(rows, range):
         return map_leaves(lambda leaf: None if leaf is None else leaf[rows.start : rows.stop], value)
     if isinstance(value, Tensor):
         return value.index_select(0, rows)
     return map_leaves(lambda leaf: None if leaf is None else leaf.index_select(0, rows), value)
+
+
+class ArraySource:
+    """Rows of arrays that stay where they are, such as `numpy.load(path, mmap_mode="r")`, read when asked for.
+
+    Args:
+        input: an array or tensor of shape (rows, ...), or a tuple, list or dict of them.
+        target: the same, or None.
+
+    Raises:
+        DataError: there are no rows, or parts of different length.
+    """
+
+    def __init__(self, input: Nested, target: Nested = None) -> None:
+        self.input = input
+        self.target = target
+        self._rows = _same_length(input, target)
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
+        """Input and target of `rows`, tensors of shape (len(rows), ...)."""
+        return tuple(map_leaves(lambda leaf: _read(leaf, rows), part) for part in (self.input, self.target))
+
+
+def _read(leaf: Any, rows: Rows) -> Tensor | None:
+    if leaf is None or isinstance(leaf, Tensor):
+        return _take(leaf, rows)
+    if isinstance(rows, range):
+        return as_tensor(np.array(leaf[rows.start : rows.stop]))
+    ascending = np.argsort(rows.numpy())  # the file is read in one direction
+    values = np.empty((len(rows), *leaf.shape[1:]), leaf.dtype)
+    values[ascending] = leaf[rows.numpy()[ascending]]
+    return as_tensor(values)
 
 
 class MapSource:

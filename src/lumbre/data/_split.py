@@ -1,14 +1,19 @@
-"""Rows parted by chance, and by nothing else than the seed."""
+"""Rows parted by chance, and by nothing else than the seed; if asked, class by class, or group by group."""
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, OptionError, stream
+from lumbre.base import DataError, OptionError, Source, stream
 from lumbre.data._accept import accept
 from lumbre.data._frames import FrameData
-from lumbre.data._sources import Taken
+from lumbre.data._parquet import ParquetData
+from lumbre.data._sources import InMemoryDataset, Taken
+
+_Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def split_rows(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -40,20 +45,26 @@ def split_rows(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     return permutation[held_out:].sort().values, permutation[:held_out].sort().values
 
 
-def split(data: Any, *fractions: float, seed: int = 0) -> tuple[Any, ...]:
+def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, group: Any = None) -> tuple[Any, ...]:
     """Part `data` by chance into sets that share no row.
 
     Args:
         data: tensors, arrays, frame data or a map-style Dataset: what `fit()` takes, but for loaders and streams.
+            Parquet data is parted by whole row groups.
         *fractions: share of each part, adding up to 1.
         seed: another seed gives other parts; the same seed the same ones.
+        stratify: a class for each row, of shape (rows,), numbers or text: each part holds its share of every class,
+            within one row. True takes the target of the data.
+        group: a group for each row, of shape (rows,), numbers or text, such as the patient it comes from: rows of one
+            group stay together. Parts then have the sizes that whole groups allow. With `stratify`, the classes too
+            are shared out as evenly as whole groups allow.
 
     Returns:
         One part for each fraction, each of which `fit()`, `evaluate()` and `predict()` take.
 
     Raises:
         OptionError: the fractions are not positive, do not add up to 1, or leave a part without rows.
-        DataError: the data has no rows that can be counted.
+        DataError: the data has no rows that can be counted, or classes or groups do not fit them.
 
     Example:
         >>> import torch, lumbre as lb
@@ -67,24 +78,191 @@ def split(data: Any, *fractions: float, seed: int = 0) -> tuple[Any, ...]:
             "two or more positive fractions that add up to 1",
             "lumbre.split(data, 0.6, 0.2, 0.2)",
         )
-    accepted = accept(data, seed)
-    if not hasattr(accepted, "fetch") and not isinstance(accepted, FrameData):
-        raise DataError(
-            f"a {type(data).__name__}, whose rows cannot be counted",
-            "tensors, frame data or a map-style Dataset",
-            "make two loaders, one of each part of the data behind it",
-        )
-    rows = len(accepted)  # type: ignore[arg-type]
-    ends = [round(rows * sum(fractions[: i + 1])) for i in range(len(fractions))]
-    sizes = [end - begin for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
-    if min(sizes) == 0:
+    if isinstance(data, ParquetData) and stratify is None and group is None:
+        return data.parts(fractions, seed)
+    accepted = _countable(data, seed)
+    classes, groups = _classes(accepted, stratify), _groups(accepted, group)
+    permutation = _permutation(len(accepted), seed, "parts")
+    if groups is None:
+        part_of = _cut(fractions, permutation, classes)
+    else:
+        part_of = _whole_groups(fractions, permutation, classes, groups)
+    sizes = np.bincount(part_of, minlength=len(fractions))
+    if not sizes.all():
+        whole = "" if groups is None else f" in {groups.max() + 1} whole groups"
         raise OptionError(
-            f"{rows} rows to part into {sizes}",
+            f"{len(accepted)} rows{whole} to part into {sizes.tolist()}",
             "at least one row in each part",
             "fewer parts, or larger fractions for the small ones",
         )
-    permutation = torch.randperm(rows, generator=torch.Generator().manual_seed(stream(seed, "parts")))
-    parts = [part.sort().values for part in permutation.split(sizes)]
-    if isinstance(accepted, FrameData):
-        return tuple(accepted.take(part) for part in parts)
-    return tuple(Taken(accepted, part) for part in parts)  # type: ignore[arg-type]
+    return tuple(_take(accepted, part_of == part) for part in range(len(fractions)))
+
+
+def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: int = 0) -> Iterator[tuple[Any, Any]]:
+    """Part `data` by chance into `k` folds for cross-validation: each is held out once.
+
+    Args:
+        data: tensors, arrays, frame data or a map-style Dataset.
+        k: number of folds, 2 or more.
+        stratify: a class for each row, as for `split()`: each fold holds its share of every class, within one row.
+        group: a group for each row, as for `split()`: rows of one group stay together.
+        seed: another seed gives other folds; the same seed the same ones.
+
+    Returns:
+        An iterator over `k` pairs (train, valid). The valid parts share no row and together are the data.
+
+    Raises:
+        OptionError: there cannot be so many folds.
+        DataError: the data has no rows that can be counted, or classes or groups do not fit them.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> data = torch.randn(10, 3), torch.randn(10)
+        >>> [(len(train), len(valid)) for train, valid in lb.data.folds(data, 4)]
+        [(7, 3), (7, 3), (8, 2), (8, 2)]
+    """
+    accepted = _countable(data, seed)
+    classes, groups = _classes(accepted, stratify), _groups(accepted, group)
+    units, what = (len(accepted), "rows") if groups is None else (int(groups.max()) + 1, "groups")
+    if not 2 <= k <= units:
+        raise OptionError(
+            f"k={k} folds of {units} {what}",
+            f"from 2 to {units} folds",
+            "k=5 is usual",
+        )
+    permutation = _permutation(len(accepted), seed, "folds")
+    if groups is None:
+        fold_of = np.empty_like(permutation)
+        fold_of[_by_class(permutation, classes)] = np.arange(len(permutation)) % k  # dealt out like cards
+    else:
+        fold_of = _whole_groups([1 / k] * k, permutation, classes, groups)
+    return ((_take(accepted, fold_of != fold), _take(accepted, fold_of == fold)) for fold in range(k))
+
+
+def _countable(data: Any, seed: int) -> Source | FrameData:
+    accepted = accept(data, seed)
+    if isinstance(accepted, ParquetData):
+        raise DataError(
+            "Parquet files to part by their rows",
+            "parts of whole row groups; single rows from all over the files could not be read fast",
+            "lumbre.split(data, 0.8, 0.2) without stratify and group, or files of their own for each part",
+        )
+    if isinstance(accepted, FrameData) or hasattr(accepted, "fetch"):
+        return accepted  # type: ignore[return-value]
+    raise DataError(
+        f"a {type(data).__name__}, whose rows cannot be counted",
+        "tensors, frame data or a map-style Dataset",
+        "make two loaders, one of each part of the data behind it",
+    )
+
+
+def _take(data: Source | FrameData, chosen: "np.ndarray[Any, np.dtype[np.bool_]]") -> FrameData | Taken:
+    rows = torch.from_numpy(np.flatnonzero(chosen))
+    return data.take(rows) if isinstance(data, FrameData) else Taken(data, rows)
+
+
+def _permutation(rows: int, seed: int, name: str) -> _Integers:
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(stream(seed, name))).numpy()
+
+
+def _by_class(permutation: _Integers, classes: _Integers) -> _Integers:
+    """The rows class by class, by chance within each."""
+    return permutation[np.argsort(classes[permutation], kind="stable")]
+
+
+def _cut(fractions: Sequence[float], permutation: _Integers, classes: _Integers) -> _Integers:
+    """The part of each row: every class is cut at the fractions, so that each piece is right within one row.
+
+    Where the cuts of a class fall between rows is shifted by what the classes before left over: so the roundings of
+    many small classes do not add up.
+    """
+    ends = np.cumsum(fractions)
+    ends[-1] = 1.0
+    part_of = np.empty_like(permutation)
+    rows, begin = _by_class(permutation, classes), 0
+    for count in np.bincount(classes).tolist():
+        shift = (ends[0] * begin + 0.5) % 1
+        cuts = np.minimum(np.floor(ends * count + shift + 1e-9), count)  # 1e-9: 0.6 * 5 may be 2.9999999999999996
+        part_of[rows[begin : begin + count]] = np.searchsorted(cuts, np.arange(count), side="right")
+        begin += count
+    return part_of
+
+
+def _whole_groups(
+    fractions: Sequence[float], permutation: _Integers, classes: _Integers, groups: _Integers
+) -> _Integers:
+    """The part of each row: groups in an order of chance, each to the part that lacks most of what it holds."""
+    shares = np.array(fractions)[:, None]
+    counts = np.bincount(classes)
+    lacking = shares * counts  # of shape (parts, classes)
+    rows = _by_class(permutation, groups)
+    pieces = np.split(rows, np.cumsum(np.bincount(groups))[:-1])
+    # Groups in the order in which chance first names them.
+    _, named = np.unique(groups[permutation], return_index=True)
+    part_of = np.empty_like(permutation)
+    empty = set(range(len(fractions)))
+    for left, index in zip(range(len(pieces), 0, -1), np.argsort(named), strict=True):
+        inside = classes[pieces[index]]
+        need = (lacking[:, inside] / counts[inside]).sum(axis=1)
+        if left <= len(empty):
+            need[[part for part in range(len(need)) if part not in empty]] = -np.inf
+        part = int(need.argmax())
+        empty.discard(part)
+        part_of[pieces[index]] = part
+        np.subtract.at(lacking[part], inside, 1)
+    return part_of
+
+
+def _classes(data: Source | FrameData, stratify: Any) -> _Integers:
+    """The class number of each row; all 0 without `stratify`."""
+    if stratify is None or stratify is False:
+        return np.zeros(len(data), dtype=np.int64)
+    labels = _target(data) if stratify is True else stratify
+    codes = _codes(labels, len(data), "stratify", "class")
+    kind = np.asarray(labels).dtype.kind
+    if kind == "f" and (np.asarray(labels) % 1 != 0).any():
+        raise DataError(
+            f"stratify with {codes.max() + 1} different fractional numbers",
+            "classes",
+            "torch.bucketize(y, torch.quantile(y, torch.tensor([0.25, 0.5, 0.75]))) makes four classes of measurements",
+        )
+    return codes
+
+
+def _groups(data: Source | FrameData, group: Any) -> _Integers | None:
+    return None if group is None else _codes(group, len(data), "group", "group")
+
+
+def _codes(labels: Any, rows: int, option: str, what: str) -> _Integers:
+    import pandas as pd
+
+    values = np.asarray(labels)
+    if values.shape != (rows,):
+        raise DataError(
+            f"{option} of shape {values.shape} for {rows} rows",
+            f"one {what} for each row",
+            f"an array or a column of {rows} numbers or texts",
+        )
+    codes = pd.factorize(values, sort=False)[0].astype(np.int64)
+    if (codes < 0).any():
+        raise DataError(
+            f"{option} with {(codes < 0).sum()} missing values",
+            f"one {what} for each row",
+            "leave these rows out, or give them a name of their own",
+        )
+    return codes
+
+
+def _target(data: Any) -> Any:
+    """The target of every row, where it is at hand."""
+    if isinstance(data, Taken):
+        return _target(data.source)[data.rows]
+    if isinstance(data, FrameData) and data.encoding.target is not None:
+        return data.column(data.encoding.target.name)
+    if isinstance(data, InMemoryDataset) and isinstance(data.target, Tensor):
+        return data.target
+    raise DataError(
+        f"stratify=True for a {type(data).__name__} whose target is not at hand as one tensor",
+        "a class for each row",
+        "stratify=labels, an array of shape (rows,)",
+    )

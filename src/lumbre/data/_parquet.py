@@ -1,0 +1,361 @@
+"""Parquet files larger than memory, as rows that are shuffled within a window of row groups.
+
+A window of row groups is decoded at a time; its rows are mixed, and the groups come in a new order each epoch. Which
+row comes when is a pure function of (seed, epoch, position), so a run can go on at any batch, with any number of
+processes. Memory is that of the window, however long the files are.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lumbre.base import DataError, Nested, OptionError, Rows, did_you_mean, import_extra, stream
+from lumbre.data._frames import Column, FrameEncoding
+from lumbre.data._order import Order, Stripe
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOrder:
+    """Batches of rows that are mixed within windows of groups, the groups in a new order each epoch.
+
+    Args:
+        group_sizes: rows of each group, at least 1; rows are numbered through the groups.
+        window: groups that are mixed.
+        plain: batch size, shuffle, drop_last and seed.
+    """
+
+    group_sizes: tuple[int, ...]
+    window: int
+    plain: Order
+
+    @property
+    def rows(self) -> int:
+        """Rows in an epoch."""
+        return self.plain.rows
+
+    @property
+    def batch_size(self) -> int:
+        """Rows in a full batch."""
+        return self.plain.batch_size
+
+    @property
+    def fewest_rows(self) -> int:
+        """Rows of the smallest batch."""
+        return self.plain.fewest_rows
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.plain)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Rows]:
+        """The batches of `epoch` from batch `start` on: int64 tensors of shape (size,), or ranges if not shuffled."""
+        if not self.plain.shuffle:
+            yield from self.plain.batches(epoch, start)
+            return
+        size = self.batch_size
+        skip, left = start * size, max(0, min(len(self) * size, self.rows) - start * size)
+        held = torch.empty(0, dtype=torch.int64)
+        for rows in self._windows(epoch, skip):
+            held = torch.cat([held, rows])[:left]
+            whole = len(held) if len(held) == left else len(held) // size * size
+            if whole:
+                yield from held[:whole].split(size)
+            held, left = held[whole:], left - whole
+            if not left:
+                return
+
+    def _windows(self, epoch: int, skip: int) -> Iterator[Tensor]:
+        """The rows of each window, mixed, but for the first `skip`; windows that are skipped whole cost nothing."""
+        sizes = torch.tensor(self.group_sizes)
+        begins = sizes.cumsum(0) - sizes
+        chance = torch.Generator().manual_seed(stream(self.plain.seed, "groups", epoch))
+        order = torch.randperm(len(sizes), generator=chance)
+        for index, groups in enumerate(order.split(self.window)):
+            count = int(sizes[groups].sum())
+            if skip >= count:
+                skip -= count
+                continue
+            rows = torch.cat([torch.arange(int(begins[g]), int(begins[g] + sizes[g])) for g in groups])
+            chance = torch.Generator().manual_seed(stream(self.plain.seed, "window", epoch, index))
+            yield rows[torch.randperm(count, generator=chance)][skip:]
+            skip = 0
+
+    def stripe(self, rank: int, world: int) -> Stripe:
+        """The part of every batch that process `rank` of `world` takes."""
+        return Stripe(self, rank, world)
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """One row group of one file: the unit in which Parquet is read."""
+
+    file: Path
+    index: int
+    rows: int
+
+
+class ParquetData:
+    """Rows of Parquet files, read when they are asked for; made by `from_parquet`.
+
+    Attributes:
+        groups: the row groups that belong to it.
+        encoding: how columns become numbers.
+        window: row groups that are held in memory and mixed.
+    """
+
+    def __init__(self, groups: Sequence[RowGroup], encoding: FrameEncoding, window: int) -> None:
+        self.groups = tuple(groups)
+        self.encoding = encoding
+        self.window = min(window, len(self.groups))
+        self._ends = torch.tensor([group.rows for group in self.groups]).cumsum(0)
+        self._longest = max(group.rows for group in self.groups)
+        self._slot_of: dict[int, int] = {}  # group -> its place in the buffers, least recently used first
+        self._begin_of = torch.full((len(self.groups),), -1)  # group -> first row of that place less its own first row
+        self._buffers: tuple[Tensor, Tensor | None] | None = None
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def width(self) -> int:
+        """Columns of the encoded input: what a first layer takes."""
+        return self.encoding.width
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the target's classes by class number; None for a target of numbers."""
+        return self.encoding.classes
+
+    def order(self, batch_size: int, *, shuffle: bool, drop_last: bool, seed: int) -> WindowOrder:
+        """Its batches, mixed within the window."""
+        plain = Order(len(self), batch_size, shuffle, drop_last, seed)
+        return WindowOrder(tuple(group.rows for group in self.groups), self.window, plain)
+
+    def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
+        """Input (n, width) and target (n,) of `rows`. Row groups that are not in memory are read."""
+        wanted = torch.arange(rows.start, rows.stop) if isinstance(rows, range) else rows
+        group_of = torch.searchsorted(self._ends, wanted, right=True)
+        needed: list[int] = group_of.unique().tolist()
+        if len(needed) > self.window:
+            return self._fetch_in_turns(wanted, group_of, needed)
+        for group in needed:
+            if group in self._slot_of:
+                self._slot_of[group] = self._slot_of.pop(group)
+        for group in needed:
+            if group not in self._slot_of:
+                self._load(group)
+        assert self._buffers is not None
+        places = wanted + self._begin_of[group_of]
+        input, target = self._buffers
+        return input.index_select(0, places), None if target is None else target.index_select(0, places)
+
+    def _fetch_in_turns(self, wanted: Tensor, group_of: Tensor, needed: list[int]) -> tuple[Nested, Nested]:
+        """A batch over more groups than the window holds: those in memory first, then as many as fit at a time."""
+        needed.sort(key=lambda group: group not in self._slot_of)
+        input, target = None, None
+        for at in range(0, len(needed), self.window):
+            here = torch.isin(group_of, torch.tensor(needed[at : at + self.window]))
+            some_input, some_target = self.fetch(wanted[here], 0)
+            if input is None:
+                input = some_input.new_empty(len(wanted), *some_input.shape[1:])
+                target = None if some_target is None else some_target.new_empty(len(wanted))
+            input[here] = some_input
+            if target is not None:
+                target[here] = some_target
+        return input, target
+
+    def _load(self, group: int) -> None:
+        input, target = self._decode(group)
+        if self._buffers is None:
+            room = self.window * self._longest
+            self._buffers = input.new_empty(room, input.shape[1]), None if target is None else target.new_empty(room)
+        if len(self._slot_of) < self.window:
+            slot = len(self._slot_of)
+        else:
+            gone = next(iter(self._slot_of))
+            slot = self._slot_of.pop(gone)
+        begin = slot * self._longest
+        self._buffers[0][begin : begin + len(input)] = input
+        if target is not None and self._buffers[1] is not None:
+            self._buffers[1][begin : begin + len(target)] = target
+        self._slot_of[group] = slot
+        self._begin_of[group] = begin - (int(self._ends[group]) - self.groups[group].rows)
+
+    def _decode(self, group: int) -> tuple[Tensor, Tensor | None]:
+        names = [column.name for column in self.encoding.features]
+        if self.encoding.target is not None:
+            names.append(self.encoding.target.name)
+        rows = self.encoding.encode(self._table(group, names), need_target=True)
+        return rows.input, rows.target
+
+    def _table(self, group: int, names: list[str]) -> Any:
+        parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
+        chosen = self.groups[group]
+        with parquet.ParquetFile(chosen.file) as file:
+            return file.read_row_group(chosen.index, columns=names)
+
+    def encoded_by(self, encoding: FrameEncoding) -> "ParquetData":
+        """The same rows through the encoding of the training data."""
+        return ParquetData(self.groups, encoding, self.window)
+
+    def fitted(self) -> "ParquetData":
+        """The same rows with means and spreads taken from all of them, in one reading.
+
+        Groups are joined by the pairwise rule of Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm
+        for Computing Sample Variances" (1979).
+        """
+        numbers = [column.name for column in self.encoding.features if column.kind == "number"]
+        if not self.encoding.standardize or not numbers:
+            return self
+        seen, mean, squares = 0, np.zeros(len(numbers)), np.zeros(len(numbers))
+        for index, group in enumerate(self.groups):
+            table = self._table(index, numbers)
+            columns = [np.asarray(table[name], dtype=np.float64) for name in numbers]
+            apart = np.array([column.mean() for column in columns]) - mean
+            seen += group.rows
+            squares += [column.var() * group.rows for column in columns]
+            squares += apart**2 * (seen - group.rows) * group.rows / seen
+            mean += apart * group.rows / seen
+        scale = [float(spread) or 1.0 for spread in np.sqrt(squares / seen)]
+        return self.encoded_by(replace(self.encoding, center=tuple(mean.tolist()), scale=tuple(scale)))
+
+    def parts(self, fractions: Sequence[float], seed: int) -> tuple["ParquetData", ...]:
+        """Part it by chance into sets of whole row groups, so that no row group is read for two of them.
+
+        Raises:
+            OptionError: there are not enough row groups.
+        """
+        chance = torch.Generator().manual_seed(stream(seed, "parts"))
+        ends = [round(float(end) * len(self.groups)) for end in np.cumsum(fractions)]
+        sizes = np.diff([0, *ends]).tolist()
+        if min(sizes) < 1:
+            raise OptionError(
+                f"{len(self.groups)} row groups to part into {sizes}; Parquet is parted by whole row groups",
+                "at least one row group in each part",
+                "data of its own for each part, or write the file with more row groups: row_group_size=65536",
+            )
+        pieces = torch.randperm(len(self.groups), generator=chance).split(sizes)
+        return tuple(
+            ParquetData([self.groups[index] for index in sorted(piece.tolist())], self.encoding, self.window)
+            for piece in pieces
+        )
+
+    def __repr__(self) -> str:
+        return f"ParquetData({len(self)} rows in {len(self.groups)} row groups, {len(self.encoding.features)} features)"
+
+
+def from_parquet(
+    path: str | Path,
+    *,
+    target: str | None = None,
+    features: Sequence[str] | None = None,
+    levels: Mapping[str, Sequence[str]] | None = None,
+    standardize: bool = True,
+    unknown: str = "error",
+    window: int = 8,
+) -> ParquetData:
+    """Data for `fit()` from a Parquet file or a folder of them, which may be larger than memory.
+
+    Only the columns asked for are read. Shuffling mixes the rows of `window` row groups at a time, and the groups come
+    in a new order each epoch; so rows should not be sorted in the file by what is to be learned. Memory is about
+    `window` times the longest row group, 4 bytes for each encoded column. Files with row groups of about 65,536 rows
+    suit; `pyarrow.parquet.write_table(table, path, row_group_size=65536)` writes them.
+
+    Args:
+        path: a file, or a folder whose `.parquet` files (in folders below it too) are taken in sorted order.
+        target: the target column. Integers stay int64, booleans and columns with levels are classes (int64), other
+            numbers become float32; a tensor of shape (rows,).
+        features: the feature columns; None takes all but the target. The input is float32 of shape (rows, width).
+        levels: the categories of each text or category column, in order; they become columns of 0 and 1.
+        standardize: centre and scale the numbers; `fit()` reads the training rows once to learn how.
+        unknown: what a category does that is not in `levels`: "error", or "ignore" (no column set).
+        window: row groups that are held in memory and mixed.
+
+    Raises:
+        DataError: no file is there, files differ, or a column is missing or cannot be used.
+        OptionError: an option cannot be.
+
+    Example:
+        >>> import lumbre as lb
+        >>> lb.datasets.penguins(drop_missing=True).to_parquet("penguins.parquet")
+        >>> lb.data.from_parquet("penguins.parquet", target="body_mass_g", features=["bill_length_mm", "sex"],
+        ...                      levels={"sex": ["female", "male"]})
+        ParquetData(333 rows in 1 row groups, 2 features)
+    """
+    if window < 1:
+        raise OptionError(f"window={window}", "1 row group or more", "window=8")
+    if unknown not in ("error", "ignore"):
+        raise OptionError(f"unknown={unknown!r}", "error or ignore", 'unknown="error"')
+    root = Path(path)
+    files = sorted(root.rglob("*.parquet")) if root.is_dir() else [root] if root.is_file() else []
+    if not files:
+        raise DataError(f"the path {str(root)!r}", "a Parquet file, or a folder that holds some", "correct the path")
+    parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
+    groups: list[RowGroup] = []
+    types: dict[str, Any] = {}
+    for file in files:
+        with parquet.ParquetFile(file) as opened:
+            schema, metadata = opened.schema_arrow, opened.metadata
+            counts = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+        groups += [RowGroup(file, index, count) for index, count in enumerate(counts) if count]
+        found = dict(zip(schema.names, schema.types, strict=True))
+        types = types or found
+        _same_types(files[0], types, file, found, features, target)
+    if not groups:
+        raise DataError(f"{len(files)} Parquet files without rows", "at least one row", "pass some data")
+    chosen = [name for name in types if name != target] if features is None else list(features)
+    encoding = FrameEncoding(
+        features=tuple(_column(name, types, levels or {}) for name in chosen),
+        target=None if target is None else _column(target, types, levels or {}, is_target=True),
+        one_hot=True,
+        standardize=standardize,
+        unknown=unknown,
+    )
+    return ParquetData(groups, encoding, window)
+
+
+def _same_types(
+    first: Path,
+    types: dict[str, Any],
+    file: Path,
+    found: dict[str, Any],
+    features: Sequence[str] | None,
+    target: str | None,
+) -> None:
+    names = list(types) if features is None else [*features, *([] if target is None else [target])]
+    for name in names:
+        if name in types and found.get(name) != types[name]:
+            raise DataError(
+                f"column {name!r} as {found.get(name, 'missing')} in {file.name}, as {types[name]} in {first.name}",
+                "the same columns of the same types in every file",
+                "write the files with one schema, or leave the column out of features",
+            )
+
+
+def _column(
+    name: str, types: dict[str, Any], levels: Mapping[str, Sequence[str]], *, is_target: bool = False
+) -> Column:
+    kinds = import_extra("pyarrow", "data", "read Parquet files").types
+    if name not in types:
+        raise DataError(
+            f"the column {name!r}",
+            f"a column of the files: {', '.join(types)}",
+            f"{did_you_mean(name, types)}Correct the name",
+        )
+    kind = types[name]
+    if name in levels:
+        return Column(name, "category", tuple(str(level) for level in levels[name]))
+    if kinds.is_boolean(kind):
+        return Column(name, "category", ("False", "True")) if is_target else Column(name, "boolean")
+    if kinds.is_integer(kind) or kinds.is_floating(kind):
+        return Column(name, "number")
+    raise DataError(
+        f"column {name!r} of type {kind}",
+        "numbers, booleans, or categories whose levels are given",
+        f"levels={{{name!r}: [...]}} with the categories it may hold, or leave it out of features",
+    )
