@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import lumbre
 from conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,3 +56,27 @@ def test_the_examples_in_docstrings(module: str, in_tmp: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+LUZ_EXPORTS = (Path(__file__).parent / "luz_exports.txt").read_text().split()
+
+
+def rows_from_r() -> list[list[str]]:
+    lines = (ROOT / "docs" / "coming-from-r.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
+
+
+def test_every_export_of_luz_has_a_row() -> None:
+    named = {code.split("(")[0] for row in rows_from_r() for code in re.findall(r"`([^`]+)`", row[0])}
+    assert [name for name in LUZ_EXPORTS if name not in named] == []
+
+
+def test_every_spelling_in_the_table_exists() -> None:
+    for row in rows_from_r():
+        for code in re.findall(r"`([^`]+)`", row[1]):
+            for path in re.findall(r"\blb\.([A-Za-z_0-9.]*[A-Za-z_0-9])", code):
+                found: object = lumbre
+                for part in path.split("."):
+                    found = getattr(found, part)
+            for owner, name in re.findall(r"\b(Recipe|Fitted|Callback)\.([a-z_]+)", code):
+                assert hasattr(getattr(lumbre, owner), name), code
