@@ -91,12 +91,17 @@ def top_examples(
     """The `count` rows with the largest keys, largest first. Only so many inputs are held at a time."""
     kept: Nested = None
     for seen, batch in _seen(session, batches):
-        new = (key(seen), seen, batch.input)
-        kept = concatenate([new] if kept is None else [kept, new])
-        best = kept[0].topk(min(count, len(kept[0]))).indices
-        kept = map_leaves(partial(_rows_of, rows=best), kept)
+        # Those of the batch come first, so that little of it has to leave the device.
+        new = _top((key(seen), seen, batch.input), count)
+        kept = _top(concatenate([new] if kept is None else [kept, new]), count)
     _, seen, input = kept
     return Examples(input, _frame(session, seen))
+
+
+def _top(rows: tuple[Tensor, Nested, Nested], count: int) -> tuple[Tensor, Nested, Nested]:
+    """The `count` rows with the largest keys, which stand in front."""
+    keys = rows[0]
+    return map_leaves(partial(_rows_of, rows=keys.topk(min(count, len(keys))).indices), rows)
 
 
 def wrongness(seen: dict[str, Tensor]) -> Tensor:

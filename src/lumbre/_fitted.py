@@ -198,6 +198,14 @@ class Fitted:
 
         Raises:
             DataError: as `predict()` does, or the model does not give scores of classes.
+
+        Example:
+            >>> import lumbre as lb, torch
+            >>> x, y = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
+            >>> fitted = recipe.set_hparams(in_features=4, out_features=3).fit((x, y), epochs=1, verbose=False)
+            >>> fitted.predict_probabilities(x).shape
+            torch.Size([6, 3])
         """
         return probabilities(self._session, self.predict(data, batch_size=batch_size, num_workers=num_workers))
 
@@ -250,6 +258,15 @@ class Fitted:
         Raises:
             DataError: as `compare()` does.
             OptionError: an option is impossible or cannot apply to this data.
+
+        Example:
+            >>> import lumbre as lb, torch
+            >>> x = torch.linspace(0, 1, 5)[:, None]
+            >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+            >>> fitted = line.set_hparams(in_features=1, out_features=1).fit((x, 9 * x), epochs=1, verbose=False)
+            >>> worst = fitted.examples((x, 9 * x), 2, choose="worst")
+            >>> worst.input.tolist(), worst.frame["row"].tolist()
+            ([[1.0], [0.75]], [4, 3])
         """
         known = ("first", "random", "worst")
         if choose not in known:
