@@ -63,17 +63,12 @@ def comparison(fitted: Any, data: Any, columns: Sequence[str]) -> "pd.DataFrame"
         raise DataError(
             f"truth and prediction with the columns {', '.join(map(str, frame.columns))}",
             f"the columns {', '.join(columns)}; missing: {', '.join(missing)}",
-            did_you_mean(missing[0], map(str, frame.columns)) + _advice(columns),
+            f"{did_you_mean(missing[0], map(str, frame.columns))}Rename them, or pass a fitted model and data",
         )
     frame = frame.dropna(subset=list(columns))
     if frame.empty:
         raise DataError("truth and prediction without rows", "at least one row", "pass some data")
     return frame
-
-
-def _advice(columns: Sequence[str]) -> str:
-    kind = "classes" if "probability" in columns else "a model of the kind this picture is for"
-    return f"fitted.compare(data), which gives them, with {kind}"
 
 
 def _pandas(frame: Any) -> "pd.DataFrame":
