@@ -10,10 +10,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from lumbre._build import make_meter
+from lumbre._compare import Examples, compared, first_examples, probabilities, random_examples, top_examples, wrongness
 from lumbre._feeds import feed, given_data
 from lumbre._options import callback_list
 from lumbre._session import Session
-from lumbre.base import DataError, Nested, OptionError, describe, preserved_randomness
+from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, preserved_randomness
 from lumbre.core import Callback, Context, History, Listeners, evaluate, format_value, predict
 from lumbre.data import LoaderFeed, RowFeed
 from lumbre.devices import seeder
@@ -199,6 +200,108 @@ class Fitted:
             )
         numbers = scores.argmax(1).numpy()
         return numbers if self.classes is None else np.array(self.classes, dtype=object)[numbers]
+
+    def predict_probabilities(
+        self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
+    ) -> Tensor:
+        """The probability of each class for each row.
+
+        Scores become probabilities by softmax, or by the logistic function where there is one score a row. They are
+        taken as they are where the loss (`nn.BCELoss`) says that they are probabilities already; a loss that lumbre
+        does not know leaves it to the values: those of a row sum to 1, a single one lies between 0 and 1.
+
+        Args:
+            data: as for `predict()`.
+            batch_size: as for `predict()`.
+            num_workers: as for `predict()`.
+
+        Returns:
+            A float32 tensor of shape (rows, classes) on the CPU; two classes for a module with one output.
+
+        Raises:
+            DataError: as `predict()` does, or the model does not give scores of classes.
+
+        Example:
+            >>> import lumbre as lb, torch
+            >>> x, y = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
+            >>> fitted = recipe.set_hparams(in_features=4, out_features=3).fit((x, y), epochs=1, verbose=False)
+            >>> fitted.predict_probabilities(x).shape
+            torch.Size([6, 3])
+        """
+        return probabilities(self._session, self.predict(data, batch_size=batch_size, num_workers=num_workers))
+
+    def compare(self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None) -> "pd.DataFrame":
+        """Truth and prediction of each row, from one pass over `data`, so that a loader may shuffle.
+
+        Args:
+            data: with targets; whatever `evaluate()` takes.
+            batch_size: as for `evaluate()`.
+            num_workers: as for `evaluate()`.
+
+        Returns:
+            A DataFrame. With classes, one line a row of data: row (its number, from 0, in the order in which it
+            came), truth and predicted (categorical, with the names of the classes where the data had names, else
+            numbers), correct, probability (of the predicted class), loss, and probability_<class> of each class.
+            With numbers: row, truth, predicted, residual (truth minus prediction) and loss; for a model with several
+            outputs one line for each of them, numbered in a column output.
+            The column loss is there where the loss can be had by row: those of `torch.nn` and functions that take
+            `reduction="none"`. One output and targets that are all 0 or 1 are two classes, unless the loss is one
+            for numbers, such as `nn.MSELoss`.
+
+        Raises:
+            DataError: the data cannot be used as it is, has no targets, or truth and prediction cannot be compared.
+            OptionError: an option cannot apply to this data.
+
+        Example:
+            >>> import lumbre as lb, torch
+            >>> x = torch.linspace(0, 1, 5)[:, None]
+            >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+            >>> fitted = line.set_hparams(in_features=1, out_features=1).fit((x, 2 * x), epochs=1, verbose=False)
+            >>> list(fitted.compare((x, 2 * x)).columns)
+            ['row', 'truth', 'predicted', 'residual', 'loss']
+        """
+        return compared(self._session, self._feed(data, batch_size, num_workers, need_target=True))
+
+    def examples(self, data: Any, n: int = 16, *, choose: str = "random", batch_size: int | None = None) -> Examples:
+        """Some rows of `data` with what the model makes of them.
+
+        Args:
+            data: with targets; whatever `evaluate()` takes.
+            n: how many rows; all of them where there are fewer.
+            choose: "first", "random" (the same rows every time), or "worst": those with the largest loss, largest
+                first. Where the loss cannot be had by row, the least probable truth or the largest mean error counts.
+            batch_size: as for `evaluate()`.
+
+        Returns:
+            A named tuple of `input`, as the module gets it, tensors of shape (n, ...) on the CPU, and `frame`, with
+            the columns of `compare()`.
+
+        Raises:
+            DataError: as `compare()` does.
+            OptionError: an option is impossible or cannot apply to this data.
+
+        Example:
+            >>> import lumbre as lb, torch
+            >>> x = torch.linspace(0, 1, 5)[:, None]
+            >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+            >>> fitted = line.set_hparams(in_features=1, out_features=1).fit((x, 9 * x), epochs=1, verbose=False)
+            >>> worst = fitted.examples((x, 9 * x), 2, choose="worst")
+            >>> worst.input.tolist(), worst.frame["row"].tolist()
+            ([[1.0], [0.75]], [4, 3])
+        """
+        known = ("first", "random", "worst")
+        if choose not in known:
+            raise OptionError(f"choose={choose!r}", " or ".join(known), f'{did_you_mean(choose, known)}choose="random"')
+        if n < 1:
+            raise OptionError(f"n={n}", "a whole number from 1", "n=16")
+        session = self._session
+        batches = self._feed(data, batch_size, None, need_target=True)
+        if choose == "first":
+            return first_examples(session, batches, n)
+        if choose == "random":
+            return random_examples(session, batches, n)
+        return top_examples(session, batches, n, wrongness)
 
     def plot(self) -> Any:
         """Loss and metrics by epoch, training and validation; a plotnine object, open to `+ theme_...()` and `.save()`.

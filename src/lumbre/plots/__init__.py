@@ -1,6 +1,31 @@
-"""Pictures from records. Each function gives a plotnine object that can be extended and saved."""
+"""Pictures from records, and from a fitted model and data. Charts are plotnine objects, to be extended and saved."""
 
+from lumbre.plots._calibration import calibration as calibration
+from lumbre.plots._confusion import confusion as confusion
+from lumbre.plots._curves import precision_recall as precision_recall
+from lumbre.plots._curves import roc as roc
 from lumbre.plots._finders import plot_learning_rates as plot_learning_rates
 from lumbre.plots._history import plot_history as plot_history
+from lumbre.plots._numbers import predicted_vs_true as predicted_vs_true
+from lumbre.plots._numbers import residuals as residuals
+from lumbre.plots._pictures import PictureGrid as PictureGrid
+from lumbre.plots._pictures import most_wrong as most_wrong
+from lumbre.plots._pictures import predictions_grid as predictions_grid
+from lumbre.plots._plane import decision_regions as decision_regions
+from lumbre.plots._weights import weight_distributions as weight_distributions
 
-__all__ = ["plot_history", "plot_learning_rates"]
+__all__ = [
+    "PictureGrid",
+    "calibration",
+    "confusion",
+    "decision_regions",
+    "most_wrong",
+    "plot_history",
+    "plot_learning_rates",
+    "precision_recall",
+    "predicted_vs_true",
+    "predictions_grid",
+    "residuals",
+    "roc",
+    "weight_distributions",
+]
