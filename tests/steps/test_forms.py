@@ -89,7 +89,7 @@ def test_clipping_is_what_torch_does(clip: GradientClip) -> None:
     torch.testing.assert_close(weights(model), weights(twin))
 
 
-def test_clipping_under_float16_sees_gradients_at_their_true_size() -> None:
+def test_luz_clipped_gradients_that_were_still_scaled_under_float16() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
