@@ -1,9 +1,9 @@
 """A small convolutional net learns to read handwritten digits: the first tutorial, in one page.
 
 Three things differ from the original on purpose. Images are standardised with the mean and spread of the training
-images, which gains half a point in the first epoch. It validated on the test images; here a sixth of the training images
-is held out for that with `--held-out`, and the original's way is the default, so that its table can be compared.
-It used dropout for feature maps on the output of a linear layer; here that layer has ordinary dropout.
+images, which gains half a point in the first epoch. The original validated on the test images; here a sixth of the
+training images is held out for that with `--held-out`, and the original's way is the default, so that its table can be
+compared. It used dropout for feature maps on the output of a linear layer; here that layer has ordinary dropout.
 """
 
 import argparse
