@@ -10,3 +10,5 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 myst_heading_anchors = 3
 napoleon_use_ivar = True
+# "width" in a type is a word, not a link to one of the attributes of that name.
+suppress_warnings = ["ref.python"]

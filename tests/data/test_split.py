@@ -173,3 +173,14 @@ def test_what_cannot_be_parted_is_refused() -> None:
 def test_a_fraction_that_leaves_a_side_empty_is_refused(fraction: float) -> None:
     with pytest.raises(OptionError):
         split_rows(10, fraction, 0)
+
+
+def test_columns_of_frame_data_may_be_named() -> None:
+    penguins = lb.datasets.penguins(drop_missing=True)
+    data = lb.data.from_frame(penguins, target="body_mass_g", features=["bill_length_mm"])
+    train, test = lb.split(data, 0.5, 0.5, stratify="species")
+    assert abs((train.column("species") == "Gentoo").sum() - (test.column("species") == "Gentoo").sum()) <= 1
+    here, there = lb.split(data, 0.5, 0.5, group="island")
+    assert not set(here.column("island")) & set(there.column("island"))
+    with pytest.raises(lb.DataError, match="species"):
+        lb.split(data, 0.5, 0.5, stratify="specie")

@@ -215,14 +215,25 @@ class FrameData:
         """Columns of the encoded input: what a first layer takes."""
         return self.encoding.width
 
+    def column(self, name: str) -> "np.ndarray[Any, Any]":
+        """The values of a column, an array of shape (rows,); it need not be a feature.
+
+        Raises:
+            DataError: there is none of that name.
+        """
+        frame = _frame(self.frame)
+        if name not in frame.columns:
+            raise DataError(
+                f"the column {name!r}",
+                f"a column of the frame: {', '.join(frame.columns)}",
+                f"{did_you_mean(name, frame.columns)}Correct the name",
+            )
+        return frame[name].to_numpy()
+
     @property
     def classes(self) -> tuple[str, ...] | None:
         """Names of the target's classes by class number; None for a target of numbers."""
         return self.encoding.classes
-
-    def column(self, name: str) -> "np.ndarray[Any, Any]":
-        """The values of a column, an array of shape (rows,)."""
-        return _frame(self.frame)[name].to_numpy()
 
     def take(self, rows: Tensor) -> "FrameData":
         """Some rows of it: int64 tensor of shape (n,), row numbers."""

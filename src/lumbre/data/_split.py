@@ -54,10 +54,10 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
         *fractions: share of each part, adding up to 1.
         seed: another seed gives other parts; the same seed the same ones.
         stratify: a class for each row, of shape (rows,), numbers or text: each part holds its share of every class,
-            within one row. True takes the target of the data.
-        group: a group for each row, of shape (rows,), numbers or text, such as the patient it comes from: rows of one
-            group stay together. Parts then have the sizes that whole groups allow. With `stratify`, the classes too
-            are shared out as evenly as whole groups allow.
+            within one row. True takes the target of the data, a text the column of that name of frame data.
+        group: a group for each row, of shape (rows,), numbers or text, such as the patient it comes from, or the name
+            of a column of frame data: rows of one group stay together. Parts then have the sizes that whole groups
+            allow. With `stratify`, the classes too are shared out as evenly as whole groups allow.
 
     Returns:
         One part for each fraction, each of which `fit()`, `evaluate()` and `predict()` take.
@@ -217,7 +217,7 @@ def _classes(data: Source | FrameData, stratify: Any) -> _Integers:
     """The class number of each row; all 0 without `stratify`."""
     if stratify is None or stratify is False:
         return np.zeros(len(data), dtype=np.int64)
-    labels = _target(data) if stratify is True else stratify
+    labels = _target(data) if stratify is True else _by_name(data, stratify)
     codes = _codes(labels, len(data), "stratify", "class")
     kind = np.asarray(labels).dtype.kind
     if kind == "f" and (np.asarray(labels) % 1 != 0).any():
@@ -230,7 +230,12 @@ def _classes(data: Source | FrameData, stratify: Any) -> _Integers:
 
 
 def _groups(data: Source | FrameData, group: Any) -> _Integers | None:
-    return None if group is None else _codes(group, len(data), "group", "group")
+    return None if group is None else _codes(_by_name(data, group), len(data), "group", "group")
+
+
+def _by_name(data: Source | FrameData, labels: Any) -> Any:
+    """A column of frame data, where it is named; else what was given."""
+    return data.column(labels) if isinstance(labels, str) and isinstance(data, FrameData) else labels
 
 
 def _codes(labels: Any, rows: int, option: str, what: str) -> _Integers:

@@ -18,8 +18,8 @@ def five_crop(images: Tensor, size: Size) -> Tensor:
         size: height and width of each crop, or one number for both.
 
     Returns:
-        Shape (5, channels, *size) or (batch, 5, channels, *size): upper left, upper right, lower left, lower right,
-        middle.
+        Shape (5, channels, height, width) or (batch, 5, channels, height, width): upper left, upper right, lower left,
+        lower right, middle.
     """
     check_images(images)
     height, width = pair(size)
@@ -37,7 +37,7 @@ def ten_crop(images: Tensor, size: Size, vertical_flip: bool = False) -> Tensor:
         vertical_flip: flip top and bottom instead of left and right.
 
     Returns:
-        Shape (10, channels, *size) or (batch, 10, channels, *size).
+        Shape (10, channels, height, width) or (batch, 10, channels, height, width).
     """
     flipped = vflip(images) if vertical_flip else hflip(images)
     return torch.cat([five_crop(images, size), five_crop(flipped, size)], dim=-4)
