@@ -133,14 +133,13 @@ def _plan(
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
     )
+    steps = None if train.length is None else train.length * options.epoch_range[1]
     engine, minimize = make_engine(
         session,
         call,
         optimizers,
-        step_options(options.callbacks),
+        step_options(options.callbacks, options.engine, steps),
         seed_step,
-        engine=options.engine,
-        steps=None if train.length is None else train.length * options.epoch_range[1],
         first=first,
         step=lambda: session.model.step(context),  # pyright: ignore
         inside=_inside(listeners, context) if listeners.inside else None,

@@ -48,28 +48,34 @@ _TRACEABLE = (
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
-    """What callbacks ask of the step itself, so that every engine does it.
+    """How steps are to be executed, and what callbacks ask of the step itself, so that every engine does it.
 
     Attributes:
+        engine: "auto", "eager" or "compiled".
+        steps: how many steps the run will take at most; None when only the end will tell.
         clip: bounds the gradients, or None.
         accumulate: batches whose gradients make one update.
         inside: a callback that listens to an event inside the step, and the event; or None.
         watched: whether callbacks hear batches, and may change the model between steps.
     """
 
+    engine: str
+    steps: int | None
     clip: Clip | None
     accumulate: int
     inside: str | None
     watched: bool
 
 
-def step_options(callbacks: Sequence[Callback]) -> StepOptions:
+def step_options(callbacks: Sequence[Callback], engine: str, steps: int | None) -> StepOptions:
     """Read the options of the step from the callbacks that stand for them."""
     clip, accumulate = _only(callbacks, GradientClip), _only(callbacks, Accumulate)
     inside = [
         f"{type(one).__name__}.on_{event}" for one in callbacks for event in INSIDE if hasattr(one, f"on_{event}")
     ]
     return StepOptions(
+        engine=engine,
+        steps=steps,
         clip=None if clip is None else Clip(clip.max_norm, clip.norm_type, clip.max_value),
         accumulate=1 if accumulate is None else accumulate.batches,
         inside=inside[0] if inside else None,
@@ -89,8 +95,6 @@ def make_engine(
     options: StepOptions,
     seed_step: Callable[[str, int, int], None],
     *,
-    engine: str,
-    steps: int | None,
     first: Batch,
     step: Callable[[], object],
     inside: Inside | None,
@@ -103,8 +107,6 @@ def make_engine(
         optimizers: by name.
         options: of the step.
         seed_step: seeds the generators for (stream name, epoch, batch).
-        engine: "auto", "eager" or "compiled".
-        steps: how many steps the run will take at most; None when only the end will tell.
         first: the first batch.
         step: calls the module's own `step(ctx)`.
         inside: told of inside events, or None.
@@ -123,7 +125,7 @@ def make_engine(
     model, loss, device = session.model, session.loss, session.device
     closures = [type(optimizer).__name__ for optimizer in optimizers.values() if needs_closure(optimizer)]
     if hasattr(model, "step"):
-        _refuse_accumulation(options, f"{type(model).__name__}.step, which makes its own updates")
+        _refuse_more(options, f"{type(model).__name__}.step, which makes its own updates")
         custom = EagerCustom(
             model=model,
             step=step,
@@ -146,12 +148,12 @@ def make_engine(
         accumulate=options.accumulate,
         summed=getattr(loss, "reduction", "mean") == "sum",
     )
-    why = _why_compile(engine, steps, session, call, first)
+    why = _why_compile(options, session, call, first)
     if why is None:
         return eager, _no_minimize
     hindrance = _hindrance(options, body, optimizers, device)
     if hindrance is not None:
-        if engine == "compiled":
+        if options.engine == "compiled":
             raise OptionError(
                 f'engine="compiled" where {hindrance}', "a run whose step can be one graph", 'engine="auto"'
             )
@@ -179,7 +181,7 @@ def _closure_engine(
     device: torch.device,
     seed_step: Callable[[str, int, int], None],
 ) -> Engine:
-    _refuse_accumulation(options, f"{name}, which evaluates the loss itself")
+    _refuse_more(options, f"{name}, which evaluates the loss itself")
     if len(optimizers) > 1 or body.scaler is not None or isinstance(loss, NamedLosses):
         raise RecipeError(
             f"{name}, which evaluates the loss itself, beside other optimizers or under float16",
@@ -204,20 +206,19 @@ def _several_engine(
             f"define {', '.join(f'loss_{name}(self, pred, target)' for name in optimizers)}; "
             "or loss(self, pred, target)",
         )
-    _refuse_accumulation(options, "several losses, each of which makes its own update")
+    _refuse_more(options, "several losses, each of which makes its own update")
     return EagerSeveral(body=body, loss_functions=loss.parts, optimizers=optimizers, device=device)
 
 
-def _why_compile(
-    engine: str, steps: int | None, session: Session, call: Callable[[Nested], Nested], first: Batch
-) -> str | None:
+def _why_compile(options: StepOptions, session: Session, call: Callable[[Nested], Nested], first: Batch) -> str | None:
     """Why the step should be compiled, or None.
 
     "auto" decides by counts and never by the clock, so that the same run chooses alike every time: compiling takes 5 to
     30 seconds, and what it saves is the cost of calling torch some hundred times a step, which shows on small nets.
     """
-    if engine != "auto":
-        return "as was asked" if engine == "compiled" else None
+    steps = options.steps
+    if options.engine != "auto":
+        return "as was asked" if options.engine == "compiled" else None
     if steps is None or steps < _STEPS_WORTH_IT or session.device.type != "cpu":
         return None
     from torch.utils.flop_counter import FlopCounterMode
@@ -255,13 +256,15 @@ def _only(callbacks: Sequence[Callback], kind: type[_C]) -> _C | None:
     return found[0] if found else None
 
 
-def _refuse_accumulation(options: StepOptions, what: str) -> None:
+def _refuse_more(options: StepOptions, what: str) -> None:
     if options.accumulate > 1:
         raise OptionError(
             f"Accumulate({options.accumulate}) beside {what}",
             "one loss and one update for each group of batches",
             "leave Accumulate out",
         )
+    if options.engine == "compiled":
+        raise OptionError(f'engine="compiled" for {what}', "a run whose step can be one graph", 'engine="auto"')
 
 
 def _no_minimize(loss: Tensor, optimizer: optim.Optimizer) -> None:

@@ -201,6 +201,7 @@ def test_a_change_between_steps_is_noticed() -> None:
         ({"callbacks": lb.callbacks.Accumulate(2)}, "accumulated"),
         ({"precision": "float16"}, "float16"),
         ({"optimizer": optim.Adafactor}, "Adafactor"),
+        ({"optimizer": optim.LBFGS}, "LBFGS"),
     ],
 )
 def test_what_cannot_be_one_graph_is_refused_by_name(option, match) -> None:
