@@ -80,7 +80,8 @@ def test_means_and_spreads_come_from_the_training_rows(rows: int, library: str, 
 def test_the_target_keeps_its_meaning() -> None:
     frame = pd.DataFrame(COLUMNS)
     for target, dtype in (("count", torch.int64), ("size", torch.float32), ("wild", torch.int64)):
-        made = encoded(from_frame(frame, target=target, features=["size"]))
+        other = "count" if target == "size" else "size"
+        made = encoded(from_frame(frame, target=target, features=[other]))
         assert made.target.dtype == dtype
         assert made.target.tolist() == [float(value) for value in COLUMNS[target]]
     assert from_frame(frame, target="wild").classes == ("False", "True")
@@ -159,3 +160,25 @@ def test_no_second_copy_of_the_frame_is_held() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.5 * frame.memory_usage(deep=True).sum()
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [(["a", "y"], "as feature and target"), (["a", "a"], "twice"), ([], "no features")],
+)
+def test_features_are_told_once_and_are_not_the_target(features, said) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "y": [0.0, 1.0]})
+    with pytest.raises(lb.DataError, match=said):
+        lb.data.from_frame(frame, target="y", features=features)
+
+
+def test_infinite_numbers_are_refused() -> None:
+    frame = pd.DataFrame({"a": [1.0, float("inf")], "y": [0.0, 1.0]})
+    with pytest.raises(lb.DataError, match="infinite"):
+        lb.data.from_frame(frame, target="y")
+
+
+def test_a_column_of_one_large_value_becomes_zeros() -> None:
+    frame = pd.DataFrame({"a": [1e6 + 0.1] * 7, "y": range(7)})
+    data = lb.data.from_frame(frame, target="y")
+    assert data.encoding.fitted(frame).encode(frame, need_target=False).input.abs().max() < 1e-3

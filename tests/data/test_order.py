@@ -114,7 +114,7 @@ def test_the_stripes_of_all_processes_are_the_batch(rows: int, size: int, world:
         assert (stripe.rows, len(stripe)) == (sum(map(len, own)), len(own))
         assert stripe.fewest_rows == min(map(len, own))
         assert stripe.batch_size == (
-            max(map(len, own)) if rows >= size else size * (stripe.rank + 1) // world - size * stripe.rank // world
+            len(own[0]) if rows >= size else size * (stripe.rank + 1) // world - size * stripe.rank // world
         )
 
 
@@ -218,3 +218,10 @@ def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
 def test_labels_that_are_none_are_refused() -> None:
     with pytest.raises(DataError, match="one class for each row"):
         balanced_weights(torch.eye(3))
+
+
+def test_weights_may_be_as_large_as_numbers_go() -> None:
+    order = WeightedOrder([1e308] * 4, 100, draws=100)
+    assert set(next(order.batches(1)).tolist()) == {0, 1, 2, 3}
+    with pytest.raises(DataError, match="draws=0"):
+        WeightedOrder([1.0], 1, draws=0)

@@ -113,7 +113,9 @@ class FrameEncoding:
         for name in numbers:  # one column at a time, so that no second copy of the frame is ever held
             values = np.asarray(native[name].to_numpy()[chosen], dtype=np.float64)
             center.append(float(values.mean()))
-            scale.append(float(values.std()) or 1.0)
+            spread = float(values.std())
+            # A column of one large value has a spread of rounding errors.
+            scale.append(spread if spread > 1e-10 * abs(center[-1]) else 1.0)
         return replace(self, center=tuple(center), scale=tuple(scale))
 
     def encode(self, frame: Any, *, need_target: bool) -> InMemoryDataset:
@@ -301,6 +303,13 @@ def from_frame(
             )
     if not len(native):
         raise DataError("a frame without rows", "at least one row", "pass some data")
+    twice = [name for name in chosen if chosen.count(name) > 1 or name == target]
+    if twice or not chosen:
+        raise DataError(
+            f"{twice[0]!r} {'as feature and target' if twice[0] == target else 'twice'}" if twice else "no features",
+            "at least one feature column, each once, and none that is the target",
+            f"features={list(dict.fromkeys(name for name in native.columns if name != target))[:5]}",
+        )
     _refuse_missing([native[name] for name in [*chosen, *([target] if target else [])]])
     encoding = FrameEncoding(
         features=tuple(_column(native[name]) for name in chosen),
@@ -352,8 +361,9 @@ def _refuse_missing(columns: Sequence[Any]) -> None:
     counts = {str(column.name): _missing(column) for column in columns}
     missing = {name: count for name, count in counts.items() if count}
     if missing:
+        counted = ", ".join(f"{count} in {name!r}" for name, count in missing.items())
         raise DataError(
-            f"missing values (NaN or null): {', '.join(f'{count} in {name!r}' for name, count in missing.items())}",
+            f"missing values (NaN, infinite or null): {counted}",
             "columns without missing values",
             "df.dropna(subset=[...]) leaves such rows out, df.fillna({...}) fills them",
         )
@@ -361,4 +371,4 @@ def _refuse_missing(columns: Sequence[Any]) -> None:
 
 def _missing(column: Any) -> int:
     nulls = int(column.null_count())
-    return nulls or (int(column.is_nan().sum()) if column.dtype.is_float() else 0)
+    return nulls or (int((~column.is_finite()).sum()) if column.dtype.is_float() else 0)

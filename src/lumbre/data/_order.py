@@ -158,7 +158,8 @@ class Stripe:
     @property
     def fewest_rows(self) -> int:
         """Rows of its smallest batch."""
-        return len(self._part(range(self.order.fewest_rows)))
+        full = min(self.order.batch_size, self.order.rows)
+        return min(len(self._part(range(size))) for size in (self.order.fewest_rows, full))
 
     def __len__(self) -> int:
         """Batches in an epoch: as many as the whole order has."""
@@ -200,7 +201,11 @@ class WeightedOrder:
                 "one finite weight of 0 or more for each row, not all of them 0",
                 "lumbre.data.balanced_weights(labels) gives every class the same share",
             )
-        self._cumulative = values.cumsum()
+        if draws is not None and draws < 1:
+            raise DataError(
+                f"draws={draws}", "at least 1 row in an epoch", "draws=None draws as many as there are rows"
+            )
+        self._cumulative = (values / values.max()).cumsum()
         self._last = int(np.flatnonzero(values)[-1])
         self._plain = Order(len(values) if draws is None else draws, batch_size, False, drop_last, seed)
 
