@@ -20,6 +20,7 @@ from lumbre.data import (
     RowFeed,
     Taken,
     accept,
+    held_out,
     is_frame,
     split_rows,
 )
@@ -69,6 +70,7 @@ def training_data(data: Any, valid_data: Any, seed: int) -> TrainingData:
                 "make a second loader of rows held out for validation, and pass it as valid_data",
             )
         if isinstance(accepted, ParquetData):
+            held_out(len(accepted), valid_data)
             accepted, valid_data = accepted.parts((1 - valid_data, valid_data), seed)
         else:
             train_rows, valid_rows = split_rows(len(accepted), valid_data, seed)
@@ -96,7 +98,7 @@ def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_tar
     if isinstance(accepted, FrameData):
         return accepted.encoding.fitted(accepted.frame).encode(accepted.frame, need_target=need_target)
     if isinstance(accepted, ParquetData):
-        return accepted.fitted() if encoding is None else accepted.encoded_by(encoding)
+        return accepted.fitted() if encoding is None else accepted.encoded_by(encoding, need_target=need_target)
     return accepted
 
 

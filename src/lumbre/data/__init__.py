@@ -25,6 +25,7 @@ from lumbre.data._sources import ArraySource as ArraySource
 from lumbre.data._sources import InMemoryDataset as InMemoryDataset
 from lumbre.data._sources import Taken as Taken
 from lumbre.data._split import folds as folds
+from lumbre.data._split import held_out as held_out
 from lumbre.data._split import split as split
 from lumbre.data._split import split_rows as split_rows
 
