@@ -31,9 +31,7 @@ def bits(fitted: lb.Fitted) -> tuple[list[float], list[list[float]]]:
 @pytest.mark.parametrize("options", [{}, {"valid_data": 0.2}, {"shuffle": False}, {"num_workers": 2}], ids=str)
 def test_a_memory_map_gives_the_bits_of_the_array(recipe: lb.Recipe, file: Path, options: dict[str, Any]) -> None:
     x, y = blobs(300)
-    fits = [
-        recipe.fit((part, y), epochs=2, verbose=False, device="cpu", **options) for part in (x, mapped(file))
-    ]
+    fits = [recipe.fit((part, y), epochs=2, verbose=False, device="cpu", **options) for part in (x, mapped(file))]
     assert bits(fits[0]) == bits(fits[1])
     assert torch.equal(fits[0].predict(x), fits[1].predict(mapped(file)))
     assert fits[0].evaluate((x, y)).metrics == fits[1].evaluate((mapped(file), y)).metrics

@@ -11,7 +11,8 @@ from lumbre.base import DataError, OptionError, Source, stream
 from lumbre.data._accept import accept
 from lumbre.data._frames import FrameData
 from lumbre.data._parquet import ParquetData
-from lumbre.data._sources import InMemoryDataset, Taken
+from lumbre.data._sampling import target_column
+from lumbre.data._sources import Taken
 
 _Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -264,15 +265,11 @@ def _codes(labels: Any, rows: int, option: str, what: str) -> _Integers:
 
 
 def _target(data: Any) -> Any:
-    """The target of every row, where it is at hand."""
-    if isinstance(data, Taken):
-        return _target(data.source)[data.rows]
-    if isinstance(data, FrameData) and data.encoding.target is not None:
-        return data.column(data.encoding.target.name)
-    if isinstance(data, InMemoryDataset) and isinstance(data.target, Tensor):
-        return data.target
-    raise DataError(
-        f"stratify=True for a {type(data).__name__} whose target is not at hand as one tensor",
-        "a class for each row",
-        "stratify=labels, an array of shape (rows,)",
-    )
+    target = target_column(data)
+    if target is None:
+        raise DataError(
+            f"stratify=True for a {type(data).__name__} whose target is not at hand as one tensor",
+            "a class for each row",
+            "stratify=labels, an array of shape (rows,)",
+        )
+    return target
