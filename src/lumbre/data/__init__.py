@@ -7,6 +7,7 @@ from lumbre.data._accept import Loaded as Loaded
 from lumbre.data._accept import accept as accept
 from lumbre.data._accept import is_frame as is_frame
 from lumbre.data._augmented import Augmented as Augmented
+from lumbre.data._csv import from_csv as from_csv
 from lumbre.data._feed import LoaderFeed as LoaderFeed
 from lumbre.data._feed import RowFeed as RowFeed
 from lumbre.data._frames import Column as Column
@@ -39,6 +40,7 @@ __all__ = [
     "WeightedOrder",
     "balanced_weights",
     "folds",
+    "from_csv",
     "from_frame",
     "from_parquet",
 ]
