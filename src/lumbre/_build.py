@@ -30,12 +30,12 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     seed = secrets.randbits(32) if options.seed is None else options.seed
     device = resolve_device(options.device)
     precision = Precision(options.precision, device)
-    given = training_data(data, options.valid_data, seed)
+    given = training_data(data, options.valid_data, seed, options.sampler)
     train, valid = _feeds(given, options, device, seed)
     first = train.first()
     batches: Batches = train
     if options.augment is not None:
-        change = augmenter(options.augment, seed)
+        change = augmenter(options.augment, seed, repeated=given.weights is not None)
         first, batches = change(first, 1, 0), Augmented(train, change)
     seed_step = seeder(seed, device)
     seed_step("init", 0, 0)
@@ -89,7 +89,9 @@ def _feeds(
     rows = not hasattr(given.train, "loader")
     shuffle = True if rows and options.shuffle is None else options.shuffle
     common: dict[str, Any] = {"batch_size": options.batch_size, "num_workers": options.num_workers}
-    train = feed(given.train, device, seed, shuffle=shuffle, drop_last=options.drop_last, **common)
+    train = feed(
+        given.train, device, seed, shuffle=shuffle, drop_last=options.drop_last, weights=given.weights, **common
+    )
     if given.valid is None:
         return train, None
     ready = hasattr(given.valid, "loader")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lumbre._options import BATCH_SIZE
@@ -19,8 +20,11 @@ from lumbre.data import (
     ParquetData,
     RowFeed,
     Taken,
+    WeightedOrder,
     accept,
+    held_out,
     is_frame,
+    sampling_weights,
     split_rows,
 )
 from lumbre.vision import Augment, row_seeds
@@ -35,12 +39,14 @@ class TrainingData:
         valid: rows or batches to validate on, or None.
         encoding: how frames become tensors, fitted on the training rows; None without frame data.
         classes: names of the target's classes, where they are known.
+        weights: how likely each training row is drawn, of shape (rows,); None draws every row once an epoch.
     """
 
     train: Source | Loaded
     valid: Source | Loaded | None
     encoding: FrameEncoding | None
     classes: tuple[str, ...] | None
+    weights: Tensor | None = None
 
     @property
     def columns(self) -> tuple[Nested, Nested] | None:
@@ -51,12 +57,13 @@ class TrainingData:
         return None
 
 
-def training_data(data: Any, valid_data: Any, seed: int) -> TrainingData:
+def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None) -> TrainingData:
     """Take in both sets; a fraction is cut from the training rows before anything is learned from them.
 
     Raises:
         DataError: something is no data.
-        OptionError: `valid_data` is an impossible fraction, or a fraction of data that cannot be cut.
+        OptionError: `valid_data` is an impossible fraction, or a fraction of data that cannot be cut; or `sampler`
+            stands beside data whose rows cannot be drawn.
     """
     accepted = accept(data, seed)
     fraction = isinstance(valid_data, (int, float))
@@ -69,9 +76,19 @@ def training_data(data: Any, valid_data: Any, seed: int) -> TrainingData:
                 "make a second loader of rows held out for validation, and pass it as valid_data",
             )
         if isinstance(accepted, ParquetData):
+            held_out(len(accepted), valid_data)
             accepted, valid_data = accepted.parts((1 - valid_data, valid_data), seed)
         else:
             train_rows, valid_rows = split_rows(len(accepted), valid_data, seed)
+    weights = None
+    if sampler is not None:
+        if isinstance(accepted, Loaded):
+            raise OptionError(
+                f"sampler=... beside a {type(accepted.loader).__name__}",
+                "data whose rows lumbre draws",
+                "give the DataLoader a torch.utils.data.WeightedRandomSampler, or pass the Dataset behind it",
+            )
+        weights = sampling_weights(sampler, accepted, train_rows)
     encoding = None
     if isinstance(accepted, FrameData):
         encoding = accepted.encoding.fitted(accepted.frame, train_rows)
@@ -83,9 +100,9 @@ def training_data(data: Any, valid_data: Any, seed: int) -> TrainingData:
         source = accepted
     classes = getattr(source, "classes", None)
     if train_rows is not None and valid_rows is not None and not isinstance(source, Loaded):
-        return TrainingData(Taken(source, train_rows), Taken(source, valid_rows), encoding, classes)
+        return TrainingData(Taken(source, train_rows), Taken(source, valid_rows), encoding, classes, weights)
     valid = None if valid_data is None else given_data(valid_data, encoding, seed, need_target=True)
-    return TrainingData(source, valid, encoding, classes)
+    return TrainingData(source, valid, encoding, classes, weights)
 
 
 def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_target: bool) -> Source | Loaded:
@@ -96,7 +113,7 @@ def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_tar
     if isinstance(accepted, FrameData):
         return accepted.encoding.fitted(accepted.frame).encode(accepted.frame, need_target=need_target)
     if isinstance(accepted, ParquetData):
-        return accepted.fitted() if encoding is None else accepted.encoded_by(encoding)
+        return accepted.fitted() if encoding is None else accepted.encoded_by(encoding, need_target=need_target)
     return accepted
 
 
@@ -110,8 +127,9 @@ def feed(
     drop_last: bool | None = None,
     num_workers: int | None = None,
     default_size: int = BATCH_SIZE,
+    weights: Tensor | None = None,
 ) -> RowFeed | LoaderFeed:
-    """`data` as batches on `device`. None stands for an option that was not given.
+    """`data` as batches on `device`. None stands for an option that was not given; `weights` takes shuffle's place.
 
     Raises:
         OptionError: an option was given that cannot apply to a ready loader or a stream.
@@ -120,7 +138,12 @@ def feed(
         window = data.order(batch_size or default_size, shuffle=bool(shuffle), drop_last=bool(drop_last), seed=seed)
         return RowFeed(data, window, device, num_workers or 0)
     if not isinstance(data, Loaded):
-        order = Order(len(data), batch_size or default_size, bool(shuffle), bool(drop_last), seed)
+        size = batch_size or default_size
+        order = (
+            Order(len(data), size, bool(shuffle), bool(drop_last), seed)
+            if weights is None
+            else WeightedOrder(weights, size, drop_last=bool(drop_last), seed=seed)
+        )
         return RowFeed(data, order, device, num_workers or 0)
     beside = {
         "batch_size": batch_size,
@@ -147,12 +170,17 @@ def feed(
     return LoaderFeed(loader, device, seed)
 
 
-def augmenter(augment: Callable[..., Any], seed: int) -> Callable[[Batch, int, int], Batch]:
-    """A function of (batch, epoch, index in the epoch) that augments a batch; chance is a row's and an epoch's own."""
+def augmenter(augment: Callable[..., Any], seed: int, *, repeated: bool = False) -> Callable[[Batch, int, int], Batch]:
+    """A function of (batch, epoch, index in the epoch) that augments a batch; chance is a row's and an epoch's own.
+
+    Where a row may be `repeated` in an epoch, chance is that of its place in it.
+    """
 
     def change(batch: Batch, epoch: int, index: int) -> Batch:
-        # A loader does not number its rows: there the place in the epoch stands for the row.
-        rows = range(index << 32, (index << 32) + batch.size) if batch.rows is None else batch.rows
+        # A loader does not number its rows: there too the place in the epoch stands for the row.
+        rows = batch.rows
+        if rows is None or repeated:
+            rows = range(index << 32, (index << 32) + batch.size)
         seeds = row_seeds(rows, seed=seed, epoch=epoch)
         if isinstance(augment, Augment):
             input, target = augment.batch(batch.input, batch.target, seeds)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from torch.utils.data import Sampler
 
 from lumbre.base import OptionError, did_you_mean
 from lumbre.core import Callback
@@ -23,6 +24,7 @@ class Options:
     callbacks: Sequence[Callback] = ()
     batch_size: int | None = None
     shuffle: bool | None = None
+    sampler: Any = None
     drop_last: bool | None = None
     num_workers: int | None = None
     augment: Callable[..., Any] | None = None
@@ -47,6 +49,8 @@ class Options:
                 "a whole number from 1",
                 f"batch_size={BATCH_SIZE}",
             )
+        if self.sampler is not None:
+            _check_sampler(self.sampler, self.shuffle)
         if self.num_workers is not None and not _whole(self.num_workers, 0):
             raise OptionError(
                 f"num_workers={self.num_workers!r}",
@@ -100,6 +104,27 @@ def callback_list(callbacks: Callback | Iterable[Callback]) -> list[Callback]:
             fix = f"{callback.__name__}()" if isinstance(callback, type) else "an object of a class made from Callback"
             raise OptionError(f"{callback!r} among the callbacks", "lumbre.Callback objects", fix)
     return listed
+
+
+def _check_sampler(sampler: object, shuffle: bool | None) -> None:
+    if isinstance(sampler, str) and sampler != "balanced":
+        raise OptionError(
+            f"sampler={sampler!r}",
+            '"balanced", or one weight for each row',
+            f'{did_you_mean(sampler, ["balanced"])}sampler="balanced"',
+        )
+    if isinstance(sampler, Sampler):
+        raise OptionError(
+            f"sampler={type(sampler).__name__}(...)",
+            '"balanced", or one weight for each row',
+            "sampler=weights; a sampler of torch goes into a DataLoader of your own, passed as data",
+        )
+    if shuffle is False:
+        raise OptionError(
+            "shuffle=False beside sampler=...",
+            "one of them: a sampler draws rows by chance",
+            "leave one of them away",
+        )
 
 
 def _check_augment(augment: object) -> None:

@@ -66,6 +66,7 @@ class Recipe:
         callbacks: Callback | Iterable[Callback] = (),
         batch_size: int | None = None,
         shuffle: bool | None = None,
+        sampler: Any = None,
         drop_last: bool | None = None,
         num_workers: int | None = None,
         augment: Callable[..., Any] | None = None,
@@ -92,6 +93,8 @@ class Recipe:
             callbacks: one or several `Callback` objects, called in their order.
             batch_size: rows in a batch; 32 where not given.
             shuffle: draw a new order in each epoch; on where not given.
+            sampler: draw rows with replacement instead, as many an epoch as there are: "balanced" gives every class
+                of the target the same share, weights of shape (rows,) each row its own. Validation is not touched.
             drop_last: leave out a last batch that is short; off where not given.
             num_workers: processes that fetch batches; 0, this process, where not given.
             augment: transforms of `lumbre.vision` for the training batches, not for validation; or a function

@@ -1,5 +1,9 @@
 """Data as batches: what a loader gives, what the order promises, what comes back from a row."""
 
+import gc
+import multiprocessing
+import time
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -34,6 +38,14 @@ def test_workers_change_nothing() -> None:
     for epoch in (1, 2, 1):
         for a, b in zip(here.epoch(epoch), there.epoch(epoch), strict=True):
             assert torch.equal(a.input, b.input)
+
+
+def test_workers_end_at_once_when_a_run_is_over(recipe: lb.Recipe, data: tuple[torch.Tensor, torch.Tensor]) -> None:
+    recipe.fit(data, epochs=1, num_workers=2, verbose=False)
+    began = time.perf_counter()
+    gc.collect()
+    assert time.perf_counter() - began < 4  # torch's patience with a worker is five seconds
+    assert not multiprocessing.active_children()
 
 
 def test_the_first_batch_is_the_first_batch() -> None:

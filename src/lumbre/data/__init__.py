@@ -7,6 +7,7 @@ from lumbre.data._accept import Loaded as Loaded
 from lumbre.data._accept import accept as accept
 from lumbre.data._accept import is_frame as is_frame
 from lumbre.data._augmented import Augmented as Augmented
+from lumbre.data._csv import from_csv as from_csv
 from lumbre.data._feed import LoaderFeed as LoaderFeed
 from lumbre.data._feed import RowFeed as RowFeed
 from lumbre.data._frames import Column as Column
@@ -21,10 +22,12 @@ from lumbre.data._order import balanced_weights as balanced_weights
 from lumbre.data._order import shuffled as shuffled
 from lumbre.data._parquet import ParquetData as ParquetData
 from lumbre.data._parquet import from_parquet as from_parquet
+from lumbre.data._sampling import sampling_weights as sampling_weights
 from lumbre.data._sources import ArraySource as ArraySource
 from lumbre.data._sources import InMemoryDataset as InMemoryDataset
 from lumbre.data._sources import Taken as Taken
 from lumbre.data._split import folds as folds
+from lumbre.data._split import held_out as held_out
 from lumbre.data._split import split as split
 from lumbre.data._split import split_rows as split_rows
 
@@ -37,6 +40,7 @@ __all__ = [
     "WeightedOrder",
     "balanced_weights",
     "folds",
+    "from_csv",
     "from_frame",
     "from_parquet",
 ]

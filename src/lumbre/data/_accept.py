@@ -94,6 +94,6 @@ def _not_data(data: Any) -> DataError:
     return DataError(
         f"{type(data).__name__} {data!r} as data"[:200],
         "tensors, arrays or frames as (input, target), a torch Dataset, or a DataLoader",
-        "lumbre.data.from_parquet(path, target=...) for Parquet; pandas.read_csv(path), then lumbre.data.from_frame(df,"
-        " target=...), for CSV; numpy.load(path, mmap_mode='r') for .npy; lumbre.datasets.penguins() to try things out",
+        "lumbre.data.from_parquet(path, target=...) for Parquet; lumbre.data.from_csv(path, target=...) for CSV;"
+        " numpy.load(path, mmap_mode='r') for .npy; lumbre.datasets.penguins() to try things out",
     )

@@ -1,5 +1,6 @@
 """Sources and loaders as batches on a device, epoch by epoch."""
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -68,7 +69,7 @@ class _Workers:
 
     def __init__(self, source: Source, order: RowOrder, count: int) -> None:
         self._sampler = _Batches(order)
-        self._loader: DataLoader[Any] = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             _Fetch(source),
             sampler=self._sampler,
             batch_size=None,
@@ -77,10 +78,14 @@ class _Workers:
             persistent_workers=True,
             generator=torch.Generator(),  # or the loader would draw from the global one and shift the run's chance
         )
+        # A loader that the garbage collector finds within a cycle waits five seconds for each of its workers. So it is
+        # held outside, and let go first.
+        self._held = [loader]
+        weakref.finalize(self, self._held.clear)
 
     def fetched(self, epoch: int) -> Iterator[tuple[Nested, Nested]]:
         self._sampler.epoch = epoch
-        return iter(self._loader)
+        return iter(self._held[0])
 
 
 class _Batches:

@@ -129,20 +129,29 @@ class FrameEncoding:
             DataError: a column is missing, has missing values, or holds a category that was not seen.
         """
         native = _frame(frame)
-        wanted = [column.name for column in self.features]
-        with_target = self.target is not None and (need_target or self.target.name in native.columns)
-        if self.target is not None and with_target:
-            wanted.append(self.target.name)
-        absent = [name for name in wanted if name not in native.columns]
+        wanted = self.wanted(native.columns, need_target=need_target)
+        _refuse_missing([native[name] for name in wanted])
+        with_target = self.target is not None and self.target.name in native.columns
+        target = self._target(native[self.target.name]) if self.target is not None and with_target else None
+        return InMemoryDataset(self._input(native), target, classes=self.classes)
+
+    def wanted(self, columns: Sequence[str], *, need_target: bool) -> list[str]:
+        """The names of its features, and that of its target where it is needed or among `columns`.
+
+        Raises:
+            DataError: one of them is not among `columns`.
+        """
+        names = [column.name for column in self.features]
+        if self.target is not None and (need_target or self.target.name in columns):
+            names.append(self.target.name)
+        absent = [name for name in names if name not in columns]
         if absent:
             raise DataError(
-                f"a frame with the columns {', '.join(native.columns)}",
-                f"all of {', '.join(wanted)}; missing: {', '.join(absent)}",
-                f"{did_you_mean(absent[0], native.columns)}Add or rename the missing columns",
+                f"the columns {', '.join(columns)}",
+                f"all of {', '.join(names)}; missing: {', '.join(absent)}",
+                f"{did_you_mean(absent[0], columns)}Add or rename the missing columns",
             )
-        _refuse_missing([native[name] for name in wanted])
-        target = None if not with_target or self.target is None else self._target(native[self.target.name])
-        return InMemoryDataset(self._input(native), target, classes=self.classes)
+        return names
 
     def _input(self, native: Any) -> Nested:
         numbers = np.empty(
@@ -160,7 +169,7 @@ class FrameEncoding:
                 else:
                     codes.append(code)
                 continue
-            values = np.asarray(native[column.name].to_numpy(), dtype=np.float64)
+            values = _numbers(native[column.name])
             if column.kind == "number" and self.center:
                 values = (values - self.center[standardized]) / self.scale[standardized]
                 standardized += 1
@@ -331,6 +340,16 @@ def _is_number(dtype: Any) -> bool:
     return bool(dtype.is_numeric()) or str(dtype) == "Boolean"
 
 
+def _numbers(series: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    if not _is_number(series.dtype):
+        raise DataError(
+            f"column {series.name!r} of type {series.dtype}",
+            "numbers, as in the training data",
+            "convert the column, or make it as it was made for training",
+        )
+    return np.asarray(series.to_numpy(), dtype=np.float64)
+
+
 def _column(series: Any, *, is_target: bool = False) -> Column:
     dtype = series.dtype
     if dtype.is_numeric():
@@ -353,8 +372,26 @@ def _column(series: Any, *, is_target: bool = False) -> Column:
 
 
 def _texts(series: Any) -> "np.ndarray[Any, np.dtype[np.object_]]":
+    """The values as text: levels are text, whatever the categories are."""
+    import pandas as pd
+
     values = series.to_numpy()
-    return values.astype(str).astype(object) if values.dtype == bool else np.asarray(values, dtype=object)
+    if values.dtype.kind in "biuf":
+        return values.astype(str).astype(object)
+    texts = np.asarray(values, dtype=object)
+    if pd.api.types.infer_dtype(texts, skipna=False) == "string":
+        return texts
+    return np.array([str(value) for value in texts], dtype=object)
+
+
+def refuse_missing(frame: Any) -> None:
+    """Look for missing values in every column of a frame.
+
+    Raises:
+        DataError: there are some; it names the columns and counts them.
+    """
+    native = _frame(frame)
+    _refuse_missing([native[name] for name in native.columns])
 
 
 def _refuse_missing(columns: Sequence[Any]) -> None:

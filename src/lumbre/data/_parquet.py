@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, Nested, OptionError, Rows, did_you_mean, import_extra, stream
-from lumbre.data._frames import Column, FrameEncoding
+from lumbre.data._frames import Column, FrameEncoding, refuse_missing
 from lumbre.data._order import Order, Stripe
 
 
@@ -199,8 +199,16 @@ class ParquetData:
         with parquet.ParquetFile(chosen.file) as file:
             return file.read_row_group(chosen.index, columns=names)
 
-    def encoded_by(self, encoding: FrameEncoding) -> "ParquetData":
-        """The same rows through the encoding of the training data."""
+    def encoded_by(self, encoding: FrameEncoding, *, need_target: bool = True) -> "ParquetData":
+        """The same rows through the encoding of the training data; without its target where that is not needed.
+
+        Raises:
+            DataError: the files lack a column.
+        """
+        if not need_target:
+            encoding = replace(encoding, target=None)
+        parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
+        encoding.wanted(parquet.read_schema(self.groups[0].file).names, need_target=True)
         return ParquetData(self.groups, encoding, self.window)
 
     def fitted(self) -> "ParquetData":
@@ -215,6 +223,7 @@ class ParquetData:
         seen, mean, squares = 0, np.zeros(len(numbers)), np.zeros(len(numbers))
         for index, group in enumerate(self.groups):
             table = self._table(index, numbers)
+            refuse_missing(table)
             columns = [np.asarray(table[name], dtype=np.float64) for name in numbers]
             apart = np.array([column.mean() for column in columns]) - mean
             seen += group.rows
@@ -222,7 +231,8 @@ class ParquetData:
             squares += apart**2 * (seen - group.rows) * group.rows / seen
             mean += apart * group.rows / seen
         scale = [float(spread) or 1.0 for spread in np.sqrt(squares / seen)]
-        return self.encoded_by(replace(self.encoding, center=tuple(mean.tolist()), scale=tuple(scale)))
+        encoding = replace(self.encoding, center=tuple(mean.tolist()), scale=tuple(scale))
+        return ParquetData(self.groups, encoding, self.window)
 
     def parts(self, fractions: Sequence[float], seed: int) -> tuple["ParquetData", ...]:
         """Part it by chance into sets of whole row groups, so that no row group is read for two of them.
@@ -295,17 +305,15 @@ def from_parquet(
     files = sorted(root.rglob("*.parquet")) if root.is_dir() else [root] if root.is_file() else []
     if not files:
         raise DataError(f"the path {str(root)!r}", "a Parquet file, or a folder that holds some", "correct the path")
-    parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
     groups: list[RowGroup] = []
     types: dict[str, Any] = {}
     for file in files:
-        with parquet.ParquetFile(file) as opened:
-            schema, metadata = opened.schema_arrow, opened.metadata
-            counts = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
-        groups += [RowGroup(file, index, count) for index, count in enumerate(counts) if count]
-        found = dict(zip(schema.names, schema.types, strict=True))
+        inside, found = _inside(file)
+        groups += inside
         types = types or found
         _same_types(files[0], types, file, found, features, target)
+    for name in levels or {}:
+        _require(name, types)
     if not groups:
         raise DataError(f"{len(files)} Parquet files without rows", "at least one row", "pass some data")
     chosen = [name for name in types if name != target] if features is None else list(features)
@@ -317,6 +325,30 @@ def from_parquet(
         unknown=unknown,
     )
     return ParquetData(groups, encoding, window)
+
+
+def _inside(file: Path) -> tuple[list[RowGroup], dict[str, Any]]:
+    """The row groups of a file that have rows, and the types of its columns."""
+    parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
+    try:
+        with parquet.ParquetFile(file) as opened:
+            schema, metadata = opened.schema_arrow, opened.metadata
+            counts = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+    except (OSError, ValueError) as error:  # pyarrow's own errors are kinds of these
+        raise DataError(
+            f"{file}, which cannot be read: {error}", "a whole Parquet file", "write it again, or remove it"
+        ) from error
+    groups = [RowGroup(file, index, count) for index, count in enumerate(counts) if count]
+    return groups, dict(zip(schema.names, schema.types, strict=True))
+
+
+def _require(name: str, types: Mapping[str, Any]) -> None:
+    if name not in types:
+        raise DataError(
+            f"the column {name!r}",
+            f"a column of the files: {', '.join(types)}",
+            f"{did_you_mean(name, types)}Correct the name",
+        )
 
 
 def _same_types(
@@ -341,12 +373,7 @@ def _column(
     name: str, types: dict[str, Any], levels: Mapping[str, Sequence[str]], *, is_target: bool = False
 ) -> Column:
     kinds = import_extra("pyarrow", "data", "read Parquet files").types
-    if name not in types:
-        raise DataError(
-            f"the column {name!r}",
-            f"a column of the files: {', '.join(types)}",
-            f"{did_you_mean(name, types)}Correct the name",
-        )
+    _require(name, types)
     kind = types[name]
     if name in levels:
         return Column(name, "category", tuple(str(level) for level in levels[name]))

@@ -248,5 +248,6 @@ def as_tensor(value: Any) -> Tensor:
         )
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         array = array.astype(np.int64, copy=False)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor

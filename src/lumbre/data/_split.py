@@ -11,7 +11,8 @@ from lumbre.base import DataError, OptionError, Source, stream
 from lumbre.data._accept import accept
 from lumbre.data._frames import FrameData
 from lumbre.data._parquet import ParquetData
-from lumbre.data._sources import InMemoryDataset, Taken
+from lumbre.data._sampling import target_column
+from lumbre.data._sources import Taken
 
 _Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -27,22 +28,32 @@ def split_rows(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     Raises:
         OptionError: the fraction is not in (0, 1), or leaves one side without rows.
     """
+    count = held_out(rows, fraction)
+    generator = torch.Generator().manual_seed(stream(seed, "split"))
+    permutation = torch.randperm(rows, generator=generator)
+    return permutation[count:].sort().values, permutation[:count].sort().values
+
+
+def held_out(rows: int, fraction: float) -> int:
+    """How many rows a fraction of them is.
+
+    Raises:
+        OptionError: the fraction is not in (0, 1), or leaves one side without rows.
+    """
     if not 0 < fraction < 1:
         raise OptionError(
             f"valid_data={fraction!r}",
             "data, or a fraction between 0 and 1",
             "valid_data=0.2 holds out a fifth; leave it away to train without validation",
         )
-    held_out = round(rows * fraction)
-    if not 0 < held_out < rows:
+    count = round(rows * fraction)
+    if not 0 < count < rows:
         raise OptionError(
-            f"valid_data={fraction} of {rows} rows, which is {held_out} rows",
+            f"valid_data={fraction} of {rows} rows, which is {count} rows",
             "at least one row on each side",
             f"a fraction between {1 / rows:.2g} and {1 - 1 / rows:.2g}, or data of its own",
         )
-    generator = torch.Generator().manual_seed(stream(seed, "split"))
-    permutation = torch.randperm(rows, generator=generator)
-    return permutation[held_out:].sort().values, permutation[:held_out].sort().values
+    return count
 
 
 def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, group: Any = None) -> tuple[Any, ...]:
@@ -259,15 +270,11 @@ def _codes(labels: Any, rows: int, option: str, what: str) -> _Integers:
 
 
 def _target(data: Any) -> Any:
-    """The target of every row, where it is at hand."""
-    if isinstance(data, Taken):
-        return _target(data.source)[data.rows]
-    if isinstance(data, FrameData) and data.encoding.target is not None:
-        return data.column(data.encoding.target.name)
-    if isinstance(data, InMemoryDataset) and isinstance(data.target, Tensor):
-        return data.target
-    raise DataError(
-        f"stratify=True for a {type(data).__name__} whose target is not at hand as one tensor",
-        "a class for each row",
-        "stratify=labels, an array of shape (rows,)",
-    )
+    target = target_column(data)
+    if target is None:
+        raise DataError(
+            f"stratify=True for a {type(data).__name__} whose target is not at hand as one tensor",
+            "a class for each row",
+            "stratify=labels, an array of shape (rows,)",
+        )
+    return target

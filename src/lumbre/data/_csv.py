@@ -1,0 +1,66 @@
+"""CSV files as frame data, through pandas."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lumbre.base import DataError
+from lumbre.data._frames import FrameData, from_frame
+
+
+def from_csv(
+    path: str | Path,
+    *,
+    target: str | None = None,
+    features: Sequence[str] | None = None,
+    categories: str = "one-hot",
+    standardize: bool = True,
+    unknown: str = "error",
+    separator: str = ",",
+) -> FrameData:
+    """Data for `fit()` from a CSV file with a line of column names; it may be compressed (.gz, .bz2, .zip, .xz, .zst).
+
+    It is read into memory as pandas does; only the columns asked for are kept. What pandas reads as missing (empty
+    fields, NA, NaN, null and the like) is refused. For files larger than memory see `from_parquet`.
+
+    Args:
+        path: the file.
+        target: as for `from_frame`, like all that follow.
+        features: the feature columns; None takes all but the target.
+        categories: "one-hot" or "codes".
+        standardize: centre and scale the numbers.
+        unknown: "error" or "ignore".
+        separator: what stands between the fields.
+
+    Raises:
+        DataError: the file is not there or no CSV; or as `from_frame` does.
+        OptionError: an option is none of the values above.
+
+    Example:
+        >>> import lumbre as lb
+        >>> lb.datasets.penguins(drop_missing=True).to_csv("penguins.csv", index=False)
+        >>> lb.data.from_csv("penguins.csv", target="species", features=["bill_length_mm", "sex"])
+        FrameData(333 rows, 2 features, target 'species')
+    """
+    import pandas as pd
+
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"the path {str(file)!r}", "a CSV file", "correct the path")
+    try:
+        # Types are found out in one go: in pieces, a column could come as numbers first and as text later on. All
+        # columns are read, as pandas lets lines with too many fields pass where it reads only some.
+        frame = pd.read_csv(file, sep=separator, low_memory=False)
+        if not isinstance(frame.index, pd.RangeIndex):
+            raise pd.errors.ParserError("its lines have more fields than there are names")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file}, which cannot be read: {error}",
+            "a CSV file in UTF-8 with a line of column names",
+            "pandas.read_csv(...) with the options that suit the file, then lumbre.data.from_frame(df, target=...)",
+        ) from error
+    wanted = set(frame.columns if features is None else features) | {target}
+    if wanted - {None} <= set(frame.columns):  # else from_frame tells, beside all the names that are there
+        frame = frame[[name for name in frame.columns if name in wanted]]
+    return from_frame(
+        frame, target=target, features=features, categories=categories, standardize=standardize, unknown=unknown
+    )

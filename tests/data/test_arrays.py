@@ -1,0 +1,99 @@
+"""Arrays that stay in their files: the same bits as in memory, and never read whole."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+import lumbre as lb
+from conftest import blobs
+from lumbre.base import DataError
+from lumbre.data import ArraySource, accept
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    np.save(tmp_path / "x.npy", blobs(300)[0].numpy())
+    return tmp_path / "x.npy"
+
+
+def mapped(path: Path) -> Any:
+    return np.load(path, mmap_mode="r")
+
+
+def bits(fitted: lb.Fitted) -> tuple[list[float], list[list[float]]]:
+    return list(fitted.history["value"]), [weight.flatten().tolist() for weight in fitted.model.parameters()]
+
+
+@pytest.mark.parametrize("options", [{}, {"valid_data": 0.2}, {"shuffle": False}, {"num_workers": 2}], ids=str)
+def test_a_memory_map_gives_the_bits_of_the_array(recipe: lb.Recipe, file: Path, options: dict[str, Any]) -> None:
+    x, y = blobs(300)
+    fits = [recipe.fit((part, y), epochs=2, verbose=False, device="cpu", **options) for part in (x, mapped(file))]
+    assert bits(fits[0]) == bits(fits[1])
+    assert torch.equal(fits[0].predict(x), fits[1].predict(mapped(file)))
+    assert fits[0].evaluate((x, y)).metrics == fits[1].evaluate((mapped(file), y)).metrics
+
+
+def test_only_the_rows_of_a_batch_are_read(recipe: lb.Recipe, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = 0
+    read = np.memmap.__getitem__
+
+    def spy(self: Any, rows: Any) -> Any:
+        nonlocal longest
+        found = read(self, rows)
+        longest = max(longest, len(found))
+        return found
+
+    monkeypatch.setattr(np.memmap, "__getitem__", spy)
+    x = mapped(file)
+    assert isinstance(accept((x, blobs(300)[1]), 0), ArraySource)
+    recipe.fit((x, blobs(300)[1]), epochs=2, batch_size=16, valid_data=0.2, verbose=False)
+    assert longest == 16
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "int32", "uint8", "bool", ">f4"])
+def test_types_are_those_of_arrays_in_memory(tmp_path: Path, kind: str) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (30, 2, 3)).astype(kind)
+    np.save(tmp_path / "a.npy", values)
+    rows = torch.tensor([7, 0, 29, 7])
+    inside, outside = accept(values, 0), accept(mapped(tmp_path / "a.npy"), 0)
+    for chosen in (rows, range(3, 9)):
+        a, b = inside.fetch(chosen, 1)[0], outside.fetch(chosen, 1)[0]  # type: ignore[union-attr]
+        assert isinstance(a, Tensor)
+        assert isinstance(b, Tensor)
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+
+
+def test_structures_targets_and_splits_may_hold_memory_maps(tmp_path: Path, file: Path) -> None:
+    x, y = blobs(300)
+    np.save(tmp_path / "y.npy", y.numpy())
+    both = ({"a": mapped(file), "b": x}, mapped(tmp_path / "y.npy"))
+    train, test = lb.split(both, 0.5, 0.5)
+    input, target = train.fetch(torch.arange(150), 1)
+    assert torch.equal(input["a"], input["b"])
+    assert len(test) == 150
+    assert target.dtype == torch.int64
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = nn.Linear(4, 3)
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.scores(a + b)
+
+    made = lb.setup(Sum, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
+    fitted = made.set_opt_hparams(lr=0.05).fit(train, epochs=10, verbose=False)
+    assert fitted.evaluate(test).metrics["acc"] > 0.9
+
+
+def test_parts_of_different_length_and_text_are_refused(recipe: lb.Recipe, tmp_path: Path, file: Path) -> None:
+    with pytest.raises(DataError, match="different length"):
+        recipe.fit((mapped(file), torch.zeros(7, dtype=torch.int64)))
+    np.save(tmp_path / "t.npy", np.array([["a"], ["b"]]))
+    with pytest.raises(DataError, match="numbers"):
+        recipe.fit((mapped(tmp_path / "t.npy"), torch.tensor([0, 1])))
