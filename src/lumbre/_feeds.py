@@ -161,6 +161,12 @@ def feed(
         )
     if data.ready:
         return LoaderFeed(data.loader, device, seed)
+    if (num_workers or 0) > 1:
+        raise OptionError(
+            f"num_workers={num_workers} for a stream, of which each of them would give every row",
+            "one process for a stream",
+            "num_workers=1; or a DataLoader of it, if the stream shares itself out (torch.utils.data.get_worker_info)",
+        )
     loader: DataLoader[Any] = DataLoader(
         data.loader,
         batch_size=batch_size or default_size,

@@ -2,14 +2,16 @@
 
 import gc
 import multiprocessing
+import random
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import lumbre as lb
-from lumbre.base import leaves
+from lumbre.base import leaves, seed_host
 from lumbre.data import LoaderFeed, Order, RowFeed, accept, split_rows
 
 CPU = torch.device("cpu")
@@ -101,3 +103,39 @@ def test_columns_of_every_kind_come_in_the_types_that_torch_wants() -> None:
     kinds = [leaf.dtype for leaf in leaves(found.input)]
     assert kinds == [torch.float32, torch.int64, torch.uint8, torch.bool]
     assert found.target.tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: torch.rand(()).item(), lambda: 0.0])
+@pytest.mark.parametrize("picky", [False, True])
+def test_chance_belongs_to_the_row_whatever_it_is_drawn_from(draw, picky: bool) -> None:
+    class Rows:
+        def __len__(self) -> int:
+            return 40
+
+        def __getitem__(self, row: int) -> tuple[float, int]:
+            return (0.0 if picky and row % 7 else draw()), row
+
+    def drawn(batch_size: int, shuffle: bool) -> dict[int, float]:
+        feed = RowFeed(accept(Rows(), 3), Order(40, batch_size, shuffle, False, 3), torch.device("cpu"))
+        return {int(row): float(x) for batch in feed.epoch(1) for x, row in zip(batch.input, batch.target, strict=True)}
+
+    assert drawn(40, False) == drawn(7, True) == drawn(1, False)
+
+
+def test_rows_that_draw_nothing_are_not_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr("lumbre.data._sources.seed_host", lambda value: (seeded.append(value), seed_host(value)))
+    source = accept([(float(row), row) for row in range(50)], 0)
+    feed = RowFeed(source, Order(50, 10, True, False, 0), torch.device("cpu"))
+    assert sum(batch.size for batch in feed.epoch(1)) == 50
+    assert len(seeded) == 1
+
+
+def test_a_stream_is_read_by_one_process(recipe: lb.Recipe) -> None:
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter([(torch.ones(4), 1)] * 10)
+
+    with pytest.raises(lb.OptionError, match="each of them would give every row"):
+        recipe.fit(Stream(), num_workers=2, verbose=False)
+    recipe.fit(Stream(), epochs=1, num_workers=1, verbose=False)

@@ -1,5 +1,7 @@
 """Data whose rows can be asked for by number: tensors in memory, map-style datasets, chosen rows of either."""
 
+import os
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -152,6 +154,8 @@ def _read(leaf: Any, rows: Rows) -> Tensor | None:
 class MapSource:
     """Any map-style dataset. Whatever chance its `__getitem__` uses depends on (seed, epoch, row) alone.
 
+    What its `__getitems__` uses, where it has one, depends on the rows of the batch as well.
+
     Args:
         dataset: has `__len__` and `__getitem__`, and perhaps `__getitems__`.
         seed: the run's seed.
@@ -160,6 +164,7 @@ class MapSource:
     def __init__(self, dataset: Any, seed: int) -> None:
         self.dataset = dataset
         self.seed = seed
+        self._chance = _ChanceWatch()
         if not len(dataset):
             raise DataError(f"a {type(dataset).__name__} without rows", "at least one row", "pass some data")
 
@@ -171,13 +176,55 @@ class MapSource:
         numbers: list[int] = list(rows) if isinstance(rows, range) else rows.tolist()
         if hasattr(self.dataset, "__getitems__"):
             seed_host(stream(self.seed, "rows", epoch, *numbers))
-            items = self.dataset.__getitems__(numbers)
-        else:
-            items: list[Any] = []
-            for row in numbers:
-                seed_host(stream(self.seed, "row", epoch, row))
-                items.append(self.dataset[row])
+            return as_pair(default_collate(self.dataset.__getitems__(numbers)))
+        if not self._chance.seen:
+            self._chance.begin()
+            items = [self.dataset[row] for row in numbers]
+            if self._chance.untouched():
+                return as_pair(default_collate(items))
+        items: list[Any] = []
+        for row in numbers:
+            seed_host(stream(self.seed, "row", epoch, row))
+            items.append(self.dataset[row])
         return as_pair(default_collate(items))
+
+
+class _ChanceWatch:
+    """Finds out whether rows draw random numbers. Seeding for each row costs more than many a row.
+
+    Each global generator has a twin that nobody else draws from: after rows that drew nothing both give the same next
+    number. A generator that somebody else has moved looks touched too, which costs time and changes nothing.
+
+    Attributes:
+        seen: whether chance was used, so that rows must be seeded.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._process = 0
+        self._python = random.Random()
+        self._numpy = np.random.RandomState()
+        self._torch = torch.Generator()
+
+    def begin(self) -> None:
+        """Bring the generators and their twins together."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            seed_host(0)
+            self._python.seed(0)
+            self._numpy.seed(0)
+        torch.default_generator.manual_seed(0)
+        self._torch.manual_seed(0)
+
+    def untouched(self) -> bool:
+        """Whether nothing was drawn since `begin`."""
+        pairs = (
+            (random.random(), self._python.random()),
+            (np.random.random_sample(), self._numpy.random_sample()),
+            (torch.rand(()).item(), torch.rand((), generator=self._torch).item()),
+        )
+        self.seen = any(drawn != expected for drawn, expected in pairs)
+        return not self.seen
 
 
 class Taken:
