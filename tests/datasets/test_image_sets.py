@@ -1,5 +1,6 @@
 """Sets of photographs, through small archives in their real layouts."""
 
+import copy
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import nn, optim
 from torch.utils.data import DataLoader
 
 import lumbre as lb
-from lumbre.datasets import _tiny_imagenet
+from lumbre.datasets import _images, _tiny_imagenet
 from lumbre.datasets._flowers import FLOWERS
 from lumbre.datasets._images import decoded
 from lumbre.datasets._matlab import matrices
@@ -120,6 +121,40 @@ def test_loader_workers(tmp_path: Path) -> None:
     images, targets = next(iter(DataLoader(data, batch_size=4, num_workers=1)))
     assert images.shape == (4, 3, 30, 40)
     assert targets.tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("size", [None, 16])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_are_decoded_once(tmp_path: Path, size: int | None, workers: int) -> None:
+    files = {f"{kind}/{i}.jpg": _grey(20 * i) for kind in "ab" for i in range(6)}
+    _put(tmp_path, {**files, "b/odd.png": picture((1, 2, 3), kind="PNG", size=(7, 9)) if size is None else _grey(120)})
+    plain = lb.datasets.image_folder(tmp_path, size=size, cache=False)
+    items = [plain[row] for row in range(len(plain))]
+    for cache in (None, True):
+        data = lb.datasets.image_folder(tmp_path, size=size, cache=cache)
+        data[0]
+        loader = DataLoader(data, batch_size=None, num_workers=workers)
+        for _ in range(2):
+            for (image, label), (expected, target) in zip(loader, items, strict=True):
+                assert torch.equal(image, expected)
+                assert label == target
+        kept = data._kept["RGB"]
+        assert kept is not None
+        assert kept.done.sum() == (12 if size is None else 13)  # what the workers decoded is there for all
+        image, _ = data[3]
+        image.zero_()
+        assert torch.equal(data[3][0], items[3][0])
+        again = copy.deepcopy(data)  # as a process that is started afresh gets it
+        assert torch.equal(again[3][0], items[3][0])
+
+
+def test_images_that_take_too_much_memory_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _put(tmp_path, {f"a/{i}.png": _grey(9, kind="PNG") for i in range(4)})
+    monkeypatch.setattr(_images, "_CACHE_BYTES", 4 * 8 * 8 * 3 - 1)
+    made = {cache: lb.datasets.image_folder(tmp_path, size=8, cache=cache) for cache in (None, True, False)}
+    assert [_shade(data[0][0]) for data in made.values()] == [10, 10, 10]
+    _put(tmp_path, {f"a/{i}.png": _grey(50, kind="PNG") for i in range(4)})
+    assert {cache: _shade(data[0][0]) for cache, data in made.items()} == {None: 50, True: 10, False: 50}
 
 
 def test_a_phone_s_jpeg_of_two_pictures(tmp_path: Path) -> None:

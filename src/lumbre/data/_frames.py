@@ -191,18 +191,17 @@ class FrameEncoding:
         return numeric_matrix(series.to_native())
 
     def _codes(self, series: Any, column: Column, unknown: str | None = None) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        import pandas as pd
-
-        texts = _texts(series)
-        codes = pd.Index(column.levels, dtype=object).get_indexer(pd.Index(texts, dtype=object)).astype(np.int64)
-        if (codes < 0).any() and (unknown or self.unknown) == "error":
-            strangers = sorted({str(text) for text in texts[codes < 0]})[:5]
+        codes, texts = _factorized(series)
+        level_of = {level: number for number, level in enumerate(column.levels)}
+        numbers = np.array([level_of.get(text, -1) for text in texts], dtype=np.int64)
+        if (numbers < 0).any() and (unknown or self.unknown) == "error":
+            strangers = sorted(text for text in texts if text not in level_of)[:5]
             raise DataError(
                 f"column {column.name!r} with {', '.join(map(repr, strangers))}",
                 f"only the categories of the training data: {', '.join(column.levels)}",
                 'leave these rows out, or make the data with from_frame(..., unknown="ignore")',
             )
-        return codes
+        return numbers[codes]
 
 
 class FrameData:
@@ -368,20 +367,16 @@ def _column(series: Any, *, is_target: bool = False) -> Column:
             "category",
             tuple(str(level) for level in series.cat.get_categories().to_list()),
         )
-    return Column(series.name, "category", tuple(sorted({str(text) for text in _texts(series)})))
+    return Column(series.name, "category", tuple(sorted(set(_factorized(series)[1]))))
 
 
-def _texts(series: Any) -> "np.ndarray[Any, np.dtype[np.object_]]":
-    """The values as text: levels are text, whatever the categories are."""
+def _factorized(series: Any) -> tuple["np.ndarray[Any, Any]", list[str]]:
+    """The number of each value among the different ones, and these as text: levels are text, whatever they were."""
     import pandas as pd
 
-    values = series.to_numpy()
-    if values.dtype.kind in "biuf":
-        return values.astype(str).astype(object)
-    texts = np.asarray(values, dtype=object)
-    if pd.api.types.infer_dtype(texts, skipna=False) == "string":
-        return texts
-    return np.array([str(value) for value in texts], dtype=object)
+    native = series.to_native()
+    codes, distinct = pd.factorize(native if isinstance(native, pd.Series) else series.to_numpy())
+    return codes, [str(value) for value in distinct]
 
 
 def refuse_missing(frame: Any) -> None:

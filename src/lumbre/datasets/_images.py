@@ -1,6 +1,9 @@
 """Images in files: decoded when they are asked for, an item at a time."""
 
+import math
+import mmap
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 # What a file is, whatever its name says. Not all that pillow knows: for EPS it would start another program. A phone's
 # MPO counts as a JPEG there.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
+
+_CACHE_BYTES = 1 << 30
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -37,6 +42,9 @@ class ImageFiles(Dataset[Any]):
             None leaves each its own size, and then only images of one size fit into one batch.
         transform: applied to each image.
         classes: names of the classes, by number.
+        cache: keep each image (and mask) in memory as bytes once it is decoded, before the transform; workers share
+            them. True does so whatever they take, False never, None where images take at most 1 GiB (masks, too).
+            Without `size`, images of another size than the first are decoded each time.
     """
 
     def __init__(
@@ -47,19 +55,25 @@ class ImageFiles(Dataset[Any]):
         size: int | None,
         transform: Callable[[Any], Any] | None,
         classes: Sequence[str] | None,
+        cache: bool | None = None,
     ) -> None:
         self.paths = tuple(paths)
         self.targets = targets
         self.size = size
         self.transform = transform
         self.classes = None if classes is None else tuple(classes)
+        self.cache = cache
+        self._kept: dict[str, _Kept | None] = {}
+        if size is not None:  # else the first file has to be read to know how much room they take
+            self._make_room("RGB")
+            self._make_room("L")
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Any:
         row = range(len(self.paths))[row]
-        image: Any = torch.from_numpy(decoded(self.paths[row], "RGB", self.size)).permute(2, 0, 1).contiguous()
+        image: Any = torch.from_numpy(self._decoded(row, self.paths[row], "RGB")).permute(2, 0, 1).contiguous()
         if self.transform is not None:
             image = self.transform(image)
         if self.targets is None:
@@ -67,8 +81,55 @@ class ImageFiles(Dataset[Any]):
         target = self.targets[row]
         if isinstance(target, Path):
             # The file numbers the classes from 1.
-            target = torch.from_numpy(decoded(target, "L", self.size).astype(np.int64) - 1)
+            target = torch.from_numpy(self._decoded(row, target, "L").astype(np.int64) - 1)
         return image, target
+
+    def _decoded(self, row: int, path: Path, mode: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+        if mode not in self._kept:
+            self._make_room(mode)
+        kept = self._kept[mode]
+        if kept is None:
+            return decoded(path, mode, self.size)
+        if kept.done[row]:
+            return kept.images[row].copy()
+        image = decoded(path, mode, self.size)
+        if image.shape == kept.images.shape[1:]:
+            kept.images[row] = image
+            kept.done[row] = 1
+        return image
+
+    def _make_room(self, mode: str) -> None:
+        self._kept[mode] = None
+        masks = () if self.targets is None or isinstance(self.targets, Tensor) else self.targets
+        files = self.paths if mode == "RGB" else masks
+        if self.cache is False or not files:
+            return
+        shape = (self.size, self.size) if self.size is not None else decoded(files[0], mode, None).shape[:2]
+        shape = (len(files), *shape, 3) if mode == "RGB" else (len(files), *shape)
+        if self.cache or math.prod(shape) <= _CACHE_BYTES:
+            self._kept[mode] = _Kept(_shared(shape), _shared((len(files),)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Shared memory is inherited by a forked process; one that is started afresh makes its own.
+        return {**self.__dict__, "_kept": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Images in memory that forked processes share. Two that decode the same one write the same bytes.
+
+    Attributes:
+        images: uint8 of shape (n, height, width, 3) or (n, height, width).
+        done: uint8 of shape (n,), 1 where an image is there.
+    """
+
+    images: "np.ndarray[Any, np.dtype[np.uint8]]"
+    done: "np.ndarray[Any, np.dtype[np.uint8]]"
+
+
+def _shared(shape: tuple[int, ...]) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Zeros that take memory page by page as they are written, and that no limit of /dev/shm concerns."""
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=np.uint8).reshape(shape)
 
 
 def decoded(source: Path | bytes, mode: str, size: int | None) -> "np.ndarray[Any, np.dtype[np.uint8]]":
@@ -101,7 +162,11 @@ def _squared(image: Any, size: int) -> Any:
 
 
 def image_folder(
-    root: str | Path, *, size: int | None = None, transform: Callable[[Any], Any] | None = to_float
+    root: str | Path,
+    *,
+    size: int | None = None,
+    transform: Callable[[Any], Any] | None = to_float,
+    cache: bool | None = None,
 ) -> ImageFiles:
     """A folder of images with a folder for each class.
 
@@ -114,6 +179,8 @@ def image_folder(
             leaves them as they are, and then a batch needs images of one size.
         transform: applied to each image, a uint8 tensor of shape (3, height, width); `to_float` makes float32 in
             [0, 1] of it. None leaves bytes.
+        cache: keep decoded images in memory, as bytes, before the transform: True, False, or None where they take at
+            most 1 GiB. A file that changes after it was read is then not read again.
 
     Returns:
         A map-style dataset of (image, class), class an int64 tensor of shape (); its `classes` are the folders' names.
@@ -136,7 +203,8 @@ def image_folder(
         )
     targets = torch.repeat_interleave(torch.arange(len(folders)), torch.tensor([len(inside) for inside in images]))
     paths = [path for inside in images for path in inside]
-    return ImageFiles(paths, targets, size=size, transform=transform, classes=[folder.name for folder in folders])
+    classes = [folder.name for folder in folders]
+    return ImageFiles(paths, targets, size=size, transform=transform, classes=classes, cache=cache)
 
 
 def is_image(path: Path) -> bool:
