@@ -123,7 +123,7 @@ class MapSource:
         return len(self.dataset)
 
     def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
-        """Input and target of `rows`, collated by torch's `default_collate`."""
+        """Input and target of `rows`, each collated by torch's `default_collate`, which knows no None."""
         numbers: list[int] = list(rows) if isinstance(rows, range) else rows.tolist()
         if hasattr(self.dataset, "__getitems__"):
             seed_host(stream(self.seed, "rows", epoch, *numbers))
@@ -133,7 +133,8 @@ class MapSource:
             for row in numbers:
                 seed_host(stream(self.seed, "row", epoch, row))
                 items.append(self.dataset[row])
-        return as_pair(default_collate(items))
+        inputs, targets = zip(*map(as_pair, items), strict=True)
+        return default_collate(list(inputs)), None if targets[0] is None else default_collate(list(targets))
 
 
 class Taken:
