@@ -80,6 +80,14 @@ def test_masks_move_with_their_images() -> None:
     assert torch.equal((images > 0.5).long(), moved)
 
 
+def test_pixels_of_masks_from_outside_get_the_label_that_is_asked_for() -> None:
+    crop = vision.Augment([vision.RandomCrop(8, padding=2)], target="masks", mask_fill=-100)
+    masks = torch.ones(len(IMAGES), 8, 8, dtype=torch.int64)
+    images, moved = crop.batch(IMAGES + 1, masks, vision.row_seeds(range(len(IMAGES))))
+    assert set(moved.unique().tolist()) == {-100, 1}
+    assert torch.equal(moved == -100, images[:, 0] == 0)
+
+
 def test_loaders_do_not_number_rows_and_are_augmented_all_the_same() -> None:
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(IMAGES, LABELS), batch_size=5)
     recipe = lb.setup(classifier, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_opt_hparams(lr=0.1)

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lumbre as lb
 from lumbre.base import leaves, seed_host
@@ -21,6 +21,17 @@ def feed(rows: int = 10, size: int = 4, workers: int = 0, **options: bool) -> Ro
     source = accept((torch.arange(rows), torch.arange(rows) * 10), seed=0)
     order = Order(rows, size, options.get("shuffle", True), options.get("drop_last", False), seed=3)
     return RowFeed(source, order, CPU, workers)
+
+
+class NumberedItems(Dataset):
+    def __init__(self, items: list) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, row: int) -> object:
+        return self.items[row]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -80,6 +91,14 @@ def test_in_memory_data_is_a_torch_dataset_too() -> None:
         data[6]
     batch = next(iter(DataLoader(data, batch_size=4)))
     assert batch[0]["a"].tolist() == [1, 2, 3, 4]
+
+
+def test_items_of_several_inputs_need_no_target() -> None:
+    item = tuple(torch.tensor([float(number)]) for number in range(3)), None
+    source = accept(NumberedItems([item, item]), seed=0)
+    inputs, target = source.fetch(range(2), 1)
+    assert [part.tolist() for part in inputs] == [[[0.0], [0.0]], [[1.0], [1.0]], [[2.0], [2.0]]]
+    assert target is None
 
 
 def test_a_fraction_is_cut_by_the_seed_alone() -> None:

@@ -172,21 +172,26 @@ class MapSource:
         return len(self.dataset)
 
     def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
-        """Input and target of `rows`, collated by torch's `default_collate`."""
+        """Input and target of `rows`, each collated by torch's `default_collate`, which knows no None."""
         numbers: list[int] = list(rows) if isinstance(rows, range) else rows.tolist()
         if hasattr(self.dataset, "__getitems__"):
             seed_host(stream(self.seed, "rows", epoch, *numbers))
-            return as_pair(default_collate(self.dataset.__getitems__(numbers)))
+            return _collated(self.dataset.__getitems__(numbers))
         if not self._chance.seen:
             self._chance.begin()
             items = [self.dataset[row] for row in numbers]
             if self._chance.untouched():
-                return as_pair(default_collate(items))
+                return _collated(items)
         items: list[Any] = []
         for row in numbers:
             seed_host(stream(self.seed, "row", epoch, row))
             items.append(self.dataset[row])
-        return as_pair(default_collate(items))
+        return _collated(items)
+
+
+def _collated(items: list[Any]) -> tuple[Nested, Nested]:
+    inputs, targets = zip(*map(as_pair, items), strict=True)
+    return default_collate(list(inputs)), None if targets[0] is None else default_collate(list(targets))
 
 
 class _ChanceWatch:

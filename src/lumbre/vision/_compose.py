@@ -25,6 +25,8 @@ class Augment(Transform):
         transforms: in order. A function of images goes in as `Lambda(function)`.
         target: what the target of a training batch is, where it lies on the image and so must move with it:
             "masks", "boxes" or "keypoints". Other targets, such as class numbers, stay as they are.
+        mask_fill: where the target is masks, the label of pixels that come from outside; -100 is left out by
+            `nn.CrossEntropyLoss`.
 
     Raises:
         OptionError: something in the list is not a `Transform`, or `target` is none of these.
@@ -39,6 +41,7 @@ class Augment(Transform):
 
     transforms: Sequence[Transform]
     target: str | None = None
+    mask_fill: float = 0
 
     def __post_init__(self) -> None:
         _check_transforms(self.transforms)
@@ -59,7 +62,7 @@ class Augment(Transform):
         """Input and target of a training batch after the transforms: what `fit(..., augment=...)` calls."""
         if self.target is None:
             return self(input, row_seeds), target
-        scene = Scene(input, **{self.target: target})
+        scene = Scene(input, mask_fill=self.mask_fill, **{self.target: target})
         check_scene(scene, row_seeds)
         scene = self.apply(scene, row_seeds.cpu())
         return scene.images, getattr(scene, self.target)
