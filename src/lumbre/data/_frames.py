@@ -110,7 +110,7 @@ class FrameEncoding:
         for column in (*self.features, *(() if self.target is None else (self.target,))):
             text = ", ".join(column.levels)
             if column is not self.target and column.name in spreads:
-                text = "mean {:.4g}, standard deviation {:.4g}".format(*spreads[column.name])
+                text = "{:.4g} ± {:.4g}".format(*spreads[column.name])
             found.append((column.name, "target" if column is self.target else column.kind, text))
         return tuple(found)
 

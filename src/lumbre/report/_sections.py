@@ -100,20 +100,20 @@ def data_tables(told: Told, classes: tuple[str, ...] | None) -> Iterator[Table]:
                 "not known" if one.rows is None else f"{one.rows:,}",
                 _kinds(one.input),
                 _kinds(one.target),
-                _print(one),
+                *_print(one),
             )
             for name, one in sets.items()
         ]
-        yield Table("Data", ("set", "rows", "input", "target", "fingerprint"), rows)
+        yield Table("Data", ("set", "rows", "input", "target", "fingerprint", "taken of"), rows)
     if classes:
         lines = [(str(number), name) for number, name in enumerate(classes[:_MOST_CLASSES])]
         yield Table("Classes", ("number", "name"), lines, _more(len(classes) - len(lines), "classes"))
     if told.columns:
-        yield Table("Columns", ("column", "kind", "values"), list(told.columns))
+        yield Table("Columns; of numbers mean ± standard deviation", ("column", "kind", "values"), list(told.columns))
 
 
-def _print(record: DataRecord) -> str:
-    return f"{record.fingerprint} ({record.covers})" if record.fingerprint else "none taken"
+def _print(record: DataRecord) -> tuple[str, str]:
+    return record.fingerprint or "none taken", record.covers
 
 
 def _kinds(value: Nested) -> str:
@@ -181,7 +181,7 @@ def time_table(timings: Mapping[str, float]) -> tuple[list[tuple[str, str, float
         if name.endswith("_seconds") and name != "fit_seconds"
     }
     total = sum(spent.values())
-    words = {"data": "waiting for data", "step": "steps: forward, backward, update"}
+    words = {"data": "waiting for data", "step": "training steps"}
     phases = [
         (words.get(name, name), format_seconds(value), value / total if total else 0.0)
         for name, value in sorted(spent.items(), key=lambda item: -item[1])
