@@ -170,6 +170,15 @@ def test_a_loaded_model_reports_the_run_that_made_it(classifier: lb.Fitted, alon
     assert "Confusion matrix of 30 rows" in with_data.alts
 
 
+def test_evaluating_on_the_training_rows_is_said(tmp_path: Path) -> None:
+    x, valid = torch.arange(6.0)[:, None], torch.ones(3, 1)
+    fitted = trained(nn.Linear, nn.MSELoss(), (x, x), valid_data=(valid, valid), in_features=1, out_features=1)
+    said = "says nothing of new data", "The rows evaluated are the validation rows."
+    for data, expected in (((x, x), [True, False]), ((valid, valid), [False, True]), ((2 * x, x), [False, False])):
+        text = reported(fitted, tmp_path / "report.html", data).text
+        assert [sentence in text for sentence in said] == expected
+
+
 def test_what_users_wrote_is_text_and_never_markup(tmp_path: Path) -> None:
     data = lb.data.from_frame(evil_frame(), target="kind")
     fitted = trained(Net, nn.CrossEntropyLoss(), data, metrics={EVIL: lb.metrics.Accuracy()}, d_in=4)

@@ -54,6 +54,17 @@ def _is_matrix(value: dict[Any, Any]) -> bool:
     return any(isinstance(part, dict) for part in value.values())
 
 
+def seen_before(told: Told) -> str:
+    """A warning where the rows evaluated are those that the model was trained or chosen on; else ""."""
+    same = [
+        name
+        for name, one in told.record.data.items()
+        if told.test is not None and one.fingerprint and one.fingerprint == told.test.fingerprint
+    ]
+    words = {"train": "the training rows: this says nothing of new data", "valid": "the validation rows"}
+    return f"The rows evaluated are {words.get(same[0], same[0])}." if same else ""
+
+
 def history_charts(history: History) -> tuple[list[Picture], str]:
     """A chart for each metric, and what is to be said of them."""
     by_metric: dict[str, list[tuple[str, str, int, Any]]] = {}

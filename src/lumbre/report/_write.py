@@ -17,6 +17,7 @@ from lumbre.report._sections import (
     model_table,
     recipe_tables,
     result_tables,
+    seen_before,
     time_table,
 )
 from lumbre.report._table import Table
@@ -61,6 +62,7 @@ def _rendered(fitted: FittedModel, told: Told, judgement: Judgement, has_data: b
         judgement=judgement,
         has_data=has_data,
         results=list(result_tables(history, judgement.metrics)),
+        seen_before=seen_before(told),
         history_charts=charts,
         history_note=history_note,
         recipe=list(recipe_tables(record)),
