@@ -12,10 +12,11 @@ from lumbre._engine import make_engine, step_options
 from lumbre._feeds import TrainingData, augmenter, feed, training_data
 from lumbre._options import Options
 from lumbre._parts import LossFunction, NamedLosses, loss_function, make_module, make_optimizers, no_loss
+from lumbre._record import run_record
 from lumbre._session import Session
 from lumbre.base import Batch, Batches, DataError, Loss, Nested, total_loss
 from lumbre.core import Context, Listeners, Plan
-from lumbre.data import Augmented, LoaderFeed, RowFeed
+from lumbre.data import Augmented, LoaderFeed, RowFeed, data_record
 from lumbre.devices import Precision, resolve_device, seeder
 from lumbre.metrics import LossMeter, Metric
 from lumbre.preflight import Findings, Subject, run_checks
@@ -33,6 +34,7 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     given = training_data(data, options.valid_data, seed, options.sampler)
     train, valid = _feeds(given, options, device, seed)
     first = train.first()
+    records = {"train": data_record(train, first)} | ({} if valid is None else {"valid": data_record(valid)})
     batches: Batches = train
     if options.augment is not None:
         change = augmenter(options.augment, seed, repeated=given.weights is not None)
@@ -47,6 +49,12 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     loss = loss_function(recipe, model, device)
     _check_loss(model, loss, first)
     optimizers = make_optimizers(recipe, model, device)
+    findings = None
+    if options.preflight:
+        fewest = train.order.fewest_rows if isinstance(train, RowFeed) else None
+        asked = None if loss is None or hasattr(model, "step") else _scalar(loss)
+        findings = run_checks(Subject(model, call, asked, first, given.columns, fewest))
+    batch_size = train.order.batch_size if isinstance(train, RowFeed) else first.size
     session = Session(
         recipe=recipe,
         model=model,
@@ -54,17 +62,15 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
         device=device,
         precision=precision,
         seed=seed,
-        batch_size=train.order.batch_size if isinstance(train, RowFeed) else first.size,
+        batch_size=batch_size,
         encoding=given.encoding,
         classes=given.classes,
+        record=run_record(
+            recipe, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
+        ),
     )
-    findings = Findings([])
-    if options.preflight:
-        fewest = train.order.fewest_rows if isinstance(train, RowFeed) else None
-        asked = None if loss is None or hasattr(model, "step") else _scalar(loss)
-        findings = run_checks(Subject(model, call, asked, first, given.columns, fewest))
     plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)
-    return plan, session, findings
+    return plan, session, findings or Findings([])
 
 
 def _scalar(loss: LossFunction) -> Loss:

@@ -1,7 +1,7 @@
 """What `fit()` gives back: the trained model, what happened, and what can be done with it."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from lumbre._feeds import feed, given_data
 from lumbre._options import callback_list
 from lumbre._session import Session
 from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, preserved_randomness
-from lumbre.core import Callback, Context, History, Listeners, evaluate, format_value, predict
-from lumbre.data import LoaderFeed, RowFeed
+from lumbre.core import Callback, Context, History, Listeners, evaluate, format_seconds, format_value, predict
+from lumbre.data import LoaderFeed, RowFeed, data_record
 from lumbre.devices import seeder
 
 if TYPE_CHECKING:
@@ -313,6 +313,58 @@ class Fitted:
 
         return plot_history(self._history)
 
+    def report(self, path: str | Path, data: Any = None, *, title: str | None = None) -> None:
+        """Write one HTML file that tells what was trained, on what, how well it does, and how to use it again.
+
+        It needs no network and no other file, runs no script, and suits a phone as well as a desk, by day and by
+        night. In it: recipe, options, shapes of the data with a fingerprint of them, loss and metrics by epoch, the
+        layers, what the checks before training found, where the time went, versions, and code that loads the model.
+        With data also their evaluation, the confusion matrix or true and predicted numbers with residuals, and the
+        rows with the largest loss, shown where they are images. Most reports have less than 1 MB; none more than 3.
+
+        The fingerprint is that of the rows as the module gets them: for rows in memory of all of them, or of an even
+        sample of 16 MiB; for others of the first batch.
+
+        Args:
+            path: where to, such as "report.html"; a file that is there is replaced once the new one is complete.
+            data: with targets, held out from training; whatever `evaluate()` takes. It is read several times.
+            title: the heading; the name of the module where not given.
+
+        Raises:
+            MissingExtraError: plotnine is not installed.
+            OptionError: nothing can be written at `path`, or `data` can be read only once.
+            DataError: the data cannot be used as it is.
+
+        Example:
+            >>> import lumbre as lb, torch
+            >>> x, y = torch.randn(60, 4), torch.arange(60) % 3
+            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
+            >>> fitted = recipe.set_hparams(in_features=4, out_features=3).fit((x, y), epochs=2, verbose=False)
+            >>> fitted.report("report.html", (x, y))
+            >>> from pathlib import Path
+            >>> Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+            True
+        """
+        from lumbre.report import Told, write_report
+
+        session = self._session
+        told = Told(
+            record=session.record,
+            history=self._history,
+            columns=() if session.encoding is None else session.encoding.described,
+        )
+        if data is not None:
+            if isinstance(data, Iterator):
+                raise OptionError(
+                    f"a {type(data).__name__}, which can be read only once",
+                    "data that can be read several times",
+                    "list(...) of its batches, or a DataLoader",
+                )
+            batches = self._feed(data, None, None, need_target=True)
+            with preserved_randomness(session.device):
+                told = replace(told, test=data_record(batches, batches.first()))
+        write_report(Path(path), self, told, data, title)
+
     def save(self, path: str | Path) -> None:
         """Write the model to one file: weights, hyper-parameters, encoding, class names, history.
 
@@ -363,13 +415,13 @@ class Fitted:
 
     def _summary(self) -> list[tuple[str, str]]:
         history = self._history
-        lines = [("epochs", str(history.epochs)), ("total time", _duration(history.fit_seconds))]
+        lines = [("epochs", str(history.epochs)), ("total time", format_seconds(history.fit_seconds))]
         for name, seconds in (
             ("training", history.train_seconds),
             ("validation", history.valid_seconds),
         ):
             if seconds:
-                lines.append((f"{name} time per epoch", _duration(sum(seconds) / len(seconds))))
+                lines.append((f"{name} time per epoch", format_seconds(sum(seconds) / len(seconds))))
         for set_name in ("train", "valid"):
             values = history.last(set_name)
             if values:
@@ -396,13 +448,6 @@ class Fitted:
     def _repr_html_(self) -> str:
         rows = [("Fitted", type(self.model).__name__), *self._summary()]
         return _table(rows) + f"<pre>{escape(str(self.model))}</pre>"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
 def _table(rows: list[tuple[str, str]]) -> str:

@@ -15,6 +15,7 @@ from lumbre.base import ArchiveError, preserved_randomness
 from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
 from lumbre.devices import Precision, resolve_device
+from lumbre.report import RunRecord, record_from
 from lumbre.storage import Archive, read_archive
 
 
@@ -65,6 +66,7 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
         batch_size=document["batch_size"],
         encoding=None if encoding is None else _encoding(encoding),
         classes=None if document["classes"] is None else tuple(document["classes"]),
+        record=record_from(document["record"]) if "record" in document else RunRecord(),
     )
     stored = document["history"]
     history = History(**stored)

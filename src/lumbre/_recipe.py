@@ -14,6 +14,7 @@ from lumbre._finders import BatchSizes, LearningRates, OneBatch, find_batch_size
 from lumbre._fitted import Fitted
 from lumbre._options import Options, options_from
 from lumbre._parts import has_loss, no_loss, no_optimizer
+from lumbre._record import short_name
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, train
@@ -235,13 +236,10 @@ class Recipe:
         return overfit_one_batch(self, data, options_from(options), steps)
 
     def __repr__(self) -> str:
-        def name(thing: Any) -> str:
-            return getattr(thing, "__name__", None) or repr(thing).partition("\n")[0]
-
         lines = [
-            f"module: {name(self.module)}",
-            f"loss: {name(self.loss)}",
-            f"optimizer: {name(self.optimizer)}",
+            f"module: {short_name(self.module)}",
+            f"loss: {short_name(self.loss)}",
+            f"optimizer: {short_name(self.optimizer)}",
         ]
         lines += [f"metrics: {self.metrics}"] if self.metrics else []
         lines += [f"hparams: {dict(self.hparams)}"] if self.hparams else []

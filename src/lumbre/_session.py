@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from lumbre.base import Batch, Losses, Nested, RecipeError, map_leaves
 from lumbre.core import History
 from lumbre.data import FrameEncoding
 from lumbre.devices import Precision
+from lumbre.report import RunRecord
 from lumbre.steps import caller
 from lumbre.storage import write_archive
 
@@ -35,6 +36,7 @@ class Session:
         batch_size: of the run.
         encoding: how frames become tensors, or None.
         classes: names of the classes, or None.
+        record: what a report tells of the run.
     """
 
     recipe: "Recipe"
@@ -46,6 +48,7 @@ class Session:
     batch_size: int
     encoding: FrameEncoding | None
     classes: tuple[str, ...] | None
+    record: RunRecord = field(default_factory=RunRecord)
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Prediction and loss of a batch, without gradients."""
@@ -79,6 +82,7 @@ class Session:
             "precision": self.precision.name,
             "seed": self.seed,
             "batch_size": self.batch_size,
+            "record": asdict(self.record),
             "environment": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,

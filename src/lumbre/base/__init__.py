@@ -27,6 +27,7 @@ from lumbre.base._protocols import Meter as Meter
 from lumbre.base._protocols import Rows as Rows
 from lumbre.base._protocols import Source as Source
 from lumbre.base._protocols import total_loss as total_loss
+from lumbre.base._records import DataRecord as DataRecord
 from lumbre.base._seeds import preserved_randomness as preserved_randomness
 from lumbre.base._seeds import seed_host as seed_host
 from lumbre.base._seeds import stream as stream

@@ -11,6 +11,7 @@ from lumbre.core._events import PREDICT as PREDICT
 from lumbre.core._events import Callback as Callback
 from lumbre.core._events import Listeners as Listeners
 from lumbre.core._history import History as History
+from lumbre.core._history import format_seconds as format_seconds
 from lumbre.core._history import format_value as format_value
 from lumbre.core._loop import evaluate as evaluate
 from lumbre.core._loop import predict as predict

@@ -101,6 +101,19 @@ class FrameEncoding:
         """Names of the target's classes, where it has any."""
         return self.target.levels if self.target is not None and self.target.kind == "category" else None
 
+    @property
+    def described(self) -> tuple[tuple[str, str, str], ...]:
+        """Name, kind and, of numbers, mean and spread, of categories, levels: of the features, then the target."""
+        numbers = [column.name for column in self.features if column.kind == "number"]
+        spreads = dict(zip(numbers, zip(self.center, self.scale, strict=True), strict=False))
+        found: list[tuple[str, str, str]] = []
+        for column in (*self.features, *(() if self.target is None else (self.target,))):
+            text = ", ".join(column.levels)
+            if column is not self.target and column.name in spreads:
+                text = "{:.4g} ± {:.4g}".format(*spreads[column.name])
+            found.append((column.name, "target" if column is self.target else column.kind, text))
+        return tuple(found)
+
     def fitted(self, frame: Any, rows: Tensor | None = None) -> "FrameEncoding":
         """This encoding with means and spreads taken from `rows` of `frame` (all of them where None)."""
         numbers = [column.name for column in self.features if column.kind == "number"]

@@ -1,6 +1,8 @@
 """Pictures from records, and from a fitted model and data. Charts are plotnine objects, to be extended and saved."""
 
 from lumbre.plots._calibration import calibration as calibration
+from lumbre.plots._comparison import Examples as Examples
+from lumbre.plots._comparison import FittedModel as FittedModel
 from lumbre.plots._confusion import confusion as confusion
 from lumbre.plots._curves import precision_recall as precision_recall
 from lumbre.plots._curves import roc as roc
@@ -14,6 +16,9 @@ from lumbre.plots._inspection import update_ratios as update_ratios
 from lumbre.plots._numbers import predicted_vs_true as predicted_vs_true
 from lumbre.plots._numbers import residuals as residuals
 from lumbre.plots._pictures import PictureGrid as PictureGrid
+from lumbre.plots._pictures import as_shown as as_shown
+from lumbre.plots._pictures import beside as beside
+from lumbre.plots._pictures import is_images as is_images
 from lumbre.plots._pictures import most_wrong as most_wrong
 from lumbre.plots._pictures import predictions_grid as predictions_grid
 from lumbre.plots._plane import decision_regions as decision_regions

@@ -124,7 +124,7 @@ def most_wrong(fitted: FittedModel, data: Any, n: int = 16) -> "PictureGrid | pd
     if is_images(examples.input):
         _check_count(n)
         return _grid(examples)
-    return _beside(examples, data)
+    return beside(examples, data)
 
 
 def is_images(input: Any) -> bool:
@@ -141,7 +141,8 @@ def _check_count(n: int) -> None:
         raise OptionError(f"n={n}", f"at most {_MOST_PICTURES} images in one picture", "n=100")
 
 
-def _beside(examples: Examples, data: Any) -> "pd.DataFrame":
+def beside(examples: Examples, data: Any) -> "pd.DataFrame":
+    """Truth and prediction of the examples, and beside them what the data say of these rows."""
     import narwhals as nw
     import pandas as pd
 
@@ -160,7 +161,7 @@ def _beside(examples: Examples, data: Any) -> "pd.DataFrame":
 
 def _grid(examples: Examples) -> PictureGrid:
     matplotlib = import_extra("matplotlib.figure", "plots", "draw images with texts")
-    images, texts = _as_shown(examples.input), _texts(examples.frame)
+    images, texts = as_shown(examples.input), _texts(examples.frame)
     count = len(images)
     across = min(max(math.isqrt(count - 1) + 1, min(count, 4)), 20)
     down = -(-count // across)
@@ -193,7 +194,7 @@ def _grid(examples: Examples) -> PictureGrid:
     return PictureGrid(figure, examples.frame)
 
 
-def _as_shown(images: Tensor) -> list[Any]:
+def as_shown(images: Tensor) -> list[Any]:
     """Each image as an array of floats from 0 to 1, (height, width) or (height, width, 3)."""
     pixels = images[:, None] if images.ndim == 3 else images
     if pixels.dtype == torch.uint8:

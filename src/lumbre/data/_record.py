@@ -1,0 +1,94 @@
+"""What is told of data after a run: how many rows, of which types and shapes, and a fingerprint.
+
+The fingerprint is the beginning of a SHA-256 over the number of rows, types, shapes and bytes. It tells whether two
+runs saw the same data; it is no proof against somebody who means to deceive.
+"""
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lumbre.base import Batch, DataRecord, Nested, Source, leaves, map_leaves
+from lumbre.data._feed import LoaderFeed, RowFeed
+from lumbre.data._sources import ArraySource, InMemoryDataset, Taken
+
+# About 10 ms of hashing: all rows of a small table, an even sample of larger data.
+_MOST_BYTES = 16 * 2**20
+_DIGITS = 16
+
+
+def data_record(batches: RowFeed | LoaderFeed, first: Batch | None = None) -> DataRecord:
+    """A record of the data behind `batches`.
+
+    Rows in memory are fingerprinted as they lie there, all of them or an even sample of 16 MiB. Of other data, whose
+    rows cost work to fetch, the first batch is taken; nothing more is asked of them.
+
+    Args:
+        batches: the data.
+        first: their first batch, where it is at hand.
+    """
+    source = batches.source if isinstance(batches, RowFeed) else None
+    plain = None if source is None else _in_memory(source)
+    rows = None if source is None else len(source)
+    if first is not None:
+        pair = first.input, first.target
+    elif source is not None and plain is not None:
+        pair = source.fetch(range(1), 1)
+    else:
+        return DataRecord(rows=rows)
+    covers = ""
+    sample = pair
+    if plain is not None:
+        sample, covers = _sample(plain)
+    elif first is not None:
+        covers = f"the first batch, of {first.size:,} rows"
+    fingerprint = _digest(rows, sample)
+    return DataRecord(
+        rows=rows,
+        input=map_leaves(_kind, pair[0]),
+        target=map_leaves(_kind, pair[1]),
+        fingerprint=fingerprint,
+        covers=covers if fingerprint else "",
+    )
+
+
+def _in_memory(source: Source) -> Source | None:
+    """The rows of `source` without transforms, where reading them takes no work; else None."""
+    if isinstance(source, Taken):
+        inner = _in_memory(source.source)
+        return None if inner is None else Taken(inner, source.rows)
+    if isinstance(source, InMemoryDataset):
+        return InMemoryDataset(source.input, source.target)
+    return source if isinstance(source, ArraySource) else None
+
+
+def _sample(source: Source) -> tuple[Nested, str]:
+    total = len(source)
+    row_bytes = sum(leaf.nbytes for leaf in leaves(source.fetch(range(1), 1)) if isinstance(leaf, Tensor))
+    count = min(total, max(1, _MOST_BYTES // max(1, row_bytes)))
+    if count == total:
+        return source.fetch(range(total), 1), "all rows"
+    return source.fetch(torch.arange(count) * total // count, 1), f"{count:,} rows, evenly spread"
+
+
+def _digest(rows: int | None, sample: Nested) -> str:
+    """The fingerprint; "" where something in the sample has no bytes of its own (sparse tensors, objects)."""
+    found = hashlib.sha256(f"{rows} {map_leaves(_kind, sample)}".encode())
+    for leaf in leaves(sample):
+        if leaf is None:
+            continue
+        if not isinstance(leaf, Tensor) or leaf.layout != torch.strided or leaf.is_quantized:
+            return ""
+        plain = leaf.detach().cpu().resolve_conj().contiguous().reshape(-1)
+        found.update(plain.view(torch.uint8).numpy().data)
+    return found.hexdigest()[:_DIGITS]
+
+
+def _kind(leaf: Any) -> str | None:
+    """Type and shape of a part of a batch, "float32 (rows, 4)"."""
+    if isinstance(leaf, Tensor):
+        sizes = ", ".join(map(str, ("rows", *leaf.shape[1:])))
+        return f"{str(leaf.dtype).removeprefix('torch.')} ({sizes})"
+    return None if leaf is None else type(leaf).__name__

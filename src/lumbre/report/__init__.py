@@ -1,0 +1,8 @@
+"""One self-contained HTML file that tells what was trained, on what, how well it does, and how to use it again."""
+
+from lumbre.report._record import RunRecord as RunRecord
+from lumbre.report._record import Told as Told
+from lumbre.report._record import record_from as record_from
+from lumbre.report._write import write_report as write_report
+
+__all__ = ["RunRecord", "Told", "record_from", "write_report"]
