@@ -42,8 +42,8 @@ class Inspect(Callback):
     """Record what goes on inside a model, every so many steps of the training.
 
     The numbers of the training stay the same to the last bit. Hooks stand only while a step that is sampled runs. Such
-    a step costs about one more reading of each tensor; where samples would become more than `samples`, every second one
-    is dropped and they are taken half as often, so that memory and time are bounded.
+    a step takes as long as a few others, as each tensor is read several times. Where there would be more than `samples`
+    of them, every second one is dropped and they are taken half as often from then on: memory and time are bounded.
 
     - activations: what layers put out, in training mode (the first call of the model in the step).
     - gradients: of the batch's loss with respect to that. Under float16 they carry the scale of the loss.

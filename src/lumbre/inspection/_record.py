@@ -97,7 +97,7 @@ class Inspection:
 
 
 def drawing() -> Any:
-    """The room `plots`, which imports this one: it is looked for only when something is to be drawn."""
+    """The room `plots`, which stands above this one: it is looked for only when something is to be drawn."""
     return import_extra("lumbre.plots", "plots", "draw charts")
 
 

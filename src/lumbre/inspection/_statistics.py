@@ -21,7 +21,10 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS = 60
 """Of a histogram."""
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
+"""Values at a time on the CPU: what is made of them stays in its cache, which is six times as fast."""
+
+_CHUNK_DEVICE = 1 << 24
 _HALF = 1 << 16
 _SKETCHED = 1 << 16
 _TAIL = 0.005
@@ -124,9 +127,8 @@ class Gathered:
         self._count = self._seen_again = 0
         self._sums: Tensor | None = None
         self._unit_maxima: Tensor | None = None
-        self._upper: Tensor | None = None
-        self._lookup: Tensor | None = None
-        self._lower: Tensor | None = None
+        self._raw: Tensor | None = None
+        self._between: tuple[Tensor, Tensor, Tensor] | None = None
         self._linear = torch.zeros(0)
         self._range: tuple[float, float] | None = None
 
@@ -138,66 +140,62 @@ class Gathered:
             maxima = values.transpose(0, self._unit_dim).reshape(values.shape[self._unit_dim], -1).amax(1)
             known = self._unit_maxima
             self._unit_maxima = maxima if known is None else torch.maximum(known, maxima)
-        for chunk in values.reshape(-1).split(_CHUNK):
+        for chunk in _chunks(values):
             sums = _sums(chunk, self._ends)
             self._sums = sums if self._sums is None else _merged(self._sums, self._count, sums, chunk.numel())
             self._count += chunk.numel()
-            counts = torch.bincount((_ordered(chunk) >> 16) + _HALF // 2, minlength=_HALF)
-            self._upper = counts if self._upper is None else self._upper.add_(counts)
+            counts = torch.bincount(_bits(chunk) >> 16 & 0xFFFF, minlength=_HALF)
+            self._raw = counts if self._raw is None else self._raw.add_(counts)
 
     def second(self, values: Tensor) -> None:
         """Count a batch in the second pass."""
         if not values.numel():
             return
-        lookup, lower = self._prepared()
-        for chunk in values.reshape(-1).split(_CHUNK):
+        _, lookup, lower = self._prepared()
+        for chunk in _chunks(values):
             self._seen_again += chunk.numel()
-            ordered = _ordered(chunk)
-            place = lookup[(ordered >> 16) + _HALF // 2]
-            here = place >= 0
-            numbers = place[here] * _HALF + (ordered[here] & (_HALF - 1))
-            lower += torch.bincount(numbers, minlength=len(lower))
+            bits = _bits(chunk)
+            place = lookup.index_select(0, bits >> 16 & 0xFFFF)
+            lower += torch.bincount(place * _HALF + (bits & 0xFFFF), minlength=len(lower))
             if self._range is not None:
-                self._linear = self._linear.to(chunk.device) + _binned(_as_float(chunk), *self._range)
+                self._linear += _binned(_as_float(chunk), *self._range)
 
     def _ranks(self) -> list[int]:
         positions = [share * (self._count - 1) for share in self.quantiles]
         return sorted({int(edge) for position in positions for edge in (math.floor(position), math.ceil(position))})
 
-    def _prepared(self) -> tuple[Tensor, Tensor]:
-        """Which upper halves hold a wanted rank, and counts of the lower halves in each; once, with the range."""
-        assert self._upper is not None
-        if self._lookup is not None and self._lower is not None:
-            return self._lookup, self._lower
-        below = self._upper.cumsum(0)
-        ranks = torch.tensor(self._ranks(), device=below.device, dtype=below.dtype)
-        wanted = torch.searchsorted(below, ranks, right=True).unique()
-        self._lookup = torch.full((_HALF,), -1, device=below.device, dtype=torch.int64)
-        self._lookup[wanted] = torch.arange(len(wanted), device=below.device)
-        self._lower = torch.zeros(len(wanted) * _HALF, dtype=torch.int64, device=below.device)
-        finite = torch.arange(_HALF, device=below.device)
-        finite = self._upper * ((finite > 127) & (finite < _HALF - 128))  # infinities and NaN lie at the two ends
-        total = int(finite.sum())
-        if total:
-            edges = torch.tensor(_edges(total), device=below.device)
-            low, high = torch.searchsorted(finite.cumsum(0), edges, right=True).tolist()
-            self._range = _widened(_value(low, 0), _value(high, _HALF - 1))
-            self._linear = torch.zeros(BINS, dtype=torch.int64)
-        return self._lookup, self._lower
+    def _prepared(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Once: counts of the upper halves up to each, in order; the place of those that hold a wanted rank, by their
+        bits; and counts of the lower halves at each place. With the range of the histogram.
+        """
+        if self._between is None:
+            assert self._raw is not None
+            device = self._raw.device
+            by_order = self._raw[_bits_in_order(device)]
+            below = by_order.cumsum(0)
+            ranks = torch.tensor(self._ranks(), device=device)
+            wanted = _bits_in_order(device)[torch.searchsorted(below, ranks, right=True).unique()]
+            lookup = torch.zeros(_HALF, dtype=torch.int64, device=device)  # at place 0 all others are counted
+            lookup[wanted] = torch.arange(1, len(wanted) + 1, device=device)
+            self._between = below, lookup, torch.zeros((len(wanted) + 1) * _HALF, dtype=torch.int64, device=device)
+            self._range = _range(by_order)
+            self._linear = torch.zeros(BINS, dtype=torch.int64, device=device)
+        return self._between
 
     def _quantile(self, share: float) -> float:
-        assert self._upper is not None
-        lookup, lower = self._prepared()
+        below, lookup, lower = self._prepared()
         position = share * (self._count - 1)
-        below = self._upper.cumsum(0)
         values: list[float] = []
         for rank in (math.floor(position), math.ceil(position)):
-            upper = int(torch.searchsorted(below, rank, right=True))
-            place = int(lookup[upper])
-            within = lower[place * _HALF : (place + 1) * _HALF].cumsum(0)
-            before = int(below[upper - 1]) if upper else 0
-            lowest = int(torch.searchsorted(within, rank - before, right=True))
-            values.append(_value(upper, min(lowest, _HALF - 1)))
+            at = int(torch.searchsorted(below, rank, right=True))
+            bits = _bits_of(at)
+            place = int(lookup[bits])
+            within = lower[place * _HALF : (place + 1) * _HALF]
+            negative = bits >= _HALF // 2
+            before = int(below[at - 1]) if at else 0
+            steps = (within.flip(0) if negative else within).cumsum(0)
+            step = min(int(torch.searchsorted(steps, rank - before, right=True)), _HALF - 1)
+            values.append(_value(bits, _HALF - 1 - step if negative else step))
         low, high = values
         return low if low == high else low + (position - math.floor(position)) * (high - low)
 
@@ -291,6 +289,11 @@ def sketch(
     quantiles = torch.where(few[-1].isnan(), few[-1], quantiles)  # a sort puts NaN last
     wide = high > low
     low, high = torch.where(wide, low, low - 0.5), torch.where(wide, high, high + 0.5)
+    first, *others = _chunks(flat)
+    sums, count = _sums(first, ends), first.numel()
+    for chunk in others:
+        sums = _merged(sums, count, _sums(chunk, ends), chunk.numel())
+        count += chunk.numel()
     maxima = None
     if unit_dim is not None and values.ndim > unit_dim:
         maxima = values.transpose(0, unit_dim).reshape(values.shape[unit_dim], -1).amax(1)
@@ -300,12 +303,16 @@ def sketch(
         shape=tuple(values.shape) if shape is None else shape,
         count=flat.numel(),
         ends=ends,
-        sums=_sums(flat, ends),
+        sums=sums,
         quantiles=quantiles,
         counts=_binned(few, low, high),
         unit_maxima=maxima,
         ratio=ratio,
     )
+
+
+def _chunks(values: Tensor) -> tuple[Tensor, ...]:
+    return values.reshape(-1).split(_CHUNK if values.device.type == "cpu" else _CHUNK_DEVICE)
 
 
 def _edges(count: int) -> tuple[int, int]:
@@ -376,17 +383,41 @@ def _units(maxima: Tensor | None, minimum: float) -> tuple[int | None, int | Non
     return len(maxima), int((maxima <= 0).sum()) if minimum >= 0 else None
 
 
-def _ordered(values: Tensor) -> Tensor:
-    """float32 numbers as int64 that stand in the same order: the bits of negative ones are turned round."""
-    bits = _as_float(values).contiguous().view(torch.int32)
-    return torch.where(bits < 0, bits ^ 0x7FFF_FFFF, bits).long()
+def _bits(values: Tensor) -> Tensor:
+    """The bits of float32 numbers, int32."""
+    return _as_float(values).contiguous().view(torch.int32)
+
+
+def _bits_of(order: int) -> int:
+    """The upper half of float32 numbers that stands at this place when they are sorted: negative ones run backwards."""
+    return _HALF - 1 - order if order < _HALF // 2 else order - _HALF // 2
+
+
+def _bits_in_order(device: torch.device) -> Tensor:
+    half = _HALF // 2
+    return torch.cat([torch.arange(_HALF - 1, half - 1, -1, device=device), torch.arange(half, device=device)])
 
 
 def _value(upper: int, lower: int) -> float:
-    """The float32 number with this upper half, counted from 0, and lower half."""
-    ordered = (upper - _HALF // 2) * _HALF + lower
-    bits = torch.tensor([ordered ^ 0x7FFF_FFFF if ordered < 0 else ordered], dtype=torch.int32)
-    return float(bits.view(torch.float32))
+    """The float32 number with these halves."""
+    bits = upper * _HALF + lower
+    return float(torch.tensor([bits - (bits >> 31 << 32)], dtype=torch.int32).view(torch.float32))
+
+
+def _range(by_order: Tensor) -> tuple[float, float] | None:
+    """Where the histogram begins and ends, from counts of upper halves in order; None without finite values."""
+    finite = by_order.clone()
+    finite[:128] = finite[_HALF - 128 :] = 0  # infinities and NaN lie at the two ends
+    total = int(finite.sum())
+    if not total:
+        return None
+    edges = torch.tensor(_edges(total), device=finite.device)
+    low, high = map(_bits_of, torch.searchsorted(finite.cumsum(0), edges, right=True).tolist())
+    # In a half, numbers grow away from zero: below it the last one is the lowest.
+    negative = _HALF // 2
+    return _widened(
+        _value(low, _HALF - 1 if low >= negative else 0), _value(high, 0 if high >= negative else _HALF - 1)
+    )
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

@@ -3,15 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lumbre.base import DataError, OptionError, did_you_mean, import_extra
-from lumbre.inspection import Inspection, Sample, Statistics
 from lumbre.plots._colours import TRAIN, VALID
+
+if TYPE_CHECKING:
+    from lumbre.inspection import Inspection, Sample, Statistics
 
 _CLASSES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 _SHAPES = ("o", "^", "s", "D", "v", "P", "X", "*")
@@ -23,7 +25,7 @@ _TITLE = 26
 _MOST_LINES = 16
 
 
-def layer_histograms(inspection: Inspection) -> Any:
+def layer_histograms(inspection: "Inspection") -> Any:
     """Histograms of a layer's values, a panel for each, with its share of zeros where there are many.
 
     Exact zeros, as ReLU gives them, are told and not drawn where they are more than a twentieth: they would hide the
@@ -65,7 +67,7 @@ def layer_histograms(inspection: Inspection) -> Any:
     )
 
 
-def layer_planes(inspection: Inspection, layers: str | Sequence[str] | None = None) -> Any:
+def layer_planes(inspection: "Inspection", layers: str | Sequence[str] | None = None) -> Any:
     """The plane as each layer of two units sees it: a point for each row, in colour and shape of its class.
 
     Args:
@@ -119,7 +121,7 @@ def layer_planes(inspection: Inspection, layers: str | Sequence[str] | None = No
 
 
 def feature_maps(
-    inspection: Inspection, row: int = 0, layers: str | Sequence[str] | None = None, *, maps: int = 16
+    inspection: "Inspection", row: int = 0, layers: str | Sequence[str] | None = None, *, maps: int = 16
 ) -> Any:
     """What layers make of one row, a panel for each layer: feature maps side by side, units of a vector as squares.
 
@@ -194,7 +196,7 @@ def feature_maps(
     )
 
 
-def training_ridges(records: Sequence[Sample], what: str = "activations") -> Any:
+def training_ridges(records: "Sequence[Sample]", what: str = "activations") -> Any:
     """Histograms by layer over the course of a training, as ridges: the first sample at the bottom, the last on top.
 
     Exact zeros are left out where they are more than a twentieth, and each ridge has the same height.
@@ -251,7 +253,7 @@ def training_ridges(records: Sequence[Sample], what: str = "activations") -> Any
     )
 
 
-def update_ratios(records: Sequence[Sample]) -> Any:
+def update_ratios(records: "Sequence[Sample]") -> Any:
     """The size of updates over that of the weights by step, a line for each parameter, on a logarithmic scale.
 
     A dashed line marks 0.001, about what a healthy training has: much more tears the weights apart, much less stands
@@ -301,7 +303,7 @@ def update_ratios(records: Sequence[Sample]) -> Any:
     )
 
 
-def _bars(found: Statistics, title: str) -> Any:
+def _bars(found: "Statistics", title: str) -> Any:
     import pandas as pd
 
     low, width, counts = _rebinned(*_without_zeros(found), found.count)
@@ -315,7 +317,7 @@ def _bars(found: Statistics, title: str) -> Any:
     )
 
 
-def _without_zeros(found: Statistics) -> tuple[float, float, Any]:
+def _without_zeros(found: "Statistics") -> tuple[float, float, Any]:
     """Where the first bin begins, how wide bins are, and their counts without many exact zeros."""
     histogram = found.histogram
     assert histogram is not None
@@ -336,7 +338,7 @@ def _rebinned(low: float, width: float, counts: Any, values: int) -> tuple[float
     return low, width * join, counts.reshape(-1, join).sum(1)
 
 
-def _ridge(record: Sample, title: str, number: int) -> Any:
+def _ridge(record: "Sample", title: str, number: int) -> Any:
     import pandas as pd
 
     low, width, counts = _rebinned(*_without_zeros(record.statistics), record.statistics.count)
@@ -354,7 +356,7 @@ def _ridge(record: Sample, title: str, number: int) -> Any:
     )
 
 
-def _of(records: Sequence[Sample], what: str) -> list[Sample]:
+def _of(records: "Sequence[Sample]", what: str) -> "list[Sample]":
     found = [record for record in records if record.what == what]
     if not found:
         kinds = list(dict.fromkeys(record.what for record in records))
@@ -366,7 +368,7 @@ def _of(records: Sequence[Sample], what: str) -> list[Sample]:
     return found
 
 
-def _chosen(inspection: Inspection, layers: str | Sequence[str] | None) -> Mapping[str, Tensor]:
+def _chosen(inspection: "Inspection", layers: str | Sequence[str] | None) -> Mapping[str, Tensor]:
     tensors = inspection.tensors
     if not tensors:
         raise DataError(f"{inspection.what} whose tensors were not kept", "tensors", "keep=True")
@@ -383,7 +385,7 @@ def _chosen(inspection: Inspection, layers: str | Sequence[str] | None) -> Mappi
     return found
 
 
-def _targets(inspection: Inspection) -> Any:
+def _targets(inspection: "Inspection") -> Any:
     """The target of each row: names of classes as text, other numbers as they are."""
     target = inspection.target
     assert target is not None
@@ -445,7 +447,7 @@ def _map_facts(values: Tensor, maps: int) -> str:
     return f"{maps} of {len(values)} maps, {size}" if len(values) > maps else f"{len(values)} maps, {size}"
 
 
-def _facts(found: Statistics) -> str:
+def _facts(found: "Statistics") -> str:
     facts = [
         f"{found.zeros:.0%} zeros" if found.zeros > 0.05 else "",
         f"{found.dead} of {found.units} dead" if found.dead else "",
