@@ -1,5 +1,6 @@
 """lumbre: from data to a trained model you can trust, on PyTorch."""
 
+from lumbre import _inspect as inspect
 from lumbre import callbacks as callbacks
 from lumbre import data as data
 from lumbre import datasets as datasets
@@ -54,6 +55,7 @@ __all__ = [
     "data",
     "datasets",
     "freeze",
+    "inspect",
     "load",
     "metrics",
     "param_groups",

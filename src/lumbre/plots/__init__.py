@@ -6,6 +6,11 @@ from lumbre.plots._curves import precision_recall as precision_recall
 from lumbre.plots._curves import roc as roc
 from lumbre.plots._finders import plot_learning_rates as plot_learning_rates
 from lumbre.plots._history import plot_history as plot_history
+from lumbre.plots._inspection import feature_maps as feature_maps
+from lumbre.plots._inspection import layer_histograms as layer_histograms
+from lumbre.plots._inspection import layer_planes as layer_planes
+from lumbre.plots._inspection import training_ridges as training_ridges
+from lumbre.plots._inspection import update_ratios as update_ratios
 from lumbre.plots._numbers import predicted_vs_true as predicted_vs_true
 from lumbre.plots._numbers import residuals as residuals
 from lumbre.plots._pictures import PictureGrid as PictureGrid
@@ -19,6 +24,9 @@ __all__ = [
     "calibration",
     "confusion",
     "decision_regions",
+    "feature_maps",
+    "layer_histograms",
+    "layer_planes",
     "most_wrong",
     "plot_history",
     "plot_learning_rates",
@@ -27,5 +35,7 @@ __all__ = [
     "predictions_grid",
     "residuals",
     "roc",
+    "training_ridges",
+    "update_ratios",
     "weight_distributions",
 ]
