@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 import lumbre as lb
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#4d4d4d"
+BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
 def save(chart: Any, folder: Path, name: str, width: float = 7, height: float = 4) -> None:
@@ -118,20 +118,21 @@ def c_shapes(rows_per_class: int, seed: int) -> tuple[Tensor, Tensor]:
     return points + 0.1 * torch.randn(len(label), 2, generator=generator), label
 
 
-def class_scatter(frame: pd.DataFrame) -> p9.ggplot:
-    """Points in colour and shape of their class; the columns are x, y and label."""
+def as_frame(points: Tensor) -> pd.DataFrame:
+    """Points of shape (rows, 2) as the columns x and y."""
+    return pd.DataFrame(points.numpy(), columns=["x", "y"])
+
+
+def class_scatter(points: Tensor, label: Tensor) -> p9.ggplot:
+    """Points of shape (rows, 2) in colour and shape of their class."""
     return (
-        p9.ggplot(frame, p9.aes("x", "y"))
+        p9.ggplot(as_frame(points).assign(label=label.numpy().astype(str)), p9.aes("x", "y"))
         + p9.geom_point(p9.aes(colour="label", shape="label"), size=1.1, alpha=0.5)
         + p9.scale_colour_manual(values=[BLUE, ORANGE])
         + p9.guides(colour=p9.guide_legend(override_aes={"size": 3, "alpha": 1}))
+        + p9.coord_equal()
         + p9.labs(colour="class", shape="class")
     )
-
-
-def as_frame(points: Tensor, label: Tensor) -> pd.DataFrame:
-    """Points of shape (rows, 2) and their classes as columns x, y and label."""
-    return pd.DataFrame({"x": points[:, 0], "y": points[:, 1], "label": label.numpy().astype(str)})
 
 
 # S1-07  Seven layers from the plane to the plane
@@ -141,7 +142,6 @@ class ClassifierNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # Mended: softmax at the end is gone, for the cross-entropy applies it: twice, the loss has a floor of 0.3133.
-        self.layers = nn.Sequential()
         for number in range(1, 8):
             linear = nn.Linear(2, 2)
             # Mended: torch's own first weights fold so narrow a plane into a line, from which most seeds never return
@@ -149,18 +149,20 @@ class ClassifierNet(nn.Module):
             # whole (37 of 40).
             nn.init.orthogonal_(linear.weight, gain=1.3)
             nn.init.zeros_(linear.bias)
-            self.layers.add_module(f"layer{number}", nn.Sequential(linear, nn.Tanh()))
+            self.add_module(f"layer{number}", nn.Sequential(linear, nn.Tanh()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of shape (rows, 2) for points of shape (rows, 2)."""
-        return self.layers(x)
+        for layer in self.children():
+            x = layer(x)
+        return x
 
 
 # S1-08  Training     S1-09  Prediction on new data
 def classify(given: argparse.Namespace, folder: Path) -> None:
     """Train on the C-shapes, judge on new ones, and draw the plane as the net divides it."""
     train, valid, test = c_shapes(1_000, 123), c_shapes(250, 124), c_shapes(500, 125)
-    save(class_scatter(as_frame(*train)) + p9.coord_equal(), folder, "S1-06_c_shapes", height=5)
+    save(class_scatter(*train), folder, "S1-06_c_shapes", height=5)
     recipe = lb.setup(ClassifierNet, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
     # Layers of two units go astray easily: where the first weights were unlucky, others are tried. Which ones serve is
     # seen on data of its own, for to choose on the test data would be to train on it.
@@ -178,21 +180,6 @@ def classify(given: argparse.Namespace, folder: Path) -> None:
 
 
 # S1-10  What the author could not do: the plane as each layer sees it
-def outputs(model: nn.Module, x: Tensor, pattern: str) -> dict[str, Tensor]:
-    """What the layers whose names begin with `pattern` put out for x."""
-    found: dict[str, Tensor] = {}
-    hooks = [
-        layer.register_forward_hook(lambda _, __, output, name=name: found.update({name: output}))
-        for name, layer in model.named_modules()
-        if name.startswith(pattern)
-    ]
-    with torch.no_grad():
-        model(x)
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
 def lattice(points: Tensor, lines: int = 13, steps: int = 250) -> tuple[Tensor, list[int]]:
     """Lines across and down the plane around `points`, as points of shape (n, 2), and the line that each is of."""
     low, high = points.amin(0) - 0.1, points.amax(0) + 0.1
@@ -204,26 +191,19 @@ def lattice(points: Tensor, lines: int = 13, steps: int = 250) -> tuple[Tensor, 
 
 def draw_layers(fitted: lb.Fitted, data: tuple[Tensor, Tensor], folder: Path) -> None:
     """The points and a lattice of the plane, after each layer: how the net pulls the two C-shapes apart."""
-    (points, label), (grid, line) = data, lattice(data[0])
-    seen, bent = (outputs(fitted.model, x, "layers.layer") for x in (points, grid))
-    titles = {"input": "the data"} | {f"layers.layer{number}.1": f"after layer {number}" for number in range(1, 8)}
-    seen["input"], bent["input"] = points, grid
-    order = list(titles.values())
-    frame = pd.concat([as_frame(seen[name], label).assign(layer=title) for name, title in titles.items()])
-    lines = pd.concat(
-        [
-            pd.DataFrame({"x": bent[name][:, 0], "y": bent[name][:, 1], "line": line, "layer": title})
-            for name, title in titles.items()
-        ]
-    )
-    frame, lines = (part.assign(layer=pd.Categorical(part["layer"], order)) for part in (frame, lines))
-    chart = class_scatter(frame)
+    layers = ["input", "layer?"]
+    seen = lb.inspect.activations(fitted, data, layers=layers, keep=True)
+    chart = seen.plot_planes()
+    # That would be all. A lattice under the points shows besides how the plane itself is bent.
+    grid, line = lattice(data[0])
+    bent = lb.inspect.activations(fitted, grid, layers=layers, keep=True).tensors
+    lines = pd.concat([as_frame(points).assign(line=line, layer=name) for name, points in bent.items()])
+    lines["layer"] = pd.Categorical(lines["layer"], list(bent))
     chart.layers.insert(0, p9.geom_path(p9.aes(group="line"), data=lines, colour="#b3b3b3", size=0.3).to_layer())
-    chart = chart + p9.facet_wrap("layer", ncol=4, scales="free") + p9.labs(x="first unit", y="second unit")
-    chart = chart + p9.theme(panel_spacing_y=0.04)
     save(chart, folder, "S1-10_layers", width=7.3, height=5)
-    gap = [(seen[name][label == 0].mean(0) - seen[name][label == 1].mean(0)).norm() for name in titles]
-    print("distance of the classes' means, layer by layer:", *(f"{distance:.2f}" for distance in gap))
+    label = data[1]
+    apart = [(points[label == 0].mean(0) - points[label == 1].mean(0)).norm() for points in seen.tensors.values()]
+    print("distance of the classes' means, layer by layer:", *(f"{distance:.2f}" for distance in apart))
 
 
 # S1-11  Penguins by a net with three hidden layers of two units
@@ -396,7 +376,8 @@ def transform(given: argparse.Namespace, folder: Path) -> None:
     print(f"transformer, places sorted rightly on new sequences: {fitted.evaluate(test).metrics['acc']:.3f}")
 
     digits = torch.tensor([[3, 7, 1, 9, 4, 0, 8, 2]])
-    seen = outputs(fitted.model, digits, "blocks.0.attention")["blocks.0.attention"][1][0]
+    # What the layer gives back besides its output: the shares of attention, of shape (1, 8, 8).
+    seen = lb.inspect.activations(fitted, digits, layers="blocks.0.attention", keep=True)["blocks.0.attention[1]"][0]
     chosen = fitted.predict(digits)[0].argmax(0).tolist()
     print("sorted:", *chosen)
     digits = digits[0].tolist()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import lumbre as lb
 from conftest import ROOT
 
 TUTORIALS = ROOT / "examples" / "tutorials"
@@ -116,13 +117,13 @@ def little_book() -> dict[str, Any]:
     return runpy.run_path(str(TUTORIALS / "little_book.py"))
 
 
-def test_layers_are_seen_as_they_were_computed_and_left_without_hooks(little_book: dict[str, Any]) -> None:
+def test_the_net_of_seven_layers_goes_from_plane_to_plane(little_book: dict[str, Any]) -> None:
     net = little_book["ClassifierNet"]()
     points, _ = little_book["c_shapes"](20, 0)
-    seen = little_book["outputs"](net, points, "layers.layer")
-    assert torch.equal(seen["layers.layer1.1"], (points @ net.layers.layer1[0].weight.T).tanh())
-    assert torch.equal(seen["layers.layer7"], net(points))
-    assert not any(module._forward_hooks for module in net.modules())
+    seen = lb.inspect.activations(net, points, layers="layer?", keep=True).tensors
+    assert [tuple(tensor.shape) for tensor in seen.values()] == [(40, 2)] * 7
+    assert torch.equal(seen["layer7"], net(points))
+    assert sum(parameter.numel() for parameter in net.parameters()) == 42
 
 
 def test_bumps_are_one_at_their_own_center(little_book: dict[str, Any]) -> None:
