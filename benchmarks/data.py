@@ -8,8 +8,8 @@
 
 The DataLoader is used as most people do: TensorDataset for tensors, for files a Dataset that decodes with Pillow, for
 Parquet the table read whole into a TensorDataset, which lumbre does not do. Batches of 128, default collation; 0 and 2
-workers, kept from epoch to epoch (lumbre sends tensors in memory through none). Rounds are interleaved; the ratios are
-of one round each.
+workers, kept from epoch to epoch (lumbre sends tensors in memory and Parquet through none). Rounds are
+interleaved; the ratios are of one round each.
 """
 
 import argparse

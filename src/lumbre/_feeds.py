@@ -136,7 +136,8 @@ def feed(
     """
     if isinstance(data, ParquetData):
         window = data.order(batch_size or default_size, shuffle=bool(shuffle), drop_last=bool(drop_last), seed=seed)
-        return RowFeed(data, window, device, num_workers or 0)
+        # No workers: each would have to decode every row group, as its batches come from all of them.
+        return RowFeed(data, window, device)
     if not isinstance(data, Loaded):
         size = batch_size or default_size
         order = (
