@@ -136,7 +136,8 @@ def feed(
     """
     if isinstance(data, ParquetData):
         window = data.order(batch_size or default_size, shuffle=bool(shuffle), drop_last=bool(drop_last), seed=seed)
-        return RowFeed(data, window, device, num_workers or 0)
+        # No workers: each would have to decode every row group, as its batches come from all of them.
+        return RowFeed(data, window, device)
     if not isinstance(data, Loaded):
         size = batch_size or default_size
         order = (
@@ -144,7 +145,7 @@ def feed(
             if weights is None
             else WeightedOrder(weights, size, drop_last=bool(drop_last), seed=seed)
         )
-        return RowFeed(data, order, device, num_workers or 0)
+        return RowFeed(data, order, device, 0 if _gathered(data) else num_workers or 0)
     beside = {
         "batch_size": batch_size,
         "shuffle": shuffle,
@@ -174,6 +175,13 @@ def feed(
         num_workers=num_workers or 0,
     )
     return LoaderFeed(loader, device, seed)
+
+
+def _gathered(data: Source) -> bool:
+    """Whether a batch is one gather from memory: sending it from another process would take many times as long."""
+    if isinstance(data, Taken):
+        return _gathered(data.source)
+    return isinstance(data, InMemoryDataset) and data.transform is None
 
 
 def augmenter(augment: Callable[..., Any], seed: int, *, repeated: bool = False) -> Callable[[Batch, int, int], Batch]:

@@ -97,7 +97,8 @@ class Recipe:
             sampler: draw rows with replacement instead, as many an epoch as there are: "balanced" gives every class
                 of the target the same share, weights of shape (rows,) each row its own. Validation is not touched.
             drop_last: leave out a last batch that is short; off where not given.
-            num_workers: processes that fetch batches; 0, this process, where not given.
+            num_workers: processes that fetch batches; 0, this process, where not given. Tensors in memory and
+                Parquet are always fetched by this process, which is faster; the batches are the same in any case.
             augment: transforms of `lumbre.vision` for the training batches, not for validation; or a function
                 (input, row_seeds) that gives the new input, where `row_seeds` is an int64 tensor of shape (rows,).
             seed: of everything left to chance: first weights, order, dropout, split. None takes one of chance.

@@ -14,7 +14,7 @@ from torch import Tensor, nn, optim
 
 import lumbre as lb
 from lumbre.base import DataError, OptionError
-from lumbre.data import ParquetData, from_frame, from_parquet
+from lumbre.data import ParquetData, RowFeed, from_frame, from_parquet
 from lumbre.data._parquet import WindowOrder
 
 COLOURS = ["red", "green", "blue"]
@@ -194,6 +194,16 @@ def test_fit_learns_and_workers_change_nothing(many: Path, window: int) -> None:
     assert numbers(fits[0]) == numbers(fits[1])
     assert fits[0].evaluate(data).metrics["acc"] > 0.9
     assert fits[0].evaluate(data).metrics == fits[0].evaluate(data, num_workers=2).metrics
+
+
+def test_workers_fetch_the_same_batches(many: Path) -> None:
+    data = tall(window=2)(many)
+    feeds = [RowFeed(data, order(data), torch.device("cpu"), workers) for workers in (0, 2)]
+    for epoch in (1, 2):
+        for a, b in zip(*(feed.epoch(epoch) for feed in feeds), strict=True):
+            assert torch.equal(torch.as_tensor(a.rows), torch.as_tensor(b.rows))
+            assert torch.equal(torch.as_tensor(a.input), torch.as_tensor(b.input))
+            assert torch.equal(torch.as_tensor(a.target), torch.as_tensor(b.target))
 
 
 def test_validation_takes_whole_row_groups_and_the_training_rows_alone_set_the_scale(many: Path) -> None:
