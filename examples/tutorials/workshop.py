@@ -13,7 +13,7 @@ What differs from the original on purpose, each time with a comment at the place
 - Training the convolutional net, and everything that makes it generalise, was a row of headings. Here it is done.
 
     python workshop.py --quick    # drawn pictures and a narrow net, in seconds, without network
-    python workshop.py            # Tiny ImageNet (237 MB): hours on a processor, minutes on a graphics card
+    python workshop.py            # MNIST and Tiny ImageNet (237 MB), which wants a graphics card
 """
 
 # S2-01  Installation: `pip install "lumbre[data,vision,plots]"` brings all of it, in one go and without a server
@@ -87,9 +87,8 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, Any]]] = {
     "Adadelta": (optim.Adadelta, {"lr": 1.0}),
     "Adagrad": (optim.Adagrad, {"lr": 0.1}),
     "Adam": (optim.Adam, {"lr": 0.1}),
-    # L-BFGS looks along its direction for a good step, evaluating the function as often as it likes; so it is given the
-    # function rather than one gradient. One iteration a step shows its path; the search must be left evaluations
-    # enough for it, which are few by default when iterations are.
+    # L-BFGS searches its direction for a good step, evaluating the function as often as it likes; so it is given the
+    # function rather than one gradient. To show its path a step is one iteration, with evaluations enough for a search.
     "L-BFGS": (optim.LBFGS, {"line_search_fn": "strong_wolfe", "max_iter": 1, "max_eval": 25}),
 }
 
@@ -120,8 +119,7 @@ def compare_optimizers(descent: pd.DataFrame, folder: Path) -> None:
     for name, walked in walks.items():
         print(f"S2-15 {name}: {walked['value'][100]:.3g} after {walked['evaluations'][100]} evaluations")
     # As deep as gradient descent comes in its thousand steps:
-    newton = walks["L-BFGS"]
-    newton = newton.head(int((newton["value"] < descent["value"].iloc[-1]).idxmax()) + 1)
+    newton = walks["L-BFGS"][: int((walks["L-BFGS"]["value"] < descent["value"].iloc[-1]).idxmax()) + 1]
     print(f"S2-15 L-BFGS is as low after {len(newton) - 1} steps and {newton['evaluations'].iloc[-1]} evaluations")
     draw_paths(descent, newton, folder / "S2-15_paths.png")
 
@@ -274,7 +272,7 @@ def which_loss() -> None:
         ],
         columns=["loss", "classes", "the net ends in", "value"],
     )
-    # Two by two they are the same, and those that take raw scores are exact where probabilities round to 0 or 1.
+    # Two by two they are the same; those that take raw scores stay exact where probabilities round to 0 or 1.
     print("S2-14\n" + table.round(6).to_string(index=False))
 
 
@@ -283,7 +281,7 @@ def train_by_loop(seed: int) -> None:
     """Two hundred updates with Adam."""
     x, y = regression_data(100, seed)
     torch.manual_seed(seed)
-    net = MLP(3, 32, 1)
+    net = MLP(d_in=3, d_hidden=32, d_out=1)
     optimizer, losses = optim.Adam(net.parameters()), list[float]()
     for i in range(1, 201):
         optimizer.zero_grad()
@@ -422,7 +420,7 @@ def convnet(given: argparse.Namespace, folder: Path) -> None:
     }
 
     # How fast to learn: the rate rises with every step until the loss runs away.
-    rates = recipe.lr_finder(train, start=1e-4, end=0.1, steps=120 if given.quick else 200, **options)
+    rates = recipe.lr_finder(train, start=1e-4, end=0.1, steps=120 if given.quick else 500, **options)
     rates.plot().save(folder / "S2-22_learning_rates.png", dpi=130, verbose=False)
     print(f"S2-22 learning rate {rates.suggest():.1g}")
     recipe = recipe.set_opt_hparams(lr=rates.suggest() / 2)
