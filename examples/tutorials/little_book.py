@@ -144,9 +144,9 @@ class ClassifierNet(nn.Module):
         # Mended: softmax at the end is gone, for the cross-entropy applies it: twice, the loss has a floor of 0.3133.
         for number in range(1, 8):
             linear = nn.Linear(2, 2)
-            # Mended: torch's own first weights fold so narrow a plane into a line, from which most seeds never return
-            # (of 40 seeds 8 learned the shapes). First weights that turn the plane and stretch it a little keep it
-            # whole (37 of 40).
+            # Mended: torch's own first weights fold so narrow a plane into a line, from which most seeds never return:
+            # of 40 seeds, 11 learned the shapes (accuracy above 0.97 on new data, 40 epochs in batches of 50). First
+            # weights that turn the plane and stretch it a little keep it whole: 35 of 40.
             nn.init.orthogonal_(linear.weight, gain=1.3)
             nn.init.zeros_(linear.bias)
             self.add_module(f"layer{number}", nn.Sequential(linear, nn.Tanh()))
@@ -191,12 +191,13 @@ def lattice(points: Tensor, lines: int = 13, steps: int = 250) -> tuple[Tensor, 
 
 def draw_layers(fitted: lb.Fitted, data: tuple[Tensor, Tensor], folder: Path) -> None:
     """The points and a lattice of the plane, after each layer: how the net pulls the two C-shapes apart."""
-    layers = ["input", "layer?"]
-    seen = lb.inspect.activations(fitted, data, layers=layers, keep=True)
+    # In one batch each, for batches of the training would be many and tiny.
+    how = {"layers": ["input", "layer?"], "keep": True, "batch_size": 10_000}
+    seen = lb.inspect.activations(fitted, data, **how)
     chart = seen.plot_planes()
     # That would be all. A lattice under the points shows besides how the plane itself is bent.
     grid, line = lattice(data[0])
-    bent = lb.inspect.activations(fitted, grid, layers=layers, keep=True).tensors
+    bent = lb.inspect.activations(fitted, grid, **how).tensors
     lines = pd.concat([as_frame(points).assign(line=line, layer=name) for name, points in bent.items()])
     lines["layer"] = pd.Categorical(lines["layer"], list(bent))
     chart.layers.insert(0, p9.geom_path(p9.aes(group="line"), data=lines, colour="#b3b3b3", size=0.3).to_layer())
