@@ -56,7 +56,8 @@ def test_workers_change_nothing() -> None:
 
 def test_workers_end_at_once_when_a_run_is_over(recipe: lb.Recipe, data: tuple[torch.Tensor, torch.Tensor]) -> None:
     workers: list[Any] = []
-    watch = lb.callbacks.On(train_end=lambda ctx: workers.extend(multiprocessing.active_children()))
+    others = set(multiprocessing.active_children())
+    watch = lb.callbacks.On(train_end=lambda ctx: workers.extend(set(multiprocessing.active_children()) - others))
     recipe.fit(data, epochs=1, num_workers=2, callbacks=watch, verbose=False)
     assert not workers, "tensors in memory are gathered here"
     recipe.fit(list(zip(*data, strict=True)), epochs=1, num_workers=2, callbacks=watch, verbose=False)

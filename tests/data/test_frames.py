@@ -182,3 +182,20 @@ def test_a_column_of_one_large_value_becomes_zeros() -> None:
     frame = pd.DataFrame({"a": [1e6 + 0.1] * 7, "y": range(7)})
     data = lb.data.from_frame(frame, target="y")
     assert data.encoding.fitted(frame).encode(frame, need_target=False).input.abs().max() < 1e-3
+
+
+def test_categories_that_are_no_text_keep_their_numbers() -> None:
+    floors = pd.Categorical([2, 0, 1, 2], categories=[0, 1, 2, 9])
+    mixed = pd.Series([1, "one", 1, "two"], dtype=object)
+    data = from_frame(pd.DataFrame({"floor": floors, "mixed": mixed, "y": floors}), target="y", categories="codes")
+    made = encoded(data)
+    assert data.classes == ("0", "1", "2", "9")
+    assert made.target.tolist() == [2, 0, 1, 2]
+    assert made.input.tolist() == [[2, 0], [0, 1], [1, 0], [2, 2]]
+
+
+def test_text_where_numbers_were_is_refused() -> None:
+    data = from_frame(pd.DataFrame(COLUMNS), features=["size", "wild"])
+    for name in ("size", "wild"):
+        with pytest.raises(DataError, match=f"column '{name}' of type"):
+            data.encoding.encode(pd.DataFrame({**COLUMNS, name: COLUMNS["colour"]}), need_target=False)
