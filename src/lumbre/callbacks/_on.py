@@ -1,7 +1,6 @@
 """A callback from a function, for what is not worth a class."""
 
 from collections.abc import Callable
-from types import MethodType
 
 from lumbre.base import OptionError
 from lumbre.core import Callback, Context
@@ -33,11 +32,4 @@ class On(Callback):
         # A class with these names is made and dropped: whatever Callback refuses, it refuses here in the same words.
         type("On", (Callback,), {f"on_{event}": None for event in handlers})
         for event, function in handlers.items():
-            setattr(self, f"on_{event}", MethodType(_without_self(function), self))
-
-
-def _without_self(function: Callable[[Context], object]) -> Callable[["On", Context], None]:
-    def handler(self: On, ctx: Context) -> None:
-        function(ctx)
-
-    return handler
+            setattr(self, f"on_{event}", function)

@@ -13,8 +13,8 @@ def train(plan: Plan) -> None:
     """Run the epochs of `plan`. Ctrl-C ends the run like an early stop: model and history stay."""
     ctx, fire, engine = plan.context, plan.listeners.fire, plan.engine
     lap = ctx.history.lap
-    batch_begins = bool(plan.listeners.of("train_batch_begin"))
-    batch_ends = bool(plan.listeners.of("train_batch_end"))
+    batch_begins = plan.listeners.heard("train_batch_begin")
+    batch_ends = plan.listeners.heard("train_batch_end")
     fewest, most = plan.epochs
     fit_began = perf_counter()
     fire("fit_begin", ctx)
