@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from lumbre.data import (
     accept,
     held_out,
     is_frame,
+    parquet_by,
     sampling_weights,
     split_rows,
 )
@@ -106,7 +108,9 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None) ->
 
 
 def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_target: bool) -> Source | Loaded:
-    """Data to validate, evaluate or predict on; frames go through the encoding of the training data."""
+    """Data to validate, evaluate or predict on; frames and Parquet go through the training data's encoding."""
+    if encoding is not None and isinstance(data, (str, Path)):
+        return parquet_by(data, encoding, need_target=need_target)
     if encoding is not None and (isinstance(data, FrameData) or is_frame(data)):
         return encoding.encode(data.frame if isinstance(data, FrameData) else data, need_target=need_target)
     accepted = accept(data, seed)

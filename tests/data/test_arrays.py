@@ -1,5 +1,6 @@
 """Arrays that stay in their files: the same bits as in memory, and never read whole."""
 
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,19 @@ def test_parts_of_different_length_and_text_are_refused(recipe: lb.Recipe, tmp_p
     np.save(tmp_path / "t.npy", np.array([["a"], ["b"]]))
     with pytest.raises(DataError, match="numbers"):
         recipe.fit((mapped(tmp_path / "t.npy"), torch.tensor([0, 1])))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_worker_is_sent_the_file_and_not_its_bytes(tmp_path: Path, order: str) -> None:
+    values = np.asarray(np.random.default_rng(0).normal(size=(20_000, 3)), order=order)  # type: ignore[call-overload]
+    np.save(tmp_path / "a.npy", values)
+    whole, view = mapped(tmp_path / "a.npy"), mapped(tmp_path / "a.npy")[5:25]
+    source = ArraySource((whole, whole), torch.arange(20_000))
+    sent = ForkingPickler.dumps(ArraySource(whole))
+    assert len(sent) < 2_000
+    rows = torch.tensor([19_999, 0, 7])
+    for made in (ArraySource(whole), ArraySource(view)):
+        again = ForkingPickler.loads(ForkingPickler.dumps(made))
+        chosen = rows if len(made) > 20 else torch.tensor([19, 0])
+        assert torch.equal(again.fetch(chosen, 1)[0], made.fetch(chosen, 1)[0])
+    assert torch.equal(ForkingPickler.loads(ForkingPickler.dumps(source)).fetch(rows, 1)[1], rows)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lumbre as lb
 from lumbre.base import leaves, seed_host
-from lumbre.data import LoaderFeed, Order, RowFeed, accept, split_rows
+from lumbre.data import InMemoryDataset, LoaderFeed, Order, RowFeed, Taken, accept, split_rows
 
 CPU = torch.device("cpu")
 
@@ -167,3 +167,23 @@ def test_a_stream_is_read_by_one_process(recipe: lb.Recipe) -> None:
     with pytest.raises(lb.OptionError, match="each of them would give every row"):
         recipe.fit(Stream(), num_workers=2, verbose=False)
     recipe.fit(Stream(), epochs=1, num_workers=1, verbose=False)
+
+
+@pytest.mark.parametrize("part", ["whole", "taken"])
+def test_rows_in_memory_are_kept_on_a_device_that_has_room(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device "meta" stands for one with memory of its own: it knows shapes and places, and no values."""
+    meta = torch.device("meta")
+    source = accept((torch.zeros(10, 3), torch.zeros(10)), seed=0)
+    if part == "taken":
+        source = Taken(source, torch.tensor([1, 2, 3, 5, 7, 9]))
+    for free, kept in ((10 * 4 * 4 * 2, True), (0, False)):
+        monkeypatch.setattr("lumbre.data._sources._free", lambda device, free=free: free)
+        made = RowFeed(source, Order(len(source), 4, True, False, seed=3), meta)
+        assert isinstance(made.source, InMemoryDataset) == (kept or part == "whole")
+        assert {leaf.device for leaf in leaves(made.source.fetch(range(2), 1))} == {meta if kept else CPU}
+        batches = list(made.epoch(1))
+        assert [batch.size for batch in batches] == ([4, 4, 2] if part == "whole" else [4, 2])
+        for batch in (made.first(), *batches):
+            assert batch.input.device == batch.target.device == meta
+            assert batch.input.shape == (batch.size, 3)
+            assert batch.rows.device == CPU

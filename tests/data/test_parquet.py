@@ -246,6 +246,12 @@ def test_predict_takes_files_and_frames_in_their_order(many: Path, tmp_path: Pat
     assert torch.equal(fitted.predict(unlabelled), from_files)
     with pytest.raises(DataError, match="tall"):
         fitted.evaluate(unlabelled)
+    # Once the encoding is known, a path says all.
+    assert torch.equal(fitted.predict(new), from_files)
+    assert torch.equal(fitted.predict(str(many)), from_files)
+    assert fitted.evaluate(many).metrics == fitted.evaluate(tall()(many)).metrics
+    with pytest.raises(DataError, match="tall"):
+        fitted.evaluate(new)
     fitted.save(tmp_path / "a.lumbre")
     assert torch.equal(lb.load(tmp_path / "a.lumbre", nn.Linear).predict(tall()(many)), from_files)
 

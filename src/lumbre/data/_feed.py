@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lumbre.base import Batch, DataError, Nested, Rows, Source, map_leaves, row_count, stream
 from lumbre.data._order import RowOrder
-from lumbre.data._sources import as_pair
+from lumbre.data._sources import as_pair, kept_on
 
 
 class RowFeed:
@@ -24,9 +24,12 @@ class RowFeed:
     """
 
     def __init__(self, source: Source, order: RowOrder, device: torch.device, num_workers: int = 0) -> None:
-        self.source = source
+        kept = None if device.type == "cpu" else kept_on(source, device)
+        self.source = kept or source
         self.order = order
-        self._move = mover(device)
+        self._device = device
+        self._kept = kept is not None
+        self._move = None if self._kept else mover(device)
         self._workers = _Workers(source, order, num_workers) if num_workers else None
 
     @property
@@ -43,7 +46,11 @@ class RowFeed:
                 "at least one full batch",
                 f"batch_size={self.order.rows} or less, or drop_last=False",
             )
-        return self._batch(rows, self.source.fetch(rows, 1))
+        return self._batch(rows, self._fetch(rows, 1))
+
+    def _fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
+        there = rows.to(self._device, non_blocking=True) if self._kept and isinstance(rows, Tensor) else rows
+        return self.source.fetch(there, epoch)
 
     def _batch(self, rows: Rows, pair: tuple[Nested, Nested]) -> Batch:
         input, target = pair
@@ -59,7 +66,7 @@ class RowFeed:
     def _fetched(self, epoch: int) -> Iterator[tuple[Rows, tuple[Nested, Nested]]]:
         batches = self.order.batches(epoch)
         if self._workers is None:
-            fetch = self.source.fetch
+            fetch = self._fetch if self._kept else self.source.fetch
             return ((rows, fetch(rows, epoch)) for rows in batches)
         return zip(batches, self._workers.fetched(epoch), strict=True)
 

@@ -327,6 +327,23 @@ def from_parquet(
     return ParquetData(groups, encoding, window)
 
 
+def parquet_by(path: str | Path, encoding: FrameEncoding, *, need_target: bool) -> ParquetData:
+    """Parquet files through an encoding that is there already, that of the training data.
+
+    Raises:
+        DataError: no file is there, or a column is missing or cannot be used.
+    """
+    target = encoding.target if need_target else None
+    columns = [*encoding.features, *(() if target is None else (target,))]
+    data = from_parquet(
+        path,
+        target=None if target is None else target.name,
+        features=[column.name for column in encoding.features],
+        levels={column.name: column.levels for column in columns if column.kind == "category"},
+    )
+    return data.encoded_by(encoding, need_target=need_target)
+
+
 def _inside(file: Path) -> tuple[list[RowGroup], dict[str, Any]]:
     """The row groups of a file that have rows, and the types of its columns."""
     parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")

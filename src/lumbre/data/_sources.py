@@ -1,9 +1,12 @@
 """Data whose rows can be asked for by number: tensors in memory, map-style datasets, chosen rows of either."""
 
+import mmap
 import os
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -116,6 +119,32 @@ def _take(value: Nested, rows: Rows) -> Nested:
     return map_leaves(lambda leaf: None if leaf is None else leaf.index_select(0, rows), value)
 
 
+def kept_on(source: Source, device: torch.device) -> InMemoryDataset | None:
+    """The rows of `source` on `device`, so that no batch has to travel; None where they are not in memory or too many.
+
+    Too many are those that take over half of the memory that is free there.
+    """
+    rows = None
+    if isinstance(source, Taken):
+        source, rows = source.source, source.rows
+    if not isinstance(source, InMemoryDataset) or source.transform is not None:
+        return None
+    tensors = [leaf for leaf in leaves((source.input, source.target)) if isinstance(leaf, Tensor)]
+    share = 1 if rows is None else len(rows) / len(source)
+    if share * sum(tensor.nbytes for tensor in tensors) > _free(device) / 2:
+        return None
+
+    def moved(leaf: Any) -> Any:
+        return leaf if leaf is None else (leaf if rows is None else leaf.index_select(0, rows)).to(device)
+
+    return InMemoryDataset(map_leaves(moved, source.input), map_leaves(moved, source.target), classes=source.classes)
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that are free on a device of its own; 0 where that is not known."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
 class ArraySource:
     """Rows of arrays that stay where they are, such as `numpy.load(path, mmap_mode="r")`, read when asked for.
 
@@ -138,6 +167,38 @@ class ArraySource:
     def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
         """Input and target of `rows`, tensors of shape (len(rows), ...)."""
         return tuple(map_leaves(lambda leaf: _read(leaf, rows), part) for part in (self.input, self.target))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: they open the files themselves; a map would be sent to them with all its bytes."""
+        return {name: map_leaves(_as_file, part) for name, part in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({name: map_leaves(_opened, part) for name, part in state.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A memory-mapped array told by its file."""
+
+    path: Path
+    dtype: "np.dtype[Any]"
+    offset: int
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+
+
+def _as_file(leaf: Any) -> Any:
+    # A view of a map keeps the offset of the whole, so only whole maps can be opened again.
+    if not isinstance(leaf, np.memmap) or not isinstance(leaf.base, mmap.mmap) or leaf.filename is None:
+        return leaf
+    order = "C" if leaf.flags.c_contiguous else "F"
+    return _File(Path(leaf.filename), leaf.dtype, leaf.offset, leaf.shape, order)
+
+
+def _opened(leaf: Any) -> Any:
+    if not isinstance(leaf, _File):
+        return leaf
+    return np.memmap(leaf.path, leaf.dtype, "r", leaf.offset, leaf.shape, leaf.order)
 
 
 def _read(leaf: Any, rows: Rows) -> Tensor | None:
