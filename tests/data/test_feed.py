@@ -187,3 +187,20 @@ def test_rows_in_memory_are_kept_on_a_device_that_has_room(part: str, monkeypatc
             assert batch.input.device == batch.target.device == meta
             assert batch.input.shape == (batch.size, 3)
             assert batch.rows.device == CPU
+
+
+@pytest.mark.parametrize("size", [1, 3, 16, 32, 100])
+@pytest.mark.parametrize("kind", [torch.float32, torch.uint8, torch.int64])
+def test_batches_gathered_together_are_those_gathered_one_by_one(size: int, kind: torch.dtype) -> None:
+    x = torch.arange(1000 * 7).reshape(1000, 7).to(kind)
+    y = torch.arange(1000)
+    for source in (accept((x, y), 0), accept(x, 0), Taken(accept((x, y), 0), torch.randperm(1000)[:900])):
+        made = RowFeed(source, Order(len(source), size, True, False, seed=1), CPU)
+        batches = list(made.epoch(3))
+        assert [batch.size for batch in batches] == [len(rows) for rows in made.order.batches(3)]
+        for batch, rows in zip(batches, made.order.batches(3), strict=True):
+            input, target = source.fetch(rows, 3)
+            assert torch.equal(batch.input, input)
+            assert batch.target is None if target is None else torch.equal(batch.target, target)
+            assert torch.equal(batch.rows, rows)
+            assert batch.input.data_ptr() % 64 == 0, "the bits of a product may depend on where its factors begin"

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from lumbre.base import Batch, DataError, Nested, Rows, Source, map_leaves, row_count, stream
 from lumbre.data._order import RowOrder
-from lumbre.data._sources import as_pair, kept_on
+from lumbre.data._sources import InMemoryDataset, Taken, as_pair, kept_on
+
+_GATHERED_BYTES = 1 << 18  # of input or target: this stays in a core's own cache until it is used
 
 
 class RowFeed:
@@ -31,6 +34,7 @@ class RowFeed:
         self._kept = kept is not None
         self._move = None if self._kept else mover(device)
         self._workers = _Workers(source, order, num_workers) if num_workers else None
+        self._together = 0 if num_workers else _batches_together(self.source, order.batch_size)
 
     @property
     def length(self) -> int:
@@ -65,10 +69,45 @@ class RowFeed:
 
     def _fetched(self, epoch: int) -> Iterator[tuple[Rows, tuple[Nested, Nested]]]:
         batches = self.order.batches(epoch)
-        if self._workers is None:
-            fetch = self._fetch if self._kept else self.source.fetch
-            return ((rows, fetch(rows, epoch)) for rows in batches)
-        return zip(batches, self._workers.fetched(epoch), strict=True)
+        if self._workers is not None:
+            return zip(batches, self._workers.fetched(epoch), strict=True)
+        if self._together > 1:
+            return self._gathered(batches, epoch)
+        fetch = self._fetch if self._kept else self.source.fetch
+        return ((rows, fetch(rows, epoch)) for rows in batches)
+
+    def _gathered(self, batches: Iterator[Rows], epoch: int) -> Iterator[tuple[Rows, tuple[Nested, Nested]]]:
+        """Several batches by one gather: small ones cost less than the call that gathers them."""
+        while group := list(islice(batches, self._together)):
+            if not isinstance(group[0], Tensor):
+                yield from ((rows, self._fetch(rows, epoch)) for rows in group)
+                continue
+            input, target = self._fetch(torch.cat(group), epoch)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            sizes = [len(rows) for rows in group]
+            inputs = input.split(sizes)
+            targets = [None] * len(group) if target is None else target.split(sizes)
+            yield from zip(group, zip(inputs, targets, strict=True), strict=True)
+
+
+def _batches_together(source: Source, batch_size: int) -> int:
+    """How many batches one gather may fetch; 1 where each should have its own.
+
+    Every batch must begin where one with memory of its own would, on a boundary of 64 bytes: the last bits of a matrix
+    product can depend on that, and so on where in an epoch a run was taken up again.
+    """
+    rows = source.source if isinstance(source, Taken) else source
+    if not isinstance(rows, InMemoryDataset) or rows.transform is not None:
+        return 1
+    sizes: list[int] = []
+    for leaf in (rows.input, rows.target):
+        if leaf is None:
+            continue
+        if not isinstance(leaf, Tensor):
+            return 1
+        sizes.append(leaf[:1].nbytes * batch_size)
+    if any(size % 64 for size in sizes):
+        return 1
+    return max(1, _GATHERED_BYTES // max(1, *sizes))
 
 
 class _Workers:
