@@ -20,7 +20,7 @@ from lumbre.data import Augmented, LoaderFeed, RowFeed, data_record
 from lumbre.devices import Precision, resolve_device, seeder
 from lumbre.metrics import LossMeter, Metric
 from lumbre.preflight import Findings, Subject, run_checks
-from lumbre.steps import caller
+from lumbre.steps import caller, runs_channels_last
 
 if TYPE_CHECKING:
     from lumbre._recipe import Recipe
@@ -68,6 +68,7 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
         record=run_record(
             recipe, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
         ),
+        channels_last=options.engine == "auto" and _channels_last(model, call, loss, first, precision),
     )
     plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)
     return plan, session, findings or Findings([])
@@ -75,6 +76,22 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
 
 def _scalar(loss: LossFunction) -> Loss:
     return (lambda pred, target: total_loss(loss(pred, target))) if isinstance(loss, NamedLosses) else loss
+
+
+def _channels_last(
+    model: nn.Module, call: Callable[[Nested], Nested], loss: LossFunction | None, first: Batch, precision: Precision
+) -> bool:
+    if loss is None or hasattr(model, "step"):
+        return False
+    scalar = _scalar(loss)
+
+    def forward() -> Nested:
+        with precision.autocast():
+            pred = call(first.input)
+            scalar(pred, first.target)
+        return pred
+
+    return runs_channels_last(model, first.input, forward, half=precision.name != "float32")
 
 
 def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> None:

@@ -21,6 +21,7 @@ from lumbre.core import Callback, train
 from lumbre.devices import resolve_device
 from lumbre.metrics import Sets, as_sets
 from lumbre.preflight import Findings
+from lumbre.steps import channels_last
 
 
 class PreflightWarning(UserWarning):
@@ -106,7 +107,9 @@ class Recipe:
             precision: "float32", or "bfloat16" or "float16" for autocast forward passes.
             engine: how steps are executed: "eager", one torch operation after the other; "compiled", the whole step as
                 one graph, which takes seconds to make (torch 2.13 and a C++ compiler); or "auto", which compiles
-                long runs of small nets. `Fitted.engine` says what was done and why.
+                long runs of small nets, and keeps the weights of convolutions with their channels last while it
+                trains, where that is faster and the module runs so (dropout of images then draws another mask).
+                `Fitted.engine` says what was done and why.
             preflight: look for mistakes before the first epoch.
             verbose: print progress; on where not given.
             **unknown: refused, with the name that was probably meant.
@@ -139,9 +142,11 @@ class Recipe:
             findings.raise_errors()
             for finding in findings.warnings:
                 warnings.warn(str(finding), PreflightWarning, stacklevel=2)
-            train(plan)
+            with channels_last(session.model, session.channels_last):
+                train(plan)
         session.model.eval()
-        return Fitted(session, plan.context.history, plan.engine.reason)
+        layout = "; channels last" if session.channels_last else ""
+        return Fitted(session, plan.context.history, plan.engine.reason + layout)
 
     def check(self, data: Any, **options: Any) -> Findings:
         """Look for mistakes without training: what `fit(data, **options)` would find first.

@@ -37,6 +37,7 @@ class Session:
         encoding: how frames become tensors, or None.
         classes: names of the classes, or None.
         record: what a report tells of the run.
+        channels_last: whether it is trained with the channels of images last.
     """
 
     recipe: "Recipe"
@@ -49,6 +50,7 @@ class Session:
     encoding: FrameEncoding | None
     classes: tuple[str, ...] | None
     record: RunRecord = field(default_factory=RunRecord)
+    channels_last: bool = False
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Prediction and loss of a batch, without gradients."""
