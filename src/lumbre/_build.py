@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.parameter import is_lazy
 
-from lumbre._engine import make_engine, step_options
+from lumbre._engine import make_engine, precision_advice, step_options
 from lumbre._feeds import TrainingData, augmenter, feed, training_data
 from lumbre._options import Options
 from lumbre._parts import LossFunction, NamedLosses, loss_function, make_module, make_optimizers, no_loss
@@ -54,6 +54,7 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
         fewest = train.order.fewest_rows if isinstance(train, RowFeed) else None
         asked = None if loss is None or hasattr(model, "step") else _scalar(loss)
         findings = run_checks(Subject(model, call, asked, first, given.columns, fewest))
+    trial = _trial(model, call, loss, first, precision)
     batch_size = train.order.batch_size if isinstance(train, RowFeed) else first.size
     session = Session(
         recipe=recipe,
@@ -68,8 +69,12 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
         record=run_record(
             recipe, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
         ),
-        channels_last=options.engine == "auto" and _channels_last(model, call, loss, first, precision),
+        channels_last=options.engine == "auto"
+        and trial is not None
+        and runs_channels_last(model, first.input, trial, half=precision.name != "float32"),
     )
+    if trial is not None and options.verbose is not False and train.length is not None:
+        session.advice.extend(precision_advice(session, trial, train.length * options.epoch_range[1]))
     plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)
     return plan, session, findings or Findings([])
 
@@ -78,20 +83,20 @@ def _scalar(loss: LossFunction) -> Loss:
     return (lambda pred, target: total_loss(loss(pred, target))) if isinstance(loss, NamedLosses) else loss
 
 
-def _channels_last(
+def _trial(
     model: nn.Module, call: Callable[[Nested], Nested], loss: LossFunction | None, first: Batch, precision: Precision
-) -> bool:
+) -> Callable[[], tuple[Nested, Tensor]] | None:
+    """Prediction and loss of the first batch, to try things out; None for a module with a step of its own."""
     if loss is None or hasattr(model, "step"):
-        return False
+        return None
     scalar = _scalar(loss)
 
-    def forward() -> Nested:
+    def forward() -> tuple[Nested, Tensor]:
         with precision.autocast():
             pred = call(first.input)
-            scalar(pred, first.target)
-        return pred
+            return pred, scalar(pred, first.target)
 
-    return runs_channels_last(model, first.input, forward, half=precision.name != "float32")
+    return forward
 
 
 def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> None:

@@ -21,6 +21,8 @@ from lumbre.steps import (
     EagerCustom,
     EagerSeveral,
     Inside,
+    bfloat16_gain,
+    forward_flops,
     needs_closure,
     obstacle,
 )
@@ -30,6 +32,9 @@ _C = TypeVar("_C", bound=Callback)
 _HARMLESS = (Progress, EMA)
 _STEPS_WORTH_IT = 100_000
 _FLOPS_WORTH_IT = 50e6
+_STEPS_WORTH_A_TRIAL = 1_000  # a trial takes the time of about six
+_FLOPS_WORTH_A_TRIAL = 3e8  # below that, calling torch takes longer than computing
+_GAIN_WORTH_SAYING = 1.3
 _TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-2}
 _TRACEABLE = (
     optim.SGD,
@@ -221,14 +226,23 @@ def _why_compile(options: StepOptions, session: Session, call: Callable[[Nested]
         return "as was asked" if options.engine == "compiled" else None
     if steps is None or steps < _STEPS_WORTH_IT or session.device.type != "cpu":
         return None
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        call(first.input)
-    flops = counter.get_total_flops()
+    flops = forward_flops(session.model, lambda: call(first.input))
     if flops > _FLOPS_WORTH_IT:
         return None
     return f"{steps:,} steps of a small net ({flops / 1e6:.2g} MFLOP forward) repay the compilation"
+
+
+def precision_advice(session: Session, forward: Callable[[], tuple[Nested, Tensor]], steps: int) -> list[str]:
+    """What bfloat16 would gain, measured on a batch, if it is much and the run is long enough to measure it."""
+    device = session.device
+    if session.precision.name != "float32" or device.type not in ("cpu", "cuda") or steps < _STEPS_WORTH_A_TRIAL:
+        return []
+    if forward_flops(session.model, forward) < _FLOPS_WORTH_A_TRIAL:
+        return []
+    gain = bfloat16_gain(session.model, forward, device)
+    if gain < _GAIN_WORTH_SAYING:
+        return []
+    return [f'fit(..., precision="bfloat16") would be {gain:.1f} times as fast here, as measured on a batch.']
 
 
 def _hindrance(

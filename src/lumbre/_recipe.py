@@ -12,7 +12,7 @@ from torch import nn, optim
 from lumbre._build import build
 from lumbre._finders import BatchSizes, LearningRates, OneBatch, find_batch_size, find_learning_rate, overfit_one_batch
 from lumbre._fitted import Fitted
-from lumbre._options import Options, options_from
+from lumbre._options import options_from
 from lumbre._parts import has_loss, no_loss, no_optimizer
 from lumbre._record import short_name
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
@@ -137,11 +137,14 @@ class Recipe:
         """
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
         options = options_from({**given, **unknown})
+        shown = [] if verbose is False else [_progress(self)]
         with preserved_randomness(resolve_device(device)):
-            plan, session, findings = build(self, data, _with_progress(self, options))
+            plan, session, findings = build(self, data, replace(options, callbacks=[*options.callbacks, *shown]))
             findings.raise_errors()
             for finding in findings.warnings:
                 warnings.warn(str(finding), PreflightWarning, stacklevel=2)
+            for progress in shown:
+                progress.notes += session.advice
             with channels_last(session.model, session.channels_last):
                 train(plan)
         session.model.eval()
@@ -161,7 +164,7 @@ class Recipe:
         Raises:
             OptionError, RecipeError, DataError: as `fit()` does.
         """
-        checked = options_from({**options, "preflight": True})
+        checked = replace(options_from(options), preflight=True, verbose=False)
         with preserved_randomness(resolve_device(checked.device)):
             return build(self, data, checked)[2]
 
@@ -312,10 +315,8 @@ def setup(
     return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_sets(metrics))
 
 
-def _with_progress(recipe: Recipe, options: Options) -> Options:
-    if options.verbose is False:
-        return options
-    note = None
-    if isinstance(recipe.module, nn.Module):
-        note = f"Training the {type(recipe.module).__name__} that was passed: its own weights change."
-    return replace(options, callbacks=[*options.callbacks, Progress(note=note)])
+def _progress(recipe: Recipe) -> Progress:
+    given = isinstance(recipe.module, nn.Module)
+    return Progress(
+        notes=[f"Training the {type(recipe.module).__name__} that was passed: its own weights change."] if given else []
+    )

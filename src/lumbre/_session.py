@@ -38,6 +38,7 @@ class Session:
         classes: names of the classes, or None.
         record: what a report tells of the run.
         channels_last: whether it is trained with the channels of images last.
+        advice: sentences for the user, said before the first epoch.
     """
 
     recipe: "Recipe"
@@ -51,6 +52,7 @@ class Session:
     classes: tuple[str, ...] | None
     record: RunRecord = field(default_factory=RunRecord)
     channels_last: bool = False
+    advice: list[str] = field(default_factory=list[str])
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Prediction and loss of a batch, without gradients."""

@@ -1,5 +1,6 @@
 """What a run shows while it goes on: a bar with the time left, and two lines for each epoch."""
 
+from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,12 @@ class Progress(Callback):
 
     Args:
         console: a rich Console to print to; standard output where None.
-        note: a line to print first.
+        notes: lines to print first.
     """
 
-    def __init__(self, console: "Console | None" = None, *, note: str | None = None) -> None:
+    def __init__(self, console: "Console | None" = None, *, notes: Sequence[str] = ()) -> None:
         self._given = console
-        self._note = note
+        self.notes = list(notes)
         self._console: Any = None
         self._bar: Bar | None = None
         self._task: Any = None
@@ -37,8 +38,8 @@ class Progress(Callback):
         from rich.console import Console
 
         self._console = self._given or Console(soft_wrap=True)
-        if self._note:
-            self._print(self._note)
+        for note in self.notes:
+            self._print(note)
 
     def on_epoch_begin(self, ctx: Context) -> None:
         """Announce the epoch."""

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from lumbre.base import Nested, leaves
+from lumbre.steps._trial import tried
 
 
-def runs_channels_last(model: nn.Module, input: Nested, forward: Callable[[], Nested], *, half: bool) -> bool:
+def runs_channels_last(
+    model: nn.Module, input: Nested, forward: Callable[[], tuple[Nested, Tensor]], *, half: bool
+) -> bool:
     """Whether convolutions of `model` gain from channels last, and its forward pass and loss work so.
 
     Layers that call `view` may not; and where the prediction itself would have its channels last, users would meet it.
@@ -22,7 +25,7 @@ def runs_channels_last(model: nn.Module, input: Nested, forward: Callable[[], Ne
     Args:
         model: the module, on its device.
         input: a batch.
-        forward: gives the prediction for the batch, after its loss was taken.
+        forward: gives prediction and loss of the batch.
         half: whether forward passes are in bfloat16 or float16.
     """
     device = next((parameter.device.type for parameter in model.parameters()), "")
@@ -33,21 +36,12 @@ def runs_channels_last(model: nn.Module, input: Nested, forward: Callable[[], Ne
         return False
     if not all(parameter.is_contiguous() for parameter in model.parameters()):
         return False
-    modes = [part.training for part in parts]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        model.train()
-        with channels_last(model, True), torch.no_grad():
-            pred = forward()
+    with tried(model), channels_last(model, True), torch.no_grad():
+        try:
+            pred, _ = forward()
+        except Exception:  # whatever a module raises that takes the other layout
+            return False
         return all(leaf.is_contiguous() for leaf in leaves(pred) if isinstance(leaf, Tensor))
-    except Exception:  # whatever a module raises that takes the other layout
-        return False
-    finally:
-        for part, training in zip(parts, modes, strict=True):
-            part.training = training
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
 
 
 @contextmanager

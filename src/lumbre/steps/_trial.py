@@ -1,0 +1,62 @@
+"""Steps that are tried and leave no trace, and what bfloat16 would gain by them."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+_REPEATS = 2
+
+
+@contextmanager
+def tried(model: nn.Module) -> Generator[None]:
+    """Training mode; afterwards modes and buffers are what they were. Gradients are the caller's to leave alone."""
+    modes = [(part, part.training) for part in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        model.train()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
+def forward_flops(model: nn.Module, forward: Callable[[], object]) -> int:
+    """Floating-point operations of a forward pass, as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), tried(model):
+        forward()
+    return counter.get_total_flops()
+
+
+def bfloat16_gain(model: nn.Module, forward: Callable[[], tuple[object, Tensor]], device: torch.device) -> float:
+    """How many times as fast forward and backward passes are under bfloat16: measured, the best of two each.
+
+    Args:
+        model: the module, on its device.
+        forward: gives prediction and loss of a batch.
+        device: where it is.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def seconds(half: bool) -> float:
+        began = time.perf_counter()
+        with torch.enable_grad():
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+                _, value = forward()
+            torch.autograd.grad(value, parameters, allow_unused=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+
+    with tried(model):
+        for half in (False, True):
+            seconds(half)  # the first time is not like the others
+        pairs = [(seconds(False), seconds(True)) for _ in range(_REPEATS)]
+    return min(full for full, _ in pairs) / min(half for _, half in pairs)
