@@ -251,8 +251,6 @@ def _hindrance(
     """Why the step cannot be one graph, or None."""
     if options.inside is not None:
         return f"{options.inside} listens inside the step"
-    if options.accumulate > 1:
-        return "gradients are accumulated"
     if body.scaler is not None:
         return "float16 scales the loss"
     for optimizer in optimizers.values():

@@ -201,4 +201,4 @@ class Perplexity(Metric):
 
 
 def _count(state: Sums, right: Tensor) -> Sums:
-    return state[0] + right.sum(), state[1] + right.numel()
+    return state[0] + torch.count_nonzero(right), state[1] + right.numel()

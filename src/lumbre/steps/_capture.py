@@ -54,6 +54,8 @@ class Captured:
         loss_function: gives a scalar for prediction and target.
         optimizers: each with its state made by eager steps, and with the gradients of `batch` in its parameters.
         batch: an example.
+        weight: None for a whole step. A number for a step that adds the gradients of so many times the loss to those
+            that are there, and leaves the update to others.
 
     Raises:
         CaptureError: the step cannot be captured.
@@ -66,6 +68,7 @@ class Captured:
         loss_function: Loss,
         optimizers: tuple[optim.Optimizer, ...],
         batch: Batch,
+        weight: float | None = None,
     ) -> None:
         self._model = model
         self._optimizers = optimizers
@@ -74,7 +77,11 @@ class Captured:
         self._filled = [float(group["lr"]) for group in self._groups]
         self._bad = torch.zeros((), dtype=torch.bool, device=next(model.parameters()).device)
         self._shapes = _shapes(batch)
-        step = self._step_function(body, loss_function)
+        step = (
+            self._step_function(body, loss_function)
+            if weight is None
+            else self._adding_function(body, loss_function, weight)
+        )
         arguments = _arguments(batch)
         attributes = [_plain_attributes(part) for part in model.modules()]
         self._call, self.first, graphs = _compiled(step, arguments)
@@ -82,6 +89,22 @@ class Captured:
             raise CaptureError("forward() changes attributes of the module, which a graph would do only once")
         self._facts = self._known()
         self._flat = _Flat.of(graphs, arguments, self.first) if self._bad.device.type == "cpu" else None
+
+    def _adding_function(self, body: Body, loss_function: Loss, weight: float) -> Callable[..., tuple[Nested, Tensor]]:
+        self._counts = []
+        pairs = [(p, p.grad) for group in self._groups for p in group["params"] if p.grad is not None]
+        parameters = [parameter for parameter, _ in pairs]
+
+        def step(input: Nested, target: Nested, other: Nested, share: Tensor | None) -> tuple[Nested, Tensor]:
+            mixed = None if share is None else (other, share)
+            pred, loss = body.forward(Batch(input, target, 0, None, mixed), loss_function)
+            gradients = torch.autograd.grad(loss * weight, parameters)
+            with torch.no_grad():
+                for (_, kept), gradient in zip(pairs, gradients, strict=True):
+                    kept.add_(gradient)
+            return detached(pred), loss.detach()
+
+        return step
 
     def _step_function(self, body: Body, loss_function: Loss) -> Callable[..., tuple[Nested, Tensor]]:
         shadows = [_shadow(optimizer, self._rates_of(optimizer)) for optimizer in self._optimizers]

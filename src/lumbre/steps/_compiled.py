@@ -19,7 +19,7 @@ class Compiled:
     model is left, and the run goes on eagerly; `reason` says why.
 
     Args:
-        eager: does what the graph does not.
+        eager: does what the graph does not: short batches, and the updates where gradients are accumulated.
         model: the module.
         body: the parts of the step.
         loss_function: gives a scalar for prediction and target.
@@ -76,7 +76,7 @@ class Compiled:
         """One step, by the graph where it fits."""
         graph = self._graph
         if graph is None:
-            if self._left is not None or self.updates < _WARM_UP_STEPS:
+            if self._left is not None or self.updates < _WARM_UP_STEPS or self._eager.held:
                 return self._eager.train_step(batch, epoch, step)
             return self._first(batch, epoch, step)
         if (step == 1 or self._watched) and not graph.valid():
@@ -88,6 +88,8 @@ class Compiled:
 
     def _beside(self, graph: Captured, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """An eager step that leaves its gradients where the graph keeps them."""
+        if self._eager.keep_gradients:
+            return self._eager.train_step(batch, epoch, step)
         kept = [(parameter, parameter.grad) for parameter in self._parameters()]
         result = self._eager.train_step(batch, epoch, step)
         for parameter, gradient in kept:
@@ -113,14 +115,20 @@ class Compiled:
         chance = _chance(self._device)
         pred, loss = self._body.forward(batch, self._loss_function)
         clear(self._optimizers)
-        self._body.backward(pred, loss)
+        weight = None
+        if self._eager.accumulate > 1:
+            weight = 1.0 if self._eager.summed else float(batch.size)
+        self._body.backward(pred, loss if weight is None else loss * weight)
         parameters = self._parameters()
-        if self._body.clip is not None:
+        if self._body.clip is not None and weight is None:
             self._body.clip(parameters)
         expected = [None if p.grad is None else p.grad.clone() for p in parameters]
         _restore(held, before, chance)
+        if weight is not None:
+            for optimizer in self._optimizers:
+                optimizer.zero_grad(set_to_none=False)
         try:
-            graph = Captured(self._model, self._body, self._loss_function, self._optimizers, batch)
+            graph = Captured(self._model, self._body, self._loss_function, self._optimizers, batch, weight)
             difference = _difference(graph.first[1], loss.detach(), [p.grad for p in parameters], expected)
             if not difference <= self._tolerance:
                 raise CaptureError(f"loss and gradients differ from eager ones by {difference:.2g}")
@@ -130,6 +138,7 @@ class Compiled:
             clear(self._optimizers)
             return self._eager.train_step(batch, epoch, step)
         self._graph = graph
+        self._eager.keep_gradients = weight is not None
         return self._count(batch, (detached(graph.first[0]), graph.first[1].detach()), epoch, step)
 
     def _held(self) -> list[Tensor]:

@@ -20,6 +20,11 @@ class Eager:
         device: where the parameters are.
         accumulate: batches whose gradients make one update.
         summed: the loss adds rows up instead of averaging them.
+
+    Attributes:
+        updates: of the weights so far.
+        held: batches whose gradients wait for their update.
+        keep_gradients: clear gradients by zeros in place, for a graph that adds to them where they are.
     """
 
     name = "eager"
@@ -38,9 +43,10 @@ class Eager:
         self._body = body
         self._loss_function = loss_function
         self._optimizers = tuple(optimizers.values())
-        self._accumulate = accumulate
-        self._summed = summed
-        self._held = 0
+        self.accumulate = accumulate
+        self.summed = summed
+        self.held = 0
+        self.keep_gradients = False
         self._held_rows = 0
         self._last: tuple[Nested, Tensor] | None = None
         self._guard = guard_for(self._optimizers, device, scaled=body.scaler is not None)
@@ -54,7 +60,7 @@ class Eager:
         self._guard.begin(batch, epoch, step)
         pred, loss = body.forward(batch, self._loss_function)
         self._guard.check(loss, pred)
-        if self._accumulate > 1:
+        if self.accumulate > 1:
             self._hold(batch, pred, loss)
         else:
             clear(self._optimizers)
@@ -68,26 +74,36 @@ class Eager:
         """Take note of a step that another engine has done: look at its loss, and count it."""
         self._guard.begin(batch, epoch, step)
         self._guard.check(loss, pred)
-        self.updates += 1
+        if self.accumulate > 1:
+            self.count(batch, pred, loss)
+        else:
+            self.updates += 1
 
     def _hold(self, batch: Batch, pred: Nested, loss: Tensor) -> None:
         """Add a batch to the group that makes one update. Rows weigh alike, however they were cut into batches."""
-        if self._held == 0:
+        if not self.held and not self.keep_gradients:
             clear(self._optimizers)
-        self._body.backward(pred, loss if self._summed else loss * batch.size)
-        self._held += 1
+        self._body.backward(pred, loss if self.summed else loss * batch.size)
+        self.count(batch, pred, loss)
+
+    def count(self, batch: Batch, pred: Nested, loss: Tensor) -> None:
+        """Take in a batch whose gradients have been added to the group's, and update if it was the last of them."""
+        self.held += 1
         self._held_rows += batch.size
         self._last = pred, loss
-        if self._held == self._accumulate:
+        if self.held == self.accumulate:
             self._release()
 
     def _release(self) -> None:
         assert self._last is not None
-        self._body.update(self._optimizers, *self._last, divisor=1 if self._summed else self._held_rows)
+        self._body.update(self._optimizers, *self._last, divisor=1 if self.summed else self._held_rows)
         self._body.end_step()
         self.updates += 1
-        self._held = self._held_rows = 0
+        self.held = self._held_rows = 0
         self._last = None
+        if self.keep_gradients:
+            for optimizer in self._optimizers:
+                optimizer.zero_grad(set_to_none=False)
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Forward and loss, without gradients."""
@@ -97,7 +113,7 @@ class Eager:
 
     def end_epoch(self) -> None:
         """Update with a group that is not full, and raise for a loss that the device kept to itself until now."""
-        if self._held:
+        if self.held:
             self._release()
         self._guard.poll()
 
