@@ -30,6 +30,7 @@ from lumbre.steps import (
 _C = TypeVar("_C", bound=Callback)
 
 _HARMLESS = (Progress, EMA)
+_ASKED = ("compiled", "cuda_graph")
 _STEPS_WORTH_IT = 100_000
 _FLOPS_WORTH_IT = 50e6
 _STEPS_WORTH_A_TRIAL = 1_000  # a trial takes the time of about six
@@ -56,7 +57,7 @@ class StepOptions:
     """How steps are to be executed, and what callbacks ask of the step itself, so that every engine does it.
 
     Attributes:
-        engine: "auto", "eager" or "compiled".
+        engine: "auto", "eager", "compiled" or "cuda_graph".
         steps: how many steps the run will take at most; None when only the end will tell.
         clip: bounds the gradients, or None.
         accumulate: batches whose gradients make one update.
@@ -158,9 +159,9 @@ def make_engine(
         return eager, _no_minimize
     hindrance = _hindrance(options, body, optimizers, device)
     if hindrance is not None:
-        if options.engine == "compiled":
+        if options.engine in _ASKED:
             raise OptionError(
-                f'engine="compiled" where {hindrance}', "a run whose step can be one graph", 'engine="auto"'
+                f'engine="{options.engine}" where {hindrance}', "a run whose step can be one graph", 'engine="auto"'
             )
         eager.reason += f"; not compiled: {hindrance}"
         return eager, _no_minimize
@@ -174,6 +175,7 @@ def make_engine(
         watched=options.watched,
         tolerance=_TOLERANCE[session.precision.name],
         why=why,
+        replay=options.engine == "cuda_graph",
     ), _no_minimize
 
 
@@ -223,7 +225,7 @@ def _why_compile(options: StepOptions, session: Session, call: Callable[[Nested]
     """
     steps = options.steps
     if options.engine != "auto":
-        return "as was asked" if options.engine == "compiled" else None
+        return "as was asked" if options.engine in _ASKED else None
     if steps is None or steps < _STEPS_WORTH_IT or session.device.type != "cpu":
         return None
     flops = forward_flops(session.model, lambda: call(first.input))
@@ -258,7 +260,20 @@ def _hindrance(
             return f"{type(optimizer).__name__} is not among the optimizers that are known to trace"
         if any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
             return "the learning rate is a tensor"
+    if options.engine == "cuda_graph":
+        return _recording_hindrance(options, optimizers, device)
     return obstacle(device)
+
+
+def _recording_hindrance(
+    options: StepOptions, optimizers: Mapping[str, optim.Optimizer], device: torch.device
+) -> str | None:
+    if device.type != "cuda":
+        return f"the device is {device}"
+    for optimizer in optimizers.values():
+        if options.accumulate == 1 and not all(group.get("fused") for group in optimizer.param_groups):
+            return f"{type(optimizer).__name__} is not fused, and would keep the learning rate of the recorded step"
+    return None
 
 
 def _only(callbacks: Sequence[Callback], kind: type[_C]) -> _C | None:
@@ -275,8 +290,8 @@ def _refuse_more(options: StepOptions, what: str) -> None:
             "one loss and one update for each group of batches",
             "leave Accumulate out",
         )
-    if options.engine == "compiled":
-        raise OptionError(f'engine="compiled" for {what}', "a run whose step can be one graph", 'engine="auto"')
+    if options.engine in _ASKED:
+        raise OptionError(f'engine="{options.engine}" for {what}', "a run whose step can be one graph", 'engine="auto"')
 
 
 def _no_minimize(loss: Tensor, optimizer: optim.Optimizer) -> None:

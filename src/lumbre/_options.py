@@ -12,7 +12,7 @@ from lumbre.base import OptionError, did_you_mean
 from lumbre.core import Callback
 
 BATCH_SIZE = 32
-_ENGINES = ("auto", "eager", "compiled")
+_ENGINES = ("auto", "eager", "compiled", "cuda_graph")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

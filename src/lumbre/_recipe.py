@@ -106,7 +106,8 @@ class Recipe:
             device: "auto" (CUDA, else MPS, else CPU), or a device by name.
             precision: "float32", or "bfloat16" or "float16" for autocast forward passes.
             engine: how steps are executed: "eager", one torch operation after the other; "compiled", the whole step as
-                one graph, which takes seconds to make (torch 2.13 and a C++ compiler); or "auto", which compiles
+                one graph, which takes seconds to make (torch 2.13 and a C++ compiler); "cuda_graph", the step recorded
+                on a CUDA device and replayed (SGD, Adam and AdamW in their fused form); or "auto", which compiles
                 long runs of small nets, and keeps the weights of convolutions with their channels last while it
                 trains, where that is faster and the module runs so (dropout of images then draws another mask).
                 `Fitted.engine` says what was done and why.

@@ -1,4 +1,4 @@
-"""A whole training step as one compiled graph, and the shortest way to call it.
+"""A whole training step as one graph, compiled or recorded, and the shortest way to call it.
 
 Everything that leans on torch beyond its documented interface is in this file: tracing `torch.autograd.grad` inside
 `torch.compile` (`trace_autograd_ops`, torch 2.13), an optimizer's step without its hooks, and the graph's innermost
@@ -21,6 +21,7 @@ from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Nested, leaves
 from lumbre.steps._body import Body, detached
+from lumbre.steps._replay import Replay
 
 _LOCK = threading.Lock()
 
@@ -56,6 +57,7 @@ class Captured:
         batch: an example.
         weight: None for a whole step. A number for a step that adds the gradients of so many times the loss to those
             that are there, and leaves the update to others.
+        replay: record a CUDA graph of torch's own kernels instead of compiling others.
 
     Raises:
         CaptureError: the step cannot be captured.
@@ -69,13 +71,19 @@ class Captured:
         optimizers: tuple[optim.Optimizer, ...],
         batch: Batch,
         weight: float | None = None,
+        *,
+        replay: bool = False,
     ) -> None:
         self._model = model
         self._optimizers = optimizers
         self._groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        self._rates = [torch.tensor(float(group["lr"]), dtype=torch.float64) for group in self._groups]
+        self._replay = replay
+        device = next(model.parameters()).device
+        # The kernels of fused optimizers read a float32 on the device; a compiled graph takes the host's float64.
+        dtype, place = (torch.float32, device) if replay else (torch.float64, torch.device("cpu"))
+        self._rates = [torch.tensor(float(group["lr"]), dtype=dtype, device=place) for group in self._groups]
         self._filled = [float(group["lr"]) for group in self._groups]
-        self._bad = torch.zeros((), dtype=torch.bool, device=next(model.parameters()).device)
+        self._bad = torch.zeros((), dtype=torch.bool, device=device)
         self._shapes = _shapes(batch)
         step = (
             self._step_function(body, loss_function)
@@ -84,11 +92,10 @@ class Captured:
         )
         arguments = _arguments(batch)
         attributes = [_plain_attributes(part) for part in model.modules()]
-        self._call, self.first, graphs = _compiled(step, arguments)
+        self._run, self.first = _replayed(step, arguments) if replay else _compiled(step, arguments)
         if attributes != [_plain_attributes(part) for part in model.modules()]:
             raise CaptureError("forward() changes attributes of the module, which a graph would do only once")
         self._facts = self._known()
-        self._flat = _Flat.of(graphs, arguments, self.first) if self._bad.device.type == "cpu" else None
 
     def _adding_function(self, body: Body, loss_function: Loss, weight: float) -> Callable[..., tuple[Nested, Tensor]]:
         self._counts = []
@@ -107,7 +114,7 @@ class Captured:
         return step
 
     def _step_function(self, body: Body, loss_function: Loss) -> Callable[..., tuple[Nested, Tensor]]:
-        shadows = [_shadow(optimizer, self._rates_of(optimizer)) for optimizer in self._optimizers]
+        shadows = [_shadow(optimizer, self._rates_of(optimizer), self._replay) for optimizer in self._optimizers]
         updates = [(inspect.unwrap(type(shadow).step), shadow) for shadow in shadows]
         self._counts = [
             (shadow.state[parameter]["step"], state["step"])
@@ -165,11 +172,7 @@ class Captured:
             if rate != self._filled[index]:
                 self._filled[index] = rate
                 self._rates[index].fill_(rate)
-        arguments = _arguments(batch)
-        if self._flat is not None:
-            return self._flat(arguments)
-        with _tracing():
-            return self._call(*arguments)
+        return self._run(_arguments(batch))
 
     def _known(self) -> Any:
         tensors = [*self._model.parameters(), *self._model.buffers(), *state_tensors(self._optimizers)]
@@ -227,8 +230,20 @@ class _Flat:
         return pred, loss
 
 
-def _compiled(step: Any, arguments: tuple[Any, ...]) -> tuple[Any, Any, list[tuple[Any, list[Any]]]]:
-    """The compiled step, what its first call gave, and the graphs that this call ran with their inputs."""
+_Run = Callable[[tuple[Any, ...]], tuple[Nested, Tensor]]
+
+
+def _replayed(step: Any, arguments: tuple[Any, ...]) -> tuple[_Run, tuple[Nested, Tensor]]:
+    """The recorded step, and what its first replay gave."""
+    try:
+        run = Replay(step, arguments)
+        return run, run(arguments)
+    except Exception as error:
+        raise CaptureError(_first_line(error)) from error
+
+
+def _compiled(step: Any, arguments: tuple[Any, ...]) -> tuple[_Run, tuple[Nested, Tensor]]:
+    """The compiled step in its shortest form, and what its first call gave."""
     from torch._inductor import output_code
 
     graphs: list[tuple[Any, list[Any]]] = []
@@ -247,10 +262,20 @@ def _compiled(step: Any, arguments: tuple[Any, ...]) -> tuple[Any, Any, list[tup
         try:
             first = compiled(*arguments)
         except Exception as error:
-            raise CaptureError(f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}") from error
+            raise CaptureError(_first_line(error)) from error
         finally:
             kind.__call__ = original
-    return compiled, first, graphs
+
+    def run(arguments: tuple[Any, ...]) -> tuple[Nested, Tensor]:
+        with _tracing():
+            return compiled(*arguments)
+
+    flat = _Flat.of(graphs, arguments, first) if first[1].device.type == "cpu" else None
+    return flat or run, first
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
 
 
 @contextmanager
@@ -272,22 +297,24 @@ def _tracing() -> Generator[None]:
         yield
 
 
-def _shadow(optimizer: optim.Optimizer, rates: list[Tensor]) -> Any:
-    """A second face of the optimizer over the same state, in the form that can be traced.
+def _shadow(optimizer: optim.Optimizer, rates: list[Tensor], replay: bool) -> Any:
+    """A second face of the optimizer over the same state, in the form that can be traced or recorded.
 
-    Only counts of steps are its own, in float64: from the float32 ones that torch keeps a graph would compute Adam's
-    1 - 0.999**step to four digits, where eager code computes it from a Python float.
+    For tracing counts of steps are its own, in float64: from the float32 ones that torch keeps a graph would compute
+    Adam's 1 - 0.999**step to four digits, where eager code computes it from a Python float.
     """
     shadow: Any = copy.copy(optimizer)
     shadow.state = {
-        parameter: {name: _wide(value) if name == "step" else value for name, value in state.items()}
+        parameter: {name: _wide(value) if name == "step" and not replay else value for name, value in state.items()}
         for parameter, state in optimizer.state.items()
     }
     shadow.__dict__.pop("found_inf", None)
     shadow.param_groups = []
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        fused = replay and group.get("fused")
+        wanted = {"fused": True} if fused else {"fused": None, "foreach": True}
         traced = {**group, "lr": rate}
-        for option, value in (("fused", None), ("foreach", True), ("capturable", True)):
+        for option, value in {**wanted, "capturable": True}.items():
             if option in traced:
                 traced[option] = value
         shadow.param_groups.append(traced)

@@ -1,4 +1,6 @@
-"""The compiled engine: the first steps and short batches eagerly, all others as one graph."""
+"""The engines of one graph, compiled or recorded: all steps but the first and those of short batches run by it."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn, optim
@@ -9,10 +11,11 @@ from lumbre.steps._capture import Captured, CaptureError, state_tensors
 from lumbre.steps._eager import Eager
 
 _WARM_UP_STEPS = 2
+_UPDATE_TOLERANCE = 1e-2  # Adam divides small gradients by their own size, and rounding with them
 
 
 class Compiled:
-    """Runs the training step as one compiled graph, as long as that gives what eager execution gives.
+    """Runs the training step as one graph, as long as that gives what eager execution gives.
 
     Before the first step of the graph counts, its loss and gradients are compared with those of the eager step on the
     same batch and the same random numbers. A graph that differs, cannot be made, or is overtaken by a change of the
@@ -28,9 +31,8 @@ class Compiled:
         watched: whether callbacks hear batches, and may so change the model between steps.
         tolerance: by how much loss and gradients may differ from eager ones, relative to their size.
         why: why the run is compiled.
+        replay: record a CUDA graph of torch's own kernels instead of compiling others.
     """
-
-    name = "compiled"
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class Compiled:
         watched: bool,
         tolerance: float,
         why: str,
+        replay: bool = False,
     ) -> None:
         self._eager = eager
         self._model = model
@@ -54,6 +57,8 @@ class Compiled:
         self._watched = watched
         self._tolerance = tolerance
         self._why = why
+        self._replay = replay
+        self.name = "cuda_graph" if replay else "compiled"
         self._graph: Captured | None = None
         self._left: str | None = None
         self._steps = 0
@@ -67,10 +72,10 @@ class Compiled:
     def reason(self) -> str:
         """What ran, and why."""
         if self._left is not None:
-            return f"{self._eager.reason}; not compiled: {self._left}"
+            return f"{self._eager.reason}; not {'recorded' if self._replay else 'compiled'}: {self._left}"
         if self._graph is None:
-            return f"{self._eager.reason}; too few steps to compile"
-        return f"compiled: the whole step as one graph on {self._device}, {self._steps} steps of it; {self._why}"
+            return f"{self._eager.reason}; too few steps to {'record' if self._replay else 'compile'}"
+        return f"{self.name}: the whole step as one graph on {self._device}, {self._steps} steps of it; {self._why}"
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """One step, by the graph where it fits."""
@@ -123,15 +128,24 @@ class Compiled:
         if self._body.clip is not None and weight is None:
             self._body.clip(parameters)
         expected = [None if p.grad is None else p.grad.clone() for p in parameters]
+        moved = self._eager_update(parameters) if self._replay and weight is None else None
         _restore(held, before, chance)
         if weight is not None:
             for optimizer in self._optimizers:
                 optimizer.zero_grad(set_to_none=False)
         try:
-            graph = Captured(self._model, self._body, self._loss_function, self._optimizers, batch, weight)
+            graph = Captured(
+                self._model, self._body, self._loss_function, self._optimizers, batch, weight, replay=self._replay
+            )
             difference = _difference(graph.first[1], loss.detach(), [p.grad for p in parameters], expected)
             if not difference <= self._tolerance:
                 raise CaptureError(f"loss and gradients differ from eager ones by {difference:.2g}")
+            if moved is not None:
+                old = before[: len(parameters)]
+                steps = [(p - o, m - o) for p, m, o in zip(parameters, moved, old, strict=True)]
+                difference = _apart([made for made, _ in steps], [wanted for _, wanted in steps])
+                if not difference <= _UPDATE_TOLERANCE:
+                    raise CaptureError(f"the update differs from the eager one by {difference:.2g}")
         except CaptureError as error:
             self._left = str(error)
             _restore(held, before, chance)
@@ -141,8 +155,17 @@ class Compiled:
         self._eager.keep_gradients = weight is not None
         return self._count(batch, (detached(graph.first[0]), graph.first[1].detach()), epoch, step)
 
+    def _eager_update(self, parameters: list[nn.Parameter]) -> list[Tensor]:
+        """Where the optimizers bring the parameters by themselves."""
+        for optimizer in self._optimizers:
+            optimizer.step()
+        return [parameter.detach().clone() for parameter in parameters]
+
     def _held(self) -> list[Tensor]:
-        return [*self._model.parameters(), *self._model.buffers(), *state_tensors(self._optimizers)]
+        """Everything that a step changes, the optimizers' parameters first."""
+        mine = self._parameters()
+        others = [p for p in self._model.parameters() if not any(p is one for one in mine)]
+        return [*mine, *others, *self._model.buffers(), *state_tensors(self._optimizers)]
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Forward and loss, without gradients."""
@@ -172,8 +195,13 @@ def _difference(
     loss: Tensor, expected_loss: Tensor, gradients: list[Tensor | None], expected: list[Tensor | None]
 ) -> float:
     """The larger of two relative differences: of the losses, and of all gradients as one vector."""
-    pairs = [(g, e) for g, e in zip(gradients, expected, strict=True) if g is not None and e is not None]
-    apart = sum((g - e).double().square().sum().item() for g, e in pairs) ** 0.5
-    size = sum(e.double().square().sum().item() for _, e in pairs) ** 0.5
     of_loss = (loss - expected_loss).abs().item() / max(expected_loss.abs().item(), 1e-12)
-    return max(of_loss, apart / max(size, 1e-12))
+    return max(of_loss, _apart(gradients, expected))
+
+
+def _apart(found: Sequence[Tensor | None], expected: Sequence[Tensor | None]) -> float:
+    """How far two lists of tensors lie apart as vectors, relative to the size of the second."""
+    pairs = [(f, e) for f, e in zip(found, expected, strict=True) if f is not None and e is not None]
+    apart = sum((f - e).double().square().sum().item() for f, e in pairs) ** 0.5
+    size = sum(e.double().square().sum().item() for _, e in pairs) ** 0.5
+    return apart / max(size, 1e-12)
