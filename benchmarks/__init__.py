@@ -1,0 +1,1 @@
+"""What lumbre costs, measured. `make bench` runs all of it."""
