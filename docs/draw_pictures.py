@@ -21,7 +21,7 @@ PICTURES = Path(__file__).parent / "pictures" / "tutorials"
 WIDTH, BYTES = 800, 80_000
 
 RUNS = {
-    "mnist_cnn": ["--rows", "10000", "--epochs", "5"],
+    "mnist_cnn": [],
     "little_book": ["--quick"],
     "workshop": ["--quick"],
     # The full run: a narrow net and few plots would not show what the tutorial is about.

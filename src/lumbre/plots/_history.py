@@ -30,7 +30,7 @@ def plot_history(history: History) -> Any:
         raise DataError("a history without a number", "at least one epoch", "fit() for an epoch or more first")
     frame["metric"] = pd.Categorical(frame["metric"], categories=list(dict.fromkeys(frame["metric"])))
     # A line wants two points: plotnine warns of one that stands alone.
-    joined = frame[frame.groupby(["metric", "set"], observed=True)["epoch"].transform("size") > 1]
+    joined = frame[frame.duplicated(["metric", "set"], keep=False)]
     epochs = history.epochs
     step = max(1, -(-epochs // 10))
     panels = frame["metric"].nunique()

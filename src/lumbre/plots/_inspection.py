@@ -294,7 +294,7 @@ def update_ratios(records: "Sequence[Sample]") -> Any:
     return (
         p9.ggplot(table, p9.aes("step", "ratio", colour="parameter", linetype="parameter"))
         + p9.geom_hline(yintercept=1e-3, linetype="dashed", colour="#4d4d4d")
-        + (p9.geom_line(size=0.8) if table["parameter"].duplicated().any() else p9.geom_point())
+        + (p9.geom_line(size=0.8) if len(table) > len(names) else p9.geom_point())
         + p9.scale_y_log10(labels=lambda ratios: [f"{ratio:g}" for ratio in ratios])
         + p9.scale_colour_manual(values=colours)
         + p9.scale_linetype_manual(values=kinds)
