@@ -67,7 +67,7 @@ def main() -> None:
 
     digit = lb.inspect.activations(fitted, test, layers=["input", "relu*", "pool*", "fc2"], keep=True, max_rows=1)
     digit.plot_maps().save(folder / "one_digit.png", dpi=110, verbose=False)
-    look.plot().save(folder / "training.png", dpi=110, verbose=False)
+    look.plot().save(folder / "training.png", width=7.3, height=3.6, dpi=110, verbose=False)
     if not given.quick:
         look.plot("updates").save(folder / "updates.png", dpi=110, verbose=False)
 

@@ -26,12 +26,20 @@ if TYPE_CHECKING:
 _WAITING = 0.4
 
 
+class _Values(dict[str, Any]):
+    """Values by name; a name that is not there is answered with those that are."""
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(f"{name!r}: {did_you_mean(str(name), self)}There are {', '.join(self)}")
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """Loss and metrics of a model on some data.
 
     Attributes:
-        metrics: values by name: "loss" first, then each metric.
+        metrics: values by name: "loss" first, then each metric. A name that is not there raises a KeyError that says
+            which are.
     """
 
     metrics: dict[str, Any]
@@ -143,7 +151,7 @@ class Fitted:
         meter = make_meter(session, session.recipe.metrics.valid)
         with preserved_randomness(session.device):
             seed_step = seeder(session.seed, session.device)
-            return Evaluation(evaluate(context, listeners, session.valid_step, batches, meter, seed_step))
+            return Evaluation(_Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))
 
     def predict(
         self,

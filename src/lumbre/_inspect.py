@@ -168,7 +168,7 @@ def weights(
 
     Args:
         model: a module, or what `fit()` gave.
-        layers: names or patterns of layers or parameters, such as "encoder.*" or "*.bias"; all where not given.
+        layers: names or patterns of layers or parameters, such as "encoder.*" or "fc?.bias"; all where not given.
         keep: keep copies of the tensors, on the CPU.
         max_bytes: copies that would take more memory than this are refused.
         quantiles: those told, as shares from 0 to 1.

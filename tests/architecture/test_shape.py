@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 import traceback
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def test_rooms_import_only_downwards() -> None:
     )
     assert found.returncode == 0, found.stdout
     assert "0 broken" in found.stdout
+
+
+def test_every_room_and_module_has_its_layer() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = {name.strip() for layer in contracts[0]["layers"] for name in layer.split("|")}
+    there = {
+        f"lumbre.{path.stem}" for path in PACKAGE.iterdir() if path.stem[:2] != "__" and path.suffix in ("", ".py")
+    }
+    assert there == layers
 
 
 def test_no_import_cycles() -> None:

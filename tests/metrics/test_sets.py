@@ -150,3 +150,20 @@ def test_torchmetrics_checks_its_arguments_at_the_first_batch_only() -> None:
     state = metric.update(metric.init(torch.device("cpu")), torch.zeros(2, 3), torch.tensor([0, 1]))
     assert not state.validate_args
     assert given.validate_args, "the user's own object is left alone"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("Acc", "'Acc': Did you mean 'acc'? There are loss, acc"),
+        ("LOSS", "'LOSS': Did you mean 'loss'? There are loss, acc"),
+        ("area", "'area': There are loss, acc"),
+    ],
+)
+def test_a_value_that_is_not_there_names_those_that_are(flowers: object, wrong: str, hint: str) -> None:
+    values = fit(m.Accuracy(), flowers, epochs=1).evaluate(flowers).metrics
+    with pytest.raises(KeyError) as error:
+        values[wrong]
+    assert error.value.args == (hint,)
+    assert values.get(wrong) is None
+    assert wrong not in values

@@ -18,6 +18,18 @@ def test_history_can_be_extended_and_saved(recipe: lb.Recipe, data: tuple[Tensor
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("epochs", "lines"), [(1, 0), (2, 1)])
+def test_a_single_epoch_is_drawn_as_points(
+    recipe: lb.Recipe, data: tuple[Tensor, Tensor], tmp_path: Path, epochs: int, lines: int
+) -> None:
+    plotnine = pytest.importorskip("plotnine")
+    plot = recipe.fit(data, epochs=epochs, valid_data=0.2, verbose=False).plot()
+    kinds = [type(layer.geom) for layer in plot.layers]
+    assert (kinds.count(plotnine.geom_line), kinds.count(plotnine.geom_point)) == (lines, 1)
+    plot.save(tmp_path / "history.png", dpi=50, verbose=False)  # plotnine warns when it draws
+
+
 def test_a_missing_extra_names_the_command(recipe: lb.Recipe, data: tuple[Tensor, Tensor], monkeypatch) -> None:
     import sys
 

@@ -72,6 +72,7 @@ class MissingExtraError(LumbreError, ImportError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`"Did you mean 'epochs'? "` for a near miss, else an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"Did you mean {near[0]!r}? " if near else ""
+    """`"Did you mean 'epochs'? "` for a near miss, in whatever case, else an empty string."""
+    lowered = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1)
+    return f"Did you mean {lowered[near[0]]!r}? " if near else ""

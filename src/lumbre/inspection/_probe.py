@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lumbre.base import DataError, Nested, describe, leaves, map_leaves, preserved_randomness
+from lumbre.base import DataError, Nested, describe, leaves, map_leaves
+from lumbre.inspection._watch import untouched
 from lumbre.steps import caller
 
 
@@ -66,7 +67,7 @@ def probe(module: nn.Module, data: Nested) -> Probe:
     data = map_leaves(lambda leaf: leaf.to(place) if isinstance(leaf, Tensor) else leaf, data)
     found = Probe(module, input_bytes=_bytes(data))
     counter = FlopCounterMode(display=False)
-    with _untouched(module, place), _plain_kernels(), _watched(found, counter), torch.no_grad(), counter:
+    with untouched(module, place), _plain_kernels(), _watched(found, counter), torch.no_grad(), counter:
         try:
             caller(module, data)(data)
         except Exception as error:
@@ -109,45 +110,19 @@ def _watched(found: Probe, counter: Any) -> Generator[None]:
 
 @contextmanager
 def _plain_kernels() -> Generator[None]:
-    """Attention and recurrent layers as matrix products: their fused kernels call no parts, and count for nothing."""
+    """Attention and recurrent layers as matrix products: their fused kernels count for nothing."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    fast = torch.backends.mha.get_fastpath_enabled()
     libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
     enabled = [library.enabled for library in libraries]
     try:
-        torch.backends.mha.set_fastpath_enabled(False)
         for library in libraries:
             library.enabled = False
         with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         for library, was in zip(libraries, enabled, strict=True):
             library.enabled = was
-
-
-@contextmanager
-def _untouched(module: nn.Module, place: torch.device) -> Generator[None]:
-    """Evaluation mode; afterwards modes, buffers and random generators are what they were."""
-    modes = [(part, part.training) for part in module.modules()]
-    buffers = [
-        (part, name, buffer, buffer.clone())
-        for part in module.modules()
-        for name, buffer in part.named_buffers(recurse=False)
-    ]
-    try:
-        with preserved_randomness(place):
-            module.eval()
-            yield
-    finally:
-        for part, training in modes:
-            part.training = training
-        with torch.no_grad():
-            for part, name, buffer, value in buffers:
-                if not torch.equal(buffer, value):  # one that is expanded could not be written to
-                    buffer.copy_(value)
-                part._buffers[name] = buffer  # pyright: ignore[reportPrivateUsage]
 
 
 def _bytes(value: Nested) -> int:

@@ -79,7 +79,7 @@ class Watch:
 
 @contextmanager
 def untouched(module: nn.Module, device: torch.device) -> Generator[None]:
-    """Evaluation mode; afterwards modes, buffers and random generators are what they were."""
+    """Evaluation mode without fused attention; afterwards modes, buffers and random generators are what they were."""
     modes = [(part, part.training) for part in module.modules()]
     buffers = [
         (part, name, buffer, buffer.clone())

@@ -7,6 +7,7 @@ import numpy as np
 from lumbre.base import OptionError, import_extra
 from lumbre.plots._colours import TRAIN
 from lumbre.plots._comparison import truth_and_probabilities
+from lumbre.plots._text import literal
 
 _Z95 = 1.959964
 
@@ -49,7 +50,7 @@ def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> Any:
     names, truth, shares = truth_and_probabilities(fitted, data)
     if len(names) == 2:
         probability, right = shares[:, 1], truth == 1
-        x_title, y_title = f"probability of {names[1]}", f"share of {names[1]}"
+        x_title, y_title = f"probability of {literal(names[1])}", f"share of {literal(names[1])}"
     else:
         probability, right = shares.max(1), shares.argmax(1) == truth
         x_title, y_title = "probability of the predicted class", "share of right predictions"

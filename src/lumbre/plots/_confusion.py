@@ -6,6 +6,7 @@ import numpy as np
 
 from lumbre.base import import_extra
 from lumbre.plots._comparison import class_names, comparison
+from lumbre.plots._text import literals
 
 _MOST_WITH_SHARES = 12
 _MOST_WITH_COUNTS = 16
@@ -88,8 +89,8 @@ def _axes(p9: Any, names: list[str]) -> list[Any]:
     if longest > (12 if len(names) <= 5 else 3):
         turned = {"rotation": 45, "ha": "right"} if len(shown) <= 12 else {"rotation": 90}
     return [
-        p9.scale_x_discrete(limits=names, breaks=shown),
-        p9.scale_y_discrete(limits=names[::-1], breaks=shown),
+        p9.scale_x_discrete(limits=names, breaks=shown, labels=literals),
+        p9.scale_y_discrete(limits=names[::-1], breaks=shown, labels=literals),
         p9.theme(axis_text_x=p9.element_text(size=letters, **turned), axis_text_y=p9.element_text(size=letters)),
     ]
 

@@ -8,6 +8,7 @@ import numpy as np
 from lumbre.base import DataError, OptionError, did_you_mean, import_extra
 from lumbre.plots._colours import class_colours, class_linetypes
 from lumbre.plots._comparison import truth_and_probabilities
+from lumbre.plots._text import literal, literals
 
 Array = np.ndarray[Any, Any]
 _MOST_CURVES = 10
@@ -176,8 +177,8 @@ def _chart(p9: Any, frame: Any, note: str, line: Any) -> Any:
     chart = (
         p9.ggplot(frame, p9.aes(colour="class", linetype="class"))
         + line
-        + p9.scale_colour_manual(values=class_colours(count))
-        + p9.scale_linetype_manual(values=class_linetypes(count))
+        + p9.scale_colour_manual(values=class_colours(count), labels=literals)
+        + p9.scale_linetype_manual(values=class_linetypes(count), labels=literals)
         + p9.coord_equal(xlim=(0, 1), ylim=(0, 1))
         + p9.labs(colour="", linetype="")
         + p9.theme_minimal()
@@ -185,5 +186,5 @@ def _chart(p9: Any, frame: Any, note: str, line: Any) -> Any:
     )
     if count == 1:
         alone = frame["class"].cat.categories[0]
-        return chart + p9.labs(subtitle=alone) + p9.theme(figure_size=(4.8, 4.6), legend_position="none")
-    return chart + p9.labs(subtitle=note) if note else chart
+        return chart + p9.labs(subtitle=literal(alone)) + p9.theme(figure_size=(4.8, 4.6), legend_position="none")
+    return chart + p9.labs(subtitle=literal(note)) if note else chart

@@ -10,7 +10,7 @@ _COLOURS = {"train": TRAIN, "valid": VALID}
 
 
 def plot_history(history: History) -> Any:
-    """Each metric in a panel of its own, training and validation as lines over the epochs.
+    """Each metric in a panel of its own, training and validation as lines over the epochs; of one epoch as points.
 
     Args:
         history: the records of a run.
@@ -29,12 +29,14 @@ def plot_history(history: History) -> Any:
     if frame.empty:
         raise DataError("a history without a number", "at least one epoch", "fit() for an epoch or more first")
     frame["metric"] = pd.Categorical(frame["metric"], categories=list(dict.fromkeys(frame["metric"])))
+    # A line wants two points: plotnine warns of one that stands alone.
+    joined = frame[frame.duplicated(["metric", "set"], keep=False)]
     epochs = history.epochs
     step = max(1, -(-epochs // 10))
     panels = frame["metric"].nunique()
     return (
         p9.ggplot(frame, p9.aes("epoch", "value", colour="set", shape="set"))
-        + p9.geom_line(p9.aes(group="set"))
+        + (p9.geom_line(p9.aes(group="set"), data=joined) if len(joined) else [])
         + p9.geom_point(size=1.8)
         + p9.facet_wrap("metric", scales="free_y")
         + p9.scale_colour_manual(values=_COLOURS)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lumbre.base import DataError, OptionError, did_you_mean, import_extra
 from lumbre.plots._colours import TRAIN, VALID
+from lumbre.plots._text import literals
 
 if TYPE_CHECKING:
     from lumbre.inspection import Inspection, Sample, Statistics
@@ -293,7 +294,7 @@ def update_ratios(records: "Sequence[Sample]") -> Any:
     return (
         p9.ggplot(table, p9.aes("step", "ratio", colour="parameter", linetype="parameter"))
         + p9.geom_hline(yintercept=1e-3, linetype="dashed", colour="#4d4d4d")
-        + p9.geom_line(size=0.8)
+        + (p9.geom_line(size=0.8) if len(table) > len(names) else p9.geom_point())
         + p9.scale_y_log10(labels=lambda ratios: [f"{ratio:g}" for ratio in ratios])
         + p9.scale_colour_manual(values=colours)
         + p9.scale_linetype_manual(values=kinds)
@@ -410,10 +411,11 @@ def _points(p9: Any, table: Any) -> list[Any]:
             p9.labs(colour="target"),
         ]
     names = sorted(table["target"].unique(), key=lambda name: (len(name), name) if name.isdigit() else (0, name))
+    colours, shapes = ([kinds[number % len(kinds)] for number in range(len(names))] for kinds in (_CLASSES, _SHAPES))
     return [
         p9.geom_point(p9.aes(colour="target", shape="target"), size=1.3, alpha=0.6, stroke=0.2),
-        p9.scale_colour_manual(values=[_CLASSES[number % len(_CLASSES)] for number in range(len(names))], limits=names),
-        p9.scale_shape_manual(values=[_SHAPES[number % len(_SHAPES)] for number in range(len(names))], limits=names),
+        p9.scale_colour_manual(values=colours, limits=names, labels=literals),
+        p9.scale_shape_manual(values=shapes, limits=names, labels=literals),
         p9.guides(colour=p9.guide_legend(override_aes={"size": 3, "alpha": 1})),
     ]
 

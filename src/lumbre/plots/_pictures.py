@@ -190,6 +190,7 @@ def _grid(examples: Examples) -> PictureGrid:
             ha="center",
             va="top",
             transform=axes.transAxes,
+            parse_math=False,
         )
     return PictureGrid(figure, examples.frame)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from lumbre.base import DataError, OptionError, describe, import_extra
 from lumbre.plots._colours import class_colours, class_shapes
 from lumbre.plots._comparison import FittedModel, class_names
+from lumbre.plots._text import literal, literals
 
 _PREDICT_ROWS = 8_192
 
@@ -113,12 +114,14 @@ def _regions(p9: Any, grid: Any, points: Any) -> Any:
             p9.aes(fill="truth", shape="truth"), data=points, size=2.2, colour="#1a1a1a", stroke=0.35, alpha=0.95
         )
         + p9.scale_fill_manual(values=colours, limits=list(grid["predicted"].cat.categories), guide=None)
-        + p9.scale_shape_manual(values=class_shapes(count), limits=list(grid["predicted"].cat.categories))
+        + p9.scale_shape_manual(
+            values=class_shapes(count), limits=list(grid["predicted"].cat.categories), labels=literals
+        )
         + p9.scale_alpha_continuous(limits=(0, 1), range=(0, 0.6), guide=None)
         + p9.guides(shape=p9.guide_legend(override_aes={"fill": colours}))
         + p9.scale_x_continuous(expand=(0, 0))
         + p9.scale_y_continuous(expand=(0, 0))
-        + p9.labs(shape="true class")
+        + p9.labs(x=literal(x), y=literal(y), shape="true class")
         + p9.theme_minimal()
         + p9.theme(figure_size=(6, 4.5))
     )
@@ -134,7 +137,7 @@ def _surface(p9: Any, fitted: FittedModel, grid: Any, plane: Any, points: Any) -
         + p9.scale_fill_cmap("cividis")
         + p9.scale_x_continuous(expand=(0, 0))
         + p9.scale_y_continuous(expand=(0, 0))
-        + p9.labs(fill="predicted;\npoints: true")
+        + p9.labs(x=literal(x), y=literal(y), fill="predicted;\npoints: true")
         + p9.theme_minimal()
         + p9.theme(figure_size=(6, 4.5))
     )
