@@ -343,7 +343,10 @@ def _arguments(batch: Batch) -> tuple[Nested, Nested, Nested, Tensor | None]:
     )
 
 
-def _shapes(batch: Batch) -> list[Any]:
+def _shapes(batch: Batch) -> Any:
+    input, target = batch.input, batch.target
+    if isinstance(input, Tensor) and isinstance(target, Tensor) and batch.mixed is None:  # asked at every step
+        return input.shape, target.shape, input.stride(), target.stride(), input.dtype, target.dtype
     parts = (batch.input, batch.target, None if batch.mixed is None else batch.mixed[0])
     return [(leaf.shape, leaf.dtype, leaf.stride()) if isinstance(leaf, Tensor) else leaf for leaf in leaves(parts)]
 
