@@ -9,18 +9,18 @@ from torch import Tensor, nn, optim
 from torch.nn.parameter import is_lazy
 
 from lumbre._engine import make_engine, precision_advice, step_options
-from lumbre._feeds import TrainingData, augmenter, feed, training_data
+from lumbre._feeds import TrainingData, augmenter, feed, share, training_data
 from lumbre._options import Options
 from lumbre._parts import LossFunction, NamedLosses, loss_function, make_module, make_optimizers, no_loss
 from lumbre._record import run_record
 from lumbre._session import Session
 from lumbre.base import Batch, Batches, DataError, Loss, Nested, total_loss
 from lumbre.core import Context, Listeners, Plan
-from lumbre.data import Augmented, LoaderFeed, RowFeed, data_record
-from lumbre.devices import Precision, resolve_device, seeder
+from lumbre.data import Augmented, LoaderFeed, RowFeed, Stripe, data_record
+from lumbre.devices import Precision, World, join_world, resolve_device, seeder
 from lumbre.metrics import LossMeter, Metric
 from lumbre.preflight import Findings, Subject, run_checks
-from lumbre.steps import caller, runs_channels_last
+from lumbre.steps import Together, caller, leaves_parameters_out, runs_channels_last
 
 if TYPE_CHECKING:
     from lumbre._recipe import Recipe
@@ -29,17 +29,19 @@ if TYPE_CHECKING:
 def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session, Findings]:
     """Make a run ready, and look for mistakes in it."""
     seed = secrets.randbits(32) if options.seed is None else options.seed
+    world = join_world()
     device = resolve_device(options.device)
     precision = Precision(options.precision, device)
     given = training_data(data, options.valid_data, seed, options.sampler)
-    train, valid = _feeds(given, options, device, seed)
+    train, valid = _feeds(given, options, device, seed, world)
     first = train.first()
     records = {"train": data_record(train, first)} | ({} if valid is None else {"valid": data_record(valid)})
     batches: Batches = train
     if options.augment is not None:
         change = augmenter(options.augment, seed, repeated=given.weights is not None)
         first, batches = change(first, 1, 0), Augmented(train, change)
-    seed_step = seeder(seed, device)
+    batches = share(batches, train)
+    seed_step = seeder(seed, device, world.rank)
     seed_step("init", 0, 0)
     model = make_module(recipe.module, recipe.hparams).to(device)
     call = caller(model, first.input)
@@ -55,7 +57,9 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
         asked = None if loss is None or hasattr(model, "step") else _scalar(loss)
         findings = run_checks(Subject(model, call, asked, first, given.columns, fewest))
     trial = _trial(model, call, loss, first, precision)
-    batch_size = train.order.batch_size if isinstance(train, RowFeed) else first.size
+    batch_size = first.size
+    if isinstance(train, RowFeed):
+        batch_size = train.order.order.batch_size if isinstance(train.order, Stripe) else train.order.batch_size
     session = Session(
         recipe=recipe,
         model=model,
@@ -72,10 +76,15 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
         channels_last=options.engine == "auto"
         and trial is not None
         and runs_channels_last(model, first.input, trial, half=precision.name != "float32"),
+        world=world,
     )
-    if trial is not None and options.verbose is not False and train.length is not None:
+    if trial is not None and options.verbose is not False and train.length is not None and world.leads:
         session.advice.extend(precision_advice(session, trial, train.length * options.epoch_range[1]))
-    plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)
+    engine_call = call
+    if world.size > 1 and trial is not None:
+        engine_call = Together(model, call, unused=leaves_parameters_out(model, trial))
+    valid = None if valid is None else share(valid, valid)
+    plan = _plan(session, engine_call, optimizers, first, batches, valid, options, seed_step)
     return plan, session, findings or Findings([])
 
 
@@ -111,19 +120,26 @@ def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> No
 
 
 def _feeds(
-    given: TrainingData, options: Options, device: torch.device, seed: int
+    given: TrainingData, options: Options, device: torch.device, seed: int, world: World
 ) -> tuple[RowFeed | LoaderFeed, RowFeed | LoaderFeed | None]:
     """Training and validation batches. A ready validation loader is left as it is."""
     rows = not hasattr(given.train, "loader")
     shuffle = True if rows and options.shuffle is None else options.shuffle
     common: dict[str, Any] = {"batch_size": options.batch_size, "num_workers": options.num_workers}
     train = feed(
-        given.train, device, seed, shuffle=shuffle, drop_last=options.drop_last, weights=given.weights, **common
+        given.train,
+        device,
+        seed,
+        shuffle=shuffle,
+        drop_last=options.drop_last,
+        weights=given.weights,
+        world=world,
+        **common,
     )
     if given.valid is None:
         return train, None
     ready = hasattr(given.valid, "loader")
-    return train, feed(given.valid, device, seed, **({} if ready else common))
+    return train, feed(given.valid, device, seed, world=world, **({} if ready else common))
 
 
 def _plan(
@@ -136,7 +152,7 @@ def _plan(
     options: Options,
     seed_step: Callable[[str, int, int], None],
 ) -> Plan:
-    listeners = Listeners(options.callbacks)
+    listeners = Listeners(one for one in options.callbacks if one.everywhere or session.world.leads)
     gathered = {} if valid is None else {"valid": session.recipe.metrics.valid}
     gathered["train"] = session.recipe.metrics.train
     losses = ["loss"]
@@ -168,7 +184,7 @@ def _plan(
         session,
         call,
         optimizers,
-        step_options(options.callbacks, options.engine, steps),
+        step_options(options.callbacks, options.engine, steps, session.world.size),
         seed_step,
         first=first,
         step=lambda: session.model.step(context),  # pyright: ignore
@@ -199,4 +215,5 @@ def _inside(listeners: Listeners, context: Context) -> Callable[[str, Nested, Te
 def make_meter(session: Session, metrics: tuple[Metric, ...]) -> LossMeter:
     """The meter of one pass."""
     summed = getattr(session.loss, "reduction", "mean") == "sum"
-    return LossMeter(metrics, session.device, summed=summed, classes=session.classes)
+    gather = session.world.gather if session.world.size > 1 else None
+    return LossMeter(metrics, session.device, summed=summed, classes=session.classes, gather=gather)

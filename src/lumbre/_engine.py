@@ -1,6 +1,7 @@
 """The choice of the engine: which form of step a module and its optimizers ask for, and with which options."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from lumbre.steps import (
     EagerCustom,
     EagerSeveral,
     Inside,
+    Together,
     bfloat16_gain,
     forward_flops,
     needs_closure,
@@ -63,6 +65,7 @@ class StepOptions:
         accumulate: batches whose gradients make one update.
         inside: a callback that listens to an event inside the step, and the event; or None.
         watched: whether callbacks hear batches, and may change the model between steps.
+        processes: how many share the run.
     """
 
     engine: str
@@ -71,9 +74,10 @@ class StepOptions:
     accumulate: int
     inside: str | None
     watched: bool
+    processes: int
 
 
-def step_options(callbacks: Sequence[Callback], engine: str, steps: int | None) -> StepOptions:
+def step_options(callbacks: Sequence[Callback], engine: str, steps: int | None, processes: int) -> StepOptions:
     """Read the options of the step from the callbacks that stand for them."""
     clip, accumulate = _only(callbacks, GradientClip), _only(callbacks, Accumulate)
     inside = [
@@ -91,6 +95,7 @@ def step_options(callbacks: Sequence[Callback], engine: str, steps: int | None) 
             if not isinstance(one, _HARMLESS)
             for when in ("begin", "end")
         ),
+        processes=processes,
     )
 
 
@@ -127,6 +132,9 @@ def make_engine(
         scaler=session.precision.scaler(),
         clip=options.clip,
         inside=inside,
+        processes=session.world.size,
+        apart=call.apart if isinstance(call, Together) else nullcontext,
+        average=session.world.average if session.world.size > 1 else None,
     )
     model, loss, device = session.model, session.loss, session.device
     closures = [type(optimizer).__name__ for optimizer in optimizers.values() if needs_closure(optimizer)]
@@ -253,6 +261,8 @@ def _hindrance(
     """Why the step cannot be one graph, or None."""
     if options.inside is not None:
         return f"{options.inside} listens inside the step"
+    if options.processes > 1:
+        return f"{options.processes} processes share the run"
     if body.scaler is not None:
         return "float16 scales the loss"
     for optimizer in optimizers.values():
@@ -284,6 +294,12 @@ def _only(callbacks: Sequence[Callback], kind: type[_C]) -> _C | None:
 
 
 def _refuse_more(options: StepOptions, what: str) -> None:
+    if options.processes > 1:
+        raise OptionError(
+            f"{options.processes} processes for {what}",
+            "one process, or a module with one loss whose gradients processes can exchange",
+            "start the script without torchrun",
+        )
     if options.accumulate > 1:
         raise OptionError(
             f"Accumulate({options.accumulate}) beside {what}",

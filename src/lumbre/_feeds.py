@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lumbre._options import BATCH_SIZE
-from lumbre.base import Batch, Nested, OptionError, Source
+from lumbre.base import Batch, Batches, Nested, OptionError, Source, concatenate, map_leaves
 from lumbre.data import (
     FrameData,
     FrameEncoding,
@@ -20,8 +20,12 @@ from lumbre.data import (
     Order,
     ParquetData,
     RowFeed,
+    RowOrder,
+    Shared,
+    Stripe,
     Taken,
     WeightedOrder,
+    WindowOrder,
     accept,
     held_out,
     is_frame,
@@ -29,6 +33,7 @@ from lumbre.data import (
     sampling_weights,
     split_rows,
 )
+from lumbre.devices import World
 from lumbre.vision import Augment, row_seeds
 
 
@@ -132,8 +137,11 @@ def feed(
     num_workers: int | None = None,
     default_size: int = BATCH_SIZE,
     weights: Tensor | None = None,
+    world: World | None = None,
 ) -> RowFeed | LoaderFeed:
     """`data` as batches on `device`. None stands for an option that was not given; `weights` takes shuffle's place.
+
+    Of each batch a process of `world` takes its part.
 
     Raises:
         OptionError: an option was given that cannot apply to a ready loader or a stream.
@@ -141,7 +149,7 @@ def feed(
     if isinstance(data, ParquetData):
         window = data.order(batch_size or default_size, shuffle=bool(shuffle), drop_last=bool(drop_last), seed=seed)
         # No workers: each would have to decode every row group, as its batches come from all of them.
-        return RowFeed(data, window, device)
+        return RowFeed(data, _stripe(window, world), device)
     if not isinstance(data, Loaded):
         size = batch_size or default_size
         order = (
@@ -149,7 +157,13 @@ def feed(
             if weights is None
             else WeightedOrder(weights, size, drop_last=bool(drop_last), seed=seed)
         )
-        return RowFeed(data, order, device, 0 if _gathered(data) else num_workers or 0)
+        return RowFeed(data, _stripe(order, world), device, 0 if _gathered(data) else num_workers or 0)
+    if world is not None and world.size > 1:
+        raise OptionError(
+            f"a {type(data.loader).__name__} in a run that {world.size} processes share",
+            "data whose rows lumbre can share out",
+            "pass the Dataset behind it, tensors, a frame, or Parquet",
+        )
     beside = {
         "batch_size": batch_size,
         "shuffle": shuffle,
@@ -179,6 +193,26 @@ def feed(
         num_workers=num_workers or 0,
     )
     return LoaderFeed(loader, device, seed)
+
+
+def _stripe(order: Order | WeightedOrder | WindowOrder, world: World | None) -> RowOrder:
+    return order if world is None or world.size == 1 else order.stripe(world.rank, world.size)
+
+
+def share(batches: Batches, rows: RowFeed | LoaderFeed) -> Batches:
+    """`batches` of the rows of a feed, told how much of each whole batch they are where processes share it."""
+    order = rows.order if isinstance(rows, RowFeed) else None
+    return Shared(batches, order) if isinstance(order, Stripe) else batches
+
+
+def in_order(parts: list[Nested], stripe: Stripe) -> Nested:
+    """What the processes have for their stripes of some rows, by rank, in the order of the rows."""
+    places: list[Tensor] = []
+    for rank in range(stripe.world):
+        own = Stripe(stripe.order, rank, stripe.world)
+        places += [torch.as_tensor(rows) for index, rows in enumerate(own.batches(1)) if own.counts(index)[0]]
+    order = torch.cat(places).argsort()
+    return map_leaves(lambda leaf: leaf[order], concatenate(parts))
 
 
 def _gathered(data: Source) -> bool:

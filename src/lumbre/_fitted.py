@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from lumbre._build import make_meter
 from lumbre._compare import Examples, compared, first_examples, probabilities, random_examples, top_examples, wrongness
-from lumbre._feeds import feed, given_data
+from lumbre._feeds import feed, given_data, in_order, share
 from lumbre._options import callback_list
 from lumbre._session import Session
 from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, preserved_randomness
 from lumbre.core import Callback, Context, History, Listeners, evaluate, format_seconds, format_value, predict
-from lumbre.data import LoaderFeed, RowFeed, data_record
+from lumbre.data import LoaderFeed, RowFeed, Stripe, data_record
 from lumbre.devices import seeder
 
 if TYPE_CHECKING:
@@ -146,11 +146,12 @@ class Fitted:
             RecipeError: the model was loaded without a loss.
         """
         session = self._session
-        batches = self._feed(data, batch_size, num_workers, need_target=True)
-        context, listeners = self._context(batches, "evaluate"), Listeners(callback_list(callbacks))
+        rows = self._feed(data, batch_size, num_workers, need_target=True, shared=True)
+        batches = share(rows, rows)
+        context, listeners = self._context(rows, "evaluate"), Listeners(callback_list(callbacks))
         meter = make_meter(session, session.recipe.metrics.valid)
         with preserved_randomness(session.device):
-            seed_step = seeder(session.seed, session.device)
+            seed_step = seeder(session.seed, session.device, session.world.rank)
             return Evaluation(_Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))
 
     def predict(
@@ -177,11 +178,14 @@ class Fitted:
             DataError: the data cannot be used as it is.
             OptionError: an option cannot apply to this data.
         """
-        batches = self._feed(data, batch_size, num_workers, need_target=False)
+        rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True)
         session = self._session
-        context, listeners = self._context(batches, "predict"), Listeners(callback_list(callbacks))
+        context, listeners = self._context(rows, "predict"), Listeners(callback_list(callbacks))
         with preserved_randomness(session.device):
-            return predict(context, listeners, session.predict_step, batches, seeder(session.seed, session.device))
+            seed_step = seeder(session.seed, session.device, session.world.rank)
+            own = predict(context, listeners, session.predict_step, share(rows, rows), seed_step)
+        stripe = rows.order if isinstance(rows, RowFeed) else None
+        return in_order(session.world.gather(own), stripe) if isinstance(stripe, Stripe) else own
 
     def predict_classes(
         self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
@@ -384,10 +388,13 @@ class Fitted:
         Raises:
             ArchiveError: it cannot be written there.
         """
-        self._session.save(Path(path), self._history, self.engine)
+        world = self._session.world
+        if world.leads:
+            self._session.save(Path(path), self._history, self.engine)
+        world.gather(None)  # no process reads the file before it is there
 
     def _feed(
-        self, data: Any, batch_size: int | None, num_workers: int | None, *, need_target: bool
+        self, data: Any, batch_size: int | None, num_workers: int | None, *, need_target: bool, shared: bool = False
     ) -> RowFeed | LoaderFeed:
         session = self._session
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
@@ -401,6 +408,7 @@ class Fitted:
             batch_size=batch_size,
             num_workers=num_workers,
             default_size=session.batch_size,
+            world=session.world if shared else None,
         )
 
     def _context(self, batches: RowFeed | LoaderFeed, phase: str) -> Context:

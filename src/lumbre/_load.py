@@ -14,7 +14,7 @@ from lumbre._session import Session
 from lumbre.base import ArchiveError, preserved_randomness
 from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
-from lumbre.devices import Precision, resolve_device
+from lumbre.devices import Precision, join_world, resolve_device
 from lumbre.report import RunRecord, record_from
 from lumbre.storage import Archive, read_archive
 
@@ -67,6 +67,7 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
         encoding=None if encoding is None else _encoding(encoding),
         classes=None if document["classes"] is None else tuple(document["classes"]),
         record=record_from(document["record"]) if "record" in document else RunRecord(),
+        world=join_world(),
     )
     stored = document["history"]
     history = History(**stored)

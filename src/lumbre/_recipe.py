@@ -18,7 +18,7 @@ from lumbre._record import short_name
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, train
-from lumbre.devices import resolve_device
+from lumbre.devices import join_world, resolve_device
 from lumbre.metrics import Sets, as_sets
 from lumbre.preflight import Findings
 from lumbre.steps import channels_last
@@ -138,11 +138,12 @@ class Recipe:
         """
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
         options = options_from({**given, **unknown})
-        shown = [] if verbose is False else [_progress(self)]
+        world = join_world()
+        shown = [_progress(self)] if verbose is not False and world.leads else []
         with preserved_randomness(resolve_device(device)):
             plan, session, findings = build(self, data, replace(options, callbacks=[*options.callbacks, *shown]))
             findings.raise_errors()
-            for finding in findings.warnings:
+            for finding in findings.warnings if world.leads else []:
                 warnings.warn(str(finding), PreflightWarning, stacklevel=2)
             for progress in shown:
                 progress.notes += session.advice

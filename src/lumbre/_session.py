@@ -13,7 +13,7 @@ from lumbre._parts import LossFunction
 from lumbre.base import Batch, Losses, Nested, RecipeError, map_leaves
 from lumbre.core import History
 from lumbre.data import FrameEncoding
-from lumbre.devices import Precision
+from lumbre.devices import Precision, World
 from lumbre.report import RunRecord
 from lumbre.steps import caller
 from lumbre.storage import write_archive
@@ -38,6 +38,7 @@ class Session:
         classes: names of the classes, or None.
         record: what a report tells of the run.
         channels_last: whether it is trained with the channels of images last.
+        world: the processes that share the run.
         advice: sentences for the user, said before the first epoch.
     """
 
@@ -52,6 +53,7 @@ class Session:
     classes: tuple[str, ...] | None
     record: RunRecord = field(default_factory=RunRecord)
     channels_last: bool = False
+    world: World = field(default_factory=World)
     advice: list[str] = field(default_factory=list[str])
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:

@@ -100,12 +100,16 @@ def test_starting_late_gives_the_tail(rows: int, size: int, shuffle: bool, drop:
 @given(rows=st.integers(1, 2000), size=st.integers(1, 200), world=st.integers(1, 17), shuffle=st.booleans(), seed=SEEDS)
 def test_the_stripes_of_all_processes_are_the_batch(rows: int, size: int, world: int, shuffle: bool, seed: int) -> None:
     order = Order(rows, size, shuffle, False, seed)
-    if order.fewest_rows < world:
-        with pytest.raises(OptionError, match="drop_last=True"):
-            order.stripe(0, world)
-        return
     stripes = [order.stripe(rank, world) for rank in range(world)]
-    parts: list[list[Rows]] = [list(stripe.batches(1)) for stripe in stripes]
+    given: list[list[Rows]] = [list(stripe.batches(1)) for stripe in stripes]
+    counts = [[stripe.counts(index) for index in range(len(order))] for stripe in stripes]
+    assert all(len(rows) == max(1, own) for some, told in zip(given, counts, strict=True)
+               for rows, (own, _) in zip(some, told, strict=True))  # fmt: skip
+    assert all([whole for _, whole in told] == [len(batch) for batch in order.batches(1)] for told in counts)
+    parts = [
+        [rows[:own] for rows, (own, _) in zip(some, told, strict=True)]
+        for some, told in zip(given, counts, strict=True)
+    ]
     for batch, *pieces in zip(order.batches(1), *parts, strict=True):
         assert torch.equal(torch.cat([torch.as_tensor(piece) for piece in pieces]), torch.as_tensor(batch))
         assert max(map(len, pieces)) - min(map(len, pieces)) <= 1

@@ -27,6 +27,8 @@ class Batch:
         rows: which rows of the data these are; None for loaders and streams, which do not say.
         mixed: where rows were mixed with others (mixup, cutmix): the target of those others, and the share of
             `target` itself, from 0.5 to 1. The loss counts both targets by their shares.
+        whole: rows of the batch in all the processes that share it; 0 stands for `size`, where there is but one. A
+            process that has no rows of a batch computes on one that does not count: `size` is 0 then.
     """
 
     input: Nested
@@ -34,6 +36,7 @@ class Batch:
     size: int
     rows: Rows | None = None
     mixed: tuple[Nested, Tensor | float] | None = None
+    whole: int = 0
 
 
 Losses: TypeAlias = Tensor | dict[str, Tensor]

@@ -29,6 +29,8 @@ class CSVLog(Callback):
         >>> log = lb.callbacks.CSVLog("runs/history.csv")
     """
 
+    everywhere = False
+
     def __init__(self, path: str | Path, *, append: bool = False) -> None:
         self.path = Path(path)
         self.append = append

@@ -34,6 +34,8 @@ class MLflow(Callback):
         >>> log = lb.callbacks.MLflow("penguins", params={"lr": 0.01})
     """
 
+    everywhere = False
+
     def __init__(
         self,
         experiment: str = "Default",

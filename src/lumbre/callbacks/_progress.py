@@ -25,6 +25,8 @@ class Progress(Callback):
         notes: lines to print first.
     """
 
+    everywhere = False
+
     def __init__(self, console: "Console | None" = None, *, notes: Sequence[str] = ()) -> None:
         self._given = console
         self.notes = list(notes)

@@ -41,6 +41,8 @@ class SampleGenerations(Callback):
         >>> show = lb.callbacks.SampleGenerations(draw, every=5, path="samples/{epoch:03d}.png")
     """
 
+    everywhere = False
+
     def __init__(
         self,
         function: Callable[[nn.Module, Context], Any],

@@ -25,6 +25,8 @@ class TensorBoard(Callback):
         >>> board = lb.callbacks.TensorBoard("runs/first", histograms=True)
     """
 
+    everywhere = False
+
     def __init__(self, path: str | Path = "runs", *, histograms: bool = False) -> None:
         self.path = Path(path)
         self.histograms = histograms

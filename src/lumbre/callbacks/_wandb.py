@@ -30,6 +30,8 @@ class WandB(Callback):
         >>> log = lb.callbacks.WandB("penguins", mode="offline", config={"lr": 0.01})
     """
 
+    everywhere = False
+
     def __init__(
         self,
         project: str | None = None,

@@ -70,6 +70,8 @@ class Callback:
     Attributes:
         runs_after: classes of callbacks that hear an event before this one does, where both are in a run; others keep
             the order in which they were given.
+        everywhere: whether it runs in every process of a run that several share, or in the first alone, as what prints
+            or writes files should.
 
     Raises:
         TypeError: when the class is made, for a method `on_...` that is no event.
@@ -82,6 +84,7 @@ class Callback:
     """
 
     runs_after: "tuple[type[Callback], ...]" = ()
+    everywhere: bool = True
 
     def state_dict(self) -> dict[str, Any]:
         """What this callback must remember to go on after a stop: numbers, texts, tensors, lists and dicts of them."""

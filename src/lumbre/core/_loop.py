@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from time import perf_counter
 
-from lumbre.base import Batch, Batches, DataError, Losses, Meter, Nested, concatenate, total_loss
+from lumbre.base import Batch, Batches, DataError, Losses, Meter, Nested, concatenate, map_leaves, total_loss
 from lumbre.core._context import Context
 from lumbre.core._events import Listeners
 from lumbre.core._plan import Plan
@@ -150,7 +150,7 @@ def predict(
         seed_step("predict", 1, ctx.batch_index)
         fire("predict_batch_begin", ctx)
         ctx.pred = step(batch.input)
-        parts.append(ctx.pred)
+        parts.append(ctx.pred if batch.size else map_leaves(lambda leaf: leaf[:0], ctx.pred))
         ctx.batch_index += 1
         fire("predict_batch_end", ctx)
     fire("predict_end", ctx)

@@ -21,10 +21,12 @@ from lumbre.data._order import WeightedOrder as WeightedOrder
 from lumbre.data._order import balanced_weights as balanced_weights
 from lumbre.data._order import shuffled as shuffled
 from lumbre.data._parquet import ParquetData as ParquetData
+from lumbre.data._parquet import WindowOrder as WindowOrder
 from lumbre.data._parquet import from_parquet as from_parquet
 from lumbre.data._parquet import parquet_by as parquet_by
 from lumbre.data._record import data_record as data_record
 from lumbre.data._sampling import sampling_weights as sampling_weights
+from lumbre.data._shared import Shared as Shared
 from lumbre.data._sources import ArraySource as ArraySource
 from lumbre.data._sources import InMemoryDataset as InMemoryDataset
 from lumbre.data._sources import Taken as Taken

@@ -114,7 +114,8 @@ class Stripe:
     """One process's part of every batch of an order; the parts of all processes, in turn, are the batch.
 
     So the order of rows does not depend on how many processes share the work. Where a batch does not divide evenly
-    the parts differ by one row.
+    the parts differ by one row. A process without rows of a batch is given its first one, which does not count (see
+    `counts`), so that it can compute along with the others.
 
     Args:
         order: the order that all processes share.
@@ -122,7 +123,7 @@ class Stripe:
         world: how many processes there are.
 
     Raises:
-        OptionError: there is no such rank, or a batch has fewer rows than there are processes.
+        OptionError: there is no such rank.
     """
 
     order: RowOrder
@@ -135,12 +136,6 @@ class Stripe:
                 f"rank {self.rank} of {self.world} processes",
                 "a rank from 0 to one less than the number of processes",
                 "order.stripe(rank, world) with what torch.distributed tells",
-            )
-        if self.order.fewest_rows < self.world:
-            raise OptionError(
-                f"a batch of {self.order.fewest_rows} rows for {self.world} processes",
-                "at least one row for each process in every batch",
-                f"a larger batch_size, or drop_last=True if only the last batch of {self.order.rows} rows is short",
             )
 
     @property
@@ -167,7 +162,14 @@ class Stripe:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Rows]:
         """This process's part of the batches of `epoch` from batch `start` on."""
-        return map(self._part, self.order.batches(epoch, start))
+        for rows in self.order.batches(epoch, start):
+            own = self._part(rows)
+            yield own if len(own) else rows[:1]
+
+    def counts(self, index: int) -> tuple[int, int]:
+        """Rows of batch `index`: of this process, and of all together."""
+        whole = min(self.order.batch_size, self.order.rows - index * self.order.batch_size)
+        return len(self._part(range(whole))), whole
 
     def _part(self, rows: Rows) -> Rows:
         # A contiguous piece, so that a range of rows stays one.

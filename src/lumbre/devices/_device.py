@@ -35,8 +35,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def seeder(seed: int, device: torch.device) -> Callable[[str, int, int], None]:
+def seeder(seed: int, device: torch.device, rank: int = 0) -> Callable[[str, int, int], None]:
     """A function that seeds the generators a module draws from, for (stream name, epoch, batch).
+
+    Processes that share a run draw the same first weights, and everything else each for itself.
 
     It seeds the generator objects themselves: `torch.manual_seed` does the same a hundred times slower.
     """
@@ -50,7 +52,7 @@ def seeder(seed: int, device: torch.device) -> Callable[[str, int, int], None]:
         seed_device = None
 
     def seed_step(name: str, epoch: int, batch: int) -> None:
-        value = stream(seed, name, epoch, batch)
+        value = stream(seed, name if rank == 0 or name == "init" else f"{name}/{rank}", epoch, batch)
         seed_cpu(value)
         if seed_device is not None:
             seed_device(value)

@@ -1,10 +1,13 @@
 """The meter of a pass: the loss, averaged over samples, and the metrics."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from lumbre.base import Batch, CallbackError, Losses, LumbreError, Nested, total_loss
-from lumbre.metrics._metric import Metric, State, no_sums
+from lumbre.base import Batch, CallbackError, Losses, LumbreError, Nested, map_leaves, total_loss
+from lumbre.metrics._metric import Metric, State, merge, no_sums
 
 
 class LossMeter:
@@ -18,6 +21,7 @@ class LossMeter:
         device: where the states live.
         summed: the loss adds rows up (`reduction="sum"`) instead of averaging them.
         classes: names of the classes, for values that stand for classes; their numbers where there are none.
+        gather: gives what each process that shares the data has gathered, or None where there is but one.
     """
 
     def __init__(
@@ -27,11 +31,13 @@ class LossMeter:
         *,
         summed: bool = False,
         classes: tuple[str, ...] | None = None,
+        gather: Callable[[Any], list[Any]] | None = None,
     ) -> None:
         self._metrics = metrics
         self._device = device
         self._summed = summed
         self._classes = classes
+        self._gather = gather
         self.reset()
 
     def reset(self) -> None:
@@ -43,6 +49,8 @@ class LossMeter:
 
     def update(self, batch: Batch, pred: Nested, losses: Losses) -> None:
         """Add a batch. Nothing is read back from the device."""
+        if not batch.size:
+            return  # all its rows are with other processes
         weight = 1 if self._summed else batch.size
         if isinstance(losses, dict):
             for name, loss in losses.items():
@@ -68,10 +76,11 @@ class LossMeter:
 
     def compute(self) -> dict[str, object]:
         """The loss and each metric by its name in lower case. Waits for the device."""
-        rows = self._rows or float("nan")
-        values: dict[str, object] = {"loss": self._loss.item() / rows}
-        values |= {f"loss_{name}": part.item() / rows for name, part in self._parts.items()}
-        for metric, state in zip(self._metrics, self._states, strict=True):
+        total, parts, count, states = self._merged()
+        rows = count or float("nan")
+        values: dict[str, object] = {"loss": total.item() / rows}
+        values |= {f"loss_{name}": part.item() / rows for name, part in parts.items()}
+        for metric, state in zip(self._metrics, states, strict=True):
             try:
                 value = metric.compute(state)
             except LumbreError:
@@ -80,6 +89,23 @@ class LossMeter:
                 raise _failed(metric, "compute", error) from error
             values[metric.name.lower()] = _named(value, self._classes) if metric.by_class else value
         return values
+
+    def _merged(self) -> tuple[Tensor, dict[str, Tensor], int, list[State]]:
+        """What all processes have gathered together."""
+        mine = self._loss, self._parts, self._rows, self._states
+        if self._gather is None:
+            return mine
+        first, *others = self._gather(map_leaves(_on_host, mine))
+        total, parts, count, states = first
+        for loss, named, rows, further in others:
+            total, count = total + loss, count + rows
+            parts = {name: part + named[name] for name, part in parts.items()}
+            states = [merge(*pair) for pair in zip(states, further, strict=True)]
+        return total, parts, count, states
+
+
+def _on_host(leaf: Any) -> Any:
+    return leaf.cpu() if isinstance(leaf, Tensor) else leaf
 
 
 def _named(value: object, classes: tuple[str, ...] | None) -> object:

@@ -20,5 +20,7 @@ from lumbre.steps._parameters import param_groups as param_groups
 from lumbre.steps._parameters import unfreeze as unfreeze
 from lumbre.steps._special import EagerClosure as EagerClosure
 from lumbre.steps._special import EagerCustom as EagerCustom
+from lumbre.steps._together import Together as Together
 from lumbre.steps._trial import bfloat16_gain as bfloat16_gain
 from lumbre.steps._trial import forward_flops as forward_flops
+from lumbre.steps._trial import leaves_parameters_out as leaves_parameters_out

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,6 +50,9 @@ class Body:
         scaler: scales the loss under float16, else None.
         clip: bounds gradients before an update, or None.
         inside: told of inside events, or None.
+        processes: how many share the run; the gradients of `call` are the mean of theirs.
+        apart: makes the context of passes whose gradients stay with this process, where several share the run.
+        average: makes tensors the mean of those of all processes.
     """
 
     call: Callable[[Nested], Nested]
@@ -57,6 +60,9 @@ class Body:
     scaler: torch.amp.GradScaler | None = None
     clip: Clip | None = None
     inside: Inside | None = None
+    processes: int = 1
+    apart: Callable[[], AbstractContextManager[None]] = nullcontext
+    average: Callable[[list[Tensor]], None] | None = None
 
     def forward(self, batch: Batch, loss_function: Loss) -> tuple[Nested, Tensor]:
         """Prediction and loss of a batch, with their graph. A mixed batch has the loss of both its targets."""

@@ -1,6 +1,7 @@
 """The eager engine: one torch operation after the other."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, optim
@@ -58,17 +59,22 @@ class Eager:
         """Forward, loss, backward, update."""
         body = self._body
         self._guard.begin(batch, epoch, step)
-        pred, loss = body.forward(batch, self._loss_function)
-        self._guard.check(loss, pred)
         if self.accumulate > 1:
-            self._hold(batch, pred, loss)
+            pred, loss = self._accumulated(batch)
         else:
+            pred, loss = body.forward(batch, self._loss_function)
+            self._guard.check(loss, pred)
             clear(self._optimizers)
-            body.backward(pred, loss)
+            body.backward(pred, loss if body.processes == 1 else loss * self._share(batch))
             body.update(self._optimizers, pred, loss)
             body.end_step()
             self.updates += 1
         return detached(pred), loss.detach()
+
+    def _share(self, batch: Batch) -> float:
+        """What makes the mean of all processes' gradients that of the whole batch, however it was shared out."""
+        rows = (batch.size > 0) if self.summed else batch.size / batch.whole
+        return self._body.processes * rows
 
     def watch(self, batch: Batch, pred: Nested, loss: Tensor, epoch: int, step: int) -> None:
         """Take note of a step that another engine has done: look at its loss, and count it."""
@@ -79,17 +85,26 @@ class Eager:
         else:
             self.updates += 1
 
-    def _hold(self, batch: Batch, pred: Nested, loss: Tensor) -> None:
-        """Add a batch to the group that makes one update. Rows weigh alike, however they were cut into batches."""
+    def _accumulated(self, batch: Batch) -> tuple[Nested, Tensor]:
+        """Add a batch to the group that makes one update. Rows weigh alike, however they were cut into batches.
+
+        Processes exchange their gradients with the last batch of a group.
+        """
+        body = self._body
         if not self.held and not self.keep_gradients:
             clear(self._optimizers)
-        self._body.backward(pred, loss if self.summed else loss * batch.size)
+        with body.apart() if self.held + 1 < self.accumulate else nullcontext():
+            pred, loss = body.forward(batch, self._loss_function)
+            self._guard.check(loss, pred)
+            weight = float(batch.size > 0) if self.summed else float(batch.size)
+            body.backward(pred, loss * (weight * body.processes))
         self.count(batch, pred, loss)
+        return pred, loss
 
     def count(self, batch: Batch, pred: Nested, loss: Tensor) -> None:
         """Take in a batch whose gradients have been added to the group's, and update if it was the last of them."""
         self.held += 1
-        self._held_rows += batch.size
+        self._held_rows += batch.whole or batch.size
         self._last = pred, loss
         if self.held == self.accumulate:
             self._release()
@@ -105,6 +120,15 @@ class Eager:
             for optimizer in self._optimizers:
                 optimizer.zero_grad(set_to_none=False)
 
+    def _gradients(self) -> list[Tensor]:
+        return [
+            parameter.grad
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Forward and loss, without gradients."""
         with torch.no_grad(), self._body.autocast():
@@ -114,6 +138,8 @@ class Eager:
     def end_epoch(self) -> None:
         """Update with a group that is not full, and raise for a loss that the device kept to itself until now."""
         if self.held:
+            if self._body.average is not None:
+                self._body.average(self._gradients())
             self._release()
         self._guard.poll()
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,3 +61,12 @@ def bfloat16_gain(model: nn.Module, forward: Callable[[], tuple[object, Tensor]]
             seconds(half)  # the first time is not like the others
         pairs = [(seconds(False), seconds(True)) for _ in range(_REPEATS)]
     return min(full for full, _ in pairs) / min(half for _, half in pairs)
+
+
+def leaves_parameters_out(model: nn.Module, forward: Callable[[], tuple[object, Tensor]]) -> bool:
+    """Whether a backward pass reaches fewer parameters than are to be trained."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with tried(model), torch.enable_grad():
+        _, value = forward()
+        gradients: Any = torch.autograd.grad(value, parameters, allow_unused=True)
+    return any(gradient is None for gradient in gradients)

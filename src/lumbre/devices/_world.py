@@ -1,0 +1,65 @@
+"""The processes that share a run: how many there are, which one this is, and how they exchange what they have.
+
+`torchrun` starts them, and tells each its place in environment variables; PyTorch's own engine joins them.
+"""
+
+import atexit
+import os
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The processes of a run.
+
+    Attributes:
+        rank: the number of this one, from 0.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process speaks and writes files."""
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        """What each process has, by rank. All of them must ask."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def average(self, tensors: list[torch.Tensor]) -> None:
+        """Each tensor becomes the mean of those of all processes."""
+        for tensor in tensors:
+            distributed.all_reduce(tensor)
+            tensor.div_(self.size)
+
+
+def join_world() -> World:
+    """The processes that `torchrun`, or the user, has started with this one; it joins them if it has not yet."""
+    if not distributed.is_available():
+        return World()
+    if not distributed.is_initialized():
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+            return World()
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(_leave)
+    return World(distributed.get_rank(), distributed.get_world_size())
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,0 +1,46 @@
+"""A forward pass whose gradients are the mean of those of all processes: PyTorch's DistributedDataParallel."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lumbre.base import Nested
+
+
+class _Called(nn.Module):
+    """The module and the way its input reaches it, as one module."""
+
+    def __init__(self, model: nn.Module, call: Callable[[Nested], Nested]) -> None:
+        super().__init__()
+        self.model = model
+        self.call = call
+
+    def forward(self, input: Nested) -> Nested:
+        return self.call(input)
+
+
+class Together:
+    """Calls a module so that a backward pass averages gradients over all processes, while it computes them.
+
+    Every process must do the same forward and backward passes. The weights of the first process become those of all.
+
+    Args:
+        model: the module, on its device.
+        call: the module, made ready for the form of its input.
+        unused: whether some parameters get no gradient.
+    """
+
+    def __init__(self, model: nn.Module, call: Callable[[Nested], Nested], *, unused: bool) -> None:
+        self._call = call
+        self._engine = DistributedDataParallel(_Called(model, call), find_unused_parameters=unused)
+
+    def __call__(self, input: Nested) -> Nested:
+        """The prediction; without gradients each process is by itself."""
+        return self._engine(input) if torch.is_grad_enabled() else self._call(input)
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Passes whose gradients stay with this process."""
+        return self._engine.no_sync()

@@ -1,0 +1,70 @@
+"""Trains in as many processes as torchrun starts, once for each set of options, and writes what came out.
+
+python script.py FOLDER '{"name": {"option": value, ...}, ...}'
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+import lumbre as lb
+
+
+class Net(nn.Module):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).to(dtype)
+        self.unused = nn.Linear(2, 2).to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def train(
+    folder: Path,
+    *,
+    dtype: str = "float32",
+    rows: int = 203,
+    batch: int = 16,
+    epochs: int = 3,
+    reduction: str = "mean",
+    accumulate: int | None = None,
+    clip: float | None = None,
+) -> dict[str, Any]:
+    """Fit, evaluate, predict, save, load; everything that can be compared."""
+    kind = getattr(torch, dtype)
+    x = torch.randn(rows, 6, generator=torch.Generator().manual_seed(0), dtype=kind)
+    y = x[:, :3].argmax(1)
+    callbacks: list[lb.Callback] = [lb.callbacks.CSVLog(folder / "history.csv")]
+    callbacks += [] if accumulate is None else [lb.callbacks.Accumulate(accumulate)]
+    callbacks += [] if clip is None else [lb.callbacks.GradientClip(clip)]
+    metrics = [lb.metrics.Accuracy(), lb.metrics.AUROC(), lb.metrics.ConfusionMatrix()]
+    recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(reduction=reduction), optimizer=optim.SGD, metrics=metrics)
+    recipe = recipe.set_hparams(dtype=kind).set_opt_hparams(lr=0.1 if reduction == "mean" else 0.01, momentum=0.9)
+    fitted = recipe.fit(
+        (x, y), epochs=epochs, batch_size=batch, valid_data=0.3, callbacks=callbacks, seed=3, device="cpu"
+    )
+    pred = fitted.predict(x)
+    fitted.save(folder / "net.lumbre")
+    assert torch.equal(lb.load(folder / "net.lumbre", recipe).predict(x), pred)
+    return {
+        "history": fitted.history["value"].tolist(),
+        "evaluation": fitted.evaluate((x, y)).metrics,
+        "weights": torch.cat([value.flatten() for value in fitted.model.state_dict().values()]).tolist(),
+        "pred": pred.tolist(),
+    }
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    folder, runs = Path(sys.argv[1]), json.loads(sys.argv[2])
+    results = {name: train(folder, **options) for name, options in runs.items()}
+    (folder / f"{torch.distributed.get_rank()}.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
