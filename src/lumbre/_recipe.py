@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,9 +13,11 @@ from torch import nn, optim
 from lumbre._build import build
 from lumbre._finders import BatchSizes, LearningRates, OneBatch, find_batch_size, find_learning_rate, overfit_one_batch
 from lumbre._fitted import Fitted
+from lumbre._keep import Checkpoints
 from lumbre._options import Options, options_from
 from lumbre._parts import has_loss, no_loss, no_optimizer
 from lumbre._record import short_name
+from lumbre._resume import KeptRun, kept_run
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, train
@@ -75,6 +78,7 @@ class Recipe:
         device: str | torch.device = "auto",
         precision: str = "float32",
         engine: str = "auto",
+        resume: str | Path | Checkpoints | None = None,
         preflight: bool = True,
         verbose: bool | None = None,
         **unknown: Any,
@@ -107,6 +111,9 @@ class Recipe:
             engine: how steps are executed: "eager", one torch operation after the other; "compiled", the whole step as
                 one graph, which takes seconds to make (torch 2.13 and a C++ compiler); or "auto", which compiles
                 long runs of small nets. `Fitted.engine` says what was done and why.
+            resume: a folder, or `lumbre.Checkpoints(folder, ...)`: checkpoints of the run go there, and a run that is
+                found there goes on, to the same bits as if it had never been stopped. SIGTERM then writes one at the
+                next step and ends the process with status 143; Ctrl-C writes one and returns what was trained so far.
             preflight: look for mistakes before the first epoch.
             verbose: print progress; on where not given.
             **unknown: refused, with the name that was probably meant.
@@ -121,6 +128,7 @@ class Recipe:
             PreflightError: a check before training found a mistake.
             NonFiniteLossError: the loss became NaN or infinite.
             CallbackError: a callback or a metric failed.
+            ResumeError: the folder of `resume` holds another run, is in use, or cannot be written to.
 
         Example:
             >>> import torch, lumbre as lb
@@ -134,12 +142,18 @@ class Recipe:
         """
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
         options = options_from({**given, **unknown})
-        with preserved_randomness(resolve_device(device)):
-            plan, session, findings = build(self, data, _with_progress(self, options))
+        with preserved_randomness(resolve_device(device)), kept_run(resume) as kept:
+            options = _with_progress(self, options if kept is None else kept.adjusted(options), kept)
+            plan, session, findings = build(self, data, options)
             findings.raise_errors()
             for finding in findings.warnings:
                 warnings.warn(str(finding), PreflightWarning, stacklevel=2)
-            train(plan)
+            if kept is None:
+                train(plan)
+            else:
+                keeper = kept.keeper(plan, session, self, options)
+                with keeper.listening():
+                    train(replace(plan, keeper=keeper))
         session.model.eval()
         return Fitted(session, plan.context.history, plan.engine.reason)
 
@@ -307,10 +321,10 @@ def setup(
     return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_sets(metrics))
 
 
-def _with_progress(recipe: Recipe, options: Options) -> Options:
+def _with_progress(recipe: Recipe, options: Options, kept: KeptRun | None) -> Options:
     if options.verbose is False:
         return options
-    note = None
-    if isinstance(recipe.module, nn.Module):
+    note = None if kept is None else kept.note(options)
+    if note is None and isinstance(recipe.module, nn.Module):
         note = f"Training the {type(recipe.module).__name__} that was passed: its own weights change."
     return replace(options, callbacks=[*options.callbacks, Progress(note=note)])

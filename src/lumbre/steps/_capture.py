@@ -298,6 +298,11 @@ def _shapes(batch: Batch) -> list[Any]:
     return [(leaf.shape, leaf.dtype, leaf.stride()) if isinstance(leaf, Tensor) else leaf for leaf in leaves(parts)]
 
 
+def shapes_of(batch: Batch) -> str:
+    """What `Captured.fits` compares, as text that can be kept."""
+    return repr([(tuple(one[0]), *one[1:]) if isinstance(one, tuple) else one for one in _shapes(batch)])
+
+
 def _same(value: Any, leaf: Tensor) -> bool:
     return isinstance(value, Tensor) and value.data_ptr() == leaf.data_ptr() and value.shape == leaf.shape
 

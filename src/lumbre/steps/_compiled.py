@@ -1,11 +1,13 @@
 """The compiled engine: the first steps and short batches eagerly, all others as one graph."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Losses, Nested
 from lumbre.steps._body import Body, clear, detached
-from lumbre.steps._capture import Captured, CaptureError, state_tensors
+from lumbre.steps._capture import Captured, CaptureError, shapes_of, state_tensors
 from lumbre.steps._eager import Eager
 
 _WARM_UP_STEPS = 2
@@ -55,6 +57,7 @@ class Compiled:
         self._tolerance = tolerance
         self._why = why
         self._graph: Captured | None = None
+        self._made_for: str | None = None
         self._left: str | None = None
         self._steps = 0
 
@@ -76,7 +79,8 @@ class Compiled:
         """One step, by the graph where it fits."""
         graph = self._graph
         if graph is None:
-            if self._left is not None or self.updates < _WARM_UP_STEPS:
+            other = self._made_for is not None and shapes_of(batch) != self._made_for
+            if self._left is not None or other or self.updates < _WARM_UP_STEPS:
                 return self._eager.train_step(batch, epoch, step)
             return self._first(batch, epoch, step)
         if (step == 1 or self._watched) and not graph.valid():
@@ -129,7 +133,7 @@ class Compiled:
             _restore(held, before, chance)
             clear(self._optimizers)
             return self._eager.train_step(batch, epoch, step)
-        self._graph = graph
+        self._graph, self._made_for = graph, shapes_of(batch)
         return self._count(batch, (detached(graph.first[0]), graph.first[1].detach()), epoch, step)
 
     def _held(self) -> list[Tensor]:
@@ -142,6 +146,20 @@ class Compiled:
     def end_epoch(self) -> None:
         """Raise for a loss that the device kept to itself until now."""
         self._eager.end_epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which batches the graph is made for, or why it was left: a run that goes on does alike."""
+        return {
+            **self._eager.state_dict(),
+            "made_for": self._made_for,
+            "left": self._left,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; the graph is made anew at the first batch that it is for."""
+        self._eager.load_state_dict(state)
+        self._made_for, self._left, self._steps = state["made_for"], state["left"], state["steps"]
 
 
 def _chance(device: torch.device) -> tuple[Tensor, Tensor | None]:
