@@ -35,11 +35,11 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     train, valid = _feeds(given, options, device, seed)
     first = train.first()
     records = {"train": data_record(train, first)} | ({} if valid is None else {"valid": data_record(valid)})
+    seed_step = seeder(seed, device)
     batches: Batches = train
     if options.augment is not None:
-        change = augmenter(options.augment, seed, repeated=given.weights is not None)
+        change = augmenter(options.augment, seed, seed_step, repeated=given.weights is not None)
         first, batches = change(first, 1, 0), Augmented(train, change)
-    seed_step = seeder(seed, device)
     seed_step("init", 0, 0)
     model = make_module(recipe.module, recipe.hparams).to(device)
     call = caller(model, first.input)
@@ -145,7 +145,8 @@ def _plan(
 
     def see_training_data() -> None:
         with torch.no_grad(), session.precision.autocast():
-            for batch in train.epoch(context.epoch):
+            for index, batch in enumerate(train.epoch(context.epoch)):
+                seed_step("statistics", context.epoch, index)
                 call(batch.input)
 
     context = Context(

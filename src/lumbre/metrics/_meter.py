@@ -1,5 +1,7 @@
 """The meter of a pass: the loss, averaged over samples, and the metrics."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -65,6 +67,22 @@ class LossMeter:
                         raise
                     except Exception as error:
                         raise _failed(metric, "update", error) from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was gathered since `reset`."""
+        return {
+            "loss": self._loss,
+            "parts": self._parts,
+            "rows": self._rows,
+            "states": [metric.packed(state) for metric, state in zip(self._metrics, self._states, strict=True)],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._loss, self._parts, self._rows = state["loss"], dict(state["parts"]), state["rows"]
+        self._states = [
+            metric.unpacked(part, self._device) for metric, part in zip(self._metrics, state["states"], strict=True)
+        ]
 
     def compute(self) -> dict[str, object]:
         """The loss and each metric by its name in lower case. Waits for the device."""

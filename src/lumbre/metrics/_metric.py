@@ -60,6 +60,14 @@ class Metric(ABC):
     def compute(self, state: State) -> object:
         """The value: a float, or anything that JSON can hold."""
 
+    def packed(self, state: State) -> State:
+        """The state as numbers, texts and tensors, in lists, tuples and dicts, for a file; most are such already."""
+        return state
+
+    def unpacked(self, packed: State, device: torch.device) -> State:
+        """The state that `packed` was given, on `device`, where its tensors are."""
+        return packed
+
 
 def merge(left: State, right: State) -> State:
     """The state of two parts of the data together."""
