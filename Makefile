@@ -26,7 +26,7 @@ format: .venv/.dev
 docs: .venv/.docs        ## the documentation, in docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
-pictures: .venv/.docs    ## the pictures of the tutorials' pages: half an hour, and wants MNIST
+pictures: .venv/.docs    ## the pictures of the tutorials' pages: three quarters of an hour, and wants MNIST
 	$(BIN)/python docs/draw_pictures.py
 
 bench: .venv/.dev        ## lumbre beside hand-written loops

@@ -2,7 +2,7 @@
 
 The programs in examples/ draw them; here they are run and their pictures made small. Training is seeded, so that the
 same machine and versions draw the same pictures. What runs quick needs no network; two programs want MNIST, and the
-whole takes about half an hour on a core.
+whole takes about three quarters of an hour on a core.
 
     python docs/draw_pictures.py                        # all
     python docs/draw_pictures.py little_book workshop   # some, in seconds

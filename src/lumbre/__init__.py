@@ -9,6 +9,7 @@ from lumbre import plots as plots
 from lumbre import vision as vision
 from lumbre._fitted import Evaluation as Evaluation
 from lumbre._fitted import Fitted as Fitted
+from lumbre._keep import Checkpoints as Checkpoints
 from lumbre._load import load as load
 from lumbre._recipe import PreflightWarning as PreflightWarning
 from lumbre._recipe import Recipe as Recipe
@@ -23,6 +24,7 @@ from lumbre.base import NonFiniteLossError as NonFiniteLossError
 from lumbre.base import OptionError as OptionError
 from lumbre.base import PreflightError as PreflightError
 from lumbre.base import RecipeError as RecipeError
+from lumbre.base import ResumeError as ResumeError
 from lumbre.callbacks import _schedules as schedules
 from lumbre.core import Callback as Callback
 from lumbre.core import Context as Context
@@ -32,11 +34,14 @@ from lumbre.inspection import summary as summary
 from lumbre.steps import freeze as freeze
 from lumbre.steps import param_groups as param_groups
 from lumbre.steps import unfreeze as unfreeze
+from lumbre.storage import CheckpointWarning as CheckpointWarning
 
 __all__ = [
     "ArchiveError",
     "Callback",
     "CallbackError",
+    "CheckpointWarning",
+    "Checkpoints",
     "Context",
     "DataError",
     "DownloadError",
@@ -50,6 +55,7 @@ __all__ = [
     "PreflightWarning",
     "Recipe",
     "RecipeError",
+    "ResumeError",
     "Summary",
     "callbacks",
     "data",

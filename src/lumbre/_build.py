@@ -36,12 +36,12 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     train, valid = _feeds(given, options, device, seed, world)
     first = train.first()
     records = {"train": data_record(train, first)} | ({} if valid is None else {"valid": data_record(valid)})
+    seed_step = seeder(seed, device, world.rank)
     batches: Batches = train
     if options.augment is not None:
-        change = augmenter(options.augment, seed, repeated=given.weights is not None)
+        change = augmenter(options.augment, seed, seed_step, repeated=given.weights is not None)
         first, batches = change(first, 1, 0), Augmented(train, change)
     batches = share(batches, train)
-    seed_step = seeder(seed, device, world.rank)
     seed_step("init", 0, 0)
     model = make_module(recipe.module, recipe.hparams).to(device)
     call = caller(model, first.input)
@@ -161,7 +161,8 @@ def _plan(
 
     def see_training_data() -> None:
         with torch.no_grad(), session.precision.autocast():
-            for batch in train.epoch(context.epoch):
+            for index, batch in enumerate(train.epoch(context.epoch)):
+                seed_step("statistics", context.epoch, index)
                 call(batch.input)
 
     context = Context(

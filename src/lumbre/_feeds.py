@@ -10,7 +10,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lumbre._options import BATCH_SIZE
-from lumbre.base import Batch, Batches, Nested, OptionError, Source, concatenate, map_leaves
+from lumbre.base import (
+    Batch,
+    Batches,
+    Nested,
+    OptionError,
+    Source,
+    concatenate,
+    map_leaves,
+    seed_host,
+    stream,
+)
 from lumbre.data import (
     FrameData,
     FrameEncoding,
@@ -222,13 +232,18 @@ def _gathered(data: Source) -> bool:
     return isinstance(data, InMemoryDataset) and data.transform is None
 
 
-def augmenter(augment: Callable[..., Any], seed: int, *, repeated: bool = False) -> Callable[[Batch, int, int], Batch]:
+def augmenter(
+    augment: Callable[..., Any], seed: int, seed_step: Callable[[str, int, int], None], *, repeated: bool = False
+) -> Callable[[Batch, int, int], Batch]:
     """A function of (batch, epoch, index in the epoch) that augments a batch; chance is a row's and an epoch's own.
 
-    Where a row may be `repeated` in an epoch, chance is that of its place in it.
+    Where a row may be `repeated` in an epoch, chance is that of its place in it. A function that draws from the
+    generators, and not from the seeds it is given, has the chance of the batch.
     """
 
     def change(batch: Batch, epoch: int, index: int) -> Batch:
+        seed_host(stream(seed, "augment", epoch, index))
+        seed_step("augment", epoch, index)
         # A loader does not number its rows: there too the place in the epoch stands for the row.
         rows = batch.rows
         if rows is None or repeated:

@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Sampler
 
+from lumbre._keep import Checkpoints, as_checkpoints
 from lumbre.base import OptionError, did_you_mean
 from lumbre.core import Callback
 
@@ -32,6 +34,7 @@ class Options:
     device: str | torch.device = "auto"
     precision: str = "float32"
     engine: str = "auto"
+    resume: "str | Path | Checkpoints | None" = None
     preflight: bool = True
     verbose: bool | None = None
 
@@ -65,6 +68,7 @@ class Options:
                 f"one of {', '.join(_ENGINES)}",
                 f'{did_you_mean(str(self.engine), _ENGINES)}engine="auto"',
             )
+        as_checkpoints(self.resume)
         if self.augment is not None:
             _check_augment(self.augment)
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,9 +13,11 @@ from torch import nn, optim
 from lumbre._build import build
 from lumbre._finders import BatchSizes, LearningRates, OneBatch, find_batch_size, find_learning_rate, overfit_one_batch
 from lumbre._fitted import Fitted
+from lumbre._keep import Checkpoints
 from lumbre._options import options_from
 from lumbre._parts import has_loss, no_loss, no_optimizer
 from lumbre._record import short_name
+from lumbre._resume import kept_run
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, train
@@ -76,6 +79,7 @@ class Recipe:
         device: str | torch.device = "auto",
         precision: str = "float32",
         engine: str = "auto",
+        resume: str | Path | Checkpoints | None = None,
         preflight: bool = True,
         verbose: bool | None = None,
         **unknown: Any,
@@ -111,6 +115,9 @@ class Recipe:
                 long runs of small nets, and keeps the weights of convolutions with their channels last while it
                 trains, where that is faster and the module runs so (dropout of images then draws another mask).
                 `Fitted.engine` says what was done and why.
+            resume: a folder, or `lumbre.Checkpoints(folder, ...)`: checkpoints of the run go there, and a run that is
+                found there goes on, to the same bits as if it had never been stopped. SIGTERM then writes one at the
+                next step and ends the process with status 143; Ctrl-C writes one and returns what was trained so far.
             preflight: look for mistakes before the first epoch.
             verbose: print progress; on where not given.
             **unknown: refused, with the name that was probably meant.
@@ -125,6 +132,7 @@ class Recipe:
             PreflightError: a check before training found a mistake.
             NonFiniteLossError: the loss became NaN or infinite.
             CallbackError: a callback or a metric failed.
+            ResumeError: the folder of `resume` holds another run, is in use, or cannot be written to.
 
         Example:
             >>> import torch, lumbre as lb
@@ -139,18 +147,32 @@ class Recipe:
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
         options = options_from({**given, **unknown})
         world = join_world()
+        if resume is not None and world.size > 1:
+            raise OptionError(
+                f"resume={str(resume)!r} in a run that {world.size} processes share",
+                "one process; checkpoints of shared runs are not there yet",
+                "leave resume out, or start the script without torchrun",
+            )
         shown = [_progress(self)] if verbose is not False and world.leads else []
-        with preserved_randomness(resolve_device(device)):
-            plan, session, findings = build(self, data, replace(options, callbacks=[*options.callbacks, *shown]))
+        with preserved_randomness(resolve_device(device)), kept_run(resume) as kept:
+            options = options if kept is None else kept.adjusted(options)
+            options = replace(options, callbacks=[*options.callbacks, *shown])
+            plan, session, findings = build(self, data, options)
             findings.raise_errors()
             for finding in findings.warnings if world.leads else []:
                 warnings.warn(str(finding), PreflightWarning, stacklevel=2)
             for progress in shown:
-                progress.notes += session.advice
-            with channels_last(session.model, session.channels_last):
-                train(plan)
+                progress.notes += session.advice if kept is None else [*session.advice, *kept.notes(options)]
+            last = session.channels_last if kept is None else kept.layout(session)
+            with channels_last(session.model, last):
+                if kept is None:
+                    train(plan)
+                else:
+                    keeper = kept.keeper(plan, session, self, options)
+                    with keeper.listening():
+                        train(replace(plan, keeper=keeper))
         session.model.eval()
-        layout = "; channels last" if session.channels_last else ""
+        layout = "; channels last" if last else ""
         return Fitted(session, plan.context.history, plan.engine.reason + layout)
 
     def check(self, data: Any, **options: Any) -> Findings:

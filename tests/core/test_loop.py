@@ -17,7 +17,7 @@ INTERRUPT = "interrupt"
 class TwoBatches:
     length = 2
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         for _ in range(2):
             yield Batch(torch.zeros(3, 1), None, 3)
 

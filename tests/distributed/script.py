@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torchmetrics
 from torch import Tensor, nn, optim
 
 import lumbre as lb
@@ -42,7 +43,8 @@ def train(
     callbacks: list[lb.Callback] = [lb.callbacks.CSVLog(folder / "history.csv")]
     callbacks += [] if accumulate is None else [lb.callbacks.Accumulate(accumulate)]
     callbacks += [] if clip is None else [lb.callbacks.GradientClip(clip)]
-    metrics = [lb.metrics.Accuracy(), lb.metrics.AUROC(), lb.metrics.ConfusionMatrix()]
+    metrics: list[Any] = [lb.metrics.Accuracy(), lb.metrics.AUROC(), lb.metrics.ConfusionMatrix()]
+    metrics.append(torchmetrics.F1Score(task="multiclass", num_classes=3, average="macro"))
     recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(reduction=reduction), optimizer=optim.SGD, metrics=metrics)
     recipe = recipe.set_hparams(dtype=kind).set_opt_hparams(lr=0.1 if reduction == "mean" else 0.01, momentum=0.9)
     fitted = recipe.fit(

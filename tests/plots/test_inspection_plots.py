@@ -99,6 +99,20 @@ def test_update_ratios_are_lines(tmp_path: Path) -> None:
     saved(chart, tmp_path)
 
 
+@pytest.mark.filterwarnings("error")
+def test_update_ratios_of_a_single_sample_are_points(tmp_path: Path) -> None:
+    plotnine = pytest.importorskip("plotnine")
+    look = lb.inspect.Inspect(every=1_000, what="updates")
+    lb.setup(nn.Linear(4, 3), loss=nn.CrossEntropyLoss(), optimizer=optim.Adam).fit(
+        blobs(), epochs=1, callbacks=look, verbose=False
+    )
+    chart = look.plot("updates")
+    kinds = {type(layer.geom) for layer in chart.layers}
+    assert plotnine.geom_point in kinds
+    assert plotnine.geom_line not in kinds
+    saved(chart, tmp_path)
+
+
 def test_of_many_parameters_those_with_two_dimensions_are_drawn() -> None:
     look = lb.inspect.Inspect(every=2, what="updates")
     net = nn.Sequential(*(nn.Linear(4, 4) for _ in range(12)))

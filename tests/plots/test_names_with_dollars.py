@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 import lumbre as lb
 from lumbre import plots
@@ -77,3 +77,16 @@ def test_texts_under_images_name_classes() -> None:
     fitted = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam).fit(data, epochs=1, verbose=False)
     texts = drawn(plots.predictions_grid(fitted, data, 6))
     assert all(any(f"true {name}\n" in text for text in texts) for name in NAMES)
+
+
+def test_layers_weights_and_metrics_keep_their_names(recipe: lb.Recipe, data: tuple[Tensor, Tensor]) -> None:
+    net = nn.Sequential()
+    net.add_module("$^$", nn.Linear(4, 3))
+    look = lb.inspect.Inspect(every=2, what=("activations", "updates"))
+    loss = lb.metrics.Sets({"$ a $": lb.metrics.Accuracy()})
+    recipe = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=loss)
+    fitted = recipe.fit(data, epochs=2, callbacks=look, verbose=False)
+    seen = lb.inspect.activations(fitted, data, layers="$^$", keep=True)
+    charts = [look.plot(), look.plot("updates"), seen.plot(), seen.plot_maps(), plots.weight_distributions(fitted)]
+    assert all(any("$^$" in text for text in drawn(chart)) for chart in charts)
+    assert "$ a $" in drawn(fitted.plot())

@@ -59,6 +59,19 @@ def test_nothing_of_it_stays_when_the_run_is_over(tmp_path: Any) -> None:
     assert torch.equal(lb.load(tmp_path / "net.lumbre", Residual).predict(IMAGES), fitted.predict(IMAGES))
 
 
+def test_a_run_that_goes_on_keeps_it_and_its_bits(tmp_path: Any) -> None:
+    def run(epochs: int, **options: Any) -> lb.Fitted:
+        net = lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(), nn.Flatten(), nn.Linear(128, 4))  # noqa: E731
+        made = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+        return made.fit((IMAGES, LABELS), epochs=epochs, batch_size=16, verbose=False, device="cpu", **options)
+
+    whole = run(4)
+    run(2, resume=tmp_path)
+    rest = run(4, resume=tmp_path)
+    assert "channels last" in rest.engine
+    assert torch.equal(rest.predict(IMAGES), whole.predict(IMAGES))
+
+
 def test_it_ends_with_a_run_that_fails() -> None:
     net = Residual()
     with pytest.raises(lb.CallbackError):

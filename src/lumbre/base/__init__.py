@@ -10,6 +10,7 @@ from lumbre.base._errors import NonFiniteLossError as NonFiniteLossError
 from lumbre.base._errors import OptionError as OptionError
 from lumbre.base._errors import PreflightError as PreflightError
 from lumbre.base._errors import RecipeError as RecipeError
+from lumbre.base._errors import ResumeError as ResumeError
 from lumbre.base._errors import did_you_mean as did_you_mean
 from lumbre.base._extras import import_extra as import_extra
 from lumbre.base._nested import Nested as Nested
@@ -21,6 +22,7 @@ from lumbre.base._nested import row_count as row_count
 from lumbre.base._protocols import Batch as Batch
 from lumbre.base._protocols import Batches as Batches
 from lumbre.base._protocols import Engine as Engine
+from lumbre.base._protocols import Keeper as Keeper
 from lumbre.base._protocols import Loss as Loss
 from lumbre.base._protocols import Losses as Losses
 from lumbre.base._protocols import Meter as Meter

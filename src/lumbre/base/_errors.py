@@ -8,6 +8,7 @@ LumbreError
 ├── NonFiniteLossError   the loss became NaN or infinite; the run was stopped   (ArithmeticError)
 ├── CallbackError        a callback or a metric failed                          (RuntimeError)
 ├── ArchiveError         a file is damaged, of another kind, or does not fit    (ValueError)
+├── ResumeError          a run found in a folder cannot go on from there        (ValueError)
 ├── DownloadError        a data set could not be fetched or is not there        (RuntimeError)
 └── MissingExtraError    an optional package is not installed                   (ImportError)
 """
@@ -61,6 +62,10 @@ class CallbackError(LumbreError, RuntimeError):
 
 class ArchiveError(LumbreError, ValueError):
     """A file is damaged, is of another kind, or does not fit the module it was loaded into."""
+
+
+class ResumeError(LumbreError, ValueError):
+    """A run found in a folder cannot go on from there: something has changed, is damaged, or is in use."""
 
 
 class DownloadError(LumbreError, RuntimeError):

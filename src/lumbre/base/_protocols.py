@@ -5,7 +5,7 @@ Each is a small protocol with a real implementation in its room and a fake in th
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -66,8 +66,8 @@ class Batches(Protocol):
         """Batches in an epoch, or None when only the end will tell."""
         ...
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch (1-based), always the same ones for the same epoch."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch (1-based) from batch `start` on, always the same ones for the same epoch."""
         ...
 
 
@@ -101,6 +101,38 @@ class Engine(Protocol):
         """Finish an update that waits for more batches, and read what the device has reported since."""
         ...
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the engine must remember to go on after a stop, asked for when no update is under way.
+
+        Waits for the device, and raises for a loss that was not finite.
+        """
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        ...
+
+
+class Keeper(Protocol):
+    """Keeps the state of a run between steps, so that the run can go on from there in another process."""
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """The epoch to begin with, and how many of its batches are done: (1, 0) for a run that starts afresh."""
+        ...
+
+    def restore(self) -> None:
+        """Bring the kept state back, if there is one."""
+        ...
+
+    def batch_done(self, now: float) -> float:
+        """A batch and its events were over `now`; gives the time when the loop may go on."""
+        ...
+
+    def epoch_done(self, now: float) -> None:
+        """An epoch and its events were over `now`."""
+        ...
+
 
 class Meter(Protocol):
     """The running loss and metrics of one pass over the data, kept on the device."""
@@ -111,6 +143,14 @@ class Meter(Protocol):
 
     def compute(self) -> dict[str, object]:
         """Values by name, the loss first. Waits for the device."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was gathered since `reset`."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
         ...
 
 

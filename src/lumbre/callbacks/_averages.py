@@ -70,12 +70,12 @@ class EMA(Callback):
         self._average.swap_in()
 
     def state_dict(self) -> dict[str, Any]:
-        """The average and how many weights are in it."""
-        return {"average": self._average.tensors(), "seen": self._seen, "count": self._count}
+        """The average, how many weights are in it, and the plain weights while the model holds the average."""
+        return {**self._average.state(), "seen": self._seen, "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with a kept average."""
-        self._average.load(state["average"])
+        self._average.load(state)
         self._seen, self._count = state["seen"], state["count"]
 
 
@@ -146,12 +146,12 @@ class SWA(Callback):
                 norm.momentum = momentum
 
     def state_dict(self) -> dict[str, Any]:
-        """The average and how many weights are in it."""
-        return {"average": self._average.tensors(), "count": self._count}
+        """The average, how many weights are in it, and the plain weights while the model holds the average."""
+        return {**self._average.state(), "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with a kept average."""
-        self._average.load(state["average"])
+        self._average.load(state)
         self._count = state["count"]
 
 
@@ -168,12 +168,17 @@ class _Average:
         self._kept = {name: value.clone() for name, value in self._own.items()}
         self.inside = False
 
-    def tensors(self) -> dict[str, Tensor]:
-        return self._own if self.inside else self._kept
+    def state(self) -> dict[str, Any]:
+        if self.inside:
+            return {"average": self._own, "plain": self._kept}
+        return {"average": self._kept, "plain": None}
 
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        for name, value in self._kept.items():
-            value.copy_(tensors[name])
+    def load(self, state: dict[str, Any]) -> None:
+        plain = state["plain"]
+        self.inside = plain is not None
+        with torch.no_grad():
+            for name, value in self._kept.items():
+                value.copy_((state["average"] if plain is None else plain)[name])
 
     def add(self, average: Callable[..., None], count: int) -> None:
         with torch.no_grad():

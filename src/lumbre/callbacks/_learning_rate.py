@@ -129,7 +129,7 @@ class LRScheduler(Callback):
         self.step_on = _checked(step_on)
         self.kwargs = kwargs
         self._metric = monitor
-        self._monitor: Monitor | None = None
+        self._watched: Monitor | None = None
         self._live: Any = None
         self._rate = float("nan")
         self._state: Mapping[str, Any] | None = None
@@ -166,8 +166,8 @@ class LRScheduler(Callback):
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Step, if it is for each epoch."""
-        if self._monitor is not None:
-            self._live.step(self._monitor.value(ctx))
+        if self._watched is not None:
+            self._live.step(self._watched.value(ctx))
         elif self.step_on == "epoch":
             self._live.step()
 
@@ -185,6 +185,8 @@ class LRScheduler(Callback):
         self._state = None
         if state:
             self._live.load_state_dict(dict(state))
+            # It warns where it is stepped before its optimizer, as it is when a run goes on at the end of an epoch.
+            self._live.optimizer._opt_called = True
             # Making a scheduler sets the rates of its first step; these are the ones it had come to.
             for group, rate in zip(self._live.optimizer.param_groups, self._live.get_last_lr(), strict=True):
                 set_rate(group, rate)
@@ -205,8 +207,8 @@ class LRScheduler(Callback):
                 "a step after each epoch, when the metric is known",
                 'step_on="epoch"',
             )
-        self._monitor = Monitor(self._metric or "valid_loss", "min")
-        self._monitor.begin(ctx)
+        self._watched = Monitor(self._metric or "valid_loss", "min")
+        self._watched.begin(ctx)
 
 
 def rate_of(optimizer: optim.Optimizer) -> float:

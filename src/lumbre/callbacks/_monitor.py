@@ -15,10 +15,10 @@ class Monitor:
         name: set and metric, such as "valid_loss".
         mode: "min" where less is better, "max" where more is.
         min_delta: a change counts only when it is greater than this.
-        best: what must be beaten from the start on.
+        baseline: what must be beaten from the start on.
     """
 
-    def __init__(self, name: str, mode: str, min_delta: float = 0.0, best: float | None = None) -> None:
+    def __init__(self, name: str, mode: str, min_delta: float = 0.0, baseline: float | None = None) -> None:
         if mode not in _MODES:
             raise OptionError(
                 f"mode={mode!r}",
@@ -30,12 +30,12 @@ class Monitor:
         self.name = name
         self._sign = 1.0 if mode == "min" else -1.0
         self._min_delta = min_delta
-        self._start = best
-        self.best: float | None = best
+        self._baseline = baseline
+        self.best: float | None = baseline
 
     def begin(self, ctx: Context) -> None:
         """Forget the last run, and check the name against what this run will record."""
-        self.best = self._start
+        self.best = self._baseline
         if self.name not in ctx.monitored:
             hint = did_you_mean(self.name, ctx.monitored)
             if self.name.startswith("valid_") and not any(name.startswith("valid_") for name in ctx.monitored):

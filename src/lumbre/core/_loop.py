@@ -1,6 +1,6 @@
 """The loop. `train` is the whole of it: epochs and batches, and every event as a plain call in its place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter
 
 from lumbre.base import Batch, Batches, DataError, Losses, Meter, Nested, concatenate, map_leaves, total_loss
@@ -10,24 +10,30 @@ from lumbre.core._plan import Plan
 
 
 def train(plan: Plan) -> None:
-    """Run the epochs of `plan`. Ctrl-C ends the run like an early stop: model and history stay."""
-    ctx, fire, engine = plan.context, plan.listeners.fire, plan.engine
+    """Run the epochs of `plan`. Ctrl-C ends the run like an early stop: model and history stay.
+
+    A run that goes on is restored twice where it had stopped within an epoch: before the epoch begins, so that handlers
+    see where it is, and after they have begun it, so that nothing they began afresh is left.
+    """
+    ctx, fire, engine, keeper = plan.context, plan.listeners.fire, plan.engine, plan.keeper
     lap = ctx.history.lap
-    batch_begins = plan.listeners.heard("train_batch_begin")
-    batch_ends = plan.listeners.heard("train_batch_end")
-    fewest, most = plan.epochs
+    batch_begins, batch_ends = (plan.listeners.heard(f"train_batch_{when}") for when in ("begin", "end"))
     fit_began = perf_counter()
     fire("fit_begin", ctx)
     try:
-        for epoch in range(1, most + 1):
+        keeper.restore()
+        for epoch, done in _epochs(plan):
             ctx.epoch, ctx.phase, ctx.batch_index = epoch, "train", 0
+            plan.seed_step("epoch", epoch, 0)
             fire("epoch_begin", ctx)
             began = perf_counter()
             plan.model.train()
             plan.train_meter.reset()
             fire("train_begin", ctx)
+            if done:
+                keeper.restore()
             now = lap("callbacks", began)
-            for batch in plan.train.epoch(epoch):
+            for batch in plan.train.epoch(epoch, done):
                 now = lap("data", now)
                 ctx.batch = batch
                 plan.seed_step("step", epoch, ctx.batch_index)
@@ -45,32 +51,53 @@ def train(plan: Plan) -> None:
                 if batch_ends:
                     fire("train_batch_end", ctx)
                     now = lap("callbacks", now)
+                now = keeper.batch_done(now)
             engine.end_epoch()
-            now = lap("step", now)
-            ctx.step = engine.updates
-            if ctx.batch_index == 0:
-                raise _no_batch(epoch)
-            ctx.history.add(epoch, "train", plan.train_meter.compute())
-            now = lap("metrics", now)
-            ctx.history.train_seconds.append(now - began)
+            now = _book(plan, began, lap("step", now))
+            plan.seed_step("epoch_end", epoch, 0)
             fire("train_end", ctx)
             now = lap("callbacks", now)
             if plan.valid is not None:
                 _validate(plan, plan.valid)
                 now = lap("validation", now)
             fire("epoch_end", ctx)
-            lap("callbacks", now)
-            if ctx.stop_reason and epoch >= fewest:
-                break
+            keeper.epoch_done(lap("callbacks", now))
     except KeyboardInterrupt:
-        ctx.stop(f"Interrupted in epoch {ctx.epoch} of {most}; the model and the history so far are kept.")
+        ctx.stop(f"Interrupted in epoch {ctx.epoch} of {plan.epochs[1]}; the model and the history so far are kept.")
         fire("interrupt", ctx)
+    except SystemExit:  # the end of the process was asked for
+        fire("interrupt", ctx)
+        raise
     except Exception:
         fire("failure", ctx)
         raise
-    ctx.history.fit_seconds = perf_counter() - fit_began
+    ctx.history.fit_seconds += perf_counter() - fit_began
     ctx.batch = ctx.pred = ctx.loss = None
+    plan.seed_step("fit_end", ctx.epoch, 0)
     fire("fit_end", ctx)
+
+
+def _epochs(plan: Plan) -> Iterator[tuple[int, int]]:
+    """The epochs to run, each with how many of its batches are done already; ends where the run is to stop."""
+    fewest, most = plan.epochs
+    first, done = plan.keeper.start
+    for epoch in range(first, most + 1):
+        if plan.context.stop_reason and epoch > max(fewest, 1) and not done:
+            return
+        yield epoch, done
+        done = 0
+
+
+def _book(plan: Plan, began: float, now: float) -> float:
+    """Write what the training pass came to into the history; gives the time after it."""
+    ctx = plan.context
+    ctx.step = plan.engine.updates
+    if ctx.batch_index == 0:
+        raise _no_batch(ctx.epoch)
+    ctx.history.add(ctx.epoch, "train", plan.train_meter.compute())
+    now = ctx.history.lap("metrics", now)
+    ctx.history.train_seconds.append(now - began)
+    return now
 
 
 def _no_batch(epoch: int) -> DataError:

@@ -1,13 +1,29 @@
 """Everything a run needs, made ready: what `_build` composes and the loop executes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
-from lumbre.base import Batches, Engine, Meter
+from lumbre.base import Batches, Engine, Keeper, Meter
 from lumbre.core._context import Context
 from lumbre.core._events import Listeners
+
+
+class Afresh:
+    """The keeper of a run of which nothing is kept."""
+
+    start = (1, 0)
+
+    def restore(self) -> None:
+        """There is nothing to bring back."""
+
+    def batch_done(self, now: float) -> float:
+        """Nothing is kept."""
+        return now
+
+    def epoch_done(self, now: float) -> None:
+        """Nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +41,7 @@ class Plan:
         context: what callbacks see.
         listeners: who hears which event.
         seed_step: seeds the generators of the device for (stream name, epoch, batch).
+        keeper: keeps the run's state between steps, and says where to begin.
     """
 
     model: nn.Module
@@ -37,3 +54,4 @@ class Plan:
     context: Context
     listeners: Listeners
     seed_step: Callable[[str, int, int], None]
+    keeper: Keeper = field(default_factory=Afresh)

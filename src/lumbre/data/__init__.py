@@ -20,6 +20,8 @@ from lumbre.data._order import Stripe as Stripe
 from lumbre.data._order import WeightedOrder as WeightedOrder
 from lumbre.data._order import balanced_weights as balanced_weights
 from lumbre.data._order import shuffled as shuffled
+from lumbre.data._own_chance import own_chance as own_chance
+from lumbre.data._own_chance import restore_own_chance as restore_own_chance
 from lumbre.data._parquet import ParquetData as ParquetData
 from lumbre.data._parquet import WindowOrder as WindowOrder
 from lumbre.data._parquet import from_parquet as from_parquet

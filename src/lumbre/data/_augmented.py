@@ -14,15 +14,15 @@ class Augmented:
     """
 
     def __init__(self, batches: Batches, change: Callable[[Batch, int, int], Batch]) -> None:
-        self._batches = batches
+        self.batches = batches
         self._change = change
 
     @property
     def length(self) -> int | None:
         """Batches in an epoch, where the feed knows."""
-        return self._batches.length
+        return self.batches.length
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of `epoch`, changed."""
-        for index, batch in enumerate(self._batches.epoch(epoch)):
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from batch `start` on, changed."""
+        for index, batch in enumerate(self.batches.epoch(epoch, start), start):
             yield self._change(batch, epoch, index)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lumbre.base import Batch, DataError, Nested, Rows, Source, map_leaves, row_count, stream
+from lumbre.base import Batch, DataError, Nested, Rows, Source, map_leaves, row_count, seed_host, stream
 from lumbre.data._order import RowOrder
 from lumbre.data._sources import InMemoryDataset, Taken, as_pair, kept_on
 
@@ -62,15 +62,15 @@ class RowFeed:
             input, target = self._move(input), self._move(target)
         return Batch(input, target, len(rows), rows)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of `epoch`, on the device."""
-        for rows, pair in self._fetched(epoch):
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from batch `start` on, on the device. Those before cost nothing."""
+        for rows, pair in self._fetched(epoch, start):
             yield self._batch(rows, pair)
 
-    def _fetched(self, epoch: int) -> Iterator[tuple[Rows, tuple[Nested, Nested]]]:
-        batches = self.order.batches(epoch)
+    def _fetched(self, epoch: int, start: int) -> Iterator[tuple[Rows, tuple[Nested, Nested]]]:
+        batches = self.order.batches(epoch, start)
         if self._workers is not None:
-            return zip(batches, self._workers.fetched(epoch), strict=True)
+            return zip(batches, self._workers.fetched(epoch, start), strict=True)
         if self._together > 1:
             return self._gathered(batches, epoch)
         fetch = self._fetch if self._kept else self.source.fetch
@@ -129,8 +129,8 @@ class _Workers:
         self._held = [loader]
         weakref.finalize(self, self._held.clear)
 
-    def fetched(self, epoch: int) -> Iterator[tuple[Nested, Nested]]:
-        self._sampler.epoch = epoch
+    def fetched(self, epoch: int, start: int) -> Iterator[tuple[Nested, Nested]]:
+        self._sampler.epoch, self._sampler.start = epoch, start
         return iter(self._held[0])
 
 
@@ -140,12 +140,13 @@ class _Batches:
     def __init__(self, order: RowOrder) -> None:
         self.order = order
         self.epoch = 1
+        self.start = 0
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.order) - self.start
 
     def __iter__(self) -> Iterator[tuple[Rows, int]]:
-        return ((rows, self.epoch) for rows in self.order.batches(self.epoch))
+        return ((rows, self.epoch) for rows in self.order.batches(self.epoch, self.start))
 
 
 class _Fetch(Dataset[Any]):
@@ -169,7 +170,8 @@ class LoaderFeed:
     Args:
         loader: gives a batch at a time: (input, target), a dict, or an input.
         device: where the batches go.
-        seed: the run's seed. Torch's generator is seeded at each epoch, so a loader that shuffles by it repeats.
+        seed: the run's seed. The host's generators are seeded for each epoch and batch, so a loader that shuffles by
+            torch's, and rows that draw from any of them in this process, repeat.
     """
 
     def __init__(self, loader: Iterable[Any], device: torch.device, seed: int) -> None:
@@ -177,6 +179,7 @@ class LoaderFeed:
         self._move = mover(device)
         self._seed = seed
         self._held: Batch | None = None
+        self.begun: list[Tensor] = []
 
     @property
     def length(self) -> int | None:
@@ -186,17 +189,47 @@ class LoaderFeed:
         except TypeError:
             return None
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of `epoch`, on the device."""
-        torch.default_generator.manual_seed(stream(self._seed, "loader", epoch))
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from batch `start` on, on the device. Those before are read and let go."""
+        self.begun = [one.get_state() for one in self.generators]
+        seed_host(stream(self._seed, "loader", epoch))
+        index = 0
         if self._held is not None:
             held, self._held = self._held, None
-            yield held
-        for item in self.loader:
-            yield self._batch(item)
+            index += 1
+            if start == 0:
+                yield held
+        items = iter(self.loader)
+        while True:
+            if index:
+                seed_host(stream(self._seed, "loader", epoch, index))
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            index += 1
+            if index > start:
+                yield self._batch(item)
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """Generators of the loader's own, which go on from epoch to epoch and are seeded by nobody."""
+        sampler = getattr(self.loader, "sampler", None)
+        inner = getattr(getattr(self.loader, "batch_sampler", None), "sampler", None)
+        found = [getattr(one, "generator", None) for one in (self.loader, sampler, inner)]
+        return list({id(one): one for one in found if isinstance(one, torch.Generator)}.values())
 
     def first(self) -> Batch:
         """The first batch; one read from a generator, which cannot go back, is kept for the first epoch."""
+        states = [one.get_state() for one in self.generators]
+        try:
+            return self._first()
+        finally:
+            for one, state in zip(self.generators, states, strict=True):
+                one.set_state(state)
+
+    def _first(self) -> Batch:
+        seed_host(stream(self._seed, "loader", 1))
         for item in self.loader:
             batch = self._batch(item)
             if iter(self.loader) is self.loader:

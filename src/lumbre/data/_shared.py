@@ -23,8 +23,8 @@ class Shared:
         """Batches in an epoch."""
         return self._batches.length
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The parts of the batches of `epoch`."""
-        for index, batch in enumerate(self._batches.epoch(epoch)):
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The parts of the batches of `epoch` from batch `start` on."""
+        for index, batch in enumerate(self._batches.epoch(epoch, start), start):
             batch.size, batch.whole = self._stripe.counts(index)
             yield batch

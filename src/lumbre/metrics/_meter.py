@@ -74,6 +74,22 @@ class LossMeter:
                     except Exception as error:
                         raise _failed(metric, "update", error) from error
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was gathered since `reset`."""
+        return {
+            "loss": self._loss,
+            "parts": self._parts,
+            "rows": self._rows,
+            "states": [metric.packed(state) for metric, state in zip(self._metrics, self._states, strict=True)],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._loss, self._parts, self._rows = state["loss"], dict(state["parts"]), state["rows"]
+        self._states = [
+            metric.unpacked(part, self._device) for metric, part in zip(self._metrics, state["states"], strict=True)
+        ]
+
     def compute(self) -> dict[str, object]:
         """The loss and each metric by its name in lower case. Waits for the device."""
         total, parts, count, states = self._merged()
@@ -92,16 +108,21 @@ class LossMeter:
 
     def _merged(self) -> tuple[Tensor, dict[str, Tensor], int, list[State]]:
         """What all processes have gathered together."""
-        mine = self._loss, self._parts, self._rows, self._states
         if self._gather is None:
-            return mine
-        first, *others = self._gather(map_leaves(_on_host, mine))
+            return self._loss, self._parts, self._rows, self._states
+        sent = [state if metric.merges else None for metric, state in zip(self._metrics, self._states, strict=True)]
+        first, *others = self._gather(map_leaves(_on_host, (self._loss, self._parts, self._rows, sent)))
         total, parts, count, states = first
         for loss, named, rows, further in others:
             total, count = total + loss, count + rows
             parts = {name: part + named[name] for name, part in parts.items()}
-            states = [merge(*pair) for pair in zip(states, further, strict=True)]
-        return total, parts, count, states
+            states = [None if one is None else merge(one, other) for one, other in zip(states, further, strict=True)]
+        return (
+            total,
+            parts,
+            count,
+            [mine if one is None else one for mine, one in zip(self._states, states, strict=True)],
+        )
 
 
 def _on_host(leaf: Any) -> Any:

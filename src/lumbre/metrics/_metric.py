@@ -27,6 +27,7 @@ class Metric(ABC):
         higher_is_better: which way is up, for callbacks that look for the best epoch; None when neither is.
         by_class: the value is a list with an entry for each class, or a square table of them; history and evaluation
             then show a dict with the classes' names, where the data has names, else their numbers.
+        merges: its states are merged as said above where processes share the data; otherwise `compute` sees to it.
 
     Example:
         >>> import torch, lumbre as lb
@@ -44,6 +45,7 @@ class Metric(ABC):
     name: str = ""
     higher_is_better: bool | None = None
     by_class: bool = False
+    merges: bool = True
 
     def __init__(self, *, name: str | None = None) -> None:
         self.name = name or self.name or type(self).__name__
@@ -59,6 +61,14 @@ class Metric(ABC):
     @abstractmethod
     def compute(self, state: State) -> object:
         """The value: a float, or anything that JSON can hold."""
+
+    def packed(self, state: State) -> State:
+        """The state as numbers, texts and tensors, in lists, tuples and dicts, for a file; most are such already."""
+        return state
+
+    def unpacked(self, packed: State, device: torch.device) -> State:
+        """The state that `packed` was given, on `device`, where its tensors are."""
+        return packed
 
 
 def merge(left: State, right: State) -> State:

@@ -16,6 +16,8 @@ class _TorchMetric(Metric):
     first batch of a pass only, since its checks read values back from the device.
     """
 
+    merges = False  # torchmetrics joins the states of all processes by itself, in compute()
+
     def __init__(self, metric: Any, name: str) -> None:
         super().__init__(name=name)
         self._metric = metric
@@ -34,6 +36,26 @@ class _TorchMetric(Metric):
 
     def compute(self, state: Any) -> object:
         return _plain(state.compute())
+
+    def packed(self, state: Any) -> Any:
+        return {"states": dict(state.metric_state), "updates": state.update_count, "mode": _mode(state)}
+
+    def unpacked(self, packed: Any, device: torch.device) -> Any:
+        metric = self.init(device)
+        for name, value in packed["states"].items():
+            setattr(metric, name, value)
+        metric._update_count = packed["updates"]
+        if packed["updates"] and hasattr(metric, "validate_args"):
+            metric.validate_args = False
+        if packed["mode"] is not None:
+            metric.mode = packed["mode"]
+        return metric
+
+
+def _mode(metric: Any) -> Any:
+    """What some metrics learn from their first batch."""
+    mode = getattr(metric, "mode", None)
+    return mode if isinstance(mode, str) else None
 
 
 def _plain(value: Any) -> object:

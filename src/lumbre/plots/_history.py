@@ -5,6 +5,7 @@ from typing import Any
 from lumbre.base import DataError, import_extra
 from lumbre.core import History
 from lumbre.plots._colours import TRAIN, VALID
+from lumbre.plots._text import literal
 
 _COLOURS = {"train": TRAIN, "valid": VALID}
 
@@ -38,7 +39,7 @@ def plot_history(history: History) -> Any:
         p9.ggplot(frame, p9.aes("epoch", "value", colour="set", shape="set"))
         + (p9.geom_line(p9.aes(group="set"), data=joined) if len(joined) else [])
         + p9.geom_point(size=1.8)
-        + p9.facet_wrap("metric", scales="free_y")
+        + p9.facet_wrap("metric", scales="free_y", labeller=literal)
         + p9.scale_colour_manual(values=_COLOURS)
         + p9.scale_x_continuous(breaks=sorted({1, *range(step, epochs + 1, step)}))
         + p9.labs(x="epoch", y="", colour="", shape="")

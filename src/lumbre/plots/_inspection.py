@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lumbre.base import DataError, OptionError, did_you_mean, import_extra
 from lumbre.plots._colours import TRAIN, VALID
-from lumbre.plots._text import literals
+from lumbre.plots._text import literal, literals
 
 if TYPE_CHECKING:
     from lumbre.inspection import Inspection, Sample, Statistics
@@ -60,7 +60,7 @@ def layer_histograms(inspection: "Inspection") -> Any:
         p9.ggplot(table, p9.aes("value", "share"))
         + p9.geom_col(p9.aes(width="width"), fill=TRAIN)
         + p9.geom_vline(xintercept=0, linetype="dotted", colour="#4d4d4d")
-        + p9.facet_wrap("layer", scales="free", ncol=min(len(shown), _ACROSS))
+        + p9.facet_wrap("layer", scales="free", ncol=min(len(shown), _ACROSS), labeller=literal)
         + p9.labs(x="value", y="share of values in a bin", title=inspection.what, subtitle=note)
         + p9.scale_y_continuous(labels=lambda shares: [f"{share:.3g}" for share in shares])
         + p9.theme_minimal()
@@ -113,7 +113,7 @@ def layer_planes(inspection: "Inspection", layers: str | Sequence[str] | None = 
     table["layer"] = pd.Categorical(table["layer"], categories=list(titles.values()))
     chart = (
         p9.ggplot(table, p9.aes("x", "y"))
-        + p9.facet_wrap("layer", scales="free", ncol=min(len(chosen), _ACROSS))
+        + p9.facet_wrap("layer", scales="free", ncol=min(len(chosen), _ACROSS), labeller=literal)
         + p9.labs(x="first unit", y="second unit", colour="class", shape="class")
         + p9.theme_minimal()
         + _small(p9, len(chosen), height=2.2)
@@ -183,7 +183,7 @@ def feature_maps(
         + p9.scale_fill_gradient2(low=VALID, mid="white", high=TRAIN, midpoint=0, limits=(-1, 1))
         + p9.scale_x_continuous(limits=(0, 1), expand=(0.02, 0))
         + p9.scale_y_reverse(limits=(1, 0), expand=(0.02, 0))
-        + p9.facet_wrap("layer", ncol=min(len(chosen), 3))
+        + p9.facet_wrap("layer", ncol=min(len(chosen), 3), labeller=literal)
         + p9.labs(fill="share of the\nlayer's largest", x="", y="")
         + p9.theme_minimal()
         + p9.theme(
@@ -243,7 +243,7 @@ def training_ridges(records: "Sequence[Sample]", what: str = "activations") -> A
         + p9.geom_ribbon(fill=TRAIN, colour="#1a1a1a", size=0.25)
         + p9.scale_alpha_identity()
         + p9.geom_vline(xintercept=0, linetype="dotted", colour="#4d4d4d")
-        + p9.facet_wrap("layer", scales="free_x", ncol=min(len(titles), _ACROSS))
+        + p9.facet_wrap("layer", scales="free_x", ncol=min(len(titles), _ACROSS), labeller=literal)
         + p9.scale_y_continuous(
             breaks=[number for number, _ in ticks],
             labels=[f"{epochs[step]} ({step:,})" for _, step in ticks],
@@ -296,8 +296,8 @@ def update_ratios(records: "Sequence[Sample]") -> Any:
         + p9.geom_hline(yintercept=1e-3, linetype="dashed", colour="#4d4d4d")
         + (p9.geom_line(size=0.8) if len(table) > len(names) else p9.geom_point())
         + p9.scale_y_log10(labels=lambda ratios: [f"{ratio:g}" for ratio in ratios])
-        + p9.scale_colour_manual(values=colours)
-        + p9.scale_linetype_manual(values=kinds)
+        + p9.scale_colour_manual(values=colours, labels=literals)
+        + p9.scale_linetype_manual(values=kinds, labels=literals)
         + p9.labs(x="batches before", y="norm of update / norm of weights", colour="", linetype="", subtitle=note)
         + p9.theme_minimal()
         + p9.theme(figure_size=(7.2, 4))

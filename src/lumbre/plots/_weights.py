@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lumbre.base import DataError, OptionError, import_extra
 from lumbre.plots._colours import TRAIN
+from lumbre.plots._text import literal
 
 _MOST_BINS = 60
 _MOST_PANELS = 24
@@ -49,7 +50,7 @@ def weight_distributions(fitted: Any, parameters: str = "*weight") -> Any:
         p9.ggplot(table, p9.aes("value", "count"))
         + p9.geom_col(p9.aes(width="width"), fill=TRAIN)
         + p9.geom_vline(xintercept=0, linetype="dotted", colour="#4d4d4d")
-        + p9.facet_wrap("parameter", scales="free", ncol=across)
+        + p9.facet_wrap("parameter", scales="free", ncol=across, labeller=literal)
         + p9.labs(x="value", y="weights in a bin")
         + p9.theme_minimal()
         + p9.theme(

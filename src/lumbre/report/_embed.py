@@ -77,10 +77,10 @@ def _drawn(chart: Any, kind: str, **options: Any) -> bytes:
     matplotlib = import_extra("matplotlib", "plots", "draw charts")
     file = io.BytesIO()
     # Outlines instead of letters: the page looks alike whatever fonts the reader has. Without date and with a salt of
-    # its own the same chart gives the same bytes. Names of classes with dollar signs are no formulas.
-    settings = {"svg.fonttype": "path", "svg.hashsalt": "lumbre", "text.parse_math": False}
+    # its own the same chart gives the same bytes.
+    settings = {"svg.fonttype": "path", "svg.hashsalt": "lumbre"}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as that a line of one epoch has one point
+        warnings.simplefilter("ignore")  # such as that a font lacks a letter of a class's name
         metadata = {"metadata": {"Date": None}} if kind == "svg" else {}
         chart.save(file, format=kind, verbose=False, **metadata, **options)
     return file.getvalue()

@@ -351,6 +351,11 @@ def _shapes(batch: Batch) -> Any:
     return [(leaf.shape, leaf.dtype, leaf.stride()) if isinstance(leaf, Tensor) else leaf for leaf in leaves(parts)]
 
 
+def shapes_of(batch: Batch) -> str:
+    """What `Captured.fits` compares, as text that can be kept."""
+    return repr(_shapes(batch))
+
+
 def _same(value: Any, leaf: Tensor) -> bool:
     return isinstance(value, Tensor) and value.data_ptr() == leaf.data_ptr() and value.shape == leaf.shape
 

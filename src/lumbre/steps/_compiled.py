@@ -1,13 +1,14 @@
 """The engines of one graph, compiled or recorded: all steps but the first and those of short batches run by it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Losses, Nested
 from lumbre.steps._body import Body, clear, detached
-from lumbre.steps._capture import Captured, CaptureError, state_tensors
+from lumbre.steps._capture import Captured, CaptureError, shapes_of, state_tensors
 from lumbre.steps._eager import Eager
 
 _WARM_UP_STEPS = 2
@@ -60,6 +61,7 @@ class Compiled:
         self._replay = replay
         self.name = "cuda_graph" if replay else "compiled"
         self._graph: Captured | None = None
+        self._made_for: str | None = None
         self._left: str | None = None
         self._steps = 0
 
@@ -81,7 +83,8 @@ class Compiled:
         """One step, by the graph where it fits."""
         graph = self._graph
         if graph is None:
-            if self._left is not None or self.updates < _WARM_UP_STEPS or self._eager.held:
+            other = self._made_for is not None and shapes_of(batch) != self._made_for
+            if self._left is not None or other or self.updates < _WARM_UP_STEPS or self._eager.held:
                 return self._eager.train_step(batch, epoch, step)
             return self._first(batch, epoch, step)
         if (step == 1 or self._watched) and not graph.valid():
@@ -151,7 +154,7 @@ class Compiled:
             _restore(held, before, chance)
             clear(self._optimizers)
             return self._eager.train_step(batch, epoch, step)
-        self._graph = graph
+        self._graph, self._made_for = graph, shapes_of(batch)
         self._eager.keep_gradients = weight is not None
         return self._count(batch, (detached(graph.first[0]), graph.first[1].detach()), epoch, step)
 
@@ -174,6 +177,20 @@ class Compiled:
     def end_epoch(self) -> None:
         """Raise for a loss that the device kept to itself until now."""
         self._eager.end_epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which batches the graph is made for, or why it was left: a run that goes on does alike."""
+        return {
+            **self._eager.state_dict(),
+            "made_for": self._made_for,
+            "left": self._left,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; the graph is made anew at the first batch that it is for."""
+        self._eager.load_state_dict(state)
+        self._made_for, self._left, self._steps = state["made_for"], state["left"], state["steps"]
 
 
 def _chance(device: torch.device) -> tuple[Tensor, Tensor | None]:

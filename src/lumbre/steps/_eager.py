@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, optim
 
 from lumbre.base import Batch, Loss, Losses, Nested
-from lumbre.steps._body import Body, clear, detached, parameters_of
+from lumbre.steps._body import Body, clear, detached, parameters_of, restore_scaler, scaler_state
 from lumbre.steps._guard import guard_for
 
 
@@ -143,6 +144,16 @@ class Eager:
             self._release()
         self._guard.poll()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Updates so far, and the loss scale."""
+        self._guard.poll()
+        return {"updates": self.updates, "scaler": scaler_state(self._body)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.updates = state["updates"]
+        restore_scaler(self._body, state["scaler"])
+
 
 class EagerSeveral:
     """One forward, loss, backward and update for each optimizer in turn: adversaries, actor and critic.
@@ -198,6 +209,16 @@ class EagerSeveral:
     def end_epoch(self) -> None:
         """Nothing is kept back."""
         self._guard.poll()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Updates so far, and the loss scale."""
+        self._guard.poll()
+        return {"updates": self.updates, "scaler": scaler_state(self._body)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.updates = state["updates"]
+        restore_scaler(self._body, state["scaler"])
 
 
 def describe_engine(optimizers: tuple[optim.Optimizer, ...], device: torch.device) -> str:

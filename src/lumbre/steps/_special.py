@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Losses, Nested, RecipeError, describe, total_loss
-from lumbre.steps._body import Body, clear, detached, parameters_of
+from lumbre.steps._body import Body, clear, detached, parameters_of, restore_scaler, scaler_state
 from lumbre.steps._eager import describe_engine
 from lumbre.steps._guard import guard_for
 
@@ -76,6 +76,16 @@ class EagerClosure:
     def end_epoch(self) -> None:
         """Nothing is kept back."""
         self._guard.poll()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Updates so far, and the loss scale."""
+        self._guard.poll()
+        return {"updates": self.updates, "scaler": scaler_state(self._body)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.updates = state["updates"]
+        restore_scaler(self._body, state["scaler"])
 
 
 class EagerCustom:
@@ -155,3 +165,13 @@ class EagerCustom:
     def end_epoch(self) -> None:
         """Nothing is kept back."""
         self._guard.poll()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Updates so far, and the loss scale."""
+        self._guard.poll()
+        return {"updates": self.updates, "scaler": scaler_state(self._body)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.updates = state["updates"]
+        restore_scaler(self._body, state["scaler"])

@@ -1,0 +1,236 @@
+"""Runs that can be killed: their state goes into checkpoints, and a run found in a folder goes on from there."""
+
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from lumbre._facts import facts_of, needs_epochs
+from lumbre._keep import Checkpoints, as_checkpoints
+from lumbre._options import Options
+from lumbre._run_state import Run, bring_back, take_state
+from lumbre._session import Session
+from lumbre.base import ResumeError
+from lumbre.core import Plan
+from lumbre.storage import CheckpointStore, Stored, pack, unpack
+
+if TYPE_CHECKING:
+    from lumbre._recipe import Recipe
+
+TERMINATED = 143
+"""The exit status of a process that was asked to end (128 + SIGTERM), after it has written a checkpoint."""
+
+
+class RunKeeper:
+    """The keeper of a run whose checkpoints go into a store.
+
+    Args:
+        run: what has state.
+        store: where checkpoints go.
+        when: how often.
+        facts: what the run is made of.
+        stored: the checkpoint to go on from, or None.
+        channels_last: whether it trains with the channels of images last.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        store: CheckpointStore,
+        when: Checkpoints,
+        facts: dict[str, str],
+        stored: Stored | None,
+        *,
+        channels_last: bool,
+    ) -> None:
+        self._run = run
+        self._store = store
+        self._when = when
+        self._facts = facts
+        self._stored = stored
+        self._channels_last = channels_last
+        self._context = run.plan.context
+        self._began = perf_counter()
+        self._step = self._last_step = 0
+        self._last_time = monotonic()
+        self._asked: int | None = None
+        position = (1, 0) if stored is None else stored.document["position"]
+        self.start = (int(position[0]), int(position[1]))
+
+    def restore(self) -> None:
+        """Bring the stored state back; in a run that starts afresh, make sure that its state can be stored."""
+        if self._stored is None:
+            pack(take_state(self._run, within=False), {})
+            return
+        stored = self._stored
+        bring_back(self._run, unpack(stored.document["state"], stored.tensors, self._context.device))
+        self._step = self._last_step = self._context.step
+
+    def batch_done(self, now: float) -> float:
+        """Take a checkpoint if one is due and no group of batches is waiting for its update."""
+        step = self._context.step
+        if step == self._step:
+            return now
+        self._step = step
+        when = self._when
+        due = (when.steps is not None and step - self._last_step >= when.steps) or (
+            when.seconds is not None and monotonic() - self._last_time >= when.seconds
+        )
+        if self._asked is None and (not due or self._store.busy):
+            return now
+        self._save(within=True, wait=when.wait or self._asked is not None)
+        return self._context.history.lap("checkpoints", now)
+
+    def epoch_done(self, now: float) -> None:
+        """Take a checkpoint; the last one of a run is waited for."""
+        ctx, (fewest, most) = self._context, self._run.plan.epochs
+        last = ctx.epoch >= most or (ctx.stop_reason is not None and ctx.epoch >= fewest)
+        if last or self._asked is not None or not self._store.busy:
+            self._save(within=False, wait=last or self._when.wait or self._asked is not None)
+        ctx.history.lap("checkpoints", now)
+
+    def _save(self, *, within: bool, wait: bool) -> None:
+        self._store.wait()
+        self._store.complain()
+        ctx = self._context
+        tensors: dict[str, Tensor] = {}
+        state = take_state(self._run, within=within)
+        state["progress"]["fit_seconds"] += perf_counter() - self._began
+        document = {
+            "position": [ctx.epoch, ctx.batch_index] if within else [ctx.epoch + 1, 0],
+            "engine": self._run.plan.engine.name,
+            "channels_last": self._channels_last,
+            "facts": self._facts,
+            "state": pack(state, tensors),
+        }
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        name = f"step-{ctx.step:08}" + ("" if within else f"-epoch-{ctx.epoch}")
+        self._store.write(name, document, copies, wait=wait)
+        self._last_step, self._last_time = ctx.step, monotonic()
+        if wait:
+            self._store.complain()
+        if self._asked == signal.SIGTERM:
+            raise SystemExit(TERMINATED)
+        if self._asked is not None:
+            raise KeyboardInterrupt
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self._asked is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt  # asked twice: at once
+        self._asked = number
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """Take SIGTERM and Ctrl-C as requests to write a checkpoint at the next step and to stop."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may listen
+            return
+        before: dict[int, Any] = {signal.SIGTERM: signal.signal(signal.SIGTERM, self._ask)}
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, self._ask)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+class KeptRun:
+    """The folder of a run, and what was found in it.
+
+    Args:
+        when: the folder, and how often to write.
+    """
+
+    def __init__(self, when: Checkpoints) -> None:
+        self.when = when
+        self.store = CheckpointStore(Path(when.folder), when.keep)
+        try:
+            self.stored = self.store.newest()
+        except BaseException:
+            self.store.close()
+            raise
+
+    def adjusted(self, options: Options) -> Options:
+        """The options, with what was left to chance or to choice in them as the found run had it."""
+        if self.stored is None:
+            return options
+        document = self.stored.document
+        if options.seed is None:
+            options = replace(options, seed=int(document["facts"]["seed"]))
+        return replace(options, engine=document["engine"]) if options.engine == "auto" else options
+
+    def layout(self, session: Session) -> bool:
+        """Whether the channels of images are last: as the found run had them, since dropout draws by place."""
+        return session.channels_last if self.stored is None else bool(self.stored.document["channels_last"])
+
+    def keeper(self, plan: Plan, session: Session, recipe: "Recipe", options: Options) -> RunKeeper:
+        """The keeper of a run.
+
+        Raises:
+            ResumeError: the run that was found is another one.
+        """
+        facts = facts_of(recipe, options, session)
+        if self.stored is not None:
+            self._compare(self.stored.document, facts, plan, options)
+        loss = session.loss if isinstance(session.loss, nn.Module) and session.loss is not session.model else None
+        run = Run(plan, options.callbacks, loss)
+        return RunKeeper(run, self.store, self.when, facts, self.stored, channels_last=self.layout(session))
+
+    def _compare(self, document: dict[str, Any], facts: dict[str, str], plan: Plan, options: Options) -> None:
+        known: dict[str, str] = document["facts"]
+        changed = {name: (known[name], facts[name]) for name in facts if known.get(name) != facts[name]}
+        if document["engine"] != plan.engine.name:
+            changed["engine"] = document["engine"], plan.engine.name
+        counting = needs_epochs(list(options.callbacks))
+        if counting is None:
+            changed.pop("epochs", None)
+        changed = {name: values for name, values in changed.items() if name not in self.when.allow_changes}
+        if not changed:
+            return
+        lines = [f"\n    {name}: was {_short(was, now)}, is {_short(now, was)}" for name, (was, now) in changed.items()]
+        why = f" ({counting} counts on the number of epochs)" if "epochs" in changed else ""
+        names = ", ".join(repr(name) for name in changed if name != "weights")
+        raise ResumeError(
+            f"{self.when.folder}, which holds a run that differs in{''.join(lines)}",
+            f"the recipe, data and options that the run began with{why}",
+            f"another folder; or lumbre.Checkpoints({str(self.when.folder)!r}, allow_changes=({names},)), "
+            "if the change is meant",
+        )
+
+    def notes(self, options: Options) -> list[str]:
+        """What to say of the run that was found."""
+        if self.stored is None:
+            return []
+        (epoch, batch), most = self.stored.document["position"], options.epoch_range[1]
+        if epoch > most:
+            return [f"The run in {self.when.folder} is complete: nothing is left to train."]
+        where = f"epoch {epoch}" + (f", after {batch} batches" if batch else "")
+        return [f"Going on with the run in {self.when.folder}: {where}."]
+
+
+@contextmanager
+def kept_run(resume: Any) -> Generator[KeptRun | None]:
+    """The folder of `resume`, in use by this run alone while the context lasts; None without one."""
+    when = as_checkpoints(resume)
+    if when is None:
+        yield None
+        return
+    kept = KeptRun(when)
+    try:
+        yield kept
+    finally:
+        kept.store.close()
+
+
+def _short(text: str, other: str) -> str:
+    """`text` around the place where it differs from `other`."""
+    at = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))
+    begin, end = max(0, at - 60), at + 80
+    return f"{'…' if begin else ''}{text[begin:end]}{'…' if end < len(text) else ''}"

@@ -1,0 +1,229 @@
+"""The state of a run between two steps: everything that affects the next one, taken and brought back part by part.
+
+What is a pure function of seed and position (the order of rows, dropout, augmentation) needs no place here: the
+position stands for it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from lumbre.base import LumbreError, ResumeError
+from lumbre.callbacks import Progress
+from lumbre.core import Callback, Plan
+from lumbre.data import own_chance, restore_own_chance
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What has state in a run.
+
+    Attributes:
+        plan: model, engine, data, meter and context.
+        callbacks: in their order.
+        loss: the loss, where it is a module beside the model; else None.
+    """
+
+    plan: Plan
+    callbacks: Sequence[Callback]
+    loss: nn.Module | None
+
+
+def take_state(run: Run, *, within: bool) -> dict[str, Any]:
+    """The state of `run` now, by part; tensors are the run's own, not copies.
+
+    Args:
+        run: between two updates.
+        within: within an epoch, so that the training metrics are still gathering.
+    """
+    return {name: take(run, within) for name, (take, _) in PARTS.items()}
+
+
+def bring_back(run: Run, state: Mapping[str, Any]) -> None:
+    """Make `run` what it was when `state` was taken.
+
+    Raises:
+        ResumeError: a part does not fit.
+    """
+    for name, (_, give) in PARTS.items():
+        try:
+            give(run, state[name])
+        except LumbreError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            raise ResumeError(
+                f"the part {name!r} of a checkpoint, which does not fit this run: {type(error).__name__}: {error}",
+                "the run that wrote the checkpoint, as it was then",
+                "give fit() what it was given then, or take another folder",
+            ) from error
+
+
+def _module_state(module: nn.Module) -> dict[str, Any]:
+    named = dict(module.named_modules())
+    return {
+        "tensors": _tensors(module),
+        "extra": {name: part.get_extra_state() for name, part in named.items() if _has_extra(part)},
+        "numbers": {name: _numbers(part) for name, part in named.items()},
+        "still": [name for name, parameter in module.named_parameters() if not parameter.requires_grad],
+        "resting": [name for name, part in named.items() if not part.training],
+    }
+
+
+def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
+    tensors = _tensors(module)
+    if tensors.keys() != state["tensors"].keys():
+        raise ValueError(f"other tensors: {', '.join(sorted(tensors.keys() ^ state['tensors'].keys())[:5])}")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            kept = state["tensors"][name]
+            if kept.shape != tensor.shape or kept.dtype != tensor.dtype:
+                raise ValueError(f"{name} was {tuple(kept.shape)} of {kept.dtype}")
+            tensor.copy_(kept)
+    for name, part in module.named_modules():
+        for key, value in state["numbers"][name].items():
+            if vars(part).get(key) != value:
+                setattr(part, key, value)
+        if name in state["extra"]:
+            part.set_extra_state(state["extra"][name])
+        part.training = name not in state["resting"]
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in state["still"])
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and all buffers, also those that `state_dict()` leaves out."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _has_extra(part: nn.Module) -> bool:
+    return type(part).get_extra_state is not nn.Module.get_extra_state
+
+
+def _numbers(part: nn.Module) -> dict[str, Any]:
+    """What a module keeps beside tensors and parts: one that counts its calls in Python counts on."""
+    kinds = (bool, int, float, str)
+    return {key: one for key, one in vars(part).items() if isinstance(one, kinds) and key != "training"}
+
+
+def _restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
+    groups: list[dict[str, Any]] = state["param_groups"]
+    if [len(group["params"]) for group in groups] != [len(group["params"]) for group in optimizer.param_groups]:
+        raise ValueError("other groups of parameters")
+    if type(optimizer).load_state_dict is not optim.Optimizer.load_state_dict:
+        optimizer.load_state_dict(state)
+        return
+    # torch's own load_state_dict brings states to the dtype of their parameter, and so would change some.
+    numbered = dict[int, Tensor]()
+    for group, kept in zip(optimizer.param_groups, groups, strict=True):
+        numbered.update(zip(kept["params"], group["params"], strict=True))
+        for key, value in kept.items():
+            if key == "params":
+                continue
+            if isinstance(group.get(key), Tensor) and isinstance(value, Tensor):
+                group[key].copy_(value)
+            else:
+                group[key] = value
+    optimizer.state.clear()
+    for number, values in state["state"].items():
+        optimizer.state[numbered[number]] = values
+
+
+def _take_optimizers(run: Run, within: bool) -> dict[str, Any]:
+    return {name: optimizer.state_dict() for name, optimizer in run.plan.context.optimizers.items()}
+
+
+def _give_optimizers(run: Run, state: dict[str, Any]) -> None:
+    for name, optimizer in run.plan.context.optimizers.items():
+        _restore_optimizer(optimizer, state[name])
+
+
+def _by_place(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+    """Callbacks by class and place among those of their class."""
+    found: dict[str, Callback] = {}
+    for one in callbacks:
+        kind = type(one).__name__
+        place = sum(name.rpartition("#")[0] == kind for name in found)
+        found[f"{kind}#{place}"] = one
+    return found
+
+
+def _take_callbacks(run: Run, within: bool) -> dict[str, Any]:
+    states = {name: one.state_dict() for name, one in _by_place(run.callbacks).items() if not isinstance(one, Progress)}
+    return {name: state for name, state in states.items() if state}
+
+
+def _give_callbacks(run: Run, state: dict[str, Any]) -> None:
+    for name, one in _by_place(run.callbacks).items():
+        if name in state:
+            one.load_state_dict(state[name])
+
+
+def _take_progress(run: Run, within: bool) -> dict[str, Any]:
+    ctx = run.plan.context
+    history = ctx.history
+    return {
+        "epoch": ctx.epoch,
+        "step": ctx.step,
+        "batch_index": ctx.batch_index,
+        "phase": ctx.phase,
+        "stop_reason": ctx.stop_reason,
+        "records": history.records,
+        "train_seconds": history.train_seconds,
+        "valid_seconds": history.valid_seconds,
+        "fit_seconds": history.fit_seconds,
+        "phase_seconds": history.phase_seconds,
+    }
+
+
+def _give_progress(run: Run, state: dict[str, Any]) -> None:
+    ctx, history = run.plan.context, run.plan.context.history
+    for name in ("epoch", "step", "batch_index", "phase", "stop_reason"):
+        setattr(ctx, name, state[name])
+    history.records[:] = state["records"]
+    history.train_seconds[:] = state["train_seconds"]
+    history.valid_seconds[:] = state["valid_seconds"]
+    history.fit_seconds = state["fit_seconds"]
+    history.phase_seconds.clear()
+    history.phase_seconds.update(state["phase_seconds"])
+
+
+def _give_loss(run: Run, state: dict[str, Any] | None) -> None:
+    if run.loss is not None and state is not None:
+        _restore_module(run.loss, state)
+
+
+def _give_meter(run: Run, state: dict[str, Any] | None) -> None:
+    if state is not None:
+        run.plan.train_meter.load_state_dict(state)
+
+
+def _take_chance(run: Run, within: bool) -> dict[str, Any]:
+    plan = run.plan
+    return {"train": own_chance(plan.train, within=within), "valid": own_chance(plan.valid, within=False)}
+
+
+def _give_chance(run: Run, state: dict[str, Any]) -> None:
+    restore_own_chance(run.plan.train, state["train"])
+    restore_own_chance(run.plan.valid, state["valid"])
+
+
+# In the order in which they are brought back: a scheduler sets learning rates while it is, so optimizers come later.
+PARTS: dict[str, tuple[Callable[[Run, bool], Any], Callable[[Run, Any], None]]] = {
+    "callbacks": (_take_callbacks, _give_callbacks),
+    "model": (
+        lambda run, within: _module_state(run.plan.model),
+        lambda run, state: _restore_module(run.plan.model, state),
+    ),
+    "loss": (lambda run, within: None if run.loss is None else _module_state(run.loss), _give_loss),
+    "optimizers": (_take_optimizers, _give_optimizers),
+    "engine": (
+        lambda run, within: run.plan.engine.state_dict(),
+        lambda run, state: run.plan.engine.load_state_dict(state),
+    ),
+    "meter": (lambda run, within: run.plan.train_meter.state_dict() if within else None, _give_meter),
+    "chance": (_take_chance, _give_chance),
+    "progress": (_take_progress, _give_progress),
+}

@@ -1,0 +1,126 @@
+"""Nested values as JSON and named tensors, and back, exactly: types of numbers, keys, tuples and strides included.
+
+Only a fixed set of types is known; nothing is looked up by a name found in a file.
+"""
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lumbre.base import ResumeError
+
+_TAG = "~"
+_DTYPES = {
+    str(dtype): dtype
+    for dtype in (
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.bool),
+        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+    )
+}
+_MAPPINGS: dict[str, Any] = {"dict": dict, "Counter": Counter, "OrderedDict": OrderedDict}
+_SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+
+
+def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
+    """`value` as what JSON can hold; its tensors go, as they are, into `tensors` by their path.
+
+    Args:
+        value: numbers, texts, None, tensors, arrays, and lists, tuples, dicts and sets of them.
+        tensors: gathers the tensors.
+        path: where in the whole `value` stands.
+
+    Raises:
+        ResumeError: something of another type.
+    """
+    if value is None or isinstance(value, (bool, str)) or type(value) is int:
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {_TAG: "float", "is": repr(value)}
+    if isinstance(value, Tensor):
+        return _packed_tensor(value, tensors, path)
+    if type(value) in (list, *_SEQUENCES.values()) or isinstance(value, torch.Size):
+        parts = [pack(part, tensors, f"{path}/{index}") for index, part in enumerate(value)]
+        kind = "tuple" if isinstance(value, torch.Size) else type(value).__name__
+        return parts if kind == "list" else {_TAG: kind, "is": parts}
+    if isinstance(value, Mapping):
+        return _packed_mapping(value, tensors, path)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return {_TAG: "array", "is": pack(torch.from_numpy(np.array(value)), tensors, path)}
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        return {_TAG: "numpy", "is": pack(value.item(), tensors, path), "dtype": value.dtype.str}
+    if isinstance(value, torch.dtype) and str(value) in _DTYPES:
+        return {_TAG: "dtype", "is": str(value)}
+    raise _not_told(f"a {type(value).__name__}", path)
+
+
+def unpack(packed: Any, tensors: Mapping[str, Tensor], device: torch.device) -> Any:
+    """What `pack` was given. Tensors are new ones, on the CPU or on `device`, as they were.
+
+    Raises:
+        ResumeError: `packed` is nothing that `pack` gives.
+    """
+    if isinstance(packed, list):
+        return [unpack(part, tensors, device) for part in packed]
+    if not isinstance(packed, dict):
+        return packed
+    kind = packed.get(_TAG)
+    if kind is None:
+        return {name: unpack(part, tensors, device) for name, part in packed.items()}
+    content = packed["is"]
+    if kind == "tensor":
+        return _unpacked_tensor(packed, tensors, device)
+    if kind == "float":
+        return float(content)
+    if kind in _SEQUENCES:
+        return _SEQUENCES[kind](unpack(part, tensors, device) for part in content)
+    if kind in _MAPPINGS:
+        pairs = [(unpack(key, tensors, device), unpack(part, tensors, device)) for key, part in content]
+        return _MAPPINGS[kind](dict(pairs))
+    if kind == "array":
+        return unpack(content, tensors, device).numpy()
+    if kind == "numpy":
+        return np.dtype(packed["dtype"]).type(unpack(content, tensors, device))
+    if kind == "dtype":
+        return _DTYPES[content]
+    raise ResumeError(f"a value of the unknown kind {kind!r} in a checkpoint", "a checkpoint of this lumbre", "update")
+
+
+def _packed_tensor(value: Tensor, tensors: dict[str, Tensor], path: str) -> dict[str, Any]:
+    if value.layout != torch.strided or value.is_quantized:
+        raise _not_told(f"a tensor of layout {value.layout}", path)
+    tensors[path] = value.detach()
+    packed: dict[str, Any] = {_TAG: "tensor", "is": path, "on": "cpu" if value.device.type == "cpu" else "device"}
+    if not value.is_contiguous():
+        packed["stride"] = list(value.stride())
+    return packed
+
+
+def _unpacked_tensor(packed: dict[str, Any], tensors: Mapping[str, Tensor], device: torch.device) -> Tensor:
+    stored = tensors[packed["is"]]
+    place = torch.device("cpu") if packed["on"] == "cpu" else device
+    if "stride" in packed and 0 not in packed["stride"]:
+        value = torch.empty_strided(stored.shape, packed["stride"], dtype=stored.dtype, device=place)
+    else:
+        value = torch.empty(stored.shape, dtype=stored.dtype, device=place)
+    return value.copy_(stored)
+
+
+def _packed_mapping(value: Mapping[Any, Any], tensors: dict[str, Tensor], path: str) -> Any:
+    kind = type(value).__name__ if type(value) in _MAPPINGS.values() else "dict"
+    parts = [(key, pack(part, tensors, f"{path}/{key}")) for key, part in value.items()]
+    if kind == "dict" and all(type(key) is str for key, _ in parts) and _TAG not in value:
+        return dict(parts)
+    return {_TAG: kind, "is": [[pack(key, tensors, f"{path}/key"), part] for key, part in parts]}
+
+
+def _not_told(what: str, path: str) -> ResumeError:
+    return ResumeError(
+        f"{what} at {path.strip('/')} in the state of the run",
+        "numbers, texts, None, tensors and arrays, in lists, tuples, dicts and sets: what a file can hold without code",
+        "give these from state_dict(), or a form from which load_state_dict() can make the rest",
+    )
