@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -12,10 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.peers.contenders import NAMES
-from benchmarks.peers.report import table, write_report
+from benchmarks.peers.report import machine, table, write_report
 from benchmarks.peers.works import WORKS, Work
 
 ROOT = Path(__file__).parents[2]
@@ -117,14 +114,22 @@ def data_of(work: str, root: str | None) -> str:
     return "MNIST" if root and Path(root, "mnist").is_dir() else "synthetic, of MNIST's shape"
 
 
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = named[0] if named else platform.processor() or platform.machine()
-    return (
-        f"{processor}, {os.cpu_count()} cores; {platform.system()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}"
-    )
+def play_all(works: list[str], names: list[str], given: argparse.Namespace) -> None:
+    """Works one after the other, with the same processes."""
+    children: dict[str, Child] = {}
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            for name in names:
+                children[name] = Child(name, given.threads, cache)
+            for work in works:
+                began = time.perf_counter()
+                result = play(work, children, given)
+                (given.out / f"{work}.json").write_text(json.dumps(result, indent=1) + "\n")
+                print(table(result))
+                print(f"({time.perf_counter() - began:.0f} s)\n", flush=True)
+        finally:
+            for child in children.values():
+                child.close()
 
 
 def main() -> None:
@@ -140,21 +145,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    names = [*NAMES, *dict.fromkeys(name for work in given.works for name in WORKS[work].beside)]
-    children: dict[str, Child] = {}
-    with tempfile.TemporaryDirectory() as cache:
-        try:
-            for name in given.contenders or names:
-                children[name] = Child(name, given.threads, cache)
-            for work in given.works:
-                began = time.perf_counter()
-                result = play(work, children, given)
-                (given.out / f"{work}.json").write_text(json.dumps(result, indent=1) + "\n")
-                print(table(result))
-                print(f"({time.perf_counter() - began:.0f} s)\n", flush=True)
-        finally:
-            for child in children.values():
-                child.close()
+    for precision in ("float32", "bfloat16"):  # Accelerate's choice holds for a whole process
+        works = [work for work in given.works if WORKS[work].precision == precision]
+        names = [*NAMES, *dict.fromkeys(name for work in works for name in WORKS[work].beside)]
+        if works:
+            play_all(works, given.contenders or names, given)
     print(f"written: {write_report(given.out)}")
 
 
