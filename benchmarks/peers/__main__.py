@@ -60,8 +60,10 @@ def play(work_name: str, children: dict[str, Child], given: argparse.Namespace) 
     names = [*(work.contenders or NAMES), *work.beside]
     absent = {name: child.start["missing"] for name, child in children.items() if "missing" in child.start}
     playing = {name: child for name, child in children.items() if name in names and name not in absent}
+    scale: dict[str, float] = {}
     for name, child in list(playing.items()):
         own = epochs if name == "lumbre" else max(1, epochs // work.share)
+        scale[name] = epochs / own
         ready = child.ask(work=work_name, rows=rows, epochs=own, root=given.mnist)
         if "unsupported" in ready:
             absent[name] = ready["unsupported"]
@@ -74,10 +76,7 @@ def play(work_name: str, children: dict[str, Child], given: argparse.Namespace) 
         found: dict[str, Any] = {"load": os.getloadavg()[0]}
         for name in order:
             result = playing[name].ask(seed=given.seed + number)
-            if name != "lumbre":
-                result["wall"] *= work.share
-                result["cpu"] *= work.share
-            found[name] = result
+            found[name] = {**result, **{clock: result[clock] * scale[name] for clock in ("wall", "cpu")}}
         rounds.append(found)
     return {
         "work": work_name,

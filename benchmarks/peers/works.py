@@ -204,7 +204,7 @@ WORKS = {
         title="residual net 3x32x32, batch 32", net=residual, data=pictures, rows=2048, batch=32, epochs=1
     ),
     "transformer": Work(
-        title="transformer 2x64, 32 tokens, batch 32", net=Transformer, data=words, rows=8192, batch=32, epochs=1
+        title="transformer 2x64, 32 tokens, batch 32", net=Transformer, data=words, rows=4096, batch=32, epochs=1
     ),
     "lstm": Work(title="LSTM 64, 32 steps, batch 32", net=Lstm, data=curves, rows=8192, batch=32, epochs=1),
     "long": Work(
