@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow check format docs pictures bench clean
+.PHONY: demo test slow check format docs pictures bench bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -29,13 +29,17 @@ docs: .venv/.docs        ## the documentation, in docs/_build
 pictures: .venv/.docs    ## the pictures of the tutorials' pages: three quarters of an hour, and wants MNIST
 	$(BIN)/python docs/draw_pictures.py
 
-bench: .venv/.dev        ## lumbre beside hand-written loops
+bench: .venv-peers/.ready  ## lumbre beside hand-written loops and other libraries, 25 minutes; MNIST=folder, QUICK=1
+	.venv-peers/bin/python -m benchmarks.peers $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
+
+bench-parts: .venv/.dev  ## import, callbacks, data and engines, each by itself
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/callbacks.py
+	$(BIN)/python -m benchmarks.engines $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
 
 clean:
-	rm -rf .venv docs/_build
+	rm -rf .venv .venv-peers docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -53,4 +57,14 @@ clean:
 .venv/.docs: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) torch
 	$(INSTALL) -e ".[plots,docs]"
+	touch $@
+
+# The peers' own environment. fastai asks for torchvision, whose common build does not load beside a torch for CPU only
+# and then breaks what looks for it; nothing here needs it.
+.venv-peers/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-r benchmarks/peers/requirements.txt -e ".[plots,data]"
+	.venv-peers/bin/python -c "import torchvision" 2>/dev/null || .venv-peers/bin/python -m pip uninstall -y -q torchvision
 	touch $@

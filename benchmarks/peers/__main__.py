@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -12,10 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.peers.contenders import NAMES
-from benchmarks.peers.report import table, write_report
+from benchmarks.peers.report import machine, table, write_report
 from benchmarks.peers.works import WORKS, Work
 
 ROOT = Path(__file__).parents[2]
@@ -63,8 +60,10 @@ def play(work_name: str, children: dict[str, Child], given: argparse.Namespace) 
     names = [*(work.contenders or NAMES), *work.beside]
     absent = {name: child.start["missing"] for name, child in children.items() if "missing" in child.start}
     playing = {name: child for name, child in children.items() if name in names and name not in absent}
+    scale: dict[str, float] = {}
     for name, child in list(playing.items()):
         own = epochs if name == "lumbre" else max(1, epochs // work.share)
+        scale[name] = epochs / own
         ready = child.ask(work=work_name, rows=rows, epochs=own, root=given.mnist)
         if "unsupported" in ready:
             absent[name] = ready["unsupported"]
@@ -77,10 +76,7 @@ def play(work_name: str, children: dict[str, Child], given: argparse.Namespace) 
         found: dict[str, Any] = {"load": os.getloadavg()[0]}
         for name in order:
             result = playing[name].ask(seed=given.seed + number)
-            if name != "lumbre":
-                result["wall"] *= work.share
-                result["cpu"] *= work.share
-            found[name] = result
+            found[name] = {**result, **{clock: result[clock] * scale[name] for clock in ("wall", "cpu")}}
         rounds.append(found)
     return {
         "work": work_name,
@@ -117,14 +113,22 @@ def data_of(work: str, root: str | None) -> str:
     return "MNIST" if root and Path(root, "mnist").is_dir() else "synthetic, of MNIST's shape"
 
 
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = named[0] if named else platform.processor() or platform.machine()
-    return (
-        f"{processor}, {os.cpu_count()} cores; {platform.system()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}"
-    )
+def play_all(works: list[str], names: list[str], given: argparse.Namespace) -> None:
+    """Works one after the other, with the same processes."""
+    children: dict[str, Child] = {}
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            for name in names:
+                children[name] = Child(name, given.threads, cache)
+            for work in works:
+                began = time.perf_counter()
+                result = play(work, children, given)
+                (given.out / f"{work}.json").write_text(json.dumps(result, indent=1) + "\n")
+                print(table(result))
+                print(f"({time.perf_counter() - began:.0f} s)\n", flush=True)
+        finally:
+            for child in children.values():
+                child.close()
 
 
 def main() -> None:
@@ -140,21 +144,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    names = [*NAMES, *dict.fromkeys(name for work in given.works for name in WORKS[work].beside)]
-    children: dict[str, Child] = {}
-    with tempfile.TemporaryDirectory() as cache:
-        try:
-            for name in given.contenders or names:
-                children[name] = Child(name, given.threads, cache)
-            for work in given.works:
-                began = time.perf_counter()
-                result = play(work, children, given)
-                (given.out / f"{work}.json").write_text(json.dumps(result, indent=1) + "\n")
-                print(table(result))
-                print(f"({time.perf_counter() - began:.0f} s)\n", flush=True)
-        finally:
-            for child in children.values():
-                child.close()
+    for precision in ("float32", "bfloat16"):  # Accelerate's choice holds for a whole process
+        works = [work for work in given.works if WORKS[work].precision == precision]
+        names = [*NAMES, *dict.fromkeys(name for work in works for name in WORKS[work].beside)]
+        if works:
+            play_all(works, given.contenders or names, given)
     print(f"written: {write_report(given.out)}")
 
 

@@ -2,9 +2,13 @@
 
 import ast
 import json
+import os
+import platform
 import statistics
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from benchmarks.peers.works import WORKS
 
@@ -24,6 +28,17 @@ GOALS = (
     ("long", "raw", 6.0),
     ("long", "lightning", 10.0),
 )
+
+
+def machine() -> str:
+    """Processor, cores, system and torch, in words."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = named[0] if named else platform.processor() or platform.machine()
+    return (
+        f"{processor}, {os.cpu_count()} cores; {platform.system()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
+    )
 
 
 def spread(values: list[float], form: str = ".2f") -> str:
