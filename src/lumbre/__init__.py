@@ -32,6 +32,7 @@ from lumbre.inspection import summary as summary
 from lumbre.steps import freeze as freeze
 from lumbre.steps import param_groups as param_groups
 from lumbre.steps import unfreeze as unfreeze
+from lumbre.storage import _r as r
 
 __all__ = [
     "ArchiveError",
@@ -60,6 +61,7 @@ __all__ = [
     "metrics",
     "param_groups",
     "plots",
+    "r",
     "schedules",
     "setup",
     "split",

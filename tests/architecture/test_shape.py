@@ -47,6 +47,7 @@ def test_no_import_cycles() -> None:
         lumbre.inspection,
         lumbre.metrics,
         lumbre.plots,
+        lumbre.r,
         lumbre.report,
         lumbre.schedules,
         lumbre.vision,

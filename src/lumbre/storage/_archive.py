@@ -7,7 +7,6 @@ flipped or missing byte is found wherever it is.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lumbre.base import ArchiveError
+from lumbre.storage._files import read_whole, write_whole
 
 SCHEMA = 1
 _NO_DIGEST = "0" * 64
@@ -62,20 +62,7 @@ def write_archive(path: Path, tensors: Mapping[str, Tensor], document: Mapping[s
     text = json.dumps({**document, "schema": SCHEMA, "aliases": aliases})
     data = safetensors.torch.save(stored, {"format": "lumbre", "lumbre": text, "lumbre_sha256": _NO_DIGEST})
     data = data.replace(b'"lumbre_sha256":"' + _NO_DIGEST.encode(), b'"lumbre_sha256":"' + _digest(data), 1)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ArchiveError(
-            f"{path}, which cannot be written: {error}",
-            "a path in a folder that is there and writable",
-            "another path",
-        ) from error
+    write_whole(path, data)
 
 
 def read_archive(path: Path) -> Archive:
@@ -84,14 +71,7 @@ def read_archive(path: Path) -> Archive:
     Raises:
         ArchiveError: there is no such file, it is of another kind, from a newer lumbre, or damaged.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArchiveError(
-            f"{path}, which cannot be read: {error}",
-            "a file written by fitted.save(path)",
-            "check the path",
-        ) from error
+    data = read_whole(path, "a file written by fitted.save(path)")
     header_length = int.from_bytes(data[:8], "little")
     found = _DIGEST.search(data[8 : 8 + header_length]) if len(data) > 8 else None
     if found is None:
