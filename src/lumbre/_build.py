@@ -66,7 +66,7 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
         encoding=given.encoding,
         classes=given.classes,
         record=run_record(
-            recipe, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
+            recipe, model, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
         ),
     )
     plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lumbre._build import make_meter
 from lumbre._compare import Examples, compared, first_examples, probabilities, random_examples, top_examples, wrongness
+from lumbre._export import example_input, export
 from lumbre._feeds import feed, given_data
 from lumbre._options import callback_list
 from lumbre._session import Session
@@ -377,6 +378,40 @@ class Fitted:
             ArchiveError: it cannot be written there.
         """
         self._session.save(Path(path), self._history, self.engine)
+
+    def export(self, path: str | Path, data: Any = None) -> None:
+        """Write what `predict()` computes, for programs without lumbre: ".onnx" or ".pt2" says in which format.
+
+        The file takes the input that the module takes, for any number of rows. It is tried before it is there, on rows
+        of another number, and refused where its numbers differ from the model's by more than 1e-4 of the largest.
+        ".onnx" is run by ONNX runtimes; its inputs are called input, or input_0, input_1. ".pt2" is a program of
+        `torch.export`, which `torch.export.load` reads: only files that you trust, for it may run what it reads.
+
+        Args:
+            path: where to; a file that is there is replaced once the new one is complete.
+            data: two rows or more that show what goes in, as for `predict()`; where not given, numbers of chance in
+                the shape of the training data.
+
+        Raises:
+            OptionError: the name ends in something else.
+            MissingExtraError: the packages for ONNX are not installed.
+            ArchiveError: the module cannot be followed, or the file not be written, or it gives other numbers.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+            >>> recipe = recipe.set_hparams(in_features=2, out_features=1)
+            >>> fitted = recipe.fit((torch.zeros(4, 2), torch.zeros(4, 1)), epochs=1, verbose=False)
+            >>> fitted.export("line.pt2")
+            >>> torch.export.load("line.pt2").module()(torch.zeros(7, 2)).shape
+            torch.Size([7, 1])
+        """
+        session = self._session
+        if data is None:
+            example = example_input(session)
+        else:
+            example = self._feed(data, None, None, need_target=False).first().input
+        export(session, Path(path), example)
 
     def _feed(
         self, data: Any, batch_size: int | None, num_workers: int | None, *, need_target: bool

@@ -3,3 +3,7 @@
 from lumbre.storage._archive import Archive as Archive
 from lumbre.storage._archive import read_archive as read_archive
 from lumbre.storage._archive import write_archive as write_archive
+from lumbre.storage._contents import FileContents as FileContents
+from lumbre.storage._contents import inspect_file as inspect_file
+from lumbre.storage._contents import load_weights as load_weights
+from lumbre.storage._schema import checked_model as checked_model

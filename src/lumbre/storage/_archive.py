@@ -19,8 +19,8 @@ from torch import Tensor
 
 from lumbre.base import ArchiveError
 from lumbre.storage._files import read_whole, write_whole
+from lumbre.storage._schema import SCHEMA, UPGRADES, upgraded
 
-SCHEMA = 1
 _NO_DIGEST = "0" * 64
 _DIGEST = re.compile(rb'"lumbre_sha256":"([0-9a-f]{64})"')
 
@@ -92,20 +92,29 @@ def read_archive(path: Path) -> Archive:
         metadata = json.loads(data[8 : 8 + header_length])["__metadata__"]
         document = json.loads(metadata["lumbre"])
         schema = document["schema"]
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        if type(schema) is not int:
+            raise TypeError(f"schema {schema!r}")
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _senseless(path, error) from error
+    if schema != SCHEMA and schema not in UPGRADES:
         raise ArchiveError(
-            f"{path}, whose content makes no sense: {error}",
-            "a file written by fitted.save(path)",
-            "check the path",
-        ) from error
-    if schema != SCHEMA:
-        raise ArchiveError(
-            f"{path}, an archive of schema {schema}",
-            f"schema {SCHEMA}, which this lumbre reads",
+            f"{path}, an archive of schema {schema!r}",
+            f"schema 1 to {SCHEMA}, which this lumbre reads",
             "install the lumbre that wrote it, or a newer one",
         )
-    tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
-    return Archive(tensors, document)
+    try:
+        tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
+        return Archive(tensors, upgraded(document))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _senseless(path, error) from error
+
+
+def _senseless(path: Path, error: Exception) -> ArchiveError:
+    return ArchiveError(
+        f"{path}, whose content makes no sense: {error}",
+        "a file written by fitted.save(path)",
+        "check the path",
+    )
 
 
 def _digest(data: bytes) -> bytes:
