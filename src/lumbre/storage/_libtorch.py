@@ -57,9 +57,11 @@ def read_libtorch(data: bytes) -> Tensor:
             description = content(named[0], _MOST_DESCRIPTION_BYTES)
             folder = named[0].partition("/")[0]
             found = _Description(description, lambda key: content(f"{folder}/data/{key}", len(data))).read()
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, UnicodeDecodeError) as error:
+    except LibTorchError:
+        raise
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise LibTorchError(f"cannot be read: {error}") from error
-    except (struct.error, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (struct.error, IndexError, KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
         raise LibTorchError(f"is damaged: {error!r}") from error
     tensors = [part for part in found.values() if isinstance(part, Tensor)] if isinstance(found, dict) else []
     if len(tensors) != 1:

@@ -59,12 +59,25 @@ def checked_model(document: _Document) -> _Document:
     for name, types in _PARTS.items():
         if not isinstance(document.get(name, ...), types):
             raise ValueError(f"its part {name!r} is missing or of the wrong type")
-    records = document["history"].get("records")
-    if not isinstance(records, list) or not all(_is_record(row) for row in records):
+    if not _is_history(document["history"]):
         raise ValueError("its history is damaged")
     if document["batch_size"] < 1 or not all(isinstance(name, str) for name in document["classes"] or ()):
         raise ValueError("its batch size or its classes are damaged")
     return document
+
+
+def _is_history(history: _Document) -> bool:
+    records = history.get("records")
+    phases = history.get("phase_seconds", {})
+    if not isinstance(records, list) or not isinstance(phases, dict):
+        return False
+    seconds: list[Any] = [history.get("fit_seconds", 0.0), *phases.values()]
+    for name in ("train_seconds", "valid_seconds"):
+        several = history.get(name, [])
+        if not isinstance(several, list):
+            return False
+        seconds += several
+    return all(map(_is_record, records)) and all(type(number) in (int, float) for number in seconds)
 
 
 def _is_record(row: object) -> bool:
