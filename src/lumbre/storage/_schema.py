@@ -77,7 +77,11 @@ def _is_history(history: _Document) -> bool:
         if not isinstance(several, list):
             return False
         seconds += several
-    return all(map(_is_record, records)) and all(type(number) in (int, float) for number in seconds)
+    return all(map(_is_record, records)) and all(map(_is_time, seconds))
+
+
+def _is_time(seconds: Any) -> bool:
+    return type(seconds) in (int, float) and 0 <= seconds < 1e12  # which NaN is not
 
 
 def _is_record(row: object) -> bool:
