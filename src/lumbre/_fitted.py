@@ -369,7 +369,9 @@ class Fitted:
     def save(self, path: str | Path) -> None:
         """Write the model to one file: weights, hyper-parameters, encoding, class names, history.
 
-        The file holds tensors and JSON, no code; `lumbre.load(path, Net)` reads it.
+        The file holds tensors and JSON, and runs nothing; `lumbre.load(path, Net)` reads it. In it is a receipt of the
+        run, for `lumbre.replay`: options, versions, fingerprints of the data, and the source text of the classes and
+        functions that are your own.
 
         Args:
             path: where to; a file that is there is replaced once the new one is complete.

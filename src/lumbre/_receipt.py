@@ -2,8 +2,8 @@
 
 import hashlib
 import inspect
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Their text is found by their version.
 _KNOWN = ("torch", "lumbre", "builtins")
 _LONGEST_CODE = 200_000
+# Finding the text of a class takes ten milliseconds in a long file; the first is also that of the class as it runs.
+_SOURCES: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
 
 
 def run_receipt(
@@ -74,10 +76,11 @@ def _module_of(thing: Any) -> str:
     return str(getattr(thing, "__module__", None) or "builtins").partition(".")[0]
 
 
-@lru_cache(maxsize=256)
 def _source(thing: Any) -> str | None:
-    try:
-        text = inspect.getsource(thing)
-    except (OSError, TypeError, IndentationError):  # typed in at a prompt, or made by a program
-        return None
-    return text if len(text) <= _LONGEST_CODE else None
+    if thing not in _SOURCES:
+        try:
+            text = inspect.getsource(thing)
+        except (OSError, TypeError, SyntaxError):  # typed in at a prompt, or made by a program
+            text = None
+        _SOURCES[thing] = text if text is None or len(text) <= _LONGEST_CODE else None
+    return _SOURCES[thing]
