@@ -369,9 +369,8 @@ class Fitted:
     def save(self, path: str | Path) -> None:
         """Write the model to one file: weights, hyper-parameters, encoding, class names, history.
 
-        The file holds tensors and JSON, and runs nothing; `lumbre.load(path, Net)` reads it. In it is a receipt of the
-        run, for `lumbre.replay`: options, versions, fingerprints of the data, and the source text of the classes and
-        functions that are your own.
+        The file holds tensors and JSON, and runs nothing; `lumbre.load(path, Net)` reads it. Its receipt of the run, for
+        `lumbre.replay`, holds options, versions, fingerprints of the data, and the source text of your own classes.
 
         Args:
             path: where to; a file that is there is replaced once the new one is complete.
@@ -384,10 +383,9 @@ class Fitted:
     def export(self, path: str | Path, data: Any = None) -> None:
         """Write what `predict()` computes, for programs without lumbre: ".onnx" or ".pt2" says in which format.
 
-        The file takes the input that the module takes, for any number of rows. It is tried before it is there, on rows
-        of another number, and refused where its numbers differ from the model's by more than 1e-4 of the largest.
-        ".onnx" is run by ONNX runtimes; its inputs are called input, or input_0, input_1. ".pt2" is a program of
-        `torch.export`, which `torch.export.load` reads: only files that you trust, for it may run what it reads.
+        The file takes the module's input, for any number of rows. It is tried before it is there, and refused where
+        its numbers differ from the model's by more than 1e-4 of the largest. Inputs of ".onnx" are called input, or
+        input_0, input_1. ".pt2" is read by `torch.export.load`: only files that you trust, it may run what it reads.
 
         Args:
             path: where to; a file that is there is replaced once the new one is complete.
@@ -409,11 +407,8 @@ class Fitted:
             torch.Size([7, 1])
         """
         session = self._session
-        if data is None:
-            example = example_input(session)
-        else:
-            example = self._feed(data, None, None, need_target=False).first().input
-        export(session, Path(path), example)
+        rows = None if data is None else self._feed(data, None, None, need_target=False).first().input
+        export(session, Path(path), example_input(session) if data is None else rows)
 
     def _feed(
         self, data: Any, batch_size: int | None, num_workers: int | None, *, need_target: bool
