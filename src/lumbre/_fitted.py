@@ -369,7 +369,7 @@ class Fitted:
     def save(self, path: str | Path) -> None:
         """Write the model to one file: weights, hyper-parameters, encoding, class names, history.
 
-        The file holds tensors and JSON, and runs nothing; `lumbre.load(path, Net)` reads it. Its receipt of the run, for
+        The file holds tensors and JSON, and runs nothing; `lumbre.load(path, Net)` reads it. Its receipt, for
         `lumbre.replay`, holds options, versions, fingerprints of the data, and the source text of your own classes.
 
         Args:
