@@ -3,16 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow check format docs pictures bench bench-parts clean
+.PHONY: demo test slow fuzz check format docs pictures bench bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
 
 test: .venv/.dev         ## the fast suite
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not fuzz"
 
 slow: .venv/.dev         ## the long trainings
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+fuzz: .venv/.dev         ## a hundred thousand damaged and hostile files for the readers
+	$(BIN)/python -m pytest -m fuzz --timeout 7200 -s
 
 check: .venv/.dev        ## style and types
 	$(BIN)/ruff check .

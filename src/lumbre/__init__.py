@@ -14,6 +14,8 @@ from lumbre._load import load as load
 from lumbre._recipe import PreflightWarning as PreflightWarning
 from lumbre._recipe import Recipe as Recipe
 from lumbre._recipe import setup as setup
+from lumbre._replay import Replay as Replay
+from lumbre._replay import replay as replay
 from lumbre.base import ArchiveError as ArchiveError
 from lumbre.base import CallbackError as CallbackError
 from lumbre.base import DataError as DataError
@@ -35,6 +37,10 @@ from lumbre.steps import freeze as freeze
 from lumbre.steps import param_groups as param_groups
 from lumbre.steps import unfreeze as unfreeze
 from lumbre.storage import CheckpointWarning as CheckpointWarning
+from lumbre.storage import FileContents as FileContents
+from lumbre.storage import _r as r
+from lumbre.storage import inspect_file as inspect_file
+from lumbre.storage import load_weights as load_weights
 
 __all__ = [
     "ArchiveError",
@@ -46,6 +52,7 @@ __all__ = [
     "DataError",
     "DownloadError",
     "Evaluation",
+    "FileContents",
     "Fitted",
     "LumbreError",
     "MissingExtraError",
@@ -55,6 +62,7 @@ __all__ = [
     "PreflightWarning",
     "Recipe",
     "RecipeError",
+    "Replay",
     "ResumeError",
     "Summary",
     "callbacks",
@@ -62,10 +70,14 @@ __all__ = [
     "datasets",
     "freeze",
     "inspect",
+    "inspect_file",
     "load",
+    "load_weights",
     "metrics",
     "param_groups",
     "plots",
+    "r",
+    "replay",
     "schedules",
     "setup",
     "split",

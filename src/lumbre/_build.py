@@ -71,7 +71,7 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
         encoding=given.encoding,
         classes=given.classes,
         record=run_record(
-            recipe, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
+            recipe, model, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
         ),
         channels_last=options.engine == "auto"
         and trial is not None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lumbre._build import make_meter
 from lumbre._compare import Examples, compared, first_examples, probabilities, random_examples, top_examples, wrongness
+from lumbre._export import example_input, export
 from lumbre._feeds import feed, given_data, in_order, share
 from lumbre._options import callback_list
 from lumbre._session import Session
@@ -380,7 +381,8 @@ class Fitted:
     def save(self, path: str | Path) -> None:
         """Write the model to one file: weights, hyper-parameters, encoding, class names, history.
 
-        The file holds tensors and JSON, no code; `lumbre.load(path, Net)` reads it.
+        The file holds tensors and JSON, and runs nothing; `lumbre.load(path, Net)` reads it. Its receipt, for
+        `lumbre.replay`, holds options, versions, fingerprints of the data, and the source text of your own classes.
 
         Args:
             path: where to; a file that is there is replaced once the new one is complete.
@@ -392,6 +394,36 @@ class Fitted:
         if world.leads:
             self._session.save(Path(path), self._history, self.engine)
         world.gather(None)  # no process reads the file before it is there
+
+    def export(self, path: str | Path, data: Any = None) -> None:
+        """Write what `predict()` computes, for programs without lumbre: ".onnx" or ".pt2" says in which format.
+
+        The file takes the module's input, for any number of rows. It is tried before it is there, and refused where
+        its numbers differ from the model's by more than 1e-4 of the largest. Inputs of ".onnx" are called input, or
+        input_0, input_1. ".pt2" is read by `torch.export.load`: only files that you trust, it may run what it reads.
+
+        Args:
+            path: where to; a file that is there is replaced once the new one is complete.
+            data: two rows or more that show what goes in, as for `predict()`; where not given, numbers of chance in
+                the shape of the training data.
+
+        Raises:
+            OptionError: the name ends in something else.
+            MissingExtraError: the packages for ONNX are not installed.
+            ArchiveError: the module cannot be followed, or the file not be written, or it gives other numbers.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+            >>> recipe = recipe.set_hparams(in_features=2, out_features=1)
+            >>> fitted = recipe.fit((torch.zeros(4, 2), torch.zeros(4, 1)), epochs=1, verbose=False)
+            >>> fitted.export("line.pt2")
+            >>> torch.export.load("line.pt2").module()(torch.zeros(7, 2)).shape
+            torch.Size([7, 1])
+        """
+        session = self._session
+        rows = None if data is None else self._feed(data, None, None, need_target=False).first().input
+        export(session, Path(path), example_input(session) if data is None else rows)
 
     def _feed(
         self, data: Any, batch_size: int | None, num_workers: int | None, *, need_target: bool, shared: bool = False

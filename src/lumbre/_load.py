@@ -15,8 +15,8 @@ from lumbre.base import ArchiveError, preserved_randomness
 from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
 from lumbre.devices import Precision, join_world, resolve_device
-from lumbre.report import RunRecord, record_from
-from lumbre.storage import Archive, read_archive
+from lumbre.report import record_from
+from lumbre.storage import Archive, checked_model, read_archive
 
 
 def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", **hparams: Any) -> Fitted:
@@ -46,33 +46,55 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
         torch.Size([3, 1])
     """
     archive = read_archive(Path(path))
-    document = archive.document
+    try:
+        document = checked_model(archive.document)
+        parts = _parts(document)
+        history = load_history(document["history"])
+        declared = dict(document["hparams"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArchiveError(
+            f"{path}, whose content makes no sense: {error}",
+            "a file written by fitted.save(path)",
+            "lumbre.load_weights(path) and lumbre.inspect_file(path), for what can be read of it",
+        ) from error
     recipe = module if isinstance(module, Recipe) else Recipe(module=module)
     if not isinstance(recipe.module, nn.Module):
-        recipe = replace(recipe, hparams=_hparams(Path(path), document["hparams"], {**recipe.hparams, **hparams}))
+        recipe = replace(recipe, hparams=_hparams(Path(path), declared, {**recipe.hparams, **hparams}))
     place = resolve_device(device)
+    precision = Precision(document["precision"], place)
     with preserved_randomness(place):
         model = make_module(recipe.module, recipe.hparams)
     _fill(Path(path), model, archive)
     model = model.to(place).eval()
-    encoding = document["encoding"]
     session = Session(
         recipe=recipe,
         model=model,
         loss=loss_function(recipe, model, place),
         device=place,
-        precision=Precision(document["precision"], place),
-        seed=document["seed"],
-        batch_size=document["batch_size"],
-        encoding=None if encoding is None else _encoding(encoding),
-        classes=None if document["classes"] is None else tuple(document["classes"]),
-        record=record_from(document["record"]) if "record" in document else RunRecord(),
+        precision=precision,
         world=join_world(),
+        **parts,
     )
-    stored = document["history"]
+    return Fitted(session, history, document["engine"])
+
+
+def _parts(document: dict[str, Any]) -> dict[str, Any]:
+    """What a session holds beside the module and its recipe."""
+    encoding = document["encoding"]
+    return {
+        "seed": document["seed"],
+        "batch_size": document["batch_size"],
+        "encoding": None if encoding is None else _encoding(encoding),
+        "classes": None if document["classes"] is None else tuple(document["classes"]),
+        "record": record_from(document["record"]),
+    }
+
+
+def load_history(stored: dict[str, Any]) -> History:
+    """The history that an archive tells."""
     history = History(**stored)
     history.records = [tuple(record) for record in stored["records"]]
-    return Fitted(session, history, document["engine"])
+    return history
 
 
 def _hparams(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

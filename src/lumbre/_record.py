@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from lumbre._options import Options
+from lumbre._receipt import run_receipt
 from lumbre.base import DataRecord
 from lumbre.callbacks import Progress
 from lumbre.preflight import Findings
@@ -22,6 +24,7 @@ _LONGEST = 300
 
 def run_record(
     recipe: "Recipe",
+    model: nn.Module,
     options: Options,
     *,
     data: dict[str, DataRecord],
@@ -34,6 +37,7 @@ def run_record(
 
     Args:
         recipe: what is trained.
+        model: the module that was built from it.
         options: of the run.
         data: the sets by name.
         findings: of the checks; None where they were switched off.
@@ -66,7 +70,8 @@ def run_record(
         options={name: value for name, value in settings.items() if value},
         data=data,
         findings=None if findings is None else tuple(findings),
-        environment=_environment(device),
+        environment=environment(device),
+        receipt=run_receipt(recipe, model, options, device=device, seed=seed, batch_size=batch_size),
     )
 
 
@@ -77,7 +82,7 @@ def short_name(thing: Any) -> str:
     return getattr(thing, "__name__", None) or repr(thing).partition("\n")[0]
 
 
-def _environment(device: torch.device) -> dict[str, str]:
+def environment(device: torch.device) -> dict[str, str]:
     """Versions and the kind of machine; nothing that names the machine or its user."""
     try:
         version = importlib.metadata.version("lumbre")

@@ -1,6 +1,5 @@
 """A model and what is needed to use it: held by a `Fitted`, and by a run while it goes on."""
 
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -89,11 +88,6 @@ class Session:
             "seed": self.seed,
             "batch_size": self.batch_size,
             "record": asdict(self.record),
-            "environment": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "device": str(self.device),
-            },
         }
         write_archive(path, self.model.state_dict(), document)
 

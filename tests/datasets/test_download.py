@@ -416,7 +416,9 @@ def test_what_unfolds_without_end_is_not_held_in_memory(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve("kmnist", {IMAGES: gzip.compress(bytes(90_000)), LABELS: gzip.compress(b"")}, {})
-    monkeypatch.setattr(_download, "_LARGEST_CONTENT_BYTES", 80_000)
+    monkeypatch.setattr(_download, "_ALWAYS_ALLOWED_BYTES", 10_000)
+    monkeypatch.setattr(_download, "_LARGEST_RATIO", 1)
+    monkeypatch.setattr(_download, "_PIECE_BYTES", 1_000)
     with pytest.raises(lb.DownloadError, match="unfolds without end"):
         _load(tmp_path)
 

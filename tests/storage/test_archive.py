@@ -190,5 +190,27 @@ def test_the_document_is_plain_json(fitted: lb.Fitted, tmp_path: Path) -> None:
     fitted.save(tmp_path / "net.lumbre")
     document = read_archive(tmp_path / "net.lumbre").document
     assert json.loads(json.dumps(document)) == document
-    assert document["schema"] == 1
-    assert {"hparams", "history", "environment", "recipe", "engine", "classes"} <= set(document)
+    assert document["schema"] == 2
+    assert {"hparams", "history", "record", "recipe", "engine", "classes"} <= set(document)
+
+
+@pytest.mark.parametrize("name", ["schema1.lumbre", "schema1_early.lumbre"])
+def test_files_of_schema_1_are_read(name: str) -> None:
+    path = Path(__file__).parent / "files" / name
+
+    class Stored(nn.Module):
+        def __init__(self, d_in: int, d_hidden: int) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(d_in, d_hidden), nn.ReLU(), nn.Linear(d_hidden, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers(x)
+
+    fitted = lb.load(path, Stored)
+    rows = lb.datasets.penguins(drop_missing=True).iloc[:2]
+    # What the model gave when it was saved.
+    expected = torch.tensor([[-0.2042, 1.0214, 0.2513], [0.0201, 0.7611, 0.2606]])
+    torch.testing.assert_close(fitted.predict(rows), expected, atol=1e-4, rtol=0)
+    assert fitted.classes == ("Adelie", "Chinstrap", "Gentoo")
+    assert len(fitted.history) == 8
+    assert lb.inspect_file(path).document["record"]["receipt"] == {}

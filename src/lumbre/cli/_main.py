@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +26,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=Path(),
         help="folder for the picture and the model (default: here)",
     )
-    given = parser.parse_args(arguments)
-    from lumbre.cli._demo import run
+    _add_replay(commands)
+    given = vars(parser.parse_args(arguments))
+    if given.pop("command") == "demo":
+        from lumbre.cli._demo import run
 
-    run(given.out)
-    return 0
+        run(given["out"])
+        return 0
+    from lumbre.cli._replay import run as run_again
+
+    return run_again(given.pop("file"), {name: place for name, place in given.items() if place is not None})
+
+
+def _add_replay(commands: Any) -> None:
+    replay = commands.add_parser(
+        "replay",
+        help="do the run of a saved model again, and compare weights and history bit for bit",
+        description="Seed and options come from the file; recipe and data from a script of yours, which is run for "
+        "it: SCRIPT.py:NAME is an object in it, or a function that returns one. Exit status: 0 the same, 1 not, "
+        "2 it could not be done.",
+    )
+    replay.add_argument("file", type=Path, help="a file of fitted.save()")
+    for name, needed in (("recipe", True), ("data", True), ("valid-data", False), ("callbacks", False)):
+        replay.add_argument(f"--{name}", required=needed, metavar="SCRIPT.py:NAME")
+    replay.add_argument("--augment", metavar="SCRIPT.py:NAME")
+    replay.add_argument("--sampler", metavar="SCRIPT.py:NAME")

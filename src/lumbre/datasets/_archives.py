@@ -1,8 +1,10 @@
 """Unpacking archives that come from elsewhere: nothing is written outside the folder, and not without end."""
 
+import errno
 import gzip
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -15,6 +17,8 @@ from lumbre.base import DownloadError
 _LARGEST_RATIO = 20
 _ALWAYS_ALLOWED_BYTES = 64 << 20
 _MOST_FILES = 2_000_000
+# A name that is too long or cannot be, a place in the file that cannot be, and bzip2's word for damage.
+_OF_THE_ARCHIVE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, None}
 
 
 def extract(archive: Path, into: Path) -> None:
@@ -46,9 +50,16 @@ def extract(archive: Path, into: Path) -> None:
         IsADirectoryError,
         NotImplementedError,
         RuntimeError,  # zipfile's for an encrypted member; lumbre's own are these too, and pass
+        ValueError,  # names that are no text, or that no file can have; places before the beginning
+        struct.error,
+        IndexError,
+        OverflowError,
+        OSError,
     ) as error:
         if isinstance(error, DownloadError):
             raise
+        if type(error) is OSError and error.errno not in _OF_THE_ARCHIVE:
+            raise  # trouble with the disk, of which the caller knows more
         raise _refused(archive, f"which cannot be unpacked: {error}") from error
 
 

@@ -19,7 +19,10 @@ from lumbre.datasets._table import TABLE, RemoteFile
 
 # What is lost of a body that breaks off is less than one of these.
 _CHUNK_BYTES = 1 << 18
-_LARGEST_CONTENT_BYTES = 2 << 30
+# Images of digits shrink by five or so; what unfolds into far more is none.
+_LARGEST_RATIO = 100
+_ALWAYS_ALLOWED_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 20
 # A body that breaks off is taken up again where it broke, as long as each try brings something.
 _TRIES_PER_MIRROR = 5
 # Trouble with the disk: no other mirror would help.
@@ -294,13 +297,18 @@ def content(path: Path, file: RemoteFile) -> bytes:
 
     verify(path, file)
     opened: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    allowed = _ALWAYS_ALLOWED_BYTES + _LARGEST_RATIO * path.stat().st_size
+    held = bytearray()
     try:
         with opened(path, "rb") as stream:
-            found = stream.read(_LARGEST_CONTENT_BYTES + 1)
+            # Piece by piece, for a single read would set aside all that is allowed.
+            while len(held) <= allowed and (piece := stream.read(_PIECE_BYTES)):
+                held += piece
     except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise damaged(path, f"which is damaged: {error}", "a whole file") from error
-    if len(found) > _LARGEST_CONTENT_BYTES:
-        raise damaged(path, "which unfolds without end", f"at most {_LARGEST_CONTENT_BYTES} bytes")
+    if len(held) > allowed:
+        raise damaged(path, "which unfolds without end", f"at most {allowed} bytes")
+    found = bytes(held)
     if file.content_sha256 is not None:
         digest = hashlib.sha256(found).hexdigest()
         if digest != file.content_sha256:

@@ -11,7 +11,7 @@ from lumbre.preflight import Finding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """With what a model was trained. Everything is text, so that it fits a file; empty where it is not known.
+    """With what a model was trained: text, but for the receipt; empty where it is not known.
 
     Attributes:
         recipe: module, loss, optimizer and metrics, as a recipe prints them.
@@ -21,6 +21,7 @@ class RunRecord:
         data: the sets, "train" and "valid".
         findings: what the checks before training found; None where they were switched off.
         environment: versions and the machine.
+        receipt: options, settings of torch and code, as JSON holds them, from which the run can be done again.
     """
 
     recipe: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -30,6 +31,7 @@ class RunRecord:
     data: Mapping[str, DataRecord] = field(default_factory=dict[str, DataRecord])
     findings: tuple[Finding, ...] | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    receipt: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

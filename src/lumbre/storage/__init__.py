@@ -9,3 +9,7 @@ from lumbre.storage._checkpoints import CheckpointWarning as CheckpointWarning
 from lumbre.storage._checkpoints import Stored as Stored
 from lumbre.storage._codec import pack as pack
 from lumbre.storage._codec import unpack as unpack
+from lumbre.storage._contents import FileContents as FileContents
+from lumbre.storage._contents import inspect_file as inspect_file
+from lumbre.storage._contents import load_weights as load_weights
+from lumbre.storage._schema import checked_model as checked_model

@@ -7,7 +7,6 @@ flipped or missing byte is found wherever it is.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lumbre.base import ArchiveError
+from lumbre.storage._files import read_whole, write_whole
+from lumbre.storage._schema import SCHEMA, UPGRADES, upgraded
 
-SCHEMA = 1
 _NO_DIGEST = "0" * 64
 _DIGEST = re.compile(rb'"lumbre_sha256":"([0-9a-f]{64})"')
 
@@ -62,20 +62,7 @@ def write_archive(path: Path, tensors: Mapping[str, Tensor], document: Mapping[s
     text = json.dumps({**document, "schema": SCHEMA, "aliases": aliases})
     data = safetensors.torch.save(stored, {"format": "lumbre", "lumbre": text, "lumbre_sha256": _NO_DIGEST})
     data = data.replace(b'"lumbre_sha256":"' + _NO_DIGEST.encode(), b'"lumbre_sha256":"' + _digest(data), 1)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ArchiveError(
-            f"{path}, which cannot be written: {error}",
-            "a path in a folder that is there and writable",
-            "another path",
-        ) from error
+    write_whole(path, data)
 
 
 def read_archive(path: Path) -> Archive:
@@ -84,14 +71,7 @@ def read_archive(path: Path) -> Archive:
     Raises:
         ArchiveError: there is no such file, it is of another kind, from a newer lumbre, or damaged.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArchiveError(
-            f"{path}, which cannot be read: {error}",
-            "a file written by fitted.save(path)",
-            "check the path",
-        ) from error
+    data = read_whole(path, "a file written by fitted.save(path)")
     header_length = int.from_bytes(data[:8], "little")
     found = _DIGEST.search(data[8 : 8 + header_length]) if len(data) > 8 else None
     if found is None:
@@ -112,20 +92,29 @@ def read_archive(path: Path) -> Archive:
         metadata = json.loads(data[8 : 8 + header_length])["__metadata__"]
         document = json.loads(metadata["lumbre"])
         schema = document["schema"]
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        if type(schema) is not int:
+            raise TypeError(f"schema {schema!r}")
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _senseless(path, error) from error
+    if schema != SCHEMA and schema not in UPGRADES:
         raise ArchiveError(
-            f"{path}, whose content makes no sense: {error}",
-            "a file written by fitted.save(path)",
-            "check the path",
-        ) from error
-    if schema != SCHEMA:
-        raise ArchiveError(
-            f"{path}, an archive of schema {schema}",
-            f"schema {SCHEMA}, which this lumbre reads",
+            f"{path}, an archive of schema {schema!r}",
+            f"schema 1 to {SCHEMA}, which this lumbre reads",
             "install the lumbre that wrote it, or a newer one",
         )
-    tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
-    return Archive(tensors, document)
+    try:
+        tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
+        return Archive(tensors, upgraded(document))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _senseless(path, error) from error
+
+
+def _senseless(path: Path, error: Exception) -> ArchiveError:
+    return ArchiveError(
+        f"{path}, whose content makes no sense: {error}",
+        "a file written by fitted.save(path)",
+        "check the path",
+    )
 
 
 def _digest(data: bytes) -> bytes:

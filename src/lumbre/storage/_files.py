@@ -1,0 +1,76 @@
+"""Writing a file so that it is there whole or not at all, and unfolding a compressed one, but not without end."""
+
+import bz2
+import lzma
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+from lumbre.base import ArchiveError
+
+# Weights hardly shrink, and what R keeps beside them does by ten or so.
+LARGEST_RATIO = 100
+ALWAYS_ALLOWED_BYTES = 256 << 20
+_LARGEST_DICTIONARY_BYTES = 256 << 20
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write to a temporary name, sync, then rename, so that `path` is never half a file.
+
+    Raises:
+        ArchiveError: nothing can be written there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ArchiveError(
+            f"{path}, which cannot be written: {error}",
+            "a path in a folder that is there and writable",
+            "another path",
+        ) from error
+
+
+def read_whole(path: Path, expected: str) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ArchiveError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ArchiveError(f"{path}, which cannot be read: {error}", expected, "check the path") from error
+
+
+def unfolded(data: bytes) -> bytes:
+    """What was compressed with gzip, bzip2 or xz; other bytes as they are.
+
+    Raises:
+        ValueError: they are damaged, or unfold into far more than they are; in words that continue "a file, which".
+    """
+    allowed = ALWAYS_ALLOWED_BYTES + LARGEST_RATIO * len(data)
+    reader: Any
+    if data[:2] == b"\x1f\x8b":
+        reader = zlib.decompressobj(31)
+    elif data[:3] == b"BZh":
+        reader = bz2.BZ2Decompressor()
+    elif data[:6] == b"\xfd7zXZ\0":
+        reader = lzma.LZMADecompressor(memlimit=_LARGEST_DICTIONARY_BYTES)
+    else:
+        return data
+    try:
+        found = reader.decompress(data, allowed + 1)
+    except (zlib.error, OSError, lzma.LZMAError, EOFError) as error:
+        raise ValueError(f"cannot be unfolded: {error}") from error
+    if len(found) > allowed:
+        raise ValueError(f"unfolds into more than {allowed} bytes")
+    if not reader.eof:
+        raise ValueError("is cut short")
+    return found

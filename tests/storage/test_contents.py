@@ -1,0 +1,104 @@
+"""What is in a file, told without a class."""
+
+from pathlib import Path
+
+import pytest
+import r_writer as r
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import lumbre as lb
+from lumbre.storage import read_archive, write_archive
+
+
+def test_an_archive_tells_of_its_run(recipe: lb.Recipe, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    fitted = recipe.fit(data, epochs=2, valid_data=0.2, batch_size=16, seed=7, verbose=False)
+    fitted.save(tmp_path / "net.lumbre")
+    found = lb.inspect_file(tmp_path / "net.lumbre")
+    assert found.kind == "lumbre archive"
+    assert found.size_bytes == (tmp_path / "net.lumbre").stat().st_size
+    assert found.tensors["layers.0.weight"] == "float32 (16, 4)"
+    text = repr(found)
+    for part in (
+        "module: Net",
+        "seed: 7",
+        "d_in: 4",
+        "train data: 96 rows",
+        "torch: 2.",
+        "train_loss, epoch 2",
+        "code: Net",
+    ):
+        assert part in text
+    receipt = found.document["record"]["receipt"]
+    assert receipt["code"]["Net"].startswith("class Net(nn.Module):")
+    assert receipt["options"]["seed"] == 7
+    assert receipt["options"]["epochs"] == [0, 2]
+    assert receipt["flags"]["threads"] == torch.get_num_threads()
+
+
+def test_weights_without_a_class(recipe: lb.Recipe, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    fitted = recipe.fit(data, epochs=1, verbose=False)
+    fitted.save(tmp_path / "net.lumbre")
+    found = lb.load_weights(tmp_path / "net.lumbre")
+    state = fitted.model.state_dict()
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], state[name]) for name in state)
+    safetensors.torch.save_file(state, tmp_path / "net.safetensors")
+    assert lb.load_weights(tmp_path / "net.safetensors").keys() == state.keys()
+    assert lb.inspect_file(tmp_path / "net.safetensors").kind == "safetensors"
+
+
+def test_files_of_r_are_told_too(tmp_path: Path) -> None:
+    lb.r.save_weights(tmp_path / "net.pt", {"weight": torch.ones(2, 3)})
+    found = lb.inspect_file(tmp_path / "net.pt")
+    assert dict(found.tensors) == {"weight": "float32 (2, 3)"}
+    with pytest.raises(lb.ArchiveError, match=r"lumbre\.r\.load_weights"):
+        lb.load_weights(tmp_path / "net.pt")
+    value = r.named(values=r.named(lr=r.doubles(0.5)), type=r.strings("list"), version=r.doubles(2))
+    (tmp_path / "old.rds").write_bytes(r.rds(value))
+    assert lb.inspect_file(tmp_path / "old.rds").document == {"lr": 0.5}
+
+
+@pytest.mark.parametrize("data", [b"", b"12345678", b"\x08" + bytes(7) + b"{}      ", b"PK\x03\x04 a zip"])
+def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "file").write_bytes(data)
+    for read in (lb.inspect_file, lb.load_weights):
+        if data.endswith(b"{}      "):  # safetensors without tensors
+            read(tmp_path / "file")
+        else:
+            with pytest.raises(lb.ArchiveError):
+                read(tmp_path / "file")
+    with pytest.raises(lb.ArchiveError):
+        lb.inspect_file(tmp_path)
+
+
+def test_a_file_cannot_move_the_cursor(tmp_path: Path) -> None:
+    write_archive(tmp_path / "x.lumbre", {"a\x1b[2Jb": torch.ones(1)}, {"module": "\x1b]0;title\x07"})
+    assert "\x1b" not in repr(lb.inspect_file(tmp_path / "x.lumbre"))
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("history", {}),
+        ("history", {"records": [["train", "loss", "one", 1.0]]}),
+        ("history", {"records": [], "seconds_of_nothing": 1}),
+        ("hparams", []),
+        ("encoding", {"features": 3}),
+        ("record", {"data": 1, "findings": None}),
+        ("record", {"data": {"train": {"lines": 1}}, "findings": None}),
+        ("batch_size", 0),
+        ("classes", [1, 2]),
+        ("seed", None),
+    ],
+)
+def test_a_document_of_the_wrong_form_is_refused(
+    recipe: lb.Recipe, data: tuple[Tensor, Tensor], tmp_path: Path, part: str, value: object
+) -> None:
+    path = tmp_path / "net.lumbre"
+    recipe.fit(data, epochs=1, verbose=False).save(path)
+    archive = read_archive(path)
+    write_archive(path, archive.tensors, {**archive.document, part: value})
+    with pytest.raises(lb.ArchiveError, match="makes no sense"):
+        lb.load(path, recipe)

@@ -1,0 +1,135 @@
+"""Models for programs without lumbre."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+import lumbre as lb
+from lumbre import _export
+
+
+class TwoInputs(nn.Module):
+    """Scores from a pair of inputs; predict() gives their probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Linear(3, 2)
+        self.words = nn.Embedding(5, 2)
+
+    def forward(self, left: Tensor, word: Tensor) -> Tensor:
+        return self.left(left) + self.words(word)
+
+    def predict(self, left: Tensor, word: Tensor) -> Tensor:
+        return self(left, word).softmax(1)
+
+
+class Branching(nn.Module):
+    """Decides on a value, which no exporter can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) if x.sum() > 0 else self.layer(-x)
+
+
+@pytest.fixture
+def fitted(recipe: lb.Recipe, data: tuple[Tensor, Tensor]) -> lb.Fitted:
+    return recipe.set_hparams(dropout=0.5).fit(data, epochs=1, verbose=False)
+
+
+@pytest.fixture
+def pair() -> tuple[lb.Fitted, tuple[Tensor, Tensor]]:
+    inputs = torch.randn(20, 3), torch.arange(20) % 5
+    recipe = lb.setup(TwoInputs, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    return recipe.fit((inputs, torch.arange(20) % 2), epochs=1, verbose=False), inputs
+
+
+def test_a_program_of_torch_export(fitted: lb.Fitted, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    fitted.export(tmp_path / "net.pt2")
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    for rows in (1, 7, 120):
+        torch.testing.assert_close(program(data[0][:rows]), fitted.predict(data[0][:rows]))
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pt2"]
+
+
+def test_several_inputs_and_predict(pair: tuple[lb.Fitted, tuple[Tensor, Tensor]], tmp_path: Path) -> None:
+    fitted, inputs = pair
+    fitted.export(tmp_path / "net.pt2")
+    found = torch.export.load(tmp_path / "net.pt2").module()(*inputs)
+    torch.testing.assert_close(found, fitted.predict((inputs, None)))
+
+
+def test_onnx(fitted: lb.Fitted, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    runtime = onnx_runtime()
+    fitted.export(tmp_path / "net.onnx")
+    running = runtime.InferenceSession(tmp_path / "net.onnx")
+    for rows in (1, 7, 120):
+        found = running.run(None, {"input": data[0][:rows].numpy()})[0]
+        np.testing.assert_allclose(found, fitted.predict(data[0][:rows]), rtol=1e-4, atol=1e-5)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_onnx_of_several_inputs(pair: tuple[lb.Fitted, tuple[Tensor, Tensor]], tmp_path: Path) -> None:
+    runtime = onnx_runtime()
+    fitted, inputs = pair
+    fitted.export(tmp_path / "net.onnx", (inputs, None))
+    fed = {f"input_{i}": tensor.numpy() for i, tensor in enumerate(inputs)}
+    found = runtime.InferenceSession(tmp_path / "net.onnx").run(None, fed)[0]
+    np.testing.assert_allclose(found, fitted.predict((inputs, None)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_loaded_model_goes_out_too(fitted: lb.Fitted, net: Any, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    fitted.save(tmp_path / "net.lumbre")
+    lb.load(tmp_path / "net.lumbre", net).export(tmp_path / "net.pt2")
+    found = torch.export.load(tmp_path / "net.pt2").module()(data[0])
+    torch.testing.assert_close(found, fitted.predict(data[0]))
+
+
+def test_other_numbers_are_refused(fitted: lb.Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = [np.zeros((3, 3), np.float32)]
+    monkeypatch.setattr(_export, "_write_program", lambda *_: wrong)
+    with pytest.raises(lb.ArchiveError, match="other numbers"):
+        fitted.export(tmp_path / "net.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_exported_is_said(fitted: lb.Fitted, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(lb.OptionError, match=r"\.onnx or \.pt2"):
+        fitted.export(tmp_path / "net.pth")
+    branching = lb.setup(Branching, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    with pytest.raises(lb.ArchiveError, match=r"Branching, which torch\.export cannot follow"):
+        branching.fit(data, epochs=1, verbose=False).export(tmp_path / "net.pt2")
+    with pytest.raises(lb.ArchiveError, match="no folder that can be written"):
+        fitted.export(tmp_path / "nowhere" / "net.pt2")
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        with pytest.raises(lb.MissingExtraError, match=r"lumbre\[onnx\]"):
+            fitted.export(tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_shapes_that_are_not_known_are_asked_for(net: Any, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    class Stored(nn.Module):
+        def __init__(self, d_in: int, d_hidden: int) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(d_in, d_hidden), nn.ReLU(), nn.Linear(d_hidden, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers(x)
+
+    old = lb.load(Path(__file__).parent / "storage" / "files" / "schema1_early.lumbre", Stored)
+    with pytest.raises(lb.DataError, match=r"fitted\.export\(path, data\)"):
+        old.export(tmp_path / "net.pt2")
+
+
+def onnx_runtime() -> Any:
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package)
+    return pytest.importorskip("onnxruntime")
