@@ -32,6 +32,9 @@ from lumbre.inspection import summary as summary
 from lumbre.steps import freeze as freeze
 from lumbre.steps import param_groups as param_groups
 from lumbre.steps import unfreeze as unfreeze
+from lumbre.tune import LogRange as LogRange
+from lumbre.tune import Tuned as Tuned
+from lumbre.tune import tune as tune
 
 __all__ = [
     "ArchiveError",
@@ -42,6 +45,7 @@ __all__ = [
     "DownloadError",
     "Evaluation",
     "Fitted",
+    "LogRange",
     "LumbreError",
     "MissingExtraError",
     "NonFiniteLossError",
@@ -51,6 +55,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Summary",
+    "Tuned",
     "callbacks",
     "data",
     "datasets",
@@ -64,6 +69,7 @@ __all__ = [
     "setup",
     "split",
     "summary",
+    "tune",
     "unfreeze",
     "vision",
 ]
