@@ -1,5 +1,7 @@
 """The search in one process: what it tries, what it keeps, what it refuses."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn, optim
@@ -84,7 +86,7 @@ def test_every_combination_once(recipe: lb.Recipe) -> None:
 def test_choices_may_be_anything(recipe: lb.Recipe) -> None:
     def deep(d_in: int, activation: type[nn.Module], widths: tuple[int, ...]) -> nn.Module:
         sizes = [d_in, *widths]
-        layers = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), activation())]
+        layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), activation())]
         return nn.Sequential(*layers, nn.Linear(sizes[-1], 3))
 
     made = lb.setup(deep, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam).set_hparams(d_in=4)
@@ -293,7 +295,7 @@ def test_mistakes_in_the_options(recipe: lb.Recipe, options, said: str) -> None:
 
 
 def test_without_validation_data_the_monitor_is_missed_at_once(recipe: lb.Recipe) -> None:
-    with pytest.raises(lb.OptionError, match="valid_data=0.2"):
+    with pytest.raises(lb.OptionError, match=r"valid_data=0\.2"):
         lb.tune(recipe, SPACE, blobs(), epochs=1, verbose=False)
 
 
