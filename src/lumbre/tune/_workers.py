@@ -1,5 +1,6 @@
 """Workers: this process alone, or several processes on one study."""
 
+import importlib
 import os
 import sys
 import tempfile
@@ -29,6 +30,7 @@ def run(job: Job, workers: int, told: Told | None) -> optuna.Study:
     Raises:
         LumbreError: every trial would fail, or a worker process could not be started.
     """
+    importlib.import_module("torch._dynamo")  # what every first optimizer imports: seconds, here once for all workers
     if workers == 1:
         search = job.open()
         _work_and_wait(job, search, told)
@@ -117,8 +119,7 @@ def _died(worker: _Worker, search: Search) -> bool:
 
 def _start(job: Job, place: int, workers: int) -> _Worker:
     """A worker process: forked, so that recipe and data need no copy, except where a GPU could be in use."""
-    accelerated = torch.accelerator.is_available()
-    forked = sys.platform == "linux" and not accelerated
+    forked = sys.platform == "linux" and not torch.accelerator.is_available()
     context: Any = torch.multiprocessing.get_context("fork" if forked else "spawn")
     receiver, sender = context.Pipe(duplex=False)
     name = uuid4().hex
@@ -138,7 +139,7 @@ def _start(job: Job, place: int, workers: int) -> _Worker:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
             process.start()
-    except (AttributeError, TypeError, RuntimeError, OSError, ValueError) as error:
+    except Exception as error:  # whatever could not be copied says so in its own way
         raise OptionError(
             f"workers={workers}, and a worker process that cannot be started: {error}",
             "module, data and options that can be sent to another process, where a GPU forbids to fork",
