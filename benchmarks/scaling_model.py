@@ -3,11 +3,12 @@
     python benchmarks/scaling_model.py                       the table
     python benchmarks/scaling_model.py --plot scaling.png    and the picture
 
-Step time, volume of the all-reduce, size and interval of checkpoints, mean time between failures, goodput: `docs/scaling.md`
-explains each formula and compares the outcome with published runs. Nothing here is measured on a cluster of our own.
+Step time, volume of the all-reduce, size and interval of checkpoints, mean time between failures, goodput:
+`docs/scaling.md` explains each formula and compares the outcome with published runs. Nothing here is measured on a
+cluster of our own.
 
-Goodput is the share of the devices' time that does work which is kept: (time of computing in a step) / (time of a step),
-times the share of the hours that neither a checkpoint, nor lost work, nor a restart takes.
+Goodput is the share of the devices' time that does work which is kept: (time of computing in a step) / (time of a
+step), times the share of the hours that neither a checkpoint, nor lost work, nor a restart takes.
 """
 
 import argparse
@@ -88,7 +89,7 @@ def young(checkpoint: float, mtbf: float) -> float:
 
 
 def daly(checkpoint: float, mtbf: float) -> float:
-    """Seconds of work between checkpoints, to higher order. Source: Daly, FGCS 22(3), 2006, equation 37."""
+    """Seconds of work between checkpoints, to higher order. Source: Daly, FGCS 22(3), 2006."""
     if checkpoint >= 2 * mtbf:
         return mtbf
     ratio = checkpoint / (2 * mtbf)
@@ -98,8 +99,8 @@ def daly(checkpoint: float, mtbf: float) -> float:
 def kept_share(interval: float, checkpoint: float, restart: float, mtbf: float) -> float:
     """The share of the hours that is work which is kept, where failures come at random (exponential times).
 
-    A stretch of `interval` seconds of work and its checkpoint takes mtbf e^(restart / mtbf) (e^((interval + checkpoint) /
-    mtbf) - 1) seconds on average, failures during checkpoints and restarts among them. Source: Daly, 2006, equation 20.
+    A stretch of `interval` seconds of work and its checkpoint takes mtbf e^(restart / mtbf) (e^((interval + checkpoint)
+    / mtbf) - 1) seconds on average, failures during checkpoints and restarts among them. Source: Daly, 2006.
     """
     stretch = mtbf * math.exp(restart / mtbf) * math.expm1((interval + checkpoint) / mtbf)
     return interval / stretch
@@ -155,8 +156,8 @@ def expect(devices: int, work: Work, cluster: Cluster) -> Outcome:
 def table(outcomes: list[Outcome]) -> str:
     """A Markdown table."""
     lines = [
-        "| devices | step | all-reduce, a device | exposed | checkpoint | mean time between failures | interval | kept |"
-        " goodput |",
+        "| devices | step | all-reduce, a device | exposed | checkpoint "
+        "| mean time between failures | interval | kept | goodput |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -51,7 +52,7 @@ def test_a_ring_sends_twice_the_bytes_at_most(size: float, devices: int) -> None
 def test_more_devices_wait_longer_fail_more_often_and_keep_less() -> None:
     outcomes = [model.expect(devices, model.Work(), model.Cluster()) for devices in model.DEVICES]
     assert [one.devices for one in outcomes][:: len(outcomes) - 1] == [8, 8192]
-    for fewer, more in zip(outcomes, outcomes[1:], strict=False):
+    for fewer, more in pairwise(outcomes):
         assert more.step > fewer.step
         assert more.mtbf == fewer.mtbf / 2
         assert more.kept < fewer.kept

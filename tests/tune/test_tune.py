@@ -323,5 +323,6 @@ def test_pictures(recipe: lb.Recipe, tmp_path) -> None:
     assert chart.labels.x == "lr"
     assert {"complete", "pruned"} == set(chart.data["state"].cat.categories)
     assert len(chart.data) == 8
+    assert list(tuned.plot("dropout").data["drawn"].cat.categories) == ["0", "0.5"]
     with pytest.raises(lb.OptionError, match="Did you mean 'dropout'"):
         tuned.plot("dropuot")

@@ -23,7 +23,7 @@ def plot_trials(frame: "pd.DataFrame", parameters: list[str], monitor: str, mode
         logs: those of the parameters to draw on a logarithmic scale.
 
     Returns:
-        A plotnine composition; of one panel where it is printed small, `& theme(...)` changes all.
+        A plotnine composition; `& theme(...)` changes all its panels.
 
     Raises:
         MissingExtraError: plotnine is not installed.
@@ -49,7 +49,7 @@ def plot_trial_parameter(frame: "pd.DataFrame", parameter: str, monitor: str, *,
 
     Args:
         frame: as `Tuned.frame()` gives it.
-        parameter: a column of it.
+        parameter: a column of it, numbers or categories.
         monitor: what the value is.
         log: draw the parameter on a logarithmic scale.
 
@@ -59,13 +59,9 @@ def plot_trial_parameter(frame: "pd.DataFrame", parameter: str, monitor: str, *,
     Raises:
         MissingExtraError: plotnine is not installed.
     """
-    import pandas as pd
-
     p9 = import_extra("plotnine", "plots", "draw charts")
     frame = _with_values(frame)
-    drawn = frame[parameter]  # its name may be one that an expression cannot hold
-    numbers = pd.api.types.is_numeric_dtype(drawn) and not pd.api.types.is_bool_dtype(drawn)
-    frame = frame.assign(drawn=drawn if numbers else drawn.astype(str))
+    frame = frame.assign(drawn=frame[parameter])  # its name may be one that an expression cannot hold
     chart = p9.ggplot(frame, p9.aes("drawn", "value")) + _points(p9) + p9.labs(x=parameter, y=monitor)
     return chart + p9.scale_x_log10(labels=lambda ticks: [f"{tick:g}" for tick in ticks]) if log else chart
 

@@ -115,12 +115,23 @@ class Tuned:
             raise OptionError(
                 f"plot({parameter!r})", f"one of {', '.join(names)}", f"{did_you_mean(parameter, names)}Or plot()"
             )
-        frame, logs = self.frame(), [one.label for one in self._parameters if one.log]
+        frame, logs = self._drawn(), [one.label for one in self._parameters if one.log]
         if not frame["value"].notna().to_numpy().any():
             raise self._nothing()
         if parameter is not None:
             return plot_trial_parameter(frame, parameter, self.monitor, log=parameter in logs)
         return plot_trials(frame, names, self.monitor, self.mode, logs)
+
+    def _drawn(self) -> "pd.DataFrame":
+        """The frame with choices in the order of the space, which numbers among them would lose."""
+        import pandas as pd
+
+        frame = self.frame()
+        for one in self._parameters:
+            if one.choices is not None:
+                names = [str(label) for label in one.choices]
+                frame[one.label] = pd.Categorical(frame[one.label].astype(str), categories=names)
+        return frame
 
     def _best(self) -> "FrozenTrial":
         from optuna.trial import TrialState
