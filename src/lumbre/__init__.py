@@ -41,6 +41,9 @@ from lumbre.storage import FileContents as FileContents
 from lumbre.storage import _r as r
 from lumbre.storage import inspect_file as inspect_file
 from lumbre.storage import load_weights as load_weights
+from lumbre.tune import LogRange as LogRange
+from lumbre.tune import Tuned as Tuned
+from lumbre.tune import tune as tune
 
 __all__ = [
     "ArchiveError",
@@ -54,6 +57,7 @@ __all__ = [
     "Evaluation",
     "FileContents",
     "Fitted",
+    "LogRange",
     "LumbreError",
     "MissingExtraError",
     "NonFiniteLossError",
@@ -65,6 +69,7 @@ __all__ = [
     "Replay",
     "ResumeError",
     "Summary",
+    "Tuned",
     "callbacks",
     "data",
     "datasets",
@@ -82,6 +87,7 @@ __all__ = [
     "setup",
     "split",
     "summary",
+    "tune",
     "unfreeze",
     "vision",
 ]

@@ -38,6 +38,26 @@ def make_module(module: Any, hparams: Mapping[str, Any]) -> nn.Module:
     Raises:
         RecipeError: a hyper-parameter is missing or unknown, or what was built is no module.
     """
+    check_hparams(module, hparams)
+    if isinstance(module, nn.Module):
+        return module
+    built = module(**hparams)
+    if not isinstance(built, nn.Module):
+        name = getattr(module, "__name__", type(module).__name__)
+        raise RecipeError(
+            f"{name}, which gave a {type(built).__name__}",
+            "a torch.nn.Module",
+            "return the module at the end of the function",
+        )
+    return built
+
+
+def check_hparams(module: Any, hparams: Mapping[str, Any]) -> None:
+    """See that a module's class or factory can be called with `hparams`.
+
+    Raises:
+        RecipeError: a hyper-parameter is missing or unknown, or the module is built already.
+    """
     name = getattr(module, "__name__", type(module).__name__)
     if isinstance(module, nn.Module):
         if hparams:
@@ -46,7 +66,7 @@ def make_module(module: Any, hparams: Mapping[str, Any]) -> nn.Module:
                 "hyper-parameters for a class that fit() builds",
                 f"setup({name}, ...) with the class, not setup({name}(...), ...)",
             )
-        return module
+        return
     parameters = inspect.signature(module).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     known = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -65,14 +85,6 @@ def make_module(module: Any, hparams: Mapping[str, Any]) -> nn.Module:
             takes,
             f".set_hparams({', '.join(f'{key}=...' for key in missing)})",
         )
-    built = module(**hparams)
-    if not isinstance(built, nn.Module):
-        raise RecipeError(
-            f"{name}, which gave a {type(built).__name__}",
-            "a torch.nn.Module",
-            "return the module at the end of the function",
-        )
-    return built
 
 
 def make_optimizers(recipe: "Recipe", model: nn.Module, device: torch.device) -> dict[str, optim.Optimizer]:

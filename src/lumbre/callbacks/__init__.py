@@ -11,6 +11,7 @@ from lumbre.callbacks._learning_rate import LRScheduler as LRScheduler
 from lumbre.callbacks._mix import CutMix as CutMix
 from lumbre.callbacks._mix import Mixup as Mixup
 from lumbre.callbacks._mlflow import MLflow as MLflow
+from lumbre.callbacks._monitor import Monitor as Monitor
 from lumbre.callbacks._nan_guard import NaNGuard as NaNGuard
 from lumbre.callbacks._on import On as On
 from lumbre.callbacks._progress import Progress as Progress

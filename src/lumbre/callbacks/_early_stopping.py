@@ -47,6 +47,7 @@ class EarlyStopping(Callback):
                 "at least 1 epoch",
                 "patience=1 stops at the first epoch that is no better",
             )
+        self.monitor = monitor
         self.patience = patience
         self.restore_best = restore_best
         self._monitor = Monitor(monitor, mode, min_delta, baseline)

@@ -30,6 +30,7 @@ class KeepBestModel(Callback):
     """
 
     def __init__(self, monitor: str = "valid_loss", *, mode: str = "min", min_delta: float = 0.0) -> None:
+        self.monitor = monitor
         self._monitor = Monitor(monitor, mode, min_delta)
         self._weights: dict[str, Any] | None = None
         self.best_epoch: int | None = None

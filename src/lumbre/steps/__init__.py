@@ -15,6 +15,7 @@ from lumbre.steps._eager import EagerSeveral as EagerSeveral
 from lumbre.steps._layout import channels_last as channels_last
 from lumbre.steps._layout import runs_channels_last as runs_channels_last
 from lumbre.steps._optimizer import build_optimizer as build_optimizer
+from lumbre.steps._optimizer import check_options as check_options
 from lumbre.steps._parameters import freeze as freeze
 from lumbre.steps._parameters import param_groups as param_groups
 from lumbre.steps._parameters import unfreeze as unfreeze

@@ -33,17 +33,8 @@ def build_optimizer(
     parameters = [parameter for _, parameter in named]
     groups: Mapping[str, Mapping[str, Any]] = options.get("groups", {})
     options = {option: value for option, value in options.items() if option != "groups"}
-    signature = inspect.signature(factory)
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    known = check_options(factory, [*options, *(option for group in groups.values() for option in group)])
     name = getattr(factory, "__name__", type(factory).__name__)
-    known = list(signature.parameters)[1:]
-    for option in [*options, *(option for group in groups.values() for option in group)]:
-        if option not in known and not takes_any:
-            raise RecipeError(
-                f"set_opt_hparams({option}=...) for {name}",
-                f"options that {name} takes: {', '.join(known)}",
-                f"{did_you_mean(option, known)}Leave it out or give it its right name",
-            )
     given = grouped(named, groups) if groups else parameters
     try:
         if _may_fuse(known, options, parameters, device):
@@ -59,6 +50,26 @@ def build_optimizer(
             f"options with which {name} can be made",
             "correct them with set_opt_hparams(...)",
         ) from error
+
+
+def check_options(factory: Callable[..., Any], options: Iterable[str]) -> list[str]:
+    """See that an optimizer's class takes these options besides the parameters; gives the names of all that it takes.
+
+    Raises:
+        RecipeError: it does not take one of them.
+    """
+    parameters = inspect.signature(factory).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    name = getattr(factory, "__name__", type(factory).__name__)
+    known = list(parameters)[1:]
+    for option in options:
+        if option not in known and not takes_any:
+            raise RecipeError(
+                f"set_opt_hparams({option}=...) for {name}",
+                f"options that {name} takes: {', '.join(known)}",
+                f"{did_you_mean(option, known)}Leave it out or give it its right name",
+            )
+    return known
 
 
 def _may_fuse(

@@ -1,0 +1,7 @@
+"""Hyper-parameter search on Optuna. As an attribute of the package, `lumbre.tune` is the function."""
+
+from lumbre.tune._space import LogRange as LogRange
+from lumbre.tune._tune import tune as tune
+from lumbre.tune._tuned import Tuned as Tuned
+
+__all__ = ["LogRange", "Tuned", "tune"]
