@@ -1,6 +1,7 @@
 """What a program of the corpus is, and the small data that several share."""
 
 import csv
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ def regress(net: Any, data: Any, **options: Any) -> Program:
 def mlp(*sizes: int, last: nn.Module | None = None, act: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
     """Linear layers with an activation between, and `last` at the end."""
     layers: list[nn.Module] = []
-    for d_in, d_out in zip(sizes, sizes[1:], strict=False):
+    for d_in, d_out in itertools.pairwise(sizes):
         layers += [nn.Linear(d_in, d_out), act()]
     layers[-1:] = [last] if last is not None else []
     return nn.Sequential(*layers)
