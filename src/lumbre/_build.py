@@ -9,12 +9,14 @@ from torch import Tensor, nn, optim
 from torch.nn.parameter import is_lazy
 
 from lumbre._engine import make_engine, step_options
-from lumbre._feeds import TrainingData, augmenter, feed, training_data
+from lumbre._feeds import TrainingData, augmenter, columns_of, feed, given_data, training_data
 from lumbre._options import Options
 from lumbre._parts import LossFunction, NamedLosses, loss_function, make_module, make_optimizers, no_loss
+from lumbre._rates import schedules
 from lumbre._record import run_record
 from lumbre._session import Session
 from lumbre.base import Batch, Batches, DataError, Loss, Nested, total_loss
+from lumbre.callbacks import Accumulate
 from lumbre.core import Context, Listeners, Plan
 from lumbre.data import Augmented, LoaderFeed, RowFeed, data_record
 from lumbre.devices import Precision, resolve_device, seeder
@@ -26,8 +28,13 @@ if TYPE_CHECKING:
     from lumbre._recipe import Recipe
 
 
-def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session, Findings]:
-    """Make a run ready, and look for mistakes in it."""
+_QUICK_SECONDS = 1.0
+
+
+def build(
+    recipe: "Recipe", data: Any, options: Options, *, every_check: bool = False, test_data: Any = None
+) -> tuple[Plan, Session, Findings]:
+    """Make a run ready, and look for mistakes in it: for a second, or with `every_check` as long as it takes."""
     seed = secrets.randbits(32) if options.seed is None else options.seed
     device = resolve_device(options.device)
     precision = Precision(options.precision, device)
@@ -51,9 +58,10 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     optimizers = make_optimizers(recipe, model, device)
     findings = None
     if options.preflight:
-        fewest = train.order.fewest_rows if isinstance(train, RowFeed) else None
-        asked = None if loss is None or hasattr(model, "step") else _scalar(loss)
-        findings = run_checks(Subject(model, call, asked, first, given.columns, fewest))
+        test = None if test_data is None else given_data(test_data, given.encoding, seed, need_target=True)
+        subject = _subject(recipe, options, model, call, loss, first, train, given, optimizers, test, device)
+        seconds = None if every_check else _QUICK_SECONDS
+        findings = run_checks(subject, ignore=options.ignore, seconds=seconds)
     batch_size = train.order.batch_size if isinstance(train, RowFeed) else first.size
     session = Session(
         recipe=recipe,
@@ -71,6 +79,42 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     )
     plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)
     return plan, session, findings or Findings([])
+
+
+def _subject(
+    recipe: "Recipe",
+    options: Options,
+    model: nn.Module,
+    call: Callable[[Nested], Nested],
+    loss: LossFunction | None,
+    first: Batch,
+    train: RowFeed | LoaderFeed,
+    given: TrainingData,
+    optimizers: dict[str, optim.Optimizer],
+    test: Any,
+    device: torch.device,
+) -> Subject:
+    """What the checks look at. Where a module takes its own step, its loss is not known."""
+    rows = isinstance(train, RowFeed)
+    by_itself = loss is None or hasattr(model, "step")
+    callbacks = options.callbacks
+    return Subject(
+        model=model,
+        call=call,
+        loss=None if by_itself else _scalar(loss),
+        batch=first,
+        device=device,
+        columns=None if options.augment is not None else columns_of(given.train),
+        valid=columns_of(given.valid),
+        test=columns_of(test),
+        fewest_rows=train.order.fewest_rows if rows else None,
+        shuffled=options.sampler is not None or options.shuffle is not False if rows else None,
+        batch_size=train.order.batch_size if rows else first.size,
+        optimizers={} if by_itself and hasattr(model, "step") else optimizers,
+        metrics=recipe.metrics.train,
+        accumulated=max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1),
+        schedules=schedules(optimizers, callbacks, options.epoch_range[1], train.length),
+    )
 
 
 def _scalar(loss: LossFunction) -> Loss:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lumbre._options import BATCH_SIZE
-from lumbre.base import Batch, Nested, OptionError, Source
+from lumbre.base import Batch, Nested, OptionError, Source, leaves, map_leaves
 from lumbre.data import (
     FrameData,
     FrameEncoding,
@@ -47,14 +47,6 @@ class TrainingData:
     encoding: FrameEncoding | None
     classes: tuple[str, ...] | None
     weights: Tensor | None = None
-
-    @property
-    def columns(self) -> tuple[Nested, Nested] | None:
-        """Input and target of every training row, where they are at hand without any work."""
-        source = self.train
-        if isinstance(source, InMemoryDataset) and source.transform is None:
-            return source.input, source.target
-        return None
 
 
 def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None) -> TrainingData:
@@ -115,6 +107,24 @@ def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_tar
     if isinstance(accepted, ParquetData):
         return accepted.fitted() if encoding is None else accepted.encoded_by(encoding, need_target=need_target)
     return accepted
+
+
+_AT_HAND = 50_000_000
+
+
+def columns_of(source: Source | Loaded | None) -> tuple[Nested, Nested] | None:
+    """Input and target of every row, where they lie in memory; of chosen rows only where there are not too many."""
+    if isinstance(source, InMemoryDataset) and source.transform is None:
+        return source.input, source.target
+    if isinstance(source, Taken):
+        inner = columns_of(source.source) if isinstance(source.source, InMemoryDataset) else None
+        numbers = sum(leaf.numel() for leaf in leaves(inner) if isinstance(leaf, Tensor))
+        if inner is not None and numbers <= _AT_HAND:
+            taken = [
+                map_leaves(lambda leaf: leaf[source.rows] if isinstance(leaf, Tensor) else leaf, part) for part in inner
+            ]
+            return taken[0], taken[1]
+    return None
 
 
 def feed(

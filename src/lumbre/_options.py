@@ -10,6 +10,7 @@ from torch.utils.data import Sampler
 
 from lumbre.base import OptionError, did_you_mean
 from lumbre.core import Callback
+from lumbre.preflight import CHECKS
 
 BATCH_SIZE = 32
 _ENGINES = ("auto", "eager", "compiled")
@@ -33,6 +34,7 @@ class Options:
     precision: str = "float32"
     engine: str = "auto"
     preflight: bool = True
+    ignore: Sequence[str] = ()
     verbose: bool | None = None
 
     def __post_init__(self) -> None:
@@ -65,6 +67,13 @@ class Options:
                 f"one of {', '.join(_ENGINES)}",
                 f'{did_you_mean(str(self.engine), _ENGINES)}engine="auto"',
             )
+        for code in self.ignore:
+            if code not in CHECKS:
+                raise OptionError(
+                    f"ignore={list(self.ignore)!r}",
+                    "codes of checks, as findings have them",
+                    f'{did_you_mean(str(code), list(CHECKS))}ignore=("LB038",)',
+                )
         if self.augment is not None:
             _check_augment(self.augment)
 
@@ -88,7 +97,12 @@ def options_from(given: Mapping[str, Any]) -> Options:
                 f"an option of fit(): {', '.join(known)}",
                 f"{did_you_mean(name, known)}Correct or remove it",
             )
-    checked: dict[str, Any] = {**given, "callbacks": callback_list(given.get("callbacks", ()))}
+    ignored = given.get("ignore", ())
+    checked: dict[str, Any] = {
+        **given,
+        "callbacks": callback_list(given.get("callbacks", ())),
+        "ignore": (ignored,) if isinstance(ignored, str) else tuple(ignored),
+    }
     return Options(**checked)
 
 

@@ -76,6 +76,7 @@ class Recipe:
         precision: str = "float32",
         engine: str = "auto",
         preflight: bool = True,
+        ignore: Iterable[str] = (),
         verbose: bool | None = None,
         **unknown: Any,
     ) -> Fitted:
@@ -107,7 +108,8 @@ class Recipe:
             engine: how steps are executed: "eager", one torch operation after the other; "compiled", the whole step as
                 one graph, which takes seconds to make (torch 2.13 and a C++ compiler); or "auto", which compiles
                 long runs of small nets. `Fitted.engine` says what was done and why.
-            preflight: look for mistakes before the first epoch.
+            preflight: look for mistakes before the first epoch, for about a second; `check()` takes its time.
+            ignore: codes of checks to leave out, such as ("LB038",).
             verbose: print progress; on where not given.
             **unknown: refused, with the name that was probably meant.
 
@@ -143,11 +145,15 @@ class Recipe:
         session.model.eval()
         return Fitted(session, plan.context.history, plan.engine.reason)
 
-    def check(self, data: Any, **options: Any) -> Findings:
-        """Look for mistakes without training: what `fit(data, **options)` would find first.
+    def check(self, data: Any, *, test_data: Any = None, **options: Any) -> Findings:
+        """Look for mistakes without training: all that `fit(data, **options)` looks for, without haste.
+
+        The model, its buffers and the random state are left as they were. Each finding has a code; the page
+        "Preflight" of the docs says more about each.
 
         Args:
             data: as for `fit()`.
+            test_data: rows that are kept for the last test: are any of them trained or validated on?
             **options: as for `fit()`.
 
         Returns:
@@ -155,10 +161,20 @@ class Recipe:
 
         Raises:
             OptionError, RecipeError, DataError: as `fit()` does.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> recipe = lb.setup(lambda: nn.Linear(3, 1), loss=nn.MSELoss(), optimizer=optim.Adam)
+            >>> x = torch.randn(100, 3)
+            >>> [finding.code for finding in recipe.check((x, x.sin().sum(1)))]
+            ['LB006']
+            >>> recipe.check((x, x.sin().sum(1, keepdim=True)))
+            No findings.
         """
         checked = options_from({**options, "preflight": True})
         with preserved_randomness(resolve_device(checked.device)):
-            return build(self, data, checked)[2]
+            return build(self, data, checked, every_check=True, test_data=test_data)[2]
 
     def lr_finder(
         self, data: Any, *, start: float = 1e-6, end: float = 1.0, steps: int = 100, **options: Any

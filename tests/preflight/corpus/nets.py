@@ -497,7 +497,7 @@ def dropout2d_after_a_linear_layer(broken: bool, g: G) -> Program:
 def nothing_to_train(broken: bool, g: G) -> Program:
     def net() -> nn.Module:
         made = mlp(4, 16, 3)
-        for parameter in made[0 if broken else 0].parameters():
+        for parameter in made[0].parameters():
             parameter.requires_grad_(False)
         if broken:
             made.requires_grad_(False)
