@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow check format docs bench clean
+.PHONY: demo test slow check format docs preflight-corpus bench clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -25,6 +25,9 @@ format: .venv/.dev
 
 docs: .venv/.docs        ## the documentation, in docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+
+preflight-corpus: .venv/.dev ## the corpus of mistakes, and its table in docs/preflight.md
+	$(BIN)/python tests/preflight/make_docs.py --corpus
 
 bench: .venv/.dev        ## lumbre beside hand-written loops
 	$(BIN)/python benchmarks/import_time.py

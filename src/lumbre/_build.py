@@ -96,12 +96,11 @@ def _subject(
 ) -> Subject:
     """What the checks look at. Where a module takes its own step, its loss is not known."""
     rows = isinstance(train, RowFeed)
-    by_itself = loss is None or hasattr(model, "step")
     callbacks = options.callbacks
     return Subject(
         model=model,
         call=call,
-        loss=None if by_itself else _scalar(loss),
+        loss=None if loss is None or hasattr(model, "step") else _scalar(loss),
         batch=first,
         device=device,
         columns=None if options.augment is not None else columns_of(given.train),
@@ -110,7 +109,7 @@ def _subject(
         fewest_rows=train.order.fewest_rows if rows else None,
         shuffled=options.sampler is not None or options.shuffle is not False if rows else None,
         batch_size=train.order.batch_size if rows else first.size,
-        optimizers={} if by_itself and hasattr(model, "step") else optimizers,
+        optimizers={} if hasattr(model, "step") else optimizers,
         metrics=recipe.metrics.train,
         accumulated=max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1),
         schedules=schedules(optimizers, callbacks, options.epoch_range[1], train.length),

@@ -120,10 +120,12 @@ def columns_of(source: Source | Loaded | None) -> tuple[Nested, Nested] | None:
         inner = columns_of(source.source) if isinstance(source.source, InMemoryDataset) else None
         numbers = sum(leaf.numel() for leaf in leaves(inner) if isinstance(leaf, Tensor))
         if inner is not None and numbers <= _AT_HAND:
-            taken = [
-                map_leaves(lambda leaf: leaf[source.rows] if isinstance(leaf, Tensor) else leaf, part) for part in inner
-            ]
-            return taken[0], taken[1]
+            rows = source.rows
+
+            def take(leaf: Any) -> Any:
+                return leaf[rows.to(leaf.device)] if isinstance(leaf, Tensor) else leaf
+
+            return map_leaves(take, inner[0]), map_leaves(take, inner[1])
     return None
 
 

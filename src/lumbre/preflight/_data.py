@@ -204,20 +204,13 @@ def _shared(train: Tensor, held: Tensor) -> int:
     keys, order = (train * weights).sum(1).sort()
     wanted = (held * weights).sum(1)
     at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
-    shared = 0
-    for shift in (-1, 0, 1):  # sums of the same numbers may differ in their last bit
-        near = (at + shift).clamp(0, len(keys) - 1)
+    found = torch.zeros(len(held), dtype=torch.bool, device=held.device)
+    for step in (-1, 0, 1):  # sums of the same numbers may differ in their last bit
+        near = (at + step).clamp(0, len(keys) - 1)
         hits = ((keys[near] - wanted).abs() <= 1e-12 * wanted.abs() + 1e-12).nonzero()[:, 0]
-        same = (train[order[near[hits]]] == held[hits]).all(1) if hits.numel() else hits.bool()
-        at = torch.where(_mask(len(at), hits[same], at), torch.full_like(at, -10), at)
-        shared += int(same.sum())
-    return shared
-
-
-def _mask(length: int, rows: Tensor, like: Tensor) -> Tensor:
-    mask = torch.zeros(length, dtype=torch.bool, device=like.device)
-    mask[rows] = True
-    return mask
+        if hits.numel():
+            found[hits] |= (train[order[near[hits]]] == held[hits]).all(1)
+    return int(found.sum())
 
 
 @check("LB046", "warning", "One set to validate and to test on")

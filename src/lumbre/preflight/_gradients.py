@@ -67,7 +67,8 @@ def vanishing(subject: Subject) -> Iterator[Found]:
     if len(weights) < 2:
         return
     sizes = {name: float(gradient.detach().float().abs().max()) for name, gradient in weights.items()}
-    if max(sizes.values()) == 0:
+    loss = subject.trained.loss
+    if max(sizes.values()) == 0 and float(loss.detach()) != 0 and not loss.isnan():
         yield Found(
             "gradients of zero for every weight",
             "weights that change in the first step",

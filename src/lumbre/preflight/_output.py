@@ -129,9 +129,10 @@ def no_probabilities(subject: Subject) -> Iterator[Found]:
     """`BCELoss` takes probabilities; of raw scores it fails, or gives NaN."""
     for call in loss_inputs(subject.loss_calls, ("binary_cross_entropy",)):
         low, high = (float(end) for end in call.input.detach().aminmax())
-        if low < 0 or high > 1:
+        raw = made_by(call.input) in ("Addmm", "Mm", "Convolution")
+        if low < 0 or high > 1 or raw:
             yield Found(
-                f"BCELoss of predictions from {low:.3g} to {high:.3g}",
+                f"BCELoss of {'raw scores' if raw else 'predictions'} from {low:.3g} to {high:.3g}",
                 "probabilities from 0 to 1",
                 "nn.BCEWithLogitsLoss(), which takes raw scores; or torch.sigmoid(...) at the end of forward()",
             )
@@ -233,14 +234,11 @@ def whole_numbers(subject: Subject) -> Iterator[Found]:
             return
 
 
-@check("LB009", "error", "A loss that fails")
+@check("LB009", "error", "A loss that fails", unexplained=True)
 def loss_fails(subject: Subject) -> Iterator[Found]:
     """The loss cannot be computed for what the module gives and the target."""
     found = subject.evaluated
     if found.failure is None or not found.in_loss:
-        return
-    explained = (one for look in (no_probabilities, whole_numbers, stretched) for one in look(subject))
-    if next(explained, None) is not None:
         return
     given = f"a {describe(found.pred)} as prediction and a {describe(subject.batch.target)} as target"
     yield Found(

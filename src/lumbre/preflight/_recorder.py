@@ -15,8 +15,9 @@ ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 CLASSES = ("cross_entropy", "nll_loss")
 BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 _LOSSES = (*ELEMENTWISE, *CLASSES, *BINARY)
-_RECORDED = {*_LOSSES, "sub", "__sub__", "__rsub__", "rsub", "softmax", "log_softmax", "relu", "relu_"}
-_RECORDED |= {"dropout", "dropout2d", "dropout3d"}
+_SUBTRACTIONS = ("sub", "__sub__", "rsub", "__rsub__")
+_IN_FORWARD = ("softmax", "log_softmax", "relu", "relu_", "dropout", "dropout2d", "dropout3d")
+_RECORDED = {*_LOSSES, *_SUBTRACTIONS, *_IN_FORWARD}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
 
 # What changes only how numbers lie, not what they are.

@@ -22,24 +22,33 @@ Look = Callable[[Subject], Iterator[Found]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check: its code, how grave what it finds is, what it is called in the docs, and the function."""
+    """A check.
+
+    Attributes:
+        code: its number, such as "LB001".
+        severity: of what it finds: "error" or "warning".
+        title: what it is called in the docs.
+        look: the function; its docstring is what the docs say.
+        unexplained: look only where no other check has found an error, which would say it better.
+    """
 
     code: str
     severity: str
     title: str
     look: Look
+    unexplained: bool = False
 
 
 CHECKS: dict[str, Check] = {}
 """Every check by its code, in the order in which they run: cheap ones first."""
 
 
-def check(code: str, severity: str, title: str) -> Callable[[Look], Look]:
+def check(code: str, severity: str, title: str, *, unexplained: bool = False) -> Callable[[Look], Look]:
     """Register a check."""
 
     def add(look: Look) -> Look:
         assert code not in CHECKS, code
-        CHECKS[code] = Check(code, severity, title, look)
+        CHECKS[code] = Check(code, severity, title, look, unexplained)
         return look
 
     return add
@@ -55,8 +64,8 @@ def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float
     """
     findings: list[Finding] = []
     begin = perf_counter()
-    for one in CHECKS.values():
-        if one.code in ignore:
+    for one in sorted(CHECKS.values(), key=lambda each: each.unexplained):
+        if one.code in ignore or (one.unexplained and any(found.severity == "error" for found in findings)):
             continue
         if seconds is not None and perf_counter() - begin > seconds:
             break

@@ -37,7 +37,8 @@ class Case:
     make: Make
 
 
-HALVES = {row["source"]: row["half"] for row in csv.DictReader(Path(__file__).with_name("sources.csv").open())}
+SOURCES = list(csv.DictReader(Path(__file__).with_name("sources.csv").read_text().splitlines()))
+HALVES = {row["source"]: row["half"] for row in SOURCES}
 CASES: list[Case] = []
 HEALTHY: dict[str, Callable[[torch.Generator], Program]] = {}
 
