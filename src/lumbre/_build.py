@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _QUICK_SECONDS = 1.0
+_QUICK_NUMBERS = 5_000_000
 
 
 def build(
@@ -61,6 +62,8 @@ def build(
         test = None if test_data is None else given_data(test_data, given.encoding, seed, need_target=True)
         subject = _subject(recipe, options, model, call, loss, first, train, given, optimizers, test, device)
         seconds = None if every_check else _QUICK_SECONDS
+        if not every_check:
+            subject.most_numbers = _QUICK_NUMBERS
         findings = run_checks(subject, ignore=options.ignore, seconds=seconds)
     batch_size = train.order.batch_size if isinstance(train, RowFeed) else first.size
     session = Session(

@@ -10,7 +10,7 @@ from torch import Tensor, optim
 from lumbre._parts import LossFunction, NamedLosses
 from lumbre._session import Session
 from lumbre.base import Batch, Engine, Nested, OptionError, RecipeError
-from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress
+from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks
 from lumbre.core import INSIDE, Callback
 from lumbre.steps import (
     Body,
@@ -27,7 +27,7 @@ from lumbre.steps import (
 
 _C = TypeVar("_C", bound=Callback)
 
-_HARMLESS = (Progress, EMA)
+_HARMLESS = (Progress, EMA, Remarks)
 _STEPS_WORTH_IT = 100_000
 _FLOPS_WORTH_IT = 50e6
 _TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-2}

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Sampler
 
 from lumbre.base import OptionError, did_you_mean
+from lumbre.callbacks import Remarks
 from lumbre.core import Callback
 from lumbre.preflight import CHECKS
 
@@ -68,11 +69,11 @@ class Options:
                 f'{did_you_mean(str(self.engine), _ENGINES)}engine="auto"',
             )
         for code in self.ignore:
-            if code not in CHECKS:
+            if code not in (*CHECKS, *Remarks.codes):
                 raise OptionError(
                     f"ignore={list(self.ignore)!r}",
                     "codes of checks, as findings have them",
-                    f'{did_you_mean(str(code), list(CHECKS))}ignore=("LB038",)',
+                    f'{did_you_mean(str(code), [*CHECKS, *Remarks.codes])}ignore=("LB038",)',
                 )
         if self.augment is not None:
             _check_augment(self.augment)

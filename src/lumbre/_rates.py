@@ -73,6 +73,30 @@ class Rehearsal:
                 getattr(callback, handler)(self._context)
 
 
+def rates_ahead(ctx: Context, callbacks: Iterable[Callback]) -> list[float]:
+    """The learning rate of each batch of the run that `ctx` belongs to.
+
+    Raises:
+        OptionError: a scheduler fails on the way, or batches cannot be counted ahead.
+        RecipeError: there are several optimizers.
+    """
+    if ctx.batches_per_epoch is None:
+        raise OptionError(
+            "the rates of data that does not say how many batches it has",
+            "data whose rows can be counted",
+            "pass tensors, a frame or a map-style Dataset",
+        )
+    rehearsed = Rehearsal(ctx.optimizer, callbacks, ctx.epochs[1], ctx.batches_per_epoch)
+    if rehearsed.failure:
+        raise OptionError(
+            f"a scheduler that fails at batch {len(rehearsed.rates)} of {ctx.epochs[1] * ctx.batches_per_epoch}: "
+            f"{rehearsed.failure}",
+            "a schedule that reaches the end of the run",
+            "the run's own number of steps, or lumbre.callbacks.LearningRate(lumbre.schedules.cosine())",
+        )
+    return rehearsed.rates
+
+
 def _context(optimizer: optim.Optimizer, epochs: int, batches: int) -> Context:
     return Context(
         model=nn.Module(),

@@ -14,9 +14,10 @@ from lumbre._finders import BatchSizes, LearningRates, OneBatch, find_batch_size
 from lumbre._fitted import Fitted
 from lumbre._options import Options, options_from
 from lumbre._parts import has_loss, no_loss, no_optimizer
+from lumbre._rates import rates_ahead
 from lumbre._record import short_name
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
-from lumbre.callbacks import Progress
+from lumbre.callbacks import Progress, Remarks
 from lumbre.core import Callback, train
 from lumbre.devices import resolve_device
 from lumbre.metrics import Sets, as_sets
@@ -108,7 +109,8 @@ class Recipe:
             engine: how steps are executed: "eager", one torch operation after the other; "compiled", the whole step as
                 one graph, which takes seconds to make (torch 2.13 and a C++ compiler); or "auto", which compiles
                 long runs of small nets. `Fitted.engine` says what was done and why.
-            preflight: look for mistakes before the first epoch, for about a second; `check()` takes its time.
+            preflight: look for mistakes before the first epoch, for about a second (`check()` takes its time), and
+                remark on what looks wrong at the ends of epochs.
             ignore: codes of checks to leave out, such as ("LB038",).
             verbose: print progress; on where not given.
             **unknown: refused, with the name that was probably meant.
@@ -137,13 +139,17 @@ class Recipe:
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
         options = options_from({**given, **unknown})
         with preserved_randomness(resolve_device(device)):
-            plan, session, findings = build(self, data, _with_progress(self, options))
+            options = _with_progress(self, options)
+            remarks = Remarks(None if options.verbose is False else print, ignore=tuple(options.ignore))
+            if options.preflight:
+                options = replace(options, callbacks=[*options.callbacks, remarks])
+            plan, session, findings = build(self, data, options)
             findings.raise_errors()
             for finding in findings.warnings:
                 warnings.warn(str(finding), PreflightWarning, stacklevel=2)
             train(plan)
         session.model.eval()
-        return Fitted(session, plan.context.history, plan.engine.reason)
+        return Fitted(session, plan.context.history, plan.engine.reason, remarks if options.preflight else None)
 
     def check(self, data: Any, *, test_data: Any = None, **options: Any) -> Findings:
         """Look for mistakes without training: all that `fit(data, **options)` looks for, without haste.
@@ -208,6 +214,41 @@ class Recipe:
             True
         """
         return find_learning_rate(self, data, options_from(options), start, end, steps)
+
+    def plot_lr(self, data: Any, epochs: int = 10, **options: Any) -> Any:
+        """The learning rate of every batch of a run, before it is run: what the callbacks make of the optimizer's rate.
+
+        It counts batches, not updates, and rows over all processes: so it is the same for any number of them and any
+        accumulation. Of several groups of parameters the first is shown. Callbacks that wait for a metric, such as
+        `schedules.plateau`, are left out.
+
+        Args:
+            data: as for `fit()`.
+            epochs: of the run.
+            **options: as for `fit()`.
+
+        Returns:
+            A plotnine object; its data has the columns step (from 0) and lr.
+
+        Raises:
+            MissingExtraError: plotnine is not installed.
+            OptionError: a scheduler does not reach the end of the run; there are several optimizers.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> recipe = lb.setup(lambda: nn.Linear(3, 1), loss=nn.MSELoss(), optimizer=optim.Adam)
+            >>> data = torch.ones(64, 3), torch.ones(64, 1)
+            >>> chart = recipe.plot_lr(data, 5, callbacks=lb.callbacks.LearningRate(lb.schedules.cosine()))
+            >>> [round(rate, 6) for rate in chart.data["lr"][:3]]
+            [0.001, 0.000976, 0.000905]
+        """
+        from lumbre.plots import plot_rates
+
+        checked = options_from({**options, "epochs": epochs, "preflight": False})
+        with preserved_randomness(resolve_device(checked.device)):
+            context = build(self, data, checked)[0].context
+        return plot_rates(rates_ahead(context, checked.callbacks))
 
     def batch_size_finder(
         self, data: Any, *, sizes: Iterable[int] | None = None, seconds: float = 0.5, **options: Any

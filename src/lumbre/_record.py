@@ -10,7 +10,7 @@ import torch
 
 from lumbre._options import Options
 from lumbre.base import DataRecord
-from lumbre.callbacks import Progress
+from lumbre.callbacks import Progress, Remarks
 from lumbre.preflight import Findings
 from lumbre.report import RunRecord
 
@@ -42,7 +42,7 @@ def run_record(
         batch_size: the one that is used.
     """
     fewest, most = options.epoch_range
-    callbacks = [type(one).__name__ for one in options.callbacks if not isinstance(one, Progress)]
+    callbacks = [type(one).__name__ for one in options.callbacks if not isinstance(one, (Progress, Remarks))]
     settings = {
         "epochs": f"{fewest} to {most}" if fewest else str(most),
         "batch size": str(batch_size),

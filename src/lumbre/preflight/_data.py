@@ -10,7 +10,7 @@ from lumbre.preflight._recorder import CLASSES, loss_inputs
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
-_ENOUGH, _FEW_COLUMNS, _MOST_NUMBERS = 20, 50, 50_000_000
+_ENOUGH, _FEW_COLUMNS = 20, 50
 
 
 @check("LB002", "error", "NaN or infinite values")
@@ -107,7 +107,7 @@ def idle_columns(subject: Subject) -> Iterator[Found]:
     for leaf in [] if subject.columns is None else tensors(subject.columns[0]):
         if leaf.ndim != 2 or not leaf.is_floating_point() or not 2 <= leaf.shape[1] <= _FEW_COLUMNS:
             continue
-        rows = leaf[:: max(1, len(leaf) // 100_000)]
+        rows = leaf[:: max(1, len(leaf) // 20_000)]
         if len(rows) < _ENOUGH:
             continue
         constant = (rows == rows[0]).all(0)
@@ -137,7 +137,7 @@ def target_leak(subject: Subject) -> Iterator[Found]:
     y = target.flatten()
     classes = bool(loss_inputs(subject.loss_calls, CLASSES)) or (y.unique().numel() == 2)
     for leaf in tensors(subject.columns[0]):
-        if leaf.ndim != 2 or leaf.shape[1] < 2 or leaf.numel() > _MOST_NUMBERS or leaf.is_complex():
+        if leaf.ndim != 2 or leaf.shape[1] < 2 or leaf.numel() > subject.most_numbers or leaf.is_complex():
             continue
         x = leaf.double()
         column = _one_to_one(x, y) if classes else _linear(x, y.double())
@@ -178,7 +178,7 @@ def shared_rows(subject: Subject) -> Iterator[Found]:
         if subject.columns is None or other is None:
             continue
         pairs = list(zip(tensors(subject.columns[0]), tensors(other[0]), strict=False))
-        if not pairs or sum(a.numel() + b.numel() for a, b in pairs) > _MOST_NUMBERS:
+        if not pairs or sum(a.numel() + b.numel() for a, b in pairs) > subject.most_numbers:
             continue
         if not all(a.shape[1:] == b.shape[1:] and a.dtype == b.dtype for a, b in pairs):
             continue

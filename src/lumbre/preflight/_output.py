@@ -12,6 +12,7 @@ from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
 _RANGES = {"Relu": (0.0, math.inf), "Sigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0), "Softplus": (0.0, math.inf)}
+_RAW = ("Addmm", "Mm", "Convolution")
 
 
 def _ranked(call: Call) -> bool:
@@ -129,7 +130,7 @@ def no_probabilities(subject: Subject) -> Iterator[Found]:
     """`BCELoss` takes probabilities; of raw scores it fails, or gives NaN."""
     for call in loss_inputs(subject.loss_calls, ("binary_cross_entropy",)):
         low, high = (float(end) for end in call.input.detach().aminmax())
-        raw = made_by(call.input) in ("Addmm", "Mm", "Convolution")
+        raw = made_by(call.input) in _RAW
         if low < 0 or high > 1 or raw:
             yield Found(
                 f"BCELoss of {'raw scores' if raw else 'predictions'} from {low:.3g} to {high:.3g}",
@@ -148,8 +149,8 @@ def unfit_metric(subject: Subject) -> Iterator[Found]:
         return
     for metric in subject.metrics:
         name, made = type(metric).__name__, made_by(pred)
-        outside = bool(((pred < 0) | (pred > 1)).any())
-        if name == "BinaryAccuracy" and outside and made not in ("Sigmoid", "Softmax"):
+        raw = made in _RAW or bool(((pred < 0) | (pred > 1)).any())
+        if name == "BinaryAccuracy" and raw and made not in ("Sigmoid", "Softmax"):
             yield Found(
                 "BinaryAccuracy of raw scores",
                 "probabilities from 0 to 1",

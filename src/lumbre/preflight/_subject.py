@@ -75,6 +75,7 @@ class Subject:
         metrics: what is measured.
         accumulated: batches for an update.
         schedules: of torch's schedulers.
+        most_numbers: checks that compare every row leave larger data alone.
     """
 
     model: nn.Module
@@ -92,6 +93,7 @@ class Subject:
     metrics: Sequence[Any] = ()
     accumulated: int = 1
     schedules: Sequence[Schedule] = ()
+    most_numbers: int = 50_000_000
 
     @property
     def target(self) -> Nested:
