@@ -60,7 +60,19 @@ def build(
     findings = None
     if options.preflight:
         test = None if test_data is None else given_data(test_data, given.encoding, seed, need_target=True)
-        subject = _subject(recipe, options, model, call, loss, first, train, given, optimizers, test, device)
+        subject = _subject(
+            recipe=recipe,
+            options=options,
+            model=model,
+            call=call,
+            loss=loss,
+            first=first,
+            train=train,
+            given=given,
+            optimizers=optimizers,
+            test=test,
+            device=device,
+        )
         seconds = None if every_check else _QUICK_SECONDS
         if not every_check:
             subject.most_numbers = _QUICK_NUMBERS
@@ -85,6 +97,7 @@ def build(
 
 
 def _subject(
+    *,
     recipe: "Recipe",
     options: Options,
     model: nn.Module,
