@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow fuzz check format docs pictures bench bench-parts clean
+.PHONY: demo test slow fuzz check format docs pictures preflight-corpus bench bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -31,6 +31,9 @@ docs: .venv/.docs        ## the documentation, in docs/_build
 
 pictures: .venv/.docs    ## the pictures of the tutorials' pages: three quarters of an hour, and wants MNIST
 	$(BIN)/python docs/draw_pictures.py
+
+preflight-corpus: .venv/.dev ## the corpus of mistakes, and its table in docs/preflight.md
+	$(BIN)/python tests/preflight/make_docs.py --corpus
 
 bench: .venv-peers/.ready  ## lumbre beside hand-written loops and other libraries, 25 minutes; MNIST=folder, QUICK=1
 	.venv-peers/bin/python -m benchmarks.peers $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)

@@ -91,7 +91,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[lb.LumbreError], str, str, str]] 
     "split": (lambda: lb.split((X, Y), 0.5, 0.2), lb.OptionError, "0.5, 0.2", "add up to 1", "0.6, 0.2, 0.2"),
     "compare without truth": (lambda: fit((X, Y), epochs=1).compare(X), lb.DataError, "without targets", "the truth", "(input, target)"),
     "examples in another way": (lambda: fit((X, Y), epochs=1).examples((X, Y), choose="best"), lb.OptionError, "choose='best'", "first or random or worst", "choose="),
-    "probabilities of numbers": (lambda: lb.setup(lambda: nn.Linear(4, 1), loss=MSE, optimizer=optim.SGD).fit((X, X[:, :1]), epochs=1, verbose=False).predict_probabilities(X), lb.DataError, "a loss for numbers", "a score for each class", "predict()"),
+    "probabilities of numbers": (lambda: lb.setup(lambda: nn.Linear(4, 1), loss=MSE, optimizer=optim.SGD).fit((X, X[:, :1].sin()), epochs=1, verbose=False).predict_probabilities(X), lb.DataError, "a loss for numbers", "a score for each class", "predict()"),
     "plot without data": (lambda: lb.plots.roc(fit((X, Y), epochs=1)), lb.OptionError, "without data", "with targets", "second argument"),
     "plot of a module": (lambda: lb.plots.confusion(Net(4), (X, Y)), lb.OptionError, "a Net", "a fitted model and data", "plots.confusion(fitted, test)"),
     "plot without truth": (lambda: lb.plots.confusion(frame(predicted=1)), lb.DataError, "the columns a, b, c, d, predicted", "missing: truth", "a fitted model and data"),

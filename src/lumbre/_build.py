@@ -9,12 +9,14 @@ from torch import Tensor, nn, optim
 from torch.nn.parameter import is_lazy
 
 from lumbre._engine import make_engine, precision_advice, step_options
-from lumbre._feeds import TrainingData, augmenter, feed, share, training_data
+from lumbre._feeds import TrainingData, augmenter, columns_of, feed, given_data, share, training_data
 from lumbre._options import Options
 from lumbre._parts import LossFunction, NamedLosses, loss_function, make_module, make_optimizers, no_loss
+from lumbre._rates import schedules
 from lumbre._record import run_record
 from lumbre._session import Session
 from lumbre.base import Batch, Batches, DataError, Loss, Nested, total_loss
+from lumbre.callbacks import Accumulate
 from lumbre.core import Context, Listeners, Plan
 from lumbre.data import Augmented, LoaderFeed, RowFeed, Stripe, data_record
 from lumbre.devices import Precision, World, join_world, resolve_device, seeder
@@ -26,8 +28,14 @@ if TYPE_CHECKING:
     from lumbre._recipe import Recipe
 
 
-def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session, Findings]:
-    """Make a run ready, and look for mistakes in it."""
+_QUICK_SECONDS = 1.0
+_QUICK_NUMBERS = 5_000_000
+
+
+def build(
+    recipe: "Recipe", data: Any, options: Options, *, every_check: bool = False, test_data: Any = None
+) -> tuple[Plan, Session, Findings]:
+    """Make a run ready, and look for mistakes in it: for a second, or with `every_check` as long as it takes."""
     seed = secrets.randbits(32) if options.seed is None else options.seed
     world = join_world()
     device = resolve_device(options.device)
@@ -53,13 +61,25 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     optimizers = make_optimizers(recipe, model, device)
     findings = None
     if options.preflight:
-        fewest = train.order.fewest_rows if isinstance(train, RowFeed) else None
-        asked = None if loss is None or hasattr(model, "step") else _scalar(loss)
-        findings = run_checks(Subject(model, call, asked, first, given.columns, fewest))
+        test = None if test_data is None else given_data(test_data, given.encoding, seed, need_target=True)
+        subject = _subject(
+            recipe=recipe,
+            options=options,
+            model=model,
+            call=call,
+            loss=loss,
+            first=first,
+            train=train,
+            given=given,
+            optimizers=optimizers,
+            test=test,
+            device=device,
+        )
+        if not every_check:
+            subject.most_numbers = _QUICK_NUMBERS
+        findings = run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
     trial = _trial(model, call, loss, first, precision)
-    batch_size = first.size
-    if isinstance(train, RowFeed):
-        batch_size = train.order.order.batch_size if isinstance(train.order, Stripe) else train.order.batch_size
+    batch_size = _whole_batch(train) or first.size
     session = Session(
         recipe=recipe,
         model=model,
@@ -86,6 +106,49 @@ def build(recipe: "Recipe", data: Any, options: Options) -> tuple[Plan, Session,
     valid = None if valid is None else share(valid, valid)
     plan = _plan(session, engine_call, optimizers, first, batches, valid, options, seed_step)
     return plan, session, findings or Findings([])
+
+
+def _subject(
+    *,
+    recipe: "Recipe",
+    options: Options,
+    model: nn.Module,
+    call: Callable[[Nested], Nested],
+    loss: LossFunction | None,
+    first: Batch,
+    train: RowFeed | LoaderFeed,
+    given: TrainingData,
+    optimizers: dict[str, optim.Optimizer],
+    test: Any,
+    device: torch.device,
+) -> Subject:
+    """What the checks look at. Where a module takes its own step, its loss is not known."""
+    rows = isinstance(train, RowFeed)
+    callbacks = options.callbacks
+    return Subject(
+        model=model,
+        call=call,
+        loss=None if loss is None or hasattr(model, "step") else _scalar(loss),
+        batch=first,
+        device=device,
+        columns=None if options.augment is not None else columns_of(given.train),
+        valid=columns_of(given.valid),
+        test=columns_of(test),
+        fewest_rows=train.order.fewest_rows if rows else None,
+        shuffled=options.sampler is not None or options.shuffle is not False if rows else None,
+        batch_size=_whole_batch(train) or first.size,
+        optimizers={} if hasattr(model, "step") else optimizers,
+        metrics=recipe.metrics.train,
+        accumulated=max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1),
+        schedules=schedules(optimizers, callbacks, options.epoch_range[1], train.length),
+    )
+
+
+def _whole_batch(train: RowFeed | LoaderFeed) -> int | None:
+    """Rows of a batch, in all processes that share it; None where the loader decides."""
+    if not isinstance(train, RowFeed):
+        return None
+    return train.order.order.batch_size if isinstance(train.order, Stripe) else train.order.batch_size
 
 
 def _scalar(loss: LossFunction) -> Loss:

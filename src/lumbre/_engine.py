@@ -11,7 +11,7 @@ from torch import Tensor, optim
 from lumbre._parts import LossFunction, NamedLosses
 from lumbre._session import Session
 from lumbre.base import Batch, Engine, Nested, OptionError, RecipeError
-from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress
+from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks
 from lumbre.core import INSIDE, Callback
 from lumbre.steps import (
     Body,
@@ -31,7 +31,7 @@ from lumbre.steps import (
 
 _C = TypeVar("_C", bound=Callback)
 
-_HARMLESS = (Progress, EMA)
+_HARMLESS = (Progress, EMA, Remarks)
 _ASKED = ("compiled", "cuda_graph")
 _STEPS_WORTH_IT = 100_000
 _FLOPS_WORTH_IT = 50e6

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lumbre._options import Options
 from lumbre._session import Session
 from lumbre.base import DataRecord
-from lumbre.callbacks import SWA, CSVLog, LearningRate, LRScheduler, MLflow, Progress, TensorBoard, WandB
+from lumbre.callbacks import SWA, CSVLog, LearningRate, LRScheduler, MLflow, Progress, Remarks, TensorBoard, WandB
 from lumbre.core import Callback
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _DEPTH = 4
 _DIGITS = 12
-_ONLY_TELL = (Progress, CSVLog, TensorBoard, MLflow, WandB)
+_ONLY_TELL = (Progress, Remarks, CSVLog, TensorBoard, MLflow, WandB)
 
 
 def facts_of(recipe: "Recipe", options: Options, session: Session) -> dict[str, str]:

@@ -17,6 +17,7 @@ from lumbre.base import (
     OptionError,
     Source,
     concatenate,
+    leaves,
     map_leaves,
     seed_host,
     stream,
@@ -64,14 +65,6 @@ class TrainingData:
     encoding: FrameEncoding | None
     classes: tuple[str, ...] | None
     weights: Tensor | None = None
-
-    @property
-    def columns(self) -> tuple[Nested, Nested] | None:
-        """Input and target of every training row, where they are at hand without any work."""
-        source = self.train
-        if isinstance(source, InMemoryDataset) and source.transform is None:
-            return source.input, source.target
-        return None
 
 
 def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None) -> TrainingData:
@@ -134,6 +127,26 @@ def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_tar
     if isinstance(accepted, ParquetData):
         return accepted.fitted() if encoding is None else accepted.encoded_by(encoding, need_target=need_target)
     return accepted
+
+
+_AT_HAND = 50_000_000
+
+
+def columns_of(source: Source | Loaded | None) -> tuple[Nested, Nested] | None:
+    """Input and target of every row, where they lie in memory; of chosen rows only where there are not too many."""
+    if isinstance(source, InMemoryDataset) and source.transform is None:
+        return source.input, source.target
+    if isinstance(source, Taken):
+        inner = columns_of(source.source) if isinstance(source.source, InMemoryDataset) else None
+        numbers = sum(leaf.numel() for leaf in leaves(inner) if isinstance(leaf, Tensor))
+        if inner is not None and numbers <= _AT_HAND:
+            rows = source.rows
+
+            def take(leaf: Any) -> Any:
+                return leaf[rows.to(leaf.device)] if isinstance(leaf, Tensor) else leaf
+
+            return map_leaves(take, inner[0]), map_leaves(take, inner[1])
+    return None
 
 
 def feed(

@@ -16,6 +16,7 @@ from lumbre._feeds import feed, given_data, in_order, share
 from lumbre._options import callback_list
 from lumbre._session import Session
 from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, preserved_randomness
+from lumbre.callbacks import Remarks
 from lumbre.core import Callback, Context, History, Listeners, evaluate, format_seconds, format_value, predict
 from lumbre.data import LoaderFeed, RowFeed, Stripe, data_record
 from lumbre.devices import seeder
@@ -82,7 +83,8 @@ class Fitted:
         engine: how its steps were executed, in a sentence.
     """
 
-    def __init__(self, session: Session, history: History, engine: str) -> None:
+    def __init__(self, session: Session, history: History, engine: str, remarks: Remarks | None = None) -> None:
+        self._remarks = remarks
         self._session = session
         self._history = history
         self.model: nn.Module = session.model
@@ -110,6 +112,37 @@ class Fitted:
     def history_wide(self) -> "pd.DataFrame":
         """A DataFrame with a row for each epoch and a column for each value, such as "valid_loss"."""
         return self._history.wide()
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was noticed while the model was trained, each in a line with its code; empty after loading."""
+        return [] if self._remarks is None else list(self._remarks.lines)
+
+    @property
+    def ledger(self) -> "pd.DataFrame":
+        """What the run did to each parameter: a DataFrame with a row for each.
+
+        Columns: parameter, numbers, trainable, gradient (its norm in the last step; NaN where there was none, or a
+        compiled step kept none), changed, start (its norm before the run), change (norm of what was added), ratio (of
+        both). Models of more than 20 million numbers have no change and no ratio.
+
+        Raises:
+            DataError: the model was loaded, or trained with `preflight=False`.
+        """
+        if self._remarks is None:
+            raise DataError(
+                "the ledger of a model that was loaded, or trained with preflight=False",
+                "a model as fit() gives it",
+                "fit(..., preflight=True)",
+            )
+        import pandas as pd
+
+        names = ["parameter", "numbers", "trainable", "gradient", "changed", "start", "change", "ratio"]
+        rows = [
+            (one.name, one.numbers, one.trainable, one.gradient, one.changed, one.start, one.change, one.ratio)
+            for one in self._remarks.ledger
+        ]
+        return pd.DataFrame(rows, columns=names)
 
     @property
     def timings(self) -> dict[str, float]:

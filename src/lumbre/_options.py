@@ -11,7 +11,9 @@ from torch.utils.data import Sampler
 
 from lumbre._keep import Checkpoints, as_checkpoints
 from lumbre.base import OptionError, did_you_mean
+from lumbre.callbacks import Remarks
 from lumbre.core import Callback
+from lumbre.preflight import CHECKS
 
 BATCH_SIZE = 32
 _ENGINES = ("auto", "eager", "compiled", "cuda_graph")
@@ -36,6 +38,7 @@ class Options:
     engine: str = "auto"
     resume: "str | Path | Checkpoints | None" = None
     preflight: bool = True
+    ignore: Sequence[str] = ()
     verbose: bool | None = None
 
     def __post_init__(self) -> None:
@@ -69,6 +72,13 @@ class Options:
                 f'{did_you_mean(str(self.engine), _ENGINES)}engine="auto"',
             )
         as_checkpoints(self.resume)
+        for code in self.ignore:
+            if code not in (*CHECKS, *Remarks.codes):
+                raise OptionError(
+                    f"ignore={list(self.ignore)!r}",
+                    "codes of checks, as findings have them",
+                    f'{did_you_mean(str(code), [*CHECKS, *Remarks.codes])}ignore=("LB038",)',
+                )
         if self.augment is not None:
             _check_augment(self.augment)
 
@@ -92,7 +102,12 @@ def options_from(given: Mapping[str, Any]) -> Options:
                 f"an option of fit(): {', '.join(known)}",
                 f"{did_you_mean(name, known)}Correct or remove it",
             )
-    checked: dict[str, Any] = {**given, "callbacks": callback_list(given.get("callbacks", ()))}
+    ignored = given.get("ignore", ())
+    checked: dict[str, Any] = {
+        **given,
+        "callbacks": callback_list(given.get("callbacks", ())),
+        "ignore": (ignored,) if isinstance(ignored, str) else tuple(ignored),
+    }
     return Options(**checked)
 
 

@@ -16,10 +16,11 @@ from lumbre._fitted import Fitted
 from lumbre._keep import Checkpoints
 from lumbre._options import options_from
 from lumbre._parts import has_loss, no_loss, no_optimizer
+from lumbre._rates import rates_ahead
 from lumbre._record import short_name
 from lumbre._resume import kept_run
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
-from lumbre.callbacks import Progress
+from lumbre.callbacks import Progress, Remarks
 from lumbre.core import Callback, train
 from lumbre.devices import join_world, resolve_device
 from lumbre.metrics import Sets, as_sets
@@ -81,6 +82,7 @@ class Recipe:
         engine: str = "auto",
         resume: str | Path | Checkpoints | None = None,
         preflight: bool = True,
+        ignore: Iterable[str] = (),
         verbose: bool | None = None,
         **unknown: Any,
     ) -> Fitted:
@@ -118,7 +120,9 @@ class Recipe:
             resume: a folder, or `lumbre.Checkpoints(folder, ...)`: checkpoints of the run go there, and a run that is
                 found there goes on, to the same bits as if it had never been stopped. SIGTERM then writes one at the
                 next step and ends the process with status 143; Ctrl-C writes one and returns what was trained so far.
-            preflight: look for mistakes before the first epoch.
+            preflight: look for mistakes before the first epoch, for about a second (`check()` takes its time), and
+                remark on what looks wrong at the ends of epochs.
+            ignore: codes of checks to leave out, such as ("LB038",).
             verbose: print progress; on where not given.
             **unknown: refused, with the name that was probably meant.
 
@@ -156,7 +160,9 @@ class Recipe:
         shown = [_progress(self)] if verbose is not False and world.leads else []
         with preserved_randomness(resolve_device(device)), kept_run(resume) as kept:
             options = options if kept is None else kept.adjusted(options)
-            options = replace(options, callbacks=[*options.callbacks, *shown])
+            said = print if verbose is not False and world.leads else None
+            remarks = [Remarks(said, ignore=tuple(options.ignore))] if preflight else []
+            options = replace(options, callbacks=[*options.callbacks, *shown, *remarks])
             plan, session, findings = build(self, data, options)
             findings.raise_errors()
             for finding in findings.warnings if world.leads else []:
@@ -173,13 +179,17 @@ class Recipe:
                         train(replace(plan, keeper=keeper))
         session.model.eval()
         layout = "; channels last" if last else ""
-        return Fitted(session, plan.context.history, plan.engine.reason + layout)
+        return Fitted(session, plan.context.history, plan.engine.reason + layout, *remarks)
 
-    def check(self, data: Any, **options: Any) -> Findings:
-        """Look for mistakes without training: what `fit(data, **options)` would find first.
+    def check(self, data: Any, *, test_data: Any = None, **options: Any) -> Findings:
+        """Look for mistakes without training: all that `fit(data, **options)` looks for, without haste.
+
+        The model, its buffers and the random state are left as they were. Each finding has a code; the page
+        "Preflight" of the docs says more about each.
 
         Args:
             data: as for `fit()`.
+            test_data: rows that are kept for the last test: are any of them trained or validated on?
             **options: as for `fit()`.
 
         Returns:
@@ -187,10 +197,20 @@ class Recipe:
 
         Raises:
             OptionError, RecipeError, DataError: as `fit()` does.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> recipe = lb.setup(lambda: nn.Linear(3, 1), loss=nn.MSELoss(), optimizer=optim.Adam)
+            >>> x = torch.randn(100, 3)
+            >>> [finding.code for finding in recipe.check((x, x.sin().sum(1)))]
+            ['LB006']
+            >>> recipe.check((x, x.sin().sum(1, keepdim=True)))
+            No findings.
         """
         checked = replace(options_from(options), preflight=True, verbose=False)
         with preserved_randomness(resolve_device(checked.device)):
-            return build(self, data, checked)[2]
+            return build(self, data, checked, every_check=True, test_data=test_data)[2]
 
     def lr_finder(
         self, data: Any, *, start: float = 1e-6, end: float = 1.0, steps: int = 100, **options: Any
@@ -224,6 +244,41 @@ class Recipe:
             True
         """
         return find_learning_rate(self, data, options_from(options), start, end, steps)
+
+    def plot_lr(self, data: Any, epochs: int = 10, **options: Any) -> Any:
+        """The learning rate of every batch of a run, before it is run: what the callbacks make of the optimizer's rate.
+
+        It counts batches, not updates, and rows over all processes: so it is the same for any number of them and any
+        accumulation. Of several groups of parameters the first is shown. Callbacks that wait for a metric, such as
+        `schedules.plateau`, are left out.
+
+        Args:
+            data: as for `fit()`.
+            epochs: of the run.
+            **options: as for `fit()`.
+
+        Returns:
+            A plotnine object; its data has the columns step (from 0) and lr.
+
+        Raises:
+            MissingExtraError: plotnine is not installed.
+            OptionError: a scheduler does not reach the end of the run; there are several optimizers.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> recipe = lb.setup(lambda: nn.Linear(3, 1), loss=nn.MSELoss(), optimizer=optim.Adam)
+            >>> data = torch.ones(64, 3), torch.ones(64, 1)
+            >>> chart = recipe.plot_lr(data, 5, callbacks=lb.callbacks.LearningRate(lb.schedules.cosine()))
+            >>> [round(rate, 6) for rate in chart.data["lr"][:3]]
+            [0.001, 0.000976, 0.000905]
+        """
+        from lumbre.plots import plot_rates
+
+        checked = options_from({**options, "epochs": epochs, "preflight": False})
+        with preserved_randomness(resolve_device(checked.device)):
+            context = build(self, data, checked)[0].context
+        return plot_rates(rates_ahead(context, checked.callbacks))
 
     def batch_size_finder(
         self, data: Any, *, sizes: Iterable[int] | None = None, seconds: float = 0.5, **options: Any

@@ -12,7 +12,7 @@ from torch import nn
 from lumbre._options import Options
 from lumbre._receipt import run_receipt
 from lumbre.base import DataRecord
-from lumbre.callbacks import Progress
+from lumbre.callbacks import Progress, Remarks
 from lumbre.preflight import Findings
 from lumbre.report import RunRecord
 
@@ -46,7 +46,7 @@ def run_record(
         batch_size: the one that is used.
     """
     fewest, most = options.epoch_range
-    callbacks = [type(one).__name__ for one in options.callbacks if not isinstance(one, Progress)]
+    callbacks = [type(one).__name__ for one in options.callbacks if not isinstance(one, (Progress, Remarks))]
     settings = {
         "epochs": f"{fewest} to {most}" if fewest else str(most),
         "batch size": str(batch_size),

@@ -198,7 +198,7 @@ def test_a_step_of_the_modules_own_and_several_optimizers() -> None:
             self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.two(self.one(x))
+            return self.two(self.one(x).relu())
 
         def loss(self, pred: Tensor, target: Tensor) -> Tensor:
             return F.cross_entropy(pred, target)

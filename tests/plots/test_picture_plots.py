@@ -73,7 +73,7 @@ def test_regions_of_one_output_and_the_surface_of_a_regression(tmp_path: Path) -
     grid = plots.decision_regions(single, (x, y.float()[:, None]), resolution=15).data
     points = torch.tensor(grid[["x", "y"]].to_numpy(), dtype=torch.float32)
     assert grid["predicted"].astype(int).tolist() == (single.predict(points)[:, 0] > 0).int().tolist()
-    data = (x, 2 * x[:, :1])
+    data = (x, 2 * x[:, :1] + 0.01 * x[:, 1:])
     chart = plots.decision_regions(trained(nn.Linear, nn.MSELoss(), data, in_features=2, out_features=1), data)
     assert chart.data["predicted"].corr(chart.data["x"]) > 0.9
     draw(chart, tmp_path)

@@ -218,7 +218,7 @@ def test_large_images_are_made_smaller(tmp_path: Path) -> None:
             self.last = nn.Linear(3, 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.last(x.float().mean((2, 3)))
+            return self.last(x.float().mean((2, 3)) / 255)
 
     data = images, torch.arange(14) % 2
     page = reported(trained(Mean, nn.CrossEntropyLoss(), data, epochs=1), tmp_path / "report.html", data)

@@ -147,7 +147,7 @@ def test_dropout_is_the_same_in_every_evaluation_of_a_line_search() -> None:
 
     x, y = (part.float() for part in rows(8))
     lb.setup(Watch, loss=MSE, optimizer=optim.LBFGS).set_opt_hparams(line_search_fn="strong_wolfe").fit(
-        (x, y), epochs=1, batch_size=8, verbose=False
+        (x, y), epochs=1, batch_size=8, preflight=False, verbose=False
     )
     assert len(seen) > 2
     assert all(torch.equal(seen[0], mask) for mask in seen)

@@ -12,11 +12,11 @@ class Tower(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        self.body = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
         self.head = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x).relu())
+        return self.head(self.body[1](self.body[0](x).relu()).relu())
 
 
 def trained(net: nn.Module) -> list[str]:

@@ -33,3 +33,4 @@ from lumbre.base._records import DataRecord as DataRecord
 from lumbre.base._seeds import preserved_randomness as preserved_randomness
 from lumbre.base._seeds import seed_host as seed_host
 from lumbre.base._seeds import stream as stream
+from lumbre.base._untouched import untouched as untouched

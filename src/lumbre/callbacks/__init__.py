@@ -15,6 +15,7 @@ from lumbre.callbacks._monitor import Monitor as Monitor
 from lumbre.callbacks._nan_guard import NaNGuard as NaNGuard
 from lumbre.callbacks._on import On as On
 from lumbre.callbacks._progress import Progress as Progress
+from lumbre.callbacks._remarks import Remarks as Remarks
 from lumbre.callbacks._samples import SampleGenerations as SampleGenerations
 from lumbre.callbacks._step_options import Accumulate as Accumulate
 from lumbre.callbacks._step_options import GradientClip as GradientClip
@@ -40,6 +41,7 @@ __all__ = [
     "NaNGuard",
     "On",
     "Progress",
+    "Remarks",
     "SampleGenerations",
     "TensorBoard",
     "WandB",

@@ -19,6 +19,7 @@ from lumbre.base import (
     leaves,
     map_leaves,
     total_loss,
+    untouched,
 )
 from lumbre.inspection._layers import (
     INPUT,
@@ -32,7 +33,7 @@ from lumbre.inspection._layers import (
 )
 from lumbre.inspection._record import Inspection
 from lumbre.inspection._statistics import Gathered, Statistics
-from lumbre.inspection._watch import Watch, untouched
+from lumbre.inspection._watch import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

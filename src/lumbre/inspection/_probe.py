@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lumbre.base import DataError, Nested, describe, leaves, map_leaves
-from lumbre.inspection._watch import untouched
+from lumbre.base import DataError, Nested, describe, leaves, map_leaves, untouched
 from lumbre.steps import caller
 
 

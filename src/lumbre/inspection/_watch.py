@@ -1,13 +1,11 @@
-"""Hooks on layers that show each tensor as it passes, and the stillness around them."""
+"""Hooks on layers that show each tensor as it passes."""
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
-from lumbre.base import Nested, preserved_randomness
+from lumbre.base import Nested
 from lumbre.inspection._layers import INPUT, OUTPUT, named_tensors
 
 
@@ -75,29 +73,3 @@ class Watch:
         """Take the hooks away."""
         while self._handles:
             self._handles.pop().remove()
-
-
-@contextmanager
-def untouched(module: nn.Module, device: torch.device) -> Generator[None]:
-    """Evaluation mode without fused attention; afterwards modes, buffers and random generators are what they were."""
-    modes = [(part, part.training) for part in module.modules()]
-    buffers = [
-        (part, name, buffer, buffer.clone())
-        for part in module.modules()
-        for name, buffer in part.named_buffers(recurse=False)
-    ]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    try:
-        with preserved_randomness(device):
-            module.eval()
-            torch.backends.mha.set_fastpath_enabled(False)  # fused kernels call no parts
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for part, training in modes:
-            part.training = training
-        with torch.no_grad():
-            for part, name, buffer, value in buffers:
-                if not torch.equal(buffer, value):  # one that is expanded could not be written to
-                    buffer.copy_(value)
-                part._buffers[name] = buffer  # pyright: ignore[reportPrivateUsage]

@@ -22,6 +22,7 @@ from lumbre.plots._pictures import is_images as is_images
 from lumbre.plots._pictures import most_wrong as most_wrong
 from lumbre.plots._pictures import predictions_grid as predictions_grid
 from lumbre.plots._plane import decision_regions as decision_regions
+from lumbre.plots._rates import plot_rates as plot_rates
 from lumbre.plots._trials import plot_trial_parameter as plot_trial_parameter
 from lumbre.plots._trials import plot_trials as plot_trials
 from lumbre.plots._weights import weight_distributions as weight_distributions
@@ -37,6 +38,7 @@ __all__ = [
     "most_wrong",
     "plot_history",
     "plot_learning_rates",
+    "plot_rates",
     "plot_trial_parameter",
     "plot_trials",
     "precision_recall",

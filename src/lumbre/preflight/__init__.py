@@ -1,6 +1,16 @@
 """Findings before the costly run: what would train silently wrong, or fail late, is said first."""
 
-from lumbre.preflight._checks import Subject as Subject
-from lumbre.preflight._checks import run_checks as run_checks
+# In the order in which the checks are to run: what costs nothing first.
+from lumbre.preflight import _structure, _optimizer, _gradients, _output, _labels, _data  # noqa: I001
 from lumbre.preflight._finding import Finding as Finding
 from lumbre.preflight._finding import Findings as Findings
+from lumbre.preflight._registry import CHECKS as CHECKS
+from lumbre.preflight._registry import Check as Check
+from lumbre.preflight._registry import run_checks as run_checks
+from lumbre.preflight._subject import Schedule as Schedule
+from lumbre.preflight._subject import Subject as Subject
+
+# They register themselves when they are imported.
+_FILES = (_structure, _optimizer, _gradients, _output, _labels, _data)
+
+__all__ = ["CHECKS", "Check", "Finding", "Findings", "Schedule", "Subject", "run_checks"]

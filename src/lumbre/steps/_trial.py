@@ -1,30 +1,21 @@
 """Steps that are tried and leave no trace, and what bfloat16 would gain by them."""
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lumbre.base import untouched
+
 _REPEATS = 2
 
 
-@contextmanager
-def tried(model: nn.Module) -> Generator[None]:
-    """Training mode; afterwards modes and buffers are what they were. Gradients are the caller's to leave alone."""
-    modes = [(part, part.training) for part in model.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        model.train()
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
+def tried(model: nn.Module) -> AbstractContextManager[None]:
+    """Training mode that leaves no trace but gradients, which are the caller's to leave alone."""
+    return untouched(model, next(model.parameters()).device, training=True)
 
 
 def forward_flops(model: nn.Module, forward: Callable[[], object]) -> int:

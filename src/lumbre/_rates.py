@@ -1,0 +1,131 @@
+"""Learning rates ahead of a run: the schedules among its callbacks, moved over all its steps without a model."""
+
+import copy
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn, optim
+
+from lumbre.base import OptionError
+from lumbre.callbacks import LearningRate, LRScheduler
+from lumbre.core import Callback, Context
+from lumbre.preflight import Schedule
+
+_PATIENCE = 20_000
+
+
+class Rehearsal:
+    """The callbacks of a run that move its learning rate, called in their order over epochs and batches.
+
+    Args:
+        optimizer: the run's, which is only read.
+        callbacks: of the run; those that set no rate are left out, and those that need a metric.
+        epochs: of the run.
+        batches: in an epoch.
+
+    Attributes:
+        rates: the rate of each batch, that of the first group of parameters.
+        failure: what a scheduler raised on the way; "" for nothing.
+    """
+
+    def __init__(self, optimizer: optim.Optimizer, callbacks: Iterable[Callback], epochs: int, batches: int) -> None:
+        self.rates: list[float] = []
+        self.failure = ""
+        groups = [
+            {"params": [nn.Parameter(torch.zeros(()))], "lr": float(group["lr"])} for group in optimizer.param_groups
+        ]
+        stand_in = optim.SGD(groups, lr=1.0, momentum=0.9)
+        self._context = _context(stand_in, epochs, batches)
+        self.live: list[LearningRate | LRScheduler] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for one in callbacks:
+                if isinstance(one, (LearningRate, LRScheduler)):
+                    self._begin(copy.copy(one))
+            try:
+                self._run(stand_in, epochs, batches)
+            except (ValueError, OptionError) as error:
+                self.failure = str(error).split("\n")[0]
+
+    def _begin(self, callback: LearningRate | LRScheduler) -> None:
+        try:
+            callback.on_fit_begin(self._context)
+        except OptionError:  # the run itself will say so; or it waits for a metric
+            return
+        self.live.append(callback)
+
+    def _run(self, optimizer: optim.Optimizer, epochs: int, batches: int) -> None:
+        ctx = self._context
+        for ctx.epoch in range(1, epochs + 1):
+            self._fire("on_epoch_begin")
+            for ctx.batch_index in range(batches):
+                self._fire("on_train_batch_begin")
+                self.rates.append(float(optimizer.param_groups[0]["lr"]))
+                optimizer.step()
+                self._fire("on_train_batch_end")
+            self._fire("on_epoch_end")
+
+    def _fire(self, handler: str) -> None:
+        for callback in self.live:
+            if hasattr(callback, handler):
+                getattr(callback, handler)(self._context)
+
+
+def rates_ahead(ctx: Context, callbacks: Iterable[Callback]) -> list[float]:
+    """The learning rate of each batch of the run that `ctx` belongs to.
+
+    Raises:
+        OptionError: a scheduler fails on the way, or batches cannot be counted ahead.
+        RecipeError: there are several optimizers.
+    """
+    if ctx.batches_per_epoch is None:
+        raise OptionError(
+            "the rates of data that does not say how many batches it has",
+            "data whose rows can be counted",
+            "pass tensors, a frame or a map-style Dataset",
+        )
+    rehearsed = Rehearsal(ctx.optimizer, callbacks, ctx.epochs[1], ctx.batches_per_epoch)
+    if rehearsed.failure:
+        raise OptionError(
+            f"a scheduler that fails at batch {len(rehearsed.rates)} of {ctx.epochs[1] * ctx.batches_per_epoch}: "
+            f"{rehearsed.failure}",
+            "a schedule that reaches the end of the run",
+            "the run's own number of steps, or lumbre.callbacks.LearningRate(lumbre.schedules.cosine())",
+        )
+    return rehearsed.rates
+
+
+def _context(optimizer: optim.Optimizer, epochs: int, batches: int) -> Context:
+    return Context(
+        model=nn.Module(),
+        optimizers={"optimizer": optimizer},
+        device=torch.device("cpu"),
+        epochs=(0, epochs),
+        batches_per_epoch=batches,
+        monitored=("train_loss",),
+        save=lambda _: None,
+        minimize=lambda loss, one: None,
+        see_training_data=lambda: None,
+    )
+
+
+def schedules(
+    optimizers: dict[str, optim.Optimizer], callbacks: Iterable[Callback], epochs: int, batches: int | None
+) -> list[Schedule]:
+    """What torch's schedulers among the callbacks would do, for the checks; of long runs nothing is said."""
+    found: list[Schedule] = []
+    if len(optimizers) != 1 or batches is None or epochs * batches > _PATIENCE:
+        return found
+    for one in callbacks:
+        if not isinstance(one, LRScheduler):
+            continue
+        rehearsed = Rehearsal(next(iter(optimizers.values())), [one], epochs, batches)
+        if not rehearsed.live:
+            continue
+        live: Any = vars(rehearsed.live[0])["_live"]
+        rates = rehearsed.rates if one.step_on == "batch" else rehearsed.rates[::batches]
+        length = getattr(live, "total_steps", getattr(live, "T_max", None))
+        found.append(Schedule(name=type(live).__name__, length=length, rates=tuple(rates), failure=rehearsed.failure))
+    return found

@@ -1,0 +1,153 @@
+"""What is noticed while a run goes on, and which parameters moved."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor
+
+from lumbre.core import Callback, Context
+
+_KEPT = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a run did to a parameter.
+
+    Attributes:
+        name: of the parameter.
+        numbers: how many it has.
+        trainable: whether it requires a gradient.
+        gradient: norm of its gradient in the last step; None where it got none, or the engine keeps none.
+        start: its norm before the run.
+        change: norm of what was added to it; None for models too large to keep a copy.
+    """
+
+    name: str
+    numbers: int
+    trainable: bool
+    gradient: float | None
+    start: float
+    change: float | None
+
+    @property
+    def changed(self) -> bool | None:
+        """Whether any number of it is another now."""
+        return None if self.change is None else self.change > 0
+
+    @property
+    def ratio(self) -> float | None:
+        """The change as a share of its norm before."""
+        return None if self.change is None or not self.start else self.change / self.start
+
+
+class Remarks(Callback):
+    """Notices at the end of an epoch what looks wrong in the history, and says each once, in a line with its code.
+
+    `fit()` adds one by itself unless `preflight=False`. It looks at losses and times only, so it costs nothing in a
+    step; parameters are compared once, before and after the run. LB101: the training loss does not move. LB102: it
+    diverges. LB103: it jumps up and down. LB104: validation is far better than training. LB105: the validation loss
+    has risen for epochs while the training loss falls. LB106: the model waits for data. LB107: parameters that did not
+    change in the run.
+
+    Attributes:
+        codes: all there are.
+        lines: what was said.
+        ledger: what the run did to each parameter, after it.
+
+    Args:
+        say: what to do with a line, besides keeping it in `lines`; `print` for example.
+        ignore: codes to leave out.
+    """
+
+    codes = ("LB101", "LB102", "LB103", "LB104", "LB105", "LB106", "LB107")
+
+    def __init__(self, say: Callable[[str], object] | None = None, *, ignore: tuple[str, ...] = ()) -> None:
+        self.lines: list[str] = []
+        self.ledger: list[Moved] = []
+        self._say, self._said = say, set(ignore)
+        self._train: list[float] = []
+        self._valid: list[float] = []
+        self._before: dict[str, Tensor] = {}
+        self._norms: dict[str, float] = {}
+
+    def on_fit_begin(self, ctx: Context) -> None:
+        """Keep the parameters as they are, of a model that is not too large."""
+        self.lines, self.ledger = [], []
+        self._train, self._valid = [], []
+        named = dict(ctx.model.named_parameters())
+        self._norms = {name: float(one.detach().float().norm()) for name, one in named.items()}
+        small = sum(one.numel() for one in named.values()) <= _KEPT
+        self._before = {name: one.detach().clone() for name, one in named.items()} if small else {}
+
+    def on_epoch_end(self, ctx: Context) -> None:
+        """Look at the history."""
+        for set_name, metric, epoch, value in reversed(ctx.history.records):
+            if epoch != ctx.epoch:
+                break
+            if metric == "loss" and isinstance(value, float) and set_name in ("train", "valid"):
+                (self._train if set_name == "train" else self._valid).append(value)
+        for code, line in (*self._of_training(), *self._of_validation(), *_of_times(ctx)):
+            self._remark(code, f"epoch {ctx.epoch}: {line}")
+
+    def on_fit_end(self, ctx: Context) -> None:
+        """Compare the parameters with what they were."""
+        held = {id(p) for one in ctx.optimizers.values() for group in one.param_groups for p in group["params"]}
+        for name, one in ctx.model.named_parameters():
+            before = self._before.get(name)
+            same_shape = before is not None and before.shape == one.shape
+            change = float((one.detach() - before).float().norm()) if before is not None and same_shape else None
+            gradient = None if one.grad is None else float(one.grad.detach().float().norm())
+            start = self._norms.get(name, float("nan"))
+            self.ledger.append(Moved(name, one.numel(), one.requires_grad, gradient, start, change))
+        still = [
+            moved.name
+            for moved, one in zip(self.ledger, ctx.model.parameters(), strict=True)
+            if moved.trainable and moved.changed is False and id(one) in held
+        ]
+        if still and ctx.step:
+            more = f" and {len(still) - 3} more" if len(still) > 3 else ""
+            self._remark("LB107", f"did not change in {ctx.step} steps: {', '.join(still[:3])}{more}")
+        self._before = {}
+
+    def _remark(self, code: str, line: str) -> None:
+        if code in self._said:
+            return
+        self._said.add(code)
+        self.lines.append(f"{code} {line}")
+        if self._say is not None:
+            self._say(self.lines[-1])
+
+    def _of_training(self) -> Iterator[tuple[str, str]]:
+        loss = self._train
+        if len(loss) >= 5 and max(loss) - min(loss) <= 1e-3 * abs(loss[0]) and abs(loss[0]) > 1e-6:
+            yield "LB101", f"the training loss has not moved from {loss[0]:.4g}; try recipe.lr_finder(data)"
+        if len(loss) >= 4 and min(loss) > 0 and loss[-1] > 2 * min(loss) and loss[-1] > loss[-2] > loss[-3]:
+            yield "LB102", f"the training loss diverges, from {min(loss):.4g} to {loss[-1]:.4g}; a lower lr may help"
+        if len(loss) >= 9:
+            steps = [b - a for a, b in zip(loss[-9:], loss[-8:], strict=False)]
+            turns = all(a * b < 0 for a, b in pairwise(steps))
+            if turns and sum(map(abs, steps)) / len(steps) > 0.3 * abs(sum(loss[-9:]) / 9):
+                yield "LB103", "the training loss jumps up and down from epoch to epoch; a lower lr may help"
+
+    def _of_validation(self) -> Iterator[tuple[str, str]]:
+        train, valid = self._train, self._valid
+        if len(valid) != len(train) or len(valid) < 5:
+            return
+        settled = abs(train[-1] - train[-2]) < 0.1 * abs(train[-2])
+        if settled and min(valid[-3:]) > 0 and all(v < 0.3 * t for v, t in zip(valid[-3:], train[-3:], strict=True)):
+            yield "LB104", f"validation loss {valid[-1]:.4g} far below training loss {train[-1]:.4g}; are they alike?"
+        best = min(range(len(valid)), key=valid.__getitem__)
+        if len(valid) - 1 - best >= 5 and valid[-1] > 1.1 * valid[best] > 0 and train[-1] < train[best]:
+            yield (
+                "LB105",
+                f"over-fitting since epoch {best + 1}: validation loss {valid[best]:.4g} then, {valid[-1]:.4g} now",
+            )
+
+
+def _of_times(ctx: Context) -> Iterator[tuple[str, str]]:
+    phases = ctx.history.phase_seconds
+    total, waiting = sum(phases.values()), phases.get("data", 0.0)
+    if ctx.epoch >= 2 and total > 5 and waiting > 0.5 * total:
+        yield "LB106", f"{waiting / total:.0%} of the time goes into waiting for data; num_workers=4 may help"

@@ -1,0 +1,31 @@
+"""Learning rates ahead of a run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lumbre.base import import_extra
+from lumbre.plots._colours import TRAIN
+
+
+def plot_rates(rates: Sequence[float]) -> Any:
+    """The learning rate of each batch as a line.
+
+    Args:
+        rates: one for each batch.
+
+    Returns:
+        A plotnine `ggplot`.
+
+    Raises:
+        MissingExtraError: plotnine is not installed.
+    """
+    p9 = import_extra("plotnine", "plots", "draw charts")
+    import pandas as pd
+
+    return (
+        p9.ggplot(pd.DataFrame({"step": range(len(rates)), "lr": rates}), p9.aes("step", "lr"))
+        + p9.geom_step(colour=TRAIN, size=1)
+        + p9.labs(x="batch", y="learning rate")
+        + p9.theme_minimal()
+        + p9.theme(figure_size=(6, 3.5))
+    )

@@ -1,0 +1,312 @@
+"""The rows: numbers, scales, what training and validation share."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lumbre.base import leaves
+from lumbre.preflight._recorder import CLASSES, loss_inputs
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject, tensors
+
+_ENOUGH, _FEW_COLUMNS = 20, 50
+
+
+@check("LB002", "error", "NaN or infinite values")
+def non_finite(subject: Subject) -> Iterator[Found]:
+    """One NaN makes the loss NaN, and with it every weight."""
+    parts = subject.columns or (subject.batch.input, subject.batch.target)
+    for name, part in zip(("input", "target"), parts, strict=True):
+        for leaf in leaves(part):
+            if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+                continue
+            # One pass without a mask as large as the data; only a sum that is not finite is worth a closer look.
+            if torch.isfinite(leaf.sum(dtype=torch.float32 if leaf.dtype == torch.float16 else None)):
+                continue
+            bad = (~torch.isfinite(leaf)).reshape(leaf.shape[0], -1).any(1).nonzero()[:, 0].tolist()
+            if bad:
+                shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+                yield Found(
+                    f"NaN or infinite values in the {name}, in {len(bad)} of {leaf.shape[0]} rows: {shown}",
+                    "finite numbers",
+                    "leave these rows out (x[torch.isfinite(x).all(1)]), or fill the missing values",
+                )
+
+
+@check("LB039", "warning", "Pictures that are not scaled")
+def unscaled_pictures(subject: Subject) -> Iterator[Found]:
+    """Grey values from 0 to 255 go straight into the first layer. Its weights are drawn for inputs of a size about
+    1."""
+    for input in _first_inputs(subject):
+        low, high = (float(end) for end in input.aminmax())
+        if input.ndim >= 3 and low >= 0 and 100 < high <= 255:
+            yield Found(
+                f"a first layer that is given pictures with values from {low:.3g} to {high:.3g}",
+                "values from 0 to 1, or of mean 0 and spread 1",
+                "x / 255; for pictures as uint8: x.float() / 255",
+            )
+            return
+
+
+@check("LB038", "warning", "Inputs on a wild scale")
+def wild_scale(subject: Subject) -> Iterator[Found]:
+    """A column of a size of thousands beside one of tens takes over the first layer, and the loss jumps; inputs far
+    from zero with a small spread look all the same to it. Looked at is what the first layer with weights is given."""
+    for input in _first_inputs(subject):
+        low, high = (float(end) for end in input.aminmax())
+        if input.ndim >= 3 and low >= 0 and 100 < high <= 255:
+            continue  # unscaled pictures, which have a finding of their own
+        features = input.reshape(-1, input.shape[-1]) if input.ndim <= 3 else input.reshape(-1, 1)
+        size = features.float().square().mean(0).sqrt()
+        largest = float(size.max())
+        if largest > 30 or (float(size.max()) > 0 and max(-low, high) < 0.02):
+            column = f"column {int(size.argmax())}" if len(size) > 1 else "values"
+            yield Found(
+                f"a first layer that is given numbers of a size from {float(size.min()):.3g} to {largest:.3g} "
+                f"({column} from {low:.3g} to {high:.3g})",
+                "columns of mean 0 and spread about 1",
+                "(x - x.mean(0)) / x.std(0), with mean and spread of the training rows; or an nn.BatchNorm1d first",
+            )
+            return
+
+
+def _first_inputs(subject: Subject) -> Iterator[Tensor]:
+    """What goes into layers with weights before any weight was used."""
+    if subject.trained.failure is not None and not subject.trained.in_loss:
+        return
+    for call in subject.trained.layers:
+        input = call.input.detach()
+        plain = not call.input.requires_grad and input.is_floating_point() and input.ndim >= 2
+        trained = any(parameter.requires_grad for parameter in call.layer.parameters())
+        if plain and trained and input.numel() and input.shape[0] >= 2:
+            yield input
+
+
+@check("LB050", "warning", "Targets on a wild scale")
+def wild_targets(subject: Subject) -> Iterator[Found]:
+    """A net begins with outputs near 0. To targets in the thousands it has a long way, in steps of the learning rate,
+    and squared errors are in the millions."""
+    for call in subject.loss_calls:
+        target = call.target
+        if call.name not in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss") or not isinstance(target, Tensor):
+            continue
+        size = float(target.detach().float().square().mean().sqrt())
+        if target is subject.batch.target and size > 100:
+            yield Found(
+                f"targets of a size of {size:.3g}",
+                "targets of mean 0 and spread about 1",
+                "train on (y - y.mean()) / y.std(), and turn predictions back",
+            )
+            return
+
+
+@check("LB037", "warning", "Columns that say nothing, or the same")
+def idle_columns(subject: Subject) -> Iterator[Found]:
+    """A column that never changes, or stands there twice, mostly comes from a mistake in how the table was made."""
+    for leaf in [] if subject.columns is None else tensors(subject.columns[0]):
+        if leaf.ndim != 2 or not leaf.is_floating_point() or not 2 <= leaf.shape[1] <= _FEW_COLUMNS:
+            continue
+        rows = leaf[:: max(1, len(leaf) // 20_000)]
+        if len(rows) < _ENOUGH:
+            continue
+        constant = (rows == rows[0]).all(0)
+        twins = [
+            (one, two)
+            for one in range(rows.shape[1])
+            for two in range(one + 1, rows.shape[1])
+            if rows[0, one] == rows[0, two] and not constant[one] and bool((rows[:, one] == rows[:, two]).all())
+        ]
+        twins = [pair for pair in twins if rows[:, pair[0]].unique().numel() > 2]
+        still = [at for at in constant.nonzero()[:, 0].tolist() if float(rows[0, at]) != 0]
+        if (still or twins) and not bool(constant.all()):
+            said = [f"columns {one} and {two} are the same" for one, two in twins[:3]]
+            said += [f"column {at} is {float(rows[0, at]):g} in every row" for at in still[:3]]
+            yield Found("; ".join(said), "columns that differ", "leave them out")
+
+
+@check("LB043", "warning", "The target among the inputs")
+def target_leak(subject: Subject) -> Iterator[Found]:
+    """One column of the input is the target, or a line through it: the net reads the answer off. At the time of a real
+    prediction that column will not be there."""
+    if subject.columns is None:
+        return
+    target = subject.columns[1]
+    if not isinstance(target, Tensor) or target.numel() != len(target) or len(target) < 50:
+        return
+    y = target.flatten()
+    classes = bool(loss_inputs(subject.loss_calls, CLASSES)) or (y.unique().numel() == 2)
+    for leaf in tensors(subject.columns[0]):
+        if leaf.ndim != 2 or leaf.shape[1] < 2 or leaf.numel() > subject.most_numbers or leaf.is_complex():
+            continue
+        x = leaf.double()
+        column = _one_to_one(x, y) if classes else _linear(x, y.double())
+        if column is not None:
+            yield Found(
+                f"column {column} of the input, which says the target exactly",
+                "inputs that are known when the target is not",
+                f"leave column {column} out",
+            )
+            return
+
+
+def _one_to_one(x: Tensor, y: Tensor) -> int | None:
+    """The column that has one value for each class, and another for each."""
+    labels = y.unique()
+    if not 2 <= labels.numel() <= 100:
+        return None
+    first = torch.stack([x[(y == label).nonzero()[0, 0]] for label in labels])
+    fits = (x == first[torch.searchsorted(labels, y)]).all(0)
+    for column in fits.nonzero()[:, 0].tolist():
+        if first[:, column].unique().numel() == labels.numel():
+            return int(column)
+    return None
+
+
+def _linear(x: Tensor, y: Tensor) -> int | None:
+    dx, dy = x - x.mean(0), y - y.mean()
+    norm = dx.norm(dim=0) * dy.norm()
+    same = ((dx * dy[:, None]).sum(0).abs() > 0.999999 * norm) & (norm > 0)
+    found = same.nonzero()[:, 0].tolist()
+    return int(found[0]) if found else None
+
+
+@check("LB041", "warning", "Rows in training and in validation")
+def shared_rows(subject: Subject) -> Iterator[Found]:
+    """Rows that were trained on tell nothing about new ones. Compared are whole inputs, exactly."""
+    for name, other in (("validation", subject.valid), ("test", subject.test)):
+        if subject.columns is None or other is None:
+            continue
+        pairs = list(zip(tensors(subject.columns[0]), tensors(other[0]), strict=False))
+        if not pairs or sum(a.numel() + b.numel() for a, b in pairs) > subject.most_numbers:
+            continue
+        if not all(a.shape[1:] == b.shape[1:] and a.dtype == b.dtype for a, b in pairs):
+            continue
+        train = torch.cat([a.reshape(len(a), -1).double() for a, _ in pairs], 1)
+        held = torch.cat([b.reshape(len(b), -1).double() for _, b in pairs], 1)
+        shared = _shared(train, held)
+        if shared >= 2 and shared >= 0.01 * len(held):
+            yield Found(
+                f"{shared} of {len(held)} {name} rows that are training rows too",
+                "rows that were never trained on",
+                "take doubles out before splitting (torch.unique(x, dim=0)), and split once",
+            )
+
+
+def _shared(train: Tensor, held: Tensor) -> int:
+    columns = train[:, :: max(1, train.shape[1] // 12)]
+    # Few columns of few values repeat by chance.
+    possible = sum(float(torch.log10(torch.tensor(float(c.unique().numel())))) for c in columns[:5000].unbind(1))
+    if possible < 2 * float(torch.log10(torch.tensor(float(len(train) + 1)))) + 1:
+        return 0
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(train.shape[1], generator=generator, dtype=torch.float64).to(train.device)
+    keys, order = (train * weights).sum(1).sort()
+    wanted = (held * weights).sum(1)
+    at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+    found = torch.zeros(len(held), dtype=torch.bool, device=held.device)
+    for step in (-1, 0, 1):  # sums of the same numbers may differ in their last bit
+        near = (at + step).clamp(0, len(keys) - 1)
+        hits = ((keys[near] - wanted).abs() <= 1e-12 * wanted.abs() + 1e-12).nonzero()[:, 0]
+        if hits.numel():
+            found[hits] |= (train[order[near[hits]]] == held[hits]).all(1)
+    return int(found.sum())
+
+
+@check("LB046", "warning", "One set to validate and to test on")
+def test_validates(subject: Subject) -> Iterator[Found]:
+    """Who looks at validation figures to choose a model has fitted it to these rows too: what is measured on them
+    again is too good. Looked at when `recipe.check(..., test_data=...)` is told of the test set."""
+    if subject.valid is None or subject.test is None:
+        return
+    pairs = list(zip(tensors(subject.valid[0]), tensors(subject.test[0]), strict=False))
+    if pairs and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs):
+        yield Found(
+            "a test set that is the validation set",
+            "rows for the last test that nothing was chosen by",
+            "valid_data=0.2 cuts validation rows from the training rows",
+        )
+
+
+@check("LB042", "warning", "Validation rows of another kind")
+def shift(subject: Subject) -> Iterator[Found]:
+    """Validation rows do not come from where the training rows came: another data set, another scaling, other classes.
+    Compared are classes, the middle and spread of each column, and for pictures how light, how contrasted and how rough
+    they are (Kolmogorov and Smirnov's distance, at a chance of about one in a million)."""
+    if subject.columns is None or subject.valid is None:
+        return
+    said = _new_classes(subject)
+    for a, b in zip(tensors(subject.columns[0]), tensors(subject.valid[0]), strict=False):
+        if said or a.shape[1:] != b.shape[1:] or a.dtype != b.dtype or min(len(a), len(b)) < 30 or a.is_complex():
+            break
+        a, b = (one[torch.linspace(0, len(one) - 1, min(len(one), 2000)).long()] for one in (a, b))
+        if a.ndim == 2 and a.is_floating_point() and a.shape[1] <= 5000:
+            said = _column_shift(a.float(), b.float())
+        elif a.ndim in (3, 4) and min(a.shape[-2:]) >= 8:
+            said = _picture_shift(a.float(), b.float())
+    if said:
+        yield Found(
+            said,
+            "validation rows drawn as the training rows were",
+            "valid_data=0.2; or scale both with the mean and spread of the training rows",
+        )
+
+
+def _new_classes(subject: Subject) -> str:
+    if subject.columns is None or subject.valid is None:
+        return ""
+    ours, theirs = subject.columns[1], subject.valid[1]
+    if not isinstance(ours, Tensor) or not isinstance(theirs, Tensor) or ours.numel() != len(ours):
+        return ""
+    if ours.is_floating_point() or not loss_inputs(subject.loss_calls, CLASSES) or theirs.is_floating_point():
+        return ""
+    new = theirs[~torch.isin(theirs, ours)]
+    if new.numel() >= 5 and new.numel() > 0.05 * theirs.numel():
+        return f"validation labels that no training row has: {new.unique()[:5].tolist()}"
+    return ""
+
+
+def _column_shift(a: Tensor, b: Tensor) -> str:
+    q = torch.tensor([0.1, 0.5, 0.9], device=a.device)
+    (low, mid, high), (low_b, mid_b, high_b) = a.quantile(q, dim=0), b.quantile(q, dim=0)
+    spread, spread_b = high - low, high_b - low_b
+    moved = ((mid_b - mid).abs() > spread) & (spread > 0)
+    ratio = spread_b / spread.clamp(min=1e-30)
+    other = ((ratio > 4) | (ratio < 0.25)) & (spread > 0) & (spread_b > 0)
+    found = (moved | other).nonzero()[:, 0].tolist()
+    if not found:
+        return ""
+    at = int(found[0])
+    return (
+        f"column {at}: {float(low[at]):.3g} to {float(high[at]):.3g} in most training rows, "
+        f"{float(low_b[at]):.3g} to {float(high_b[at]):.3g} in most validation rows"
+    )
+
+
+def _picture_shift(a: Tensor, b: Tensor) -> str:
+    limit = max(0.25, 2.7 * ((len(a) + len(b)) / (len(a) * len(b))) ** 0.5)
+    for name, number in (("lightness", _lightness), ("contrast", _contrast), ("roughness", _roughness)):
+        distance = _ks(number(a), number(b))
+        if distance > limit:
+            return f"pictures whose {name} differs between training and validation (distance {distance:.2f} of 1)"
+    return ""
+
+
+def _lightness(x: Tensor) -> Tensor:
+    return x.flatten(1).mean(1)
+
+
+def _contrast(x: Tensor) -> Tensor:
+    return x.flatten(1).std(1)
+
+
+def _roughness(x: Tensor) -> Tensor:
+    return (x[..., 1:] - x[..., :-1]).abs().flatten(1).mean(1) / (x.flatten(1).std(1) + 1e-12)
+
+
+def _ks(a: Tensor, b: Tensor) -> float:
+    """The distance of two distributions: the greatest difference of their cumulated shares."""
+    a, b = a.sort().values, b.sort().values
+    at = torch.cat([a, b])
+    share = [torch.searchsorted(one, at, right=True).double() / len(one) for one in (a, b)]
+    return float((share[0] - share[1]).abs().max())

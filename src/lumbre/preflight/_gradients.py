@@ -1,0 +1,89 @@
+"""Gradients of the first batch: which parameters get any, and how large they are."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject
+
+_SHOWN = 4
+
+
+@check("LB022", "warning", "Parameters that no optimizer holds")
+def not_held(subject: Subject) -> Iterator[Found]:
+    """A parameter that no optimizer was given stays as it began. To keep it so is better said by
+    `requires_grad_(False)`."""
+    if not subject.optimizers:
+        return
+    groups = [group for optimizer in subject.optimizers.values() for group in optimizer.param_groups]
+    held = {id(parameter) for group in groups for parameter in group["params"]}
+    named = list(subject.model.named_parameters())
+    missed = [name for name, one in named if one.requires_grad and id(one) not in held]
+    if missed:
+        foreign = len(held - {id(one) for _, one in named})
+        beside = f"; and {foreign} in the optimizer that the module does not have" if foreign else ""
+        yield Found(
+            f"{_listed(missed)} not in the optimizer{beside}",
+            "every parameter that can be trained in an optimizer",
+            "self.parameters() in configure_optimizers(), after the last layer is made; or freeze it with "
+            "requires_grad_(False)",
+        )
+
+
+@check("LB023", "warning", "Parameters that get no gradient")
+def no_gradient(subject: Subject) -> Iterator[Found]:
+    """The loss does not depend on these parameters: the graph is cut (`detach()`, `.data`, `no_grad()`, a way over
+    NumPy), or a layer is never called."""
+    found = subject.trained
+    if found.failure is not None or not isinstance(found.loss, Tensor) or found.loss.ndim:
+        return
+    trainable = [name for name, one in subject.model.named_parameters() if one.requires_grad]
+    if not trainable:
+        return
+    if not found.loss.requires_grad:
+        missed = trainable
+    else:
+        missed = [name for name, gradient in found.gradients.items() if gradient is None]
+    if missed:
+        every = " - all there are" if len(missed) == len(trainable) else ""
+        yield Found(
+            f"no gradient for {_listed(missed)}{every}",
+            "a way from the loss back to every parameter that can be trained",
+            "leave out detach(), .data, torch.no_grad() and torch.tensor(...) between these layers and the loss; or "
+            "take layers away that are not used, or freeze them",
+        )
+
+
+@check("LB024", "warning", "Gradients that are zero or vanish")
+def vanishing(subject: Subject) -> Iterator[Found]:
+    """No weight gets a gradient, only biases (all weights begin at zero, or nothing passes a layer); or the first
+    layers get a ten-millionth of what the last ones get."""
+    weights = {
+        name: gradient
+        for name, gradient in subject.trained.gradients.items()
+        if gradient is not None and gradient.ndim >= 2 and gradient.numel() > 1
+    }
+    if len(weights) < 2:
+        return
+    sizes = {name: float(gradient.detach().float().abs().max()) for name, gradient in weights.items()}
+    loss = subject.trained.loss
+    if max(sizes.values()) == 0 and float(loss.detach()) != 0 and not loss.isnan():
+        yield Found(
+            "gradients of zero for every weight",
+            "weights that change in the first step",
+            "torch's own first weights: at most the last layer may begin at zero",
+        )
+        return
+    first, last = next(iter(sizes)), list(sizes)[-1]
+    if 0 < sizes[first] < 1e-8 * sizes[last]:
+        yield Found(
+            f"a gradient for {first} that is {sizes[first] / sizes[last]:.1g} of that for {last}",
+            "gradients of about the same size in all layers",
+            "ReLU or GELU instead of sigmoid or tanh in deep nets; normalization layers; connections around layers",
+        )
+
+
+def _listed(names: list[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

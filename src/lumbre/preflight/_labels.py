@@ -1,0 +1,160 @@
+"""Labels and targets: do they say what the loss takes them for?"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lumbre.base import describe
+from lumbre.preflight._recorder import BINARY, CLASSES, Call, loss_inputs
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject
+
+_ENOUGH = 20
+
+
+def _class_call(subject: Subject) -> tuple[Call, Tensor] | None:
+    """The loss of classes that compares the module's prediction with the target itself, and all targets."""
+    for call in loss_inputs(subject.loss_calls, CLASSES):
+        same = call.target is subject.batch.target
+        if call.input.ndim >= 2 and same and isinstance(subject.target, Tensor):
+            return call, subject.target
+    return None
+
+
+def _used(call: Call, target: Tensor) -> Tensor:
+    """The targets without those that the loss leaves aside."""
+    ignored = call.argument(4, "ignore_index", -100)
+    return target[target != ignored]
+
+
+@check("LB004", "error", "Measurements where class numbers should be")
+def measurements(subject: Subject) -> Iterator[Found]:
+    """`CrossEntropyLoss` takes class numbers as int64, or a probability for each class."""
+    for call in loss_inputs(subject.loss_calls, CLASSES):
+        target = call.target
+        if not isinstance(target, Tensor) or not target.is_floating_point() or call.input.ndim < 2:
+            continue
+        if target.shape == call.input.shape and call.name == "cross_entropy":
+            continue  # class probabilities
+        loss = type(subject.loss).__name__ if isinstance(subject.loss, torch.nn.Module) else call.name
+        yield Found(
+            f"a target that is a {describe(subject.target)} for {loss}",
+            f"class numbers from 0 to {call.input.shape[1] - 1} as int64, or class probabilities of the prediction's "
+            "shape",
+            "y.long() if these are class numbers; an nn.MSELoss() if they are measurements",
+        )
+        return
+
+
+@check("LB005", "error", "Labels out of range")
+def out_of_range(subject: Subject) -> Iterator[Found]:
+    """Class numbers run from 0 to one less than the module has scores. Labels counted from 1 are the usual reason."""
+    found = _class_call(subject)
+    if found is None or found[1].is_floating_point():
+        return
+    call, target = found
+    classes = call.input.shape[1]
+    low, high = (int(end) for end in target.aminmax())
+    if low < 0:  # a second look, without the rows that the loss leaves aside
+        used = _used(call, target)
+        low, high = (int(end) for end in used.aminmax()) if used.numel() else (0, 0)
+    if (low < 0 or high >= classes) and classes > 1:
+        from_one = low == 1 and high == classes
+        yield Found(
+            f"class labels from {low} to {high} for a module that gives {classes} scores",
+            f"labels from 0 to {classes - 1}",
+            "y - 1, since labels count from 0"
+            if from_one
+            else f"a last layer with {high + 1} outputs, or other labels",
+        )
+
+
+@check("LB017", "error", "Binary targets that are not from 0 to 1")
+def not_binary(subject: Subject) -> Iterator[Found]:
+    """Binary cross-entropy takes 0 and 1, or probabilities. Of -1 and 1 it has no lowest value."""
+    for call in loss_inputs(subject.loss_calls, BINARY):
+        if not isinstance(call.target, Tensor) or not call.target.numel():
+            continue
+        low, high = (float(end) for end in call.target.detach().aminmax())
+        if low < 0 or high > 1:
+            yield Found(
+                f"{call.name} with targets from {low:.3g} to {high:.3g}",
+                "targets from 0 to 1",
+                "(y + 1) / 2 for labels of -1 and 1; y / 255 for pictures; (y > 0).float() for yes and no",
+            )
+            return
+
+
+@check("LB047", "warning", "Labels that are all the same")
+def constant_labels(subject: Subject) -> Iterator[Found]:
+    """With one class there is nothing to learn: any data is classified without a mistake."""
+    for call in loss_inputs(subject.loss_calls, (*CLASSES, *BINARY)):
+        if call.target is not subject.batch.target or not isinstance(subject.target, Tensor):
+            continue
+        used = subject.target if call.name in BINARY else _used(call, subject.target)
+        if subject.columns is not None and len(used) >= _ENOUGH and bool((used == used.flatten()[0]).all()):
+            yield Found(
+                f"{len(subject.target)} rows, all with the label {used.flatten()[0].item():g}",
+                "at least two classes",
+                "look at how the labels are made, or at which rows were taken",
+            )
+            return
+
+
+@check("LB048", "warning", "Many more outputs than classes")
+def many_outputs(subject: Subject) -> Iterator[Found]:
+    """A head of a thousand outputs for a few classes is mostly one of another task that was left in place."""
+    found = _class_call(subject)
+    if found is None or subject.columns is None or found[1].is_floating_point() or found[0].input.ndim != 2:
+        return
+    used = _used(*found)
+    if not used.numel():
+        return
+    outputs, classes = found[0].input.shape[1], int(used.max()) + 1
+    if outputs >= 20 and classes * 4 <= outputs and used.unique().numel() == classes:
+        yield Found(
+            f"{outputs} outputs for {classes} classes",
+            f"{classes} outputs",
+            f"a last layer with {classes} outputs",
+        )
+
+
+@check("LB044", "warning", "Accuracy where nearly all rows are of one class")
+def imbalance(subject: Subject) -> Iterator[Found]:
+    """Where 95 % of the rows are of one class, always saying that class is 95 % accurate."""
+    names = {type(metric).__name__ for metric in subject.metrics}
+    target = subject.target
+    if not names & {"Accuracy", "BinaryAccuracy", "BinaryAccuracyWithLogits"} or not isinstance(target, Tensor):
+        return
+    calls = loss_inputs(subject.loss_calls, (*CLASSES, *BINARY))
+    if subject.columns is None or len(target) < 50 or not calls or target.numel() != len(target):
+        return
+    _, counts = target.flatten().unique(return_counts=True)
+    share = float(counts.max()) / len(target)
+    if counts.numel() > 1 and share > 0.9:
+        yield Found(
+            f"accuracy as a metric, and {share:.1%} of the rows in one class",
+            "a metric that sees the rare classes",
+            'lumbre.metrics.F1(), AUROC() or balanced accuracy; perhaps sampler="balanced"',
+        )
+
+
+@check("LB045", "warning", "Rows by class, in a fixed order")
+def ordered(subject: Subject) -> Iterator[Found]:
+    """Rows that lie class by class and are not shuffled give batches of a single class: each pulls the net to itself,
+    and the last one wins."""
+    target = subject.target
+    if subject.shuffled is not False or subject.columns is None or not isinstance(target, Tensor):
+        return
+    if not loss_inputs(subject.loss_calls, (*CLASSES, *BINARY)) or target.numel() != len(target):
+        return
+    labels = target.flatten()
+    classes = labels.unique().numel()
+    changes = int((labels[1:] != labels[:-1]).sum())
+    if classes > 1 and changes == classes - 1 and len(labels) > (subject.batch_size or 1):
+        yield Found(
+            f"shuffle=False, and rows that lie class by class ({classes} classes, {changes} changes)",
+            "batches in which classes are mixed",
+            "leave shuffle=False out",
+        )

@@ -1,0 +1,82 @@
+"""Optimizers, learning rates, and how they move."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import optim
+
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject
+
+_ADAPTIVE = (optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax, optim.RMSprop)
+
+
+def _groups(subject: Subject) -> Iterator[tuple[optim.Optimizer, dict[str, Any]]]:
+    for optimizer in subject.optimizers.values():
+        for group in optimizer.param_groups:
+            yield optimizer, group
+
+
+@check("LB033", "warning", "A learning rate that hardly can be meant")
+def rate(subject: Subject) -> Iterator[Found]:
+    """Adam and its like move each weight by about the learning rate in a step, whatever the gradient: above 0.1 nothing
+    settles. Below 1e-7 nothing moves."""
+    for optimizer, group in _groups(subject):
+        value, name = float(group["lr"]), type(optimizer).__name__
+        high = 0.1 if isinstance(optimizer, _ADAPTIVE) else 10.0
+        if not isinstance(optimizer, (*_ADAPTIVE, optim.SGD)):
+            continue
+        if value > high * (1 + 1e-6) or 0 < value < 1e-7:
+            usual = "1e-4 to 1e-2" if isinstance(optimizer, _ADAPTIVE) else "1e-3 to 1"
+            yield Found(
+                f"lr={value:g} for {name}", f"a rate that trains; usual are {usual}", "recipe.lr_finder(data).plot()"
+            )
+            return
+
+
+@check("LB034", "warning", "A weight decay that hardly can be meant")
+def decay(subject: Subject) -> Iterator[Found]:
+    """`Adam` adds weight decay to the gradient and then divides it away with it: values that are usual for `AdamW` do
+    something else there. A decay of 1 and more pulls every weight to zero."""
+    for optimizer, group in _groups(subject):
+        value = float(group.get("weight_decay", 0.0) or 0.0)
+        name = type(optimizer).__name__
+        plain = type(optimizer) is optim.Adam and not group.get("decoupled_weight_decay", False)
+        if value >= 1 or (plain and value >= 0.01):
+            fix = "torch.optim.AdamW, which decays weights beside the gradient" if value < 1 else "weight_decay=0.01"
+            yield Found(f"weight_decay={value:g} for {name}", "0.001 to 0.1 for AdamW, below 0.01 for Adam", fix)
+            return
+
+
+@check("LB035", "warning", "A schedule that does not fit the run")
+def schedule(subject: Subject) -> Iterator[Found]:
+    """A scheduler that is made for more or fewer steps than the run has ends high, rises again, or stops the run; one
+    that counts in epochs what was meant in batches hardly moves."""
+    for one in subject.schedules:
+        steps = len(one.rates)
+        if one.failure:
+            received = f"{one.name}, which fails at a step of this run: {one.failure}"
+        elif one.length is not None and steps and not 0.7 <= one.length / steps <= 1.3:
+            received = f"{one.name} made for {one.length} steps, in a run that steps it {steps} times"
+        elif steps > 1 and len(set(one.rates)) == 1:
+            received = f"{one.name}, whose learning rate never changes in the {steps} steps of this run"
+        else:
+            continue
+        yield Found(
+            received,
+            "a schedule that is over when the run is over",
+            'lumbre.callbacks.LearningRate(lumbre.schedules.cosine()), which counts by itself; or step_on="batch" and '
+            "the run's own number of steps",
+        )
+
+
+@check("LB036", "warning", "Summed losses that are gathered over batches")
+def summed(subject: Subject) -> Iterator[Found]:
+    """Under accumulation a sum grows with the rows of the whole group, and the step with it: a learning rate that was
+    right for one batch is several times too high."""
+    if subject.accumulated > 1 and getattr(subject.loss, "reduction", "mean") == "sum":
+        yield Found(
+            f'reduction="sum" with {subject.accumulated} batches for each update',
+            "a mean over the rows, which does not depend on how they are cut into batches",
+            'reduction="mean"',
+        )

@@ -1,0 +1,301 @@
+"""The last layer, the loss and the metrics: do they fit together?"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lumbre.base import describe
+from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, loss_inputs, made_by
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject, tensors
+
+_RANGES = {"Relu": (0.0, math.inf), "Sigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0), "Softplus": (0.0, math.inf)}
+_RAW = ("Addmm", "Mm", "Convolution")
+
+
+def _ranked(call: Call) -> bool:
+    return call.input.ndim >= 2
+
+
+@check("LB003", "error", "A forward pass that fails")
+def forward_fails(subject: Subject) -> Iterator[Found]:
+    """The module cannot be called with a batch of this data: shapes or types do not fit."""
+    found = subject.evaluated
+    if found.failure is None or found.in_loss:
+        return
+    error, input = found.failure, subject.batch.input
+    weights = next((p for p in subject.model.parameters() if p.is_floating_point()), None)
+    fix = "mend the shapes: the first dimension counts the rows of a batch"
+    for leaf in tensors(input):
+        if weights is not None and leaf.dtype != weights.dtype and not leaf.is_complex():
+            wanted = str(weights.dtype).removeprefix("torch.")
+            fix = f"bring the input to the module's {wanted}: x.to(torch.{wanted}); or mend the shapes in forward()"
+    yield Found(
+        f"{type(error).__name__} in forward() for an input that is a {describe(input)}: {error}",
+        "a module that takes a batch of this data",
+        fix,
+    )
+
+
+@check("LB006", "error", "Shapes that are stretched against each other")
+def stretched(subject: Subject) -> Iterator[Found]:
+    """Prediction and target have different shapes, such as (64, 1) and (64). torch stretches them against each other,
+    so that every prediction is compared with every target; the loss falls to that of the mean. In losses written by
+    hand the same happens at the minus sign."""
+    for call in subject.loss_calls:
+        pair = (call.input, call.argument(1, "other" if "sub" in call.name else "target"))
+        if not all(isinstance(one, Tensor) for one in pair):
+            continue
+        shapes = [tuple(one.shape) for one in pair]
+        if call.name in ELEMENTWISE:
+            wrong, name = shapes[0] != shapes[1], call.name
+        else:
+            wrong, name = "sub" in call.name and _both_stretched(*shapes), "the difference"
+        if wrong:
+            loss = type(subject.loss).__name__ if isinstance(subject.loss, torch.nn.Module) else name
+            yield Found(
+                f"{loss} of a prediction {shapes[0]} and a target {shapes[1]}",
+                "the same shape for both: torch stretches them against each other and trains on every pair of rows",
+                "self.layers(x).squeeze(1) in forward(), or y.unsqueeze(1) for the target",
+            )
+            return
+
+
+def _both_stretched(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """(N, 1) and (N): the numbers of both are repeated. Where only one is, that may be meant."""
+    if len(one) == len(other) or min(len(one), len(other)) != 1 or max(len(one), len(other)) != 2:
+        return False
+    column, row = (one, other) if len(one) == 2 else (other, one)
+    return column[1] == 1 and column[0] == row[0] > 1
+
+
+@check("LB007", "warning", "Softmax or sigmoid before CrossEntropyLoss")
+def second_softmax(subject: Subject) -> Iterator[Found]:
+    """`CrossEntropyLoss` applies the softmax itself. With one in the module too, the loss cannot fall below 0.55 for
+    two classes, and higher for more; gradients are small, and training is slow or stops early."""
+    for call in loss_inputs(subject.loss_calls, ("cross_entropy",)):
+        if not _ranked(call) or call.input.shape[1] < 2:
+            continue
+        values, made = call.input.detach().float(), made_by(call.input)
+        sums_to_one = bool((values >= 0).all()) and torch.allclose(values.sum(1), torch.ones(()).to(values), atol=1e-4)
+        if made == "Softmax" or sums_to_one or made == "Sigmoid":
+            one = "sigmoid" if made == "Sigmoid" else "softmax"
+            seen = "between 0 and 1 already" if one == "sigmoid" else "already (each row adds up to 1)"
+            yield Found(
+                f"predictions that are probabilities {seen}, before CrossEntropyLoss",
+                "raw scores (logits): CrossEntropyLoss applies the softmax itself, and two keep the loss from falling",
+                f"leave the {one} out of forward(), and apply it to predictions when you need probabilities",
+            )
+            return
+
+
+@check("LB011", "warning", "Sigmoid before a loss that applies it")
+def second_sigmoid(subject: Subject) -> Iterator[Found]:
+    """`BCEWithLogitsLoss` applies the sigmoid itself. After one in the module it sees numbers between 0 and 1 only,
+    that is probabilities from 0.5 to 0.73."""
+    for call in loss_inputs(subject.loss_calls, ("binary_cross_entropy_with_logits",)):
+        if made_by(call.input) in ("Sigmoid", "Softmax"):
+            yield Found(
+                "predictions that went through a sigmoid or softmax, before BCEWithLogitsLoss",
+                "raw scores (logits): the loss applies the sigmoid itself",
+                "leave the sigmoid out of forward(), or take nn.BCELoss()",
+            )
+            return
+
+
+@check("LB012", "warning", "NLLLoss without a log-softmax")
+def no_log_softmax(subject: Subject) -> Iterator[Found]:
+    """`NLLLoss` only picks the number of the true class: it wants logarithms of probabilities. Of raw scores or
+    probabilities it becomes negative and falls without end, or with hardly any gradient."""
+    for call in loss_inputs(subject.loss_calls, ("nll_loss",)):
+        values = call.input.detach().float()
+        if not _ranked(call) or torch.allclose(values.logsumexp(1), values.new_zeros(()), atol=1e-2):
+            continue
+        if torch.allclose(values.logsumexp(0), values.new_zeros(()), atol=1e-2):
+            continue  # taken over the rows: that is another mistake
+        if made_by(call.input) == "Log":
+            continue  # of probabilities: a small number may have been added to them
+        yield Found(
+            "NLLLoss of predictions that are no logarithms of probabilities",
+            "rows whose exponentials add up to 1",
+            "nn.CrossEntropyLoss(), which takes raw scores; or torch.log_softmax(..., 1) at the end of forward()",
+        )
+        return
+
+
+@check("LB013", "error", "BCELoss of what is no probability")
+def no_probabilities(subject: Subject) -> Iterator[Found]:
+    """`BCELoss` takes probabilities; of raw scores it fails, or gives NaN."""
+    for call in loss_inputs(subject.loss_calls, ("binary_cross_entropy",)):
+        low, high = (float(end) for end in call.input.detach().aminmax())
+        raw = made_by(call.input) in _RAW
+        if low < 0 or high > 1 or raw:
+            yield Found(
+                f"BCELoss of {'raw scores' if raw else 'predictions'} from {low:.3g} to {high:.3g}",
+                "probabilities from 0 to 1",
+                "nn.BCEWithLogitsLoss(), which takes raw scores; or torch.sigmoid(...) at the end of forward()",
+            )
+            return
+
+
+@check("LB014", "warning", "A metric that wants something else than the loss")
+def unfit_metric(subject: Subject) -> Iterator[Found]:
+    """`BinaryAccuracy` counts probabilities above 0.5. Given raw scores it asks whether they are above 0.5, not above
+    0, and so is too low; `BinaryAccuracyWithLogits` of probabilities takes each for a yes."""
+    pred = subject.evaluated.pred
+    if not isinstance(pred, Tensor) or subject.evaluated.failure is not None:
+        return
+    for metric in subject.metrics:
+        name, made = type(metric).__name__, made_by(pred)
+        raw = made in _RAW or bool(((pred < 0) | (pred > 1)).any())
+        if name == "BinaryAccuracy" and raw and made not in ("Sigmoid", "Softmax"):
+            yield Found(
+                "BinaryAccuracy of raw scores",
+                "probabilities from 0 to 1",
+                "lumbre.metrics.BinaryAccuracyWithLogits()",
+            )
+        if name == "BinaryAccuracyWithLogits" and made in ("Sigmoid", "Softmax"):
+            yield Found(
+                "BinaryAccuracyWithLogits of probabilities", "raw scores (logits)", "lumbre.metrics.BinaryAccuracy()"
+            )
+
+
+@check("LB015", "warning", "An output that cannot reach the targets")
+def out_of_reach(subject: Subject) -> Iterator[Found]:
+    """The last layer ends in an activation whose range leaves targets out: ReLU gives nothing negative, sigmoid nothing
+    above 1. Before a cross-entropy a ReLU takes away every score below 0, with its gradient."""
+    for call in loss_inputs(subject.loss_calls, (*ELEMENTWISE, "cross_entropy")):
+        made = made_by(call.input)
+        if call.name == "cross_entropy":
+            if made == "Relu":
+                yield Found(
+                    "scores that went through a ReLU, before CrossEntropyLoss",
+                    "scores that may be negative",
+                    "leave the last ReLU out",
+                )
+            continue
+        if made not in _RANGES or not isinstance(subject.target, Tensor) or not subject.target.is_floating_point():
+            continue
+        low, high = _RANGES[made]
+        target = call.target.detach()
+        beyond = float(((target < low - 0.01) | (target > high + 0.01)).float().mean())
+        if beyond > 0.05:
+            yield Found(
+                f"predictions that end in {made.lower()}, and {beyond:.0%} of the targets outside its range",
+                f"an output that can reach targets from {float(target.min()):.3g} to {float(target.max()):.3g}",
+                "leave the activation after the last layer out",
+            )
+            return
+
+
+@check("LB016", "error", "One score for CrossEntropyLoss")
+def one_score(subject: Subject) -> Iterator[Found]:
+    """The softmax of one score is 1, whatever the score: the loss is 0 and has no gradient."""
+    for call in loss_inputs(subject.loss_calls, CLASSES):
+        if _ranked(call) and call.input.shape[1] == 1:
+            yield Found(
+                f"predictions {tuple(call.input.shape)}: one score for each row, before {call.name}",
+                "a score for each class",
+                "two outputs for two classes; or nn.BCEWithLogitsLoss() with y.float().unsqueeze(1)",
+            )
+            return
+
+
+@check("LB018", "warning", "Softmax over the rows")
+def softmax_over_rows(subject: Subject) -> Iterator[Found]:
+    """A softmax over dimension 0 makes the probabilities of a class add up to 1 over the batch, not those of a row over
+    its classes."""
+    for call in subject.evaluated.forward:
+        dim = call.argument(1, "dim")
+        if call.name not in ("softmax", "log_softmax") or not isinstance(call.input, Tensor) or call.input.ndim != 2:
+            continue
+        if dim in (0, -2) and call.input.shape[0] == subject.batch.size > 1:
+            yield Found(
+                f"{call.name} over dimension {dim} of {tuple(call.input.shape)}, that is over the rows of the batch",
+                "a softmax over the classes of each row",
+                f"{call.name}(..., dim=1)",
+            )
+            return
+
+
+@check("LB055", "error", "Whole numbers where the loss wants floats")
+def whole_numbers(subject: Subject) -> Iterator[Found]:
+    """Binary cross-entropy compares float predictions with float targets; int64 labels fail with a message about
+    types."""
+    for call in loss_inputs(subject.loss_calls, BINARY):
+        if isinstance(call.target, Tensor) and not call.target.is_floating_point():
+            shape = "" if call.target.shape == call.input.shape else ".unsqueeze(1)"
+            yield Found(
+                f"{call.name} with targets that are {describe(call.target)}",
+                f"targets of 0. and 1. as {str(call.input.dtype).removeprefix('torch.')}, of the prediction's shape",
+                f"y.float(){shape}",
+            )
+            return
+
+
+@check("LB009", "error", "A loss that fails", unexplained=True)
+def loss_fails(subject: Subject) -> Iterator[Found]:
+    """The loss cannot be computed for what the module gives and the target."""
+    found = subject.evaluated
+    if found.failure is None or not found.in_loss:
+        return
+    given = f"a {describe(found.pred)} as prediction and a {describe(subject.batch.target)} as target"
+    yield Found(
+        f"{type(found.failure).__name__} in the loss for {given}: {found.failure}",
+        "a loss that takes the module's prediction and the target",
+        "the loss for this task, or other shapes and dtypes (y.float() for a regression, y.long() for classes)",
+    )
+
+
+@check("LB010", "error", "A loss that is no single number")
+def no_scalar(subject: Subject) -> Iterator[Found]:
+    """A backward pass begins at one number."""
+    found = subject.evaluated
+    if subject.loss is None or found.failure is not None:
+        return
+    if not isinstance(found.loss, Tensor) or found.loss.ndim:
+        yield Found(
+            f"a loss that gives a {describe(found.loss)}",
+            "a scalar: one number for the batch",
+            'reduction="mean", or .mean() at the end of the loss',
+        )
+
+
+@check("LB025", "warning", "A loss at the start that is far from chance")
+def far_from_chance(subject: Subject) -> Iterator[Found]:
+    """Before training a classifier knows nothing, so its cross-entropy should be near log(classes). Many times that
+    means first weights that are far too wide, or inputs on a wild scale: the first epochs go into undoing it."""
+    for call in loss_inputs(subject.loss_calls, ("cross_entropy",)):
+        if not isinstance(call.result, Tensor) or call.result.ndim or not _ranked(call):
+            continue
+        if call.argument(6, "reduction", "mean") != "mean":
+            continue
+        value, chance = float(call.result.detach()), math.log(max(call.input.shape[1], 2))
+        if math.isfinite(value) and value > 5 * chance + 1:
+            yield Found(
+                f"a cross-entropy of {value:.3g} before the first step",
+                f"about {chance:.3g}, that of guessing among {call.input.shape[1]} classes",
+                "smaller first weights (torch's own, or nn.init.kaiming_normal_), and inputs of mean 0 and spread 1",
+            )
+            return
+
+
+@check("LB054", "warning", "A loss with its sign turned")
+def turned_sign(subject: Subject) -> Iterator[Found]:
+    """The loss is the negative of a distance: training makes the distance larger."""
+    value = subject.evaluated.loss
+    if not isinstance(value, Tensor) or value.ndim:
+        return
+    for call in subject.loss_calls:
+        if not call.is_loss or not isinstance(call.result, Tensor) or call.result.ndim:
+            continue
+        distance, given = float(call.result.detach()), float(value.detach())
+        if distance > 1e-6 and math.isclose(given, -distance, rel_tol=1e-5):
+            yield Found(
+                f"a loss of {given:.3g}: {call.name} with its sign turned",
+                "a loss that is smaller where predictions are better",
+                "leave the minus out",
+            )
+            return

@@ -1,0 +1,286 @@
+"""The module: what it registers, how its layers follow one another, what happens to a single row."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lumbre.base import map_leaves
+from lumbre.preflight._recorder import LayerCall, made_by, origin
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject, tensors
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@check("LB001", "error", "Nothing to train")
+def no_parameters(subject: Subject) -> Iterator[Found]:
+    """The module has no parameter that requires a gradient."""
+    if not any(parameter.requires_grad for parameter in subject.model.parameters()):
+        yield Found(
+            f"{type(subject.model).__name__} without a parameter that can be trained",
+            "at least one parameter with requires_grad=True",
+            "keep layers as attributes of the module (in an nn.ModuleList, not a list), or unfreeze some",
+        )
+
+
+@check("LB026", "warning", "Layers in a plain list")
+def plain_list(subject: Subject) -> Iterator[Found]:
+    """A module knows the layers that are its attributes, or stand in an `nn.ModuleList` or `nn.ModuleDict`. Of those
+    in a list, tuple or dict it knows nothing: they are not trained, not saved and not moved to the GPU."""
+    known = {id(parameter) for parameter in subject.model.parameters()}
+    for optimizer in subject.optimizers.values():
+        known |= {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for name, part in subject.model.named_modules():
+        for attribute, value in vars(part).items():
+            if attribute.startswith("_") or not isinstance(value, (list, tuple, dict, set)):
+                continue
+            hidden = [
+                one
+                for one in _parameters_in(value, 3)
+                if one.requires_grad and id(one) not in known and one.is_floating_point()
+            ]
+            if hidden:
+                kind, count = type(value).__name__, sum(one.numel() for one in hidden)
+                place = ".".join(filter(None, (name, attribute)))
+                yield Found(
+                    f"a {kind} {place!r} with {count:,} weights that the module does not know of",
+                    "every layer registered, so that it is trained, saved and moved",
+                    f"self.{attribute} = nn.Module{'Dict' if kind == 'dict' else 'List'}(...)",
+                )
+
+
+def _parameters_in(value: Any, depth: int) -> Iterator[Tensor]:
+    if isinstance(value, nn.Module):
+        yield from value.parameters()
+    elif isinstance(value, nn.Parameter):
+        yield value
+    elif depth and isinstance(value, (list, tuple, set, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _parameters_in(part, depth - 1)
+
+
+@check("LB008", "warning", "BatchNorm and a batch of one row")
+def short_batch_norm(subject: Subject) -> Iterator[Found]:
+    """BatchNorm takes mean and spread over the rows of a batch, and cannot over one: torch raises in the middle of the
+    run, or normalizes a picture by itself."""
+    if subject.fewest_rows == 1 and any(isinstance(part, _NORMS) for part in subject.model.modules()):
+        yield Found(
+            "a batch of one row for a module with BatchNorm",
+            "several rows in every batch, over which BatchNorm takes its mean and spread",
+            "drop_last=True if only the last batch is that short, else a larger batch_size",
+        )
+
+
+@check("LB021", "warning", "A dimension that is lost where a batch has one row")
+def squeezed(subject: Subject) -> Iterator[Found]:
+    """`squeeze()` without a dimension takes away every dimension of size 1: that of the rows too, when a batch has one
+    row, as the last one of an epoch may."""
+    size, pred = subject.batch.size, subject.evaluated.pred
+    if subject.fewest_rows != 1 or size < 2 or subject.evaluated.failure is not None or not _by_rows(subject):
+        return
+    before = tensors(pred)
+    try:
+        after = tensors(subject.predict(map_leaves(_first_row, subject.batch.input)))
+    except Exception:  # a module that cannot take one row at all, for whatever reason
+        after = None
+    if after is None or any(a.ndim < b.ndim for a, b in zip(after, before, strict=False)):
+        shapes = "an error" if after is None else f"predictions {tuple(after[0].shape)}"
+        yield Found(
+            f"{shapes} for a batch of one row, predictions {tuple(before[0].shape)} for one of {size}, and a last "
+            "batch of one row",
+            "predictions whose first dimension counts the rows, also when it is 1",
+            "squeeze(1) or flatten(1) instead of squeeze() in forward(); or drop_last=True",
+        )
+
+
+def _first_row(leaf: Any) -> Any:
+    return leaf[:1] if isinstance(leaf, Tensor) else leaf
+
+
+def _by_rows(subject: Subject) -> bool:
+    size = subject.batch.size
+    return all(leaf.ndim and leaf.shape[0] == size for leaf in tensors(subject.batch.input))
+
+
+@check("LB020", "warning", "Rows that see one another")
+def rows_mixed(subject: Subject) -> Iterator[Found]:
+    """What the module gives for a row changes with the other rows of the batch, in evaluation mode. Mostly dimensions
+    are mistaken: attention or a recurrent net without `batch_first=True`, `view` where `transpose` was meant, a softmax
+    over the rows."""
+    model, size, found = subject.model, subject.batch.size, subject.evaluated
+    if size < 3 or found.failure is not None or not _by_rows(subject):
+        return
+    if any(getattr(part, "running_mean", 0) is None for part in model.modules() if isinstance(part, _NORMS)):
+        return  # it normalizes over the batch, and says so
+    try:
+        once, again = (subject.predict(subject.batch.input) for _ in range(2))
+        for row in (0, size - 1):  # a recurrent net over the rows looks at those before, or those after
+            other = subject.predict(map_leaves(lambda leaf, at=row: _all_as(leaf, at), subject.batch.input))
+            if _differs(tensors(once), tensors(again), tensors(other), row):
+                yield Found(
+                    f"a prediction of the {'first' if row == 0 else 'last'} row that changes when the other rows of "
+                    "the batch are others",
+                    "predictions of a row that depend on this row alone",
+                    "batch_first=True for attention and recurrent layers; transpose() or permute(), not view() or "
+                    "reshape(), to bring dimensions into another order; softmax(dim=1)",
+                )
+                return
+    except Exception:  # a module that cannot take rows that are all alike has not been found to mix them
+        return
+
+
+def _differs(once: list[Tensor], again: list[Tensor], other: list[Tensor], row: int) -> bool:
+    for a, b, c in zip(once, again, other, strict=False):
+        if not (a.ndim and a.shape == c.shape and len(a) > row and a.is_floating_point()):
+            continue
+        if not torch.equal(a, b) or not torch.isfinite(a).all():
+            continue
+        scale = float(a.std()) + float(a.abs().mean()) * 1e-2
+        if float((a[row] - c[row]).abs().max()) > 1e-3 * scale > 0:
+            return True
+    return False
+
+
+def _all_as(leaf: Any, row: int) -> Any:
+    return leaf[row : row + 1].expand_as(leaf).clone() if isinstance(leaf, Tensor) else leaf
+
+
+@check("LB027", "warning", "Linear layers without anything between")
+def linear_chain(subject: Subject) -> Iterator[Found]:
+    """Two linear layers in a row are one linear layer, with more weights. (A narrow one between two wide ones, and a
+    convolution by channels before one of size 1, are meant.)"""
+    calls = subject.evaluated.layers
+    nodes = [
+        (call, origin(call.output))
+        for call in calls
+        if isinstance(call.output, Tensor) and isinstance(call.layer, (nn.Linear, *_CONVS))
+    ]
+    for call in calls:
+        if not isinstance(call.layer, (nn.Linear, *_CONVS)):
+            continue
+        node = origin(call.input)
+        before = next((one for one, made in nodes if node is not None and made is node and one is not call), None)
+        if before is None or not _wasteful(before, call):
+            continue
+        yield Found(
+            f"{before.name!r} and {call.name!r}, two linear layers with nothing between them",
+            "an activation between linear layers",
+            f"{call.name}(torch.relu({before.name}(x))), or one layer instead of the two",
+        )
+        return
+
+
+def _wasteful(first: LayerCall, second: LayerCall) -> bool:
+    one, two = first.layer, second.layer
+    if isinstance(one, nn.Linear) and isinstance(two, nn.Linear):
+        return one.out_features >= min(one.in_features, two.out_features)
+    if isinstance(one, _CONVS) and isinstance(two, _CONVS):
+        if one.groups > 1 or two.groups > 1 or set(one.kernel_size) == {1} or set(two.kernel_size) == {1}:
+            return False
+        # Kernels behind one another are a factored large one, of 1x3 and 3x1 for example.
+        return len(set(one.kernel_size)) == len(set(two.kernel_size)) == 1
+    return False
+
+
+@check("LB028", "warning", "First weights that are all the same")
+def same_weights(subject: Subject) -> Iterator[Found]:
+    """Units that begin with the same weights get the same gradients and stay the same for ever: a layer of a hundred
+    is a layer of one."""
+    layers = [
+        (name, part)
+        for name, part in subject.model.named_modules()
+        if isinstance(part, (nn.Linear, *_CONVS)) and part.weight.requires_grad
+    ]
+    for name, part in layers:
+        weight = part.weight.detach()
+        if part.bias is not None and bool((part.bias != part.bias[0]).any()):
+            continue
+        if weight.shape[0] > 1 and bool((weight == weight[:1]).all()) and bool((weight[0] != 0).any()):
+            yield Found(
+                f"the {weight.shape[0]} units of {name!r} begin with the same weights",
+                "first weights drawn by chance",
+                "leave torch's own first weights, or nn.init.kaiming_uniform_(layer.weight)",
+            )
+            return
+
+
+@check("LB030", "warning", "Dropout of channels where there are none")
+def dropout_of_channels(subject: Subject) -> Iterator[Found]:
+    """`nn.Dropout2d` drops whole channels of (rows, channels, height, width). Of two dimensions it drops as plain
+    dropout does, or whole rows, by version; of three it takes the first for channels or for rows."""
+    for call in subject.trained.forward:
+        wanted = {"dropout2d": 4, "dropout3d": 5}.get(call.name)
+        if wanted and isinstance(call.input, Tensor) and call.input.ndim < wanted:
+            yield Found(
+                f"{call.name} of {tuple(call.input.shape)}",
+                f"{wanted} dimensions: rows, channels, and the places",
+                "nn.Dropout() after linear layers; nn.Dropout1d() of sequences (rows, channels, length)",
+            )
+            return
+
+
+@check("LB032", "warning", "Dropout that is never switched off")
+def dropout_in_evaluation(subject: Subject) -> Iterator[Found]:
+    """`F.dropout(x)` drops in evaluation too: its `training` is True unless it is told."""
+    for call in subject.evaluated.forward:
+        if call.name == "dropout" and call.argument(2, "training", True) and call.argument(1, "p", 0.5) > 0:
+            yield Found(
+                "F.dropout that drops in evaluation mode",
+                "dropout in training alone",
+                "F.dropout(x, p, self.training), or an nn.Dropout(p) as a layer",
+            )
+            return
+
+
+@check("LB029", "warning", "A layer whose ReLU gives only zeros")
+def dead_relu(subject: Subject) -> Iterator[Found]:
+    """Every unit of a layer is negative for every row of the first batch: nothing passes, and no gradient comes
+    back."""
+    for call in subject.trained.forward:
+        if call.name not in ("relu", "relu_") or not isinstance(call.result, Tensor) or subject.batch.size < 2:
+            continue
+        if call.result.numel() > subject.batch.size and not bool((call.result.detach() != 0).any()):
+            yield Found(
+                f"a ReLU that gives 0 for all {call.result.numel():,} numbers of the first batch",
+                "units that are positive for some rows",
+                "torch's own first weights and biases; inputs of mean 0 and spread 1",
+            )
+            return
+
+
+@check("LB040", "warning", "Channels in the last place")
+def channels_last(subject: Subject) -> Iterator[Found]:
+    """torch's convolutions take pictures as (rows, channels, height, width). Files and NumPy mostly hold (rows, height,
+    width, channels); a convolution over these takes rows of pixels for channels."""
+    shapes = [tuple(leaf.shape) for leaf in tensors(subject.batch.input) if leaf.ndim == 4]
+    last = next((shape for shape in shapes if shape[3] in (1, 3, 4) and shape[1] == shape[2] > 4), None)
+    convs = [part for part in subject.model.modules() if isinstance(part, nn.Conv2d)]
+    if last is None or not convs:
+        return
+    first = next((call for call in subject.evaluated.layers if isinstance(call.layer, nn.Conv2d)), None)
+    if first is None or tuple(first.input.shape) == last:
+        yield Found(
+            f"pictures {last} for a convolution: the channels stand last",
+            f"(rows, channels, height, width), here {(last[0], last[3], last[1], last[2])}",
+            "x.permute(0, 3, 1, 2), not view() or reshape()",
+        )
+
+
+@check("LB019", "warning", "Softmax of one score")
+def softmax_of_one(subject: Subject) -> Iterator[Found]:
+    """The softmax of a single score is 1: the output does not depend on the input."""
+    pred = subject.evaluated.pred
+    if (
+        isinstance(pred, Tensor)
+        and pred.ndim > 1
+        and pred.shape[-1] == 1
+        and made_by(pred) in ("Softmax", "LogSoftmax")
+    ):
+        yield Found(
+            "a softmax over one score, which is always 1",
+            "a sigmoid for one score, a softmax for several",
+            "leave it out, with nn.BCEWithLogitsLoss()",
+        )

@@ -1,0 +1,13 @@
+"""Small programs with a known mistake, each beside its mended twin, and further ones without any.
+
+`sources.csv` names where each mistake was seen, and which half it belongs to: a hash of the source's id decides, and
+it was written down before the programs, these before the checks. On the half "develop" the checks were made; the half
+"frozen" is measured only. The programs are rewritten from descriptions; no code of the sources is in them.
+"""
+
+from corpus import data_and_rates, loss_and_output, nets, sound
+
+__all__ = ["CASES", "HEALTHY", "Program", "data_and_rates", "loss_and_output", "nets", "sound"]
+from corpus.program import CASES as CASES
+from corpus.program import HEALTHY as HEALTHY
+from corpus.program import Program as Program

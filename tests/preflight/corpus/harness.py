@@ -1,0 +1,138 @@
+"""Runs the corpus: which mistakes are found, whether the right cause is named, and what is said of sound programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+
+from corpus.program import CASES, HEALTHY, Case, Program
+
+SEEDS = range(5)
+
+
+def checked(program: Program) -> list[tuple[str, str]]:
+    """(code, severity) of what `recipe.check` finds."""
+    found = program.recipe.check(program.data, test_data=program.test, **program.options)
+    return sorted((finding.code, finding.severity) for finding in found)
+
+
+def made(case: Case, broken: bool, seed: int) -> Program:
+    torch.manual_seed(seed)
+    program = case.make(broken, torch.Generator().manual_seed(seed))
+    program.options["seed"] = seed
+    return program
+
+
+@dataclass
+class Row:
+    """What the seeds gave for one program."""
+
+    name: str
+    half: str
+    codes: tuple[str, ...] = ()
+    broken: list[list[tuple[str, str]]] = field(default_factory=list)
+    sound: list[list[tuple[str, str]]] = field(default_factory=list)
+
+    @property
+    def found(self) -> int:
+        """Seeds of the broken program with any finding."""
+        return sum(bool(one) for one in self.broken)
+
+    @property
+    def named(self) -> int:
+        """Seeds of the broken program in which the right cause is among the findings."""
+        return sum(any(code in self.codes for code, _ in one) for one in self.broken)
+
+    @property
+    def false(self) -> int:
+        """Seeds of the sound program with a finding."""
+        return sum(bool(one) for one in self.sound)
+
+    @property
+    def flips(self) -> bool:
+        """Whether the codes depend on the seed."""
+        return any(len({tuple(one) for one in runs}) > 1 for runs in (self.broken, self.sound))
+
+
+def run(seeds: Iterable[int] = SEEDS, half: str | None = None) -> list[Row]:
+    """Every pair, and with `half` None or "sound" the further sound programs."""
+    rows: list[Row] = []
+    for case in CASES:
+        if half in (None, case.half):
+            row = Row(case.name, case.half, case.codes)
+            for seed in seeds:
+                row.broken.append(checked(made(case, True, seed)))
+                row.sound.append(checked(made(case, False, seed)))
+            rows.append(row)
+    if half in (None, "sound"):
+        for name, make in HEALTHY.items():
+            row = Row(name, "sound")
+            for seed in seeds:
+                torch.manual_seed(seed)
+                program = make(torch.Generator().manual_seed(seed))
+                program.options["seed"] = seed
+                row.sound.append(checked(program))
+            rows.append(row)
+    return rows
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share, after Wilson."""
+    if not n:
+        return 0.0, 1.0
+    z, p = 1.96, hits / n
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
+
+
+def share(hits: int, n: int) -> str:
+    low, high = wilson(hits, n)
+    return f"{hits} of {n} ({hits / max(n, 1):.0%}; {low:.0%} to {high:.0%})"
+
+
+def table(rows: list[Row]) -> str:
+    """The figures as a table for the docs. A program counts as found where most seeds find it."""
+    lines = ["| | develop | frozen | further sound |", "|---|---|---|---|"]
+    halves = {half: [row for row in rows if row.half == half] for half in ("develop", "frozen", "sound")}
+
+    def line(name: str, cell) -> None:
+        lines.append(f"| {name} | " + " | ".join(cell(part, half) for half, part in halves.items()) + " |")
+
+    def most(row: Row, count: int) -> bool:
+        return 2 * count > len(row.broken)
+
+    def of_broken(pick):
+        return lambda part, half: (
+            "-" if half == "sound" else share(sum(most(row, pick(row)) for row in part), len(part))
+        )
+
+    line("mistakes found", of_broken(lambda row: row.found))
+    line("right cause named", of_broken(lambda row: row.named))
+
+    def of_sound(severity: str):
+        def cell(part: list[Row], _: str) -> str:
+            wrong = sum(any(kind == severity for one in row.sound for _, kind in one) for row in part)
+            return share(wrong, len(part))
+
+        return cell
+
+    line("sound programs with an error", of_sound("error"))
+    line("sound programs with a warning", of_sound("warning"))
+    line(
+        "programs whose findings depend on the seed", lambda part, _: f"{sum(row.flips for row in part)} of {len(part)}"
+    )
+    return "\n".join(lines)
+
+
+def missed(rows: list[Row]) -> str:
+    """The mistakes whose cause is not named in every seed, and what is said of sound programs."""
+    said = [
+        f"{row.half} {row.name}: cause named in {row.named} of {len(row.broken)}, {row.broken[0]}"
+        for row in rows
+        if row.broken and row.named < len(row.broken)
+    ]
+    said += [f"{row.half} {row.name}: sound, {row.sound}" for row in rows if row.false]
+    return "\n".join(said)

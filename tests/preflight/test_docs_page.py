@@ -1,0 +1,26 @@
+"""The page of the docs tells of the checks there are."""
+
+import pytest
+from corpus.harness import run, wilson
+from make_docs import PAGE, checks
+
+
+def test_the_page_has_every_check_as_it_is() -> None:
+    assert PAGE.read_text().startswith(checks())
+
+
+def test_intervals() -> None:
+    low, high = wilson(9, 10)
+    assert (round(low, 3), round(high, 3)) == (0.596, 0.982)  # Newcombe 1998 gives the method
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.slow
+def test_the_whole_corpus() -> None:
+    rows = run()
+    broken = [row for row in rows if row.broken]
+    for half in ("develop", "frozen"):
+        part = [row for row in broken if row.half == half]
+        assert sum(2 * row.named > len(row.broken) for row in part) >= 0.8 * len(part)
+    said = [kind for row in rows for one in row.sound for _, kind in one]
+    assert "error" not in said
