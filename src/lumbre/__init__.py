@@ -7,7 +7,7 @@ from lumbre import datasets as datasets
 from lumbre import metrics as metrics
 from lumbre import plots as plots
 from lumbre import vision as vision
-from lumbre._fitted import Evaluation as Evaluation
+from lumbre._evaluation import Evaluation as Evaluation
 from lumbre._fitted import Fitted as Fitted
 from lumbre._keep import Checkpoints as Checkpoints
 from lumbre._load import load as load

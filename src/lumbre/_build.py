@@ -61,20 +61,9 @@ def build(
     optimizers = make_optimizers(recipe, model, device)
     findings = None
     if options.preflight:
-        test = None if test_data is None else given_data(test_data, given.encoding, seed, need_target=True)
-        subject = _subject(
-            recipe=recipe,
-            options=options,
-            model=model,
-            call=call,
-            loss=loss,
-            first=first,
-            train=train,
-            given=given,
-            optimizers=optimizers,
-            test=test,
-            device=device,
-        )
+        subject = _subject(recipe, options, (model, call, loss, optimizers), (given, train, first), device)
+        if test_data is not None:
+            subject.test = columns_of(given_data(test_data, given.encoding, seed, need_target=True))
         if not every_check:
             subject.most_numbers = _QUICK_NUMBERS
         findings = run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
@@ -93,36 +82,28 @@ def build(
         record=run_record(
             recipe, model, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
         ),
-        channels_last=options.engine == "auto"
-        and trial is not None
-        and runs_channels_last(model, first.input, trial, half=precision.name != "float32"),
+        channels_last=options.engine == "auto" and _gains_by_layout(model, first, trial, precision),
         world=world,
     )
     if trial is not None and options.verbose is not False and train.length is not None and world.leads:
         session.advice.extend(precision_advice(session, trial, train.length * options.epoch_range[1]))
-    engine_call = call
     if world.size > 1 and trial is not None:
-        engine_call = Together(model, call, unused=leaves_parameters_out(model, trial))
+        call = Together(model, call, unused=leaves_parameters_out(model, trial))
     valid = None if valid is None else share(valid, valid)
-    plan = _plan(session, engine_call, optimizers, first, batches, valid, options, seed_step)
+    plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)
     return plan, session, findings or Findings([])
 
 
 def _subject(
-    *,
     recipe: "Recipe",
     options: Options,
-    model: nn.Module,
-    call: Callable[[Nested], Nested],
-    loss: LossFunction | None,
-    first: Batch,
-    train: RowFeed | LoaderFeed,
-    given: TrainingData,
-    optimizers: dict[str, optim.Optimizer],
-    test: Any,
+    net: tuple[nn.Module, Callable[[Nested], Nested], LossFunction | None, dict[str, optim.Optimizer]],
+    data: tuple[TrainingData, RowFeed | LoaderFeed, Batch],
     device: torch.device,
 ) -> Subject:
     """What the checks look at. Where a module takes its own step, its loss is not known."""
+    model, call, loss, optimizers = net
+    given, train, first = data
     rows = isinstance(train, RowFeed)
     callbacks = options.callbacks
     return Subject(
@@ -133,7 +114,7 @@ def _subject(
         device=device,
         columns=None if options.augment is not None else columns_of(given.train),
         valid=columns_of(given.valid),
-        test=columns_of(test),
+        test=None,
         fewest_rows=train.order.fewest_rows if rows else None,
         shuffled=options.sampler is not None or options.shuffle is not False if rows else None,
         batch_size=_whole_batch(train) or first.size,
@@ -169,6 +150,13 @@ def _trial(
             return pred, scalar(pred, first.target)
 
     return forward
+
+
+def _gains_by_layout(
+    model: nn.Module, first: Batch, trial: Callable[[], tuple[Nested, Tensor]] | None, precision: Precision
+) -> bool:
+    half = precision.name != "float32"
+    return trial is not None and runs_channels_last(model, first.input, trial, half=half)
 
 
 def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> None:

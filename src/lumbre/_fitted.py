@@ -1,7 +1,7 @@
 """What `fit()` gives back: the trained model, what happened, and what can be done with it."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,68 +11,19 @@ from torch import Tensor, nn
 
 from lumbre._build import make_meter
 from lumbre._compare import Examples, compared, first_examples, probabilities, random_examples, top_examples, wrongness
+from lumbre._evaluation import Evaluation, Values, html_table, run_lines
 from lumbre._export import example_input, export
 from lumbre._feeds import feed, given_data, in_order, share
 from lumbre._options import callback_list
 from lumbre._session import Session
 from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, preserved_randomness
 from lumbre.callbacks import Remarks
-from lumbre.core import Callback, Context, History, Listeners, evaluate, format_seconds, format_value, predict
+from lumbre.core import Callback, Context, History, Listeners, evaluate, predict
 from lumbre.data import LoaderFeed, RowFeed, Stripe, data_record
 from lumbre.devices import seeder
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-_WAITING = 0.4
-
-
-class _Values(dict[str, Any]):
-    """Values by name; a name that is not there is answered with those that are."""
-
-    def __missing__(self, name: str) -> Any:
-        raise KeyError(f"{name!r}: {did_you_mean(str(name), self)}There are {', '.join(self)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Loss and metrics of a model on some data.
-
-    Attributes:
-        metrics: values by name: "loss" first, then each metric. A name that is not there raises a KeyError that says
-            which are.
-    """
-
-    metrics: dict[str, Any]
-
-    def frame(self) -> "pd.DataFrame":
-        """A DataFrame with the columns metric and value."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self.metrics.items()), columns=["metric", "value"])
-
-    def __repr__(self) -> str:
-        return "\n".join(
-            [
-                "Evaluation",
-                *(f"  {name}: {format_value(value)}" for name, value in self.metrics.items()),
-                *(f"{name} (true class by row)\n{table.to_string()}" for name, table in self._tables()),
-            ]
-        )
-
-    def _repr_html_(self) -> str:
-        rows = [("metric", "value"), *((name, format_value(value)) for name, value in self.metrics.items())]
-        tables = (f"<p>{escape(name)} (true class by row)</p>{table.to_html()}" for name, table in self._tables())
-        return _table(rows) + "".join(tables)
-
-    def _tables(self) -> Iterator[tuple[str, "pd.DataFrame"]]:
-        """The confusion matrices among the values."""
-        for name, value in self.metrics.items():
-            if isinstance(value, dict) and all(isinstance(row, dict) for row in value.values()):
-                import pandas as pd
-
-                yield name, pd.DataFrame.from_dict(value, orient="index")
 
 
 class Fitted:
@@ -186,7 +137,7 @@ class Fitted:
         meter = make_meter(session, session.recipe.metrics.valid)
         with preserved_randomness(session.device):
             seed_step = seeder(session.seed, session.device, session.world.rank)
-            return Evaluation(_Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))
+            return Evaluation(Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))
 
     def predict(
         self,
@@ -494,45 +445,10 @@ class Fitted:
         context.epoch, context.phase = 1, phase
         return context
 
-    def _summary(self) -> list[tuple[str, str]]:
-        history = self._history
-        lines = [("epochs", str(history.epochs)), ("total time", format_seconds(history.fit_seconds))]
-        for name, seconds in (
-            ("training", history.train_seconds),
-            ("validation", history.valid_seconds),
-        ):
-            if seconds:
-                lines.append((f"{name} time per epoch", format_seconds(sum(seconds) / len(seconds))))
-        for set_name in ("train", "valid"):
-            values = history.last(set_name)
-            if values:
-                lines.append(
-                    (
-                        f"last {set_name}",
-                        ", ".join(f"{name} {format_value(value)}" for name, value in values.items()),
-                    )
-                )
-        spent = history.phase_seconds
-        if total := sum(spent.values()):
-            shares = sorted(((seconds / total, phase) for phase, seconds in spent.items()), reverse=True)
-            text = ", ".join(f"{phase} {share:.0%}" for share, phase in shares if share >= 0.005)
-            if spent.get("data", 0.0) > _WAITING * total:
-                text += "; training waits for data: raise num_workers, or keep the data in memory"
-            lines.append(("time went to", text))
-        lines.append(("engine", self.engine))
-        return lines
-
     def __repr__(self) -> str:
-        body = [f"  {name}: {value}" for name, value in self._summary()]
+        body = [f"  {name}: {value}" for name, value in run_lines(self._history, self.engine)]
         return "\n".join([f"Fitted {type(self.model).__name__}", *body, str(self.model)])
 
     def _repr_html_(self) -> str:
-        rows = [("Fitted", type(self.model).__name__), *self._summary()]
-        return _table(rows) + f"<pre>{escape(str(self.model))}</pre>"
-
-
-def _table(rows: list[tuple[str, str]]) -> str:
-    head, *body = rows
-    lines = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in body)
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
+        rows = [("Fitted", type(self.model).__name__), *run_lines(self._history, self.engine)]
+        return html_table(rows) + f"<pre>{escape(str(self.model))}</pre>"

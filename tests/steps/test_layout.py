@@ -35,7 +35,9 @@ LABELS = torch.arange(48) % 4
 
 
 def fit(recipe: lb.Recipe, target: Tensor = LABELS, **options: Any) -> lb.Fitted:
-    return recipe.fit((IMAGES, target), epochs=2, batch_size=16, verbose=False, device="cpu", **options)
+    return recipe.fit(
+        (IMAGES, target), epochs=2, batch_size=16, verbose=False, preflight=False, device="cpu", **options
+    )
 
 
 def recipe(module: Any = Residual, loss: Any = None) -> lb.Recipe:

@@ -50,9 +50,10 @@ def test_the_gain_of_bfloat16_is_said_once(
     monkeypatch.setattr(engine, "_STEPS_WORTH_A_TRIAL", 4)
     monkeypatch.setattr(engine, "_FLOPS_WORTH_A_TRIAL", 1e3)
     recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
-    with_advice = recipe.fit(DATA, **{"epochs": 2, "batch_size": 32, "device": "cpu", **options})
+    options = {"epochs": 2, "batch_size": 32, "device": "cpu", "preflight": False, **options}
+    with_advice = recipe.fit(DATA, **options)
     printed = capsys.readouterr().out
     assert printed.count('precision="bfloat16") would be 1.8 times as fast') == said
     if said:  # and the run is the one that it would have been
-        quiet = recipe.fit(DATA, epochs=2, batch_size=32, device="cpu", verbose=False)
+        quiet = recipe.fit(DATA, **options, verbose=False)
         assert torch.equal(quiet.predict(DATA), with_advice.predict(DATA))

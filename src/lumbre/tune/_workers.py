@@ -31,6 +31,7 @@ def run(job: Job, workers: int, told: Told | None) -> optuna.Study:
         LumbreError: every trial would fail, or a worker process could not be started.
     """
     importlib.import_module("torch._dynamo")  # what every first optimizer imports: seconds, here once for all workers
+
     if workers == 1:
         search = job.open()
         _work_and_wait(job, search, told)

@@ -1,0 +1,98 @@
+"""What `evaluate()` gives back, and how a run is told in lines."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from lumbre.base import did_you_mean
+from lumbre.core import History, format_seconds, format_value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WAITING = 0.4
+
+
+class Values(dict[str, Any]):
+    """Values by name; a name that is not there is answered with those that are."""
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(f"{name!r}: {did_you_mean(str(name), self)}There are {', '.join(self)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Loss and metrics of a model on some data.
+
+    Attributes:
+        metrics: values by name: "loss" first, then each metric. A name that is not there raises a KeyError that says
+            which are.
+    """
+
+    metrics: dict[str, Any]
+
+    def frame(self) -> "pd.DataFrame":
+        """A DataFrame with the columns metric and value."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.metrics.items()), columns=["metric", "value"])
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            [
+                "Evaluation",
+                *(f"  {name}: {format_value(value)}" for name, value in self.metrics.items()),
+                *(f"{name} (true class by row)\n{table.to_string()}" for name, table in self._tables()),
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [("metric", "value"), *((name, format_value(value)) for name, value in self.metrics.items())]
+        tables = (f"<p>{escape(name)} (true class by row)</p>{table.to_html()}" for name, table in self._tables())
+        return html_table(rows) + "".join(tables)
+
+    def _tables(self) -> Iterator[tuple[str, "pd.DataFrame"]]:
+        """The confusion matrices among the values."""
+        for name, value in self.metrics.items():
+            if isinstance(value, dict) and all(isinstance(row, dict) for row in value.values()):
+                import pandas as pd
+
+                yield name, pd.DataFrame.from_dict(value, orient="index")
+
+
+def run_lines(history: History, engine: str) -> list[tuple[str, str]]:
+    """What happened in a run, as lines of a name and a text."""
+    lines = [("epochs", str(history.epochs)), ("total time", format_seconds(history.fit_seconds))]
+    for name, seconds in (
+        ("training", history.train_seconds),
+        ("validation", history.valid_seconds),
+    ):
+        if seconds:
+            lines.append((f"{name} time per epoch", format_seconds(sum(seconds) / len(seconds))))
+    for set_name in ("train", "valid"):
+        values = history.last(set_name)
+        if values:
+            lines.append(
+                (
+                    f"last {set_name}",
+                    ", ".join(f"{name} {format_value(value)}" for name, value in values.items()),
+                )
+            )
+    spent = history.phase_seconds
+    if total := sum(spent.values()):
+        shares = sorted(((seconds / total, phase) for phase, seconds in spent.items()), reverse=True)
+        text = ", ".join(f"{phase} {share:.0%}" for share, phase in shares if share >= 0.005)
+        if spent.get("data", 0.0) > _WAITING * total:
+            text += "; training waits for data: raise num_workers, or keep the data in memory"
+        lines.append(("time went to", text))
+    lines.append(("engine", engine))
+    return lines
+
+
+def html_table(rows: list[tuple[str, str]]) -> str:
+    """Rows as a table, the first of them its head."""
+    head, *body = rows
+    lines = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in body)
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
