@@ -108,14 +108,14 @@ def test_a_trial_that_always_kills_is_given_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_the_trial_of_a_script_that_was_killed_is_taken_over(tmp_path: Path, file: str, monkeypatch) -> None:
     monkeypatch.setattr(_study, "BEAT_SECONDS", 0.2)
-    monkeypatch.setattr(_study, "DEAD_SECONDS", 3.0)
+    monkeypatch.setattr(_study, "DEAD_SECONDS", 2.0)
     stuck = FORK.Process(target=search, args=(tmp_path / file, Note(tmp_path / "stuck", 1000.0)))
     stuck.start()
     while not (tmp_path / "stuck").exists():
         time.sleep(0.05)
     other = FORK.Process(target=search, args=(tmp_path / file, Note(tmp_path / "runs")), kwargs={"trials": 3})
     other.start()
-    other.join(1.5)
+    other.join(2.5)
     assert other.is_alive(), "it waits for the other's trial, as long as its heart beats"
     os.kill(stuck.pid, signal.SIGKILL)
     stuck.join()

@@ -127,10 +127,12 @@ class Tuned:
         import pandas as pd
 
         frame = self.frame()
+        drawn = [trial.params for trial in self.study.get_trials(deepcopy=False)]
         for one in self._parameters:
             if one.choices is not None:
                 names = [str(label) for label in one.choices]
-                frame[one.label] = pd.Categorical(frame[one.label].astype(str), categories=names)
+                values = [str(params[one.label]) if one.label in params else None for params in drawn]
+                frame[one.label] = pd.Categorical(values, categories=names)
         return frame
 
     def _best(self) -> "FrozenTrial":

@@ -49,11 +49,11 @@ def run(job: Job, workers: int, told: Told | None) -> optuna.Study:
 
 def _work_and_wait(job: Job, search: Search, told: Told | None) -> None:
     """Work until the search is over; a trial of a worker that dies meanwhile is run here."""
-    while work(job, search, told) and search.running:
-        try:
+    try:
+        while work(job, search, told) and search.running:
             time.sleep(_LOOK_SECONDS)
-        except KeyboardInterrupt:
-            return
+    except KeyboardInterrupt:  # between two trials, or while one is taken
+        search.lose_all_of(job.worker, "interrupted", again=True)
 
 
 @dataclass(frozen=True, slots=True)
