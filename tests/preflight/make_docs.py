@@ -25,7 +25,8 @@ expected, and what to write instead. An error stops the run: it cannot train. A 
 - The module, its buffers and gradients, and the random generators are left as they were.
 
 While the model is trained, `fit()` says once, in a line, what looks wrong in the history; `fitted.remarks` keeps it.
-LB101: the training loss does not move. LB102: it diverges. LB103: it jumps up and down. LB104: validation is far better than
+LB101: the training loss does not move. LB102: it diverges. LB103: it jumps up and down.
+LB104: validation is far better than
 training. LB105: over-fitting. LB106: the model waits for data. LB107: parameters did not change. `fitted.ledger` tells
 what the run did to each parameter, and `recipe.plot_lr(data, epochs)` draws the learning rates ahead of a run.
 
