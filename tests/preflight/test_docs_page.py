@@ -4,9 +4,16 @@ import pytest
 from corpus.harness import run, wilson
 from make_docs import PAGE, checks
 
+from lumbre.preflight import Finding
+
 
 def test_the_page_has_every_check_as_it_is() -> None:
     assert PAGE.read_text().startswith(checks())
+
+
+def test_a_finding_names_its_place_in_the_docs() -> None:
+    place = Finding("LB055", "error", "", "", "").page
+    assert f"({place.partition('#')[2]})=" in PAGE.read_text()
 
 
 def test_intervals() -> None:

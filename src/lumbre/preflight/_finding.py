@@ -24,6 +24,11 @@ class Finding:
     expected: str
     fix: str
 
+    @property
+    def page(self) -> str:
+        """Its place in the docs."""
+        return f"preflight.html#{self.code.lower()}"
+
     def __str__(self) -> str:
         said = f"received: {self.received}\n  expected: {self.expected}\n  instead: {self.fix}"
         return f"{self.severity} {self.code}\n  {said}"
