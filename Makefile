@@ -3,16 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow check format docs bench clean
+.PHONY: demo test slow faults check format docs bench clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
 
 test: .venv/.dev         ## the fast suite
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not faults"
 
 slow: .venv/.dev         ## the long trainings
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+faults: .venv/.dev       ## runs that are killed some hundred times
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -m faults --timeout 3600
 
 check: .venv/.dev        ## style and types
 	$(BIN)/ruff check .

@@ -123,6 +123,16 @@ def _ended(child: int, log: Path) -> bool:
     return True
 
 
+def _kill_after(child: int, seconds: float) -> None:
+    """Kill a child after some time, if it still lives; a child that is not waited for keeps its number."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+
+
 def unbroken(fit: Fit, folder: Path) -> tuple[bytes, float]:
     """The final state of a run that nobody kills, and the seconds it takes."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,8 +164,7 @@ def killed_until_done(fit: Fit, folder: Path, seconds: float, chance: random.Ran
 
         child = _in_child(work, log)
         if way == "clock" and attempt < _MOST_DEATHS:
-            time.sleep(delay)
-            os.kill(child, signal.SIGKILL)
+            _kill_after(child, delay)
         if _ended(child, log):
             tally.runs += 1
             return final.read_bytes()
@@ -167,7 +176,7 @@ def killed_until_done(fit: Fit, folder: Path, seconds: float, chance: random.Ran
 def differing(left: bytes, right: bytes) -> list[str]:
     """What differs between two final states, bit for bit; empty where nothing does."""
     ours, theirs = safetensors.torch.load(left), safetensors.torch.load(right)
-    found = [name for name in sorted(ours.keys() ^ theirs.keys())]
+    found = sorted(ours.keys() ^ theirs.keys())
     for name in ours.keys() & theirs.keys():
         one, other = ours[name], theirs[name]
         if one.dtype != other.dtype or one.shape != other.shape or _bytes(one) != _bytes(other):

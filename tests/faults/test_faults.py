@@ -22,6 +22,14 @@ KILLS = int(os.environ.get("LUMBRE_KILLS", "16"))
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What torch imports at its first optimizer and step, every child would import anew."""
+    folder = tmp_path_factory.mktemp("warm")
+    for name in list(SCENARIOS)[:2]:
+        SCENARIOS[name](final=folder / "final", resume=None, attempt=0)
+
+
 @pytest.fixture(scope="module")
 def tallies() -> Iterator[dict[str, Tally]]:
     """What was done, told at the end."""
