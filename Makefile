@@ -33,6 +33,7 @@ bench: .venv/.dev        ## lumbre beside hand-written loops
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/callbacks.py
+	$(BIN)/python benchmarks/checkpoints.py
 
 clean:
 	rm -rf .venv docs/_build

@@ -5,7 +5,6 @@
 
 import os
 import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,14 +30,15 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="module")
-def tallies() -> Iterator[dict[str, Tally]]:
+def tallies(request: pytest.FixtureRequest) -> Iterator[dict[str, Tally]]:
     """What was done, told at the end."""
     found: dict[str, Tally] = {}
     yield found
     kills, runs = sum(one.kills for one in found.values()), sum(one.runs for one in found.values())
     lines = [f"  {name}: {one.kills} kills ({one.by}), {one.runs} runs" for name, one in found.items()]
     lines.append(f"{kills} kills in all, {runs} runs, each equal to the unbroken one bit for bit")
-    print("\n" + "\n".join(lines), file=sys.__stdout__, flush=True)
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n" + "\n".join(lines), flush=True)
 
 
 def kill(name: str, fit: Any, folder: Path, kills: int, tallies: dict[str, Tally], seed: int = 0) -> None:
