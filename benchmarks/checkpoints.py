@@ -85,7 +85,7 @@ def main() -> None:
     count = given.steps // 100 + 1  # and one at the end, which is waited for
     print(f"torch {torch.__version__}, {given.device}, {torch.get_num_threads()} threads, {given.steps} steps")
     print(f"without: {without:.3f} s ({without / given.steps * 1e3:.2f} ms a step)")
-    print(f"with {count} checkpoints: {with_them:.3f} s; the loop waited {statistics.median(waited) * 1e3:.0f} ms of it")
+    print(f"with {count} checkpoints: {with_them:.3f} s, {statistics.median(waited) * 1e3:.0f} ms of it waiting")
     print(f"cost: {statistics.median(ratios):+.2%} in the median of {given.rounds} rounds")
     print(f"      ({', '.join(f'{ratio:+.2%}' for ratio in ratios)})")
 
