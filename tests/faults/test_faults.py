@@ -86,7 +86,12 @@ def test_without_a_part_of_the_state_the_comparison_fails(
     monkeypatch.setitem(_run_state.PARTS, part, (take, lambda run, state: None))
     for seed in range(10):
         tally = Tally()
-        killed = killed_until_done(SCENARIOS[name], tmp_path, seconds, random.Random(seed), tally)
+        try:
+            killed = killed_until_done(SCENARIOS[name], tmp_path, seconds, random.Random(seed), tally)
+        except AssertionError:  # without its place in the epochs a run may not even come to an end
+            if part != "progress":
+                raise
+            return
         if tally.kills and differing(whole, killed):
             return
     raise AssertionError(f"runs without the part {part!r} are equal to whole ones")
