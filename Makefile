@@ -3,19 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow fuzz check format docs pictures preflight-corpus bench bench-parts clean
+.PHONY: demo test slow faults fuzz check format docs pictures preflight-corpus bench bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
 
 test: .venv/.dev         ## the fast suite
-	$(BIN)/python -m pytest -m "not slow and not fuzz"
+	$(BIN)/python -m pytest -m "not slow and not faults and not fuzz"
 
 slow: .venv/.dev         ## the long trainings
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
 fuzz: .venv/.dev         ## a hundred thousand damaged and hostile files for the readers
 	$(BIN)/python -m pytest -m fuzz --timeout 7200 -s
+
+faults: .venv/.dev       ## runs that are killed some hundred times
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -m faults --timeout 3600
 
 check: .venv/.dev        ## style and types
 	$(BIN)/ruff check .
@@ -43,6 +46,7 @@ bench-parts: .venv/.dev  ## import, callbacks, data and engines, each by itself
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/callbacks.py
 	$(BIN)/python -m benchmarks.engines $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/checkpoints.py
 
 clean:
 	rm -rf .venv .venv-peers docs/_build

@@ -336,3 +336,47 @@ def test_impossible_checkpoints_are_refused(options: dict[str, Any]) -> None:
 def test_resume_must_be_a_folder(resume: Any) -> None:
     with pytest.raises(lb.OptionError, match="resume="):
         classifier().fit(blobs(), resume=resume, verbose=False)
+
+
+def test_verify_resume_says_that_a_run_goes_on_exactly() -> None:
+    callbacks = [EMA(0.9), Accumulate(2), LearningRate(lb.schedules.cosine())]
+    proof = classifier().verify_resume(Noisy(), steps=6, epochs=4, batch_size=16, callbacks=callbacks, num_workers=0)
+    assert proof
+    assert str(proof).startswith("Exact: a run stopped after update 3")
+    assert proof.compared > 50
+    assert classifier().verify_resume(shuffling(generator=torch.Generator().manual_seed(1)), preflight=False)
+    assert classifier().verify_resume(blobs(), precision="float16", epochs=4, valid_data=0.2)
+
+
+def test_verify_resume_names_what_differs() -> None:
+    class Host(nn.Module):
+        """Draws from NumPy in its forward pass, which nobody seeds."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) * float(np.random.rand())
+
+    proof = lb.setup(Host, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).verify_resume(blobs(), preflight=False)
+    assert not proof
+    assert "model/tensors/layer.weight" in proof.differences
+    assert "does not come from torch's generators" in str(proof)
+
+    class Hidden(Net):
+        """Keeps a running tensor that is no buffer."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            held = self.__dict__.setdefault("held", [torch.zeros(3)])
+            held[0] = held[0] + 1e-2
+            return super().forward(x) + held[0] * torch.arange(3)
+
+    assert not replace(classifier(), module=Hidden).verify_resume(blobs(), epochs=4)
+
+
+def test_verify_resume_needs_enough_updates() -> None:
+    with pytest.raises(lb.DataError, match="updates"):
+        classifier().verify_resume(blobs(), epochs=1, steps=50)
+    with pytest.raises(lb.OptionError, match="steps=1"):
+        classifier().verify_resume(blobs(), steps=1)

@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 _DEPTH = 4
 _DIGITS = 12
-_ONLY_TELL = (Progress, Remarks, CSVLog, TensorBoard, MLflow, WandB)
+ONLY_TELL = (Progress, Remarks, CSVLog, TensorBoard, MLflow, WandB)
+"""Callbacks that tell of a run and change nothing in it: they may come and go."""
 
 
 def facts_of(recipe: "Recipe", options: Options, session: Session) -> dict[str, str]:
     """What must be the same for a run to go on, by the names of `Checkpoints.allow_changes`."""
     model = session.model
     data = session.record.data
-    callbacks = [one for one in options.callbacks if not isinstance(one, _ONLY_TELL)]
+    callbacks = [one for one in options.callbacks if not isinstance(one, ONLY_TELL)]
     fewest, most = options.epoch_range
     return {
         "module": f"{code_of(type(model))} {model!r}",

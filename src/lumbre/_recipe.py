@@ -19,6 +19,7 @@ from lumbre._parts import has_loss, no_loss, no_optimizer
 from lumbre._rates import rates_ahead
 from lumbre._record import short_name
 from lumbre._resume import kept_run
+from lumbre._verify import ResumeProof, verify_resume
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress, Remarks
 from lumbre.core import Callback, train
@@ -322,6 +323,38 @@ class Recipe:
         if steps < 1:
             raise OptionError(f"steps={steps}", "at least 1", "steps=200")
         return overfit_one_batch(self, data, options_from(options), steps)
+
+    def verify_resume(self, data: Any, *, steps: int = 8, **options: Any) -> ResumeProof:
+        """Prove on this recipe and data that a stopped run goes on to the same bits, or name what differs.
+
+        Trains three short runs in a temporary folder: one of `steps` updates at a stretch, and one that is stopped in
+        the middle and taken up again from its checkpoint. All state is compared bit for bit: weights, optimizers,
+        metrics, callbacks, history. Leaves no trace; callbacks that write logs or models are left out.
+
+        Args:
+            data: as for `fit()`. It is gone through several times, so a generator will not do.
+            steps: updates of a run.
+            **options: as for `fit()`.
+
+        Returns:
+            What was found: true where all is equal, with a sentence that names the differences.
+
+        Raises:
+            OptionError: less than 2 steps, or an option as for `fit()`.
+            DataError: the data and epochs do not give enough updates.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> net = lambda: nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 1))
+            >>> recipe = lb.setup(net, loss=nn.MSELoss(), optimizer=optim.Adam)
+            >>> x = torch.randn(512, 4)
+            >>> bool(recipe.verify_resume((x, x.sum(1, keepdim=True))))
+            True
+        """
+        if steps < 2:
+            raise OptionError(f"steps={steps}", "at least 2, so that there is a middle", "steps=8")
+        return verify_resume(self, data, options_from(options), steps)
 
     def __repr__(self) -> str:
         lines = [

@@ -223,6 +223,8 @@ class LoaderFeed:
         """The first batch; one read from a generator, which cannot go back, is kept for the first epoch."""
         states = [one.get_state() for one in self.generators]
         try:
+            for one in self.generators:  # so that it is the same batch however often the loader was used
+                one.manual_seed(stream(self._seed, "loader", 0))
             return self._first()
         finally:
             for one, state in zip(self.generators, states, strict=True):
