@@ -105,10 +105,10 @@ def test_a_trial_that_always_kills_is_given_up(tmp_path: Path) -> None:
     assert frame["error"].dropna().str.startswith("its worker died, and those of trials").sum() == 1
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", ["tune.journal", pytest.param("tune.db", marks=pytest.mark.slow)])
 def test_the_trial_of_a_script_that_was_killed_is_taken_over(tmp_path: Path, file: str, monkeypatch) -> None:
     monkeypatch.setattr(_study, "BEAT_SECONDS", 0.2)
-    monkeypatch.setattr(_study, "DEAD_SECONDS", 2.0)
+    monkeypatch.setattr(_study, "DEAD_SECONDS", 4.0)
     stuck = FORK.Process(target=search, args=(tmp_path / file, Note(tmp_path / "stuck", 1000.0)))
     stuck.start()
     while not (tmp_path / "stuck").exists():

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +160,9 @@ class Search:
     def take(self, space: dict[str, BaseDistribution], worker: str) -> optuna.Trial | None:
         """The next trial, now this worker's; None where no more are to be begun."""
         with self._turn():
+            self._line_up()
             for silent in self._silent():
-                self.lose(silent, "its worker fell silent")
+                self._lose(silent, "its worker fell silent")
             begun = [trial for trial in self.study.get_trials(deepcopy=False) if counts(trial)]
             waiting = any(trial.state == TrialState.WAITING for trial in begun)
             if sum(trial.state != TrialState.WAITING for trial in begun) >= self.trials:
@@ -170,13 +171,27 @@ class Search:
                 return None
             with quiet():
                 trial = self.study.ask(fixed_distributions=space)
+            trial.set_user_attr("beat", time.time())
             trial.set_user_attr("worker", worker)
             return trial
 
+    def tell(self, trial: optuna.Trial, value: float | None = None, state: TrialState | None = None) -> None:
+        """Tell what came of a trial; nothing where another worker, which thought this one dead, has ended it."""
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self.study.tell(trial, value, state=state, skip_if_finished=True)
+
+    def fail(self, trial: optuna.Trial, error: str) -> None:
+        """Tell that a trial failed, and why."""
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            trial.set_user_attr("error", error)
+            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
     @property
-    def running(self) -> bool:
-        """Whether a worker is at work on a trial."""
-        return any(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    def waits(self) -> bool:
+        """Whether other workers are at work on trials that were asked for."""
+        trials = [trial for trial in self.study.get_trials(deepcopy=False) if counts(trial)]
+        finished = sum(trial.state.is_finished() for trial in trials)
+        return finished < self.trials and any(trial.state == TrialState.RUNNING for trial in trials)
 
     @property
     def succeeded(self) -> bool:
@@ -193,41 +208,45 @@ class Search:
         return [trial for trial in failed if counts(trial)]
 
     def lose_all_of(self, worker: str, why: str, *, again: bool = False) -> None:
-        """Put the trials of a worker that ended in line again."""
+        """Put the trials of a worker that ended in line again.
+
+        Args:
+            worker: its name.
+            why: said beside the trial.
+            again: in any case, and not only so often.
+        """
         with self._turn():
-            running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            for trial in running:
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if trial.user_attrs.get("worker") == worker:
-                    self.lose(trial, why, again=again)
+                    self._lose(trial, why, again=again)
 
-    def give_up(self, trial: optuna.Trial, why: str) -> None:
-        """Put a trial that was interrupted in line again."""
-        with self._turn():
-            frozen = self.study.get_trials(deepcopy=False)[trial.number]
-            if frozen.state == TrialState.RUNNING:
-                self.lose(frozen, why, again=True)
-
-    def lose(self, trial: FrozenTrial, why: str, *, again: bool = False) -> None:
+    def _lose(self, trial: FrozenTrial, why: str, *, again: bool = False) -> None:
         """Mark a trial failed, and put a copy with the same parameters in line, unless that happened too often."""
-        history: list[int] = [*trial.user_attrs.get("lost", []), trial.number]
-        retried = again or len(history) <= MAX_RETRIES
+        history: list[int] = trial.user_attrs.get("lost", [])
+        retried = again or len(history) < MAX_RETRIES
         number = trial._trial_id  # pyright: ignore[reportPrivateUsage]
-        text = f"{why}; tried again" if retried else f"{why}, and those of trials {history[:-1]} before it"
-        try:
+        text = f"{why}; tried again" if retried else f"{why}, and those of trials {history} before it"
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it may come to its end meanwhile
             self._storage.set_trial_user_attr(number, "error", text)
             self._storage.set_trial_user_attr(number, "retried", retried)
-        except optuna.exceptions.UpdateFinishedTrialError:  # it came to its end meanwhile
-            return
-        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-        if retried:
-            self.study.add_trial(
-                create_trial(
-                    state=TrialState.WAITING,
-                    params=trial.params,
-                    distributions=trial.distributions,
-                    user_attrs={"lost": history if not again else history[:-1]},
+            self._storage.set_trial_user_attr(number, "lost", history if again else [*history, trial.number])
+            self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        self._line_up()
+
+    def _line_up(self) -> None:
+        """Put a copy of each lost trial in line that has none; done anew where a worker was killed in the middle."""
+        trials = self.study.get_trials(deepcopy=False)
+        copied = {trial.user_attrs.get("copy_of") for trial in trials}
+        for trial in trials:
+            if not counts(trial) and trial.number not in copied:
+                self.study.add_trial(
+                    create_trial(
+                        state=TrialState.WAITING,
+                        params=trial.params,
+                        distributions=trial.distributions,
+                        user_attrs={"copy_of": trial.number, "lost": trial.user_attrs["lost"]},
+                    )
                 )
-            )
 
     @contextmanager
     def beating(self, trial: optuna.Trial) -> Generator[None]:
@@ -270,7 +289,7 @@ class Search:
 
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial is one of those asked for, and not one that was lost and tried again."""
-    return not trial.user_attrs.get("retried", False)
+    return trial.state != TrialState.FAIL or not trial.user_attrs.get("retried", False)
 
 
 def check_path(study: Any) -> Path | None:

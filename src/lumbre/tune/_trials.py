@@ -143,7 +143,7 @@ def work(job: Job, search: Search, told: Told | None = None) -> bool:
                 return True
             with search.beating(trial):
                 if not _run(job, search, trial, wanted):
-                    search.give_up(trial, "interrupted")
+                    search.lose_all_of(job.worker, "interrupted", again=True)
                     return False
             warnings.simplefilter("ignore", PreflightWarning)  # the first trial has shown them
             if told is not None:
@@ -168,13 +168,13 @@ def _run(job: Job, search: Search, trial: optuna.Trial, wanted: Callable[[], boo
     if reporter.outcome == "interrupted":
         return False
     if reporter.outcome == "pruned":
-        search.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+        search.tell(trial, state=TrialState.PRUNED)
     elif reporter.outcome is None:
         value = _value(reporter.values, callbacks, job)
         if math.isnan(value):
-            _record(search, trial, f"{job.monitor} is NaN")
+            search.fail(trial, f"{job.monitor} is NaN")
         else:
-            search.study.tell(trial, value, skip_if_finished=True)
+            search.tell(trial, value)
     return True
 
 
@@ -200,7 +200,7 @@ def _fail(search: Search, trial: optuna.Trial, error: Exception) -> None:
     """
     said = error.received if isinstance(error, LumbreError) else str(error).partition("\n")[0]
     text = f"{type(error).__name__}: {said}"
-    _record(search, trial, text)
+    search.fail(trial, text)
     if isinstance(error, NonFiniteLossError) or search.succeeded:
         return
     if isinstance(error, LumbreError):
@@ -211,11 +211,3 @@ def _fail(search: Search, trial: optuna.Trial, error: Exception) -> None:
             "a recipe that can be fitted with the parameters drawn",
             "mend it until recipe.fit(...) works with values from the space; the original error stands above",
         ) from error
-
-
-def _record(search: Search, trial: optuna.Trial, text: str) -> None:
-    try:
-        trial.set_user_attr("error", text)
-    except optuna.exceptions.UpdateFinishedTrialError:  # another worker, which thought this one dead, runs it again
-        return
-    search.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)

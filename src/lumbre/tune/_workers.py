@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -50,7 +51,7 @@ def run(job: Job, workers: int, told: Told | None) -> optuna.Study:
 def _work_and_wait(job: Job, search: Search, told: Told | None) -> None:
     """Work until the search is over; a trial of a worker that dies meanwhile is run here."""
     try:
-        while work(job, search, told) and search.running:
+        while work(job, search, told) and search.waits:
             time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:  # between two trials, or while one is taken
         search.lose_all_of(job.worker, "interrupted", again=True)
@@ -89,7 +90,7 @@ def _together(job: Job, workers: int, told: Told | None) -> optuna.Study:
     except KeyboardInterrupt:
         interrupted = True  # what is done so far is given back
     finally:
-        _end(running, search, _FAREWELL_SECONDS if interrupted else 0.0)
+        _end(running, search, told=interrupted)
     look()
     return search.study
 
@@ -172,9 +173,19 @@ def _child(job: Job, connection: Connection, threads: int) -> None:
         sys.exit(1)
 
 
-def _end(workers: list[_Worker], search: Search, patience: float) -> None:
-    """See that no process stays behind, and that what they were at is put in line again."""
-    deadline = time.monotonic() + patience  # Ctrl-C reached the workers too, and they need a moment
+def _end(workers: list[_Worker], search: Search, *, told: bool) -> None:
+    """See that no process stays behind, and that what they were at is put in line again.
+
+    Args:
+        workers: those that may still run.
+        search: their study.
+        told: they know that it is over, by Ctrl-C.
+    """
+    for worker in workers:
+        if not told and worker.process.is_alive():
+            # As Ctrl-C does: one that is killed while it writes leaves the lock of a journal behind for half a minute.
+            os.kill(worker.process.pid, signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+    deadline = time.monotonic() + _FAREWELL_SECONDS
     for worker in workers:
         worker.process.join(max(0.0, deadline - time.monotonic()))
         if worker.process.is_alive():
