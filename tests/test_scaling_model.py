@@ -41,6 +41,7 @@ def test_daly_is_young_where_checkpoints_are_short() -> None:
     assert model.young(2.0, 100.0) == 20.0
 
 
+@settings(deadline=None)
 @given(size=st.floats(1, 1e12), devices=st.integers(1, 10_000))
 def test_a_ring_sends_twice_the_bytes_at_most(size: float, devices: int) -> None:
     sent = model.ring_bytes(size, devices)

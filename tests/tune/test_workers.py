@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -227,6 +229,7 @@ def test_processes_that_are_spawned(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"""
 import sys
+import threading
 sys.path.insert(0, {str(ROOT / "tests")!r})
 from torch import nn, optim
 import torch
@@ -249,3 +252,27 @@ if __name__ == "__main__":
     assert refused.returncode == 1
     assert "OptionError" in refused.stderr
     assert "define the module in a file" in refused.stderr
+
+
+class Roulette(lb.Callback):
+    """Kills one process in three, at any moment of the next quarter of a second, while it writes or takes a trial."""
+
+    def on_fit_begin(self, ctx: lb.Context) -> None:
+        chance = random.SystemRandom()
+        if chance.random() < 1 / 3:
+            threading.Timer(chance.random() / 4, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES)
+def test_workers_that_are_killed_at_any_moment(tmp_path: Path, file: str) -> None:
+    recipe = lb.setup(lambda d_hidden: Net(4, d_hidden=d_hidden), loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    options = {"epochs": 3, "valid_data": 0.25, "verbose": False, "callbacks": [Roulette()]}
+    tuned = lb.tune(recipe, SPACE, blobs(), trials=40, workers=2, study=tmp_path / file, **options)
+    trials = tuned.study.get_trials()
+    done = [trial.params for trial in trials if _study.counts(trial)]
+    lost = [trial.params for trial in trials if not _study.counts(trial)]
+    assert lost
+    assert len(done) == 40
+    assert all(done.count(params) == 1 for params in done), "no trial was run to its end twice"
+    assert all(params in done for params in lost if len(params) == 2), "those that had their parameters kept them"

@@ -274,12 +274,12 @@ class Search:
             thread.join()
 
     def _silent(self) -> list[FrozenTrial]:
-        """Running trials whose workers have not been heard of for too long."""
+        """Running trials whose workers have not been heard of for too long, or died while they took them."""
         now = time.time()
         return [
             trial
             for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            if now - trial.user_attrs.get("beat", _began(trial)) > DEAD_SECONDS
+            if "worker" not in trial.user_attrs or now - trial.user_attrs["beat"] > DEAD_SECONDS
         ]
 
     def _turn(self) -> AbstractContextManager[Any]:
@@ -319,10 +319,6 @@ def storage_of(path: Path | None) -> optuna.storages.BaseStorage:
     # A connection left open would reach the processes forked from this one, which SQLite forbids.
     options = {"connect_args": {"timeout": 60}, "poolclass": NullPool}
     return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs=options)
-
-
-def _began(trial: FrozenTrial) -> float:
-    return 0.0 if trial.datetime_start is None else trial.datetime_start.timestamp()
 
 
 def _check_facts(study: optuna.Study, facts: Mapping[str, Any], path: Path | None) -> None:
