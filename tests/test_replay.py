@@ -12,6 +12,8 @@ import lumbre as lb
 from lumbre.cli import main
 from lumbre.storage import read_archive, write_archive
 
+pytestmark = pytest.mark.filterwarnings("ignore::lumbre.PreflightWarning")
+
 SCRIPT = '''
 """A run as a user writes it."""
 import torch

@@ -227,7 +227,7 @@ def _plan(
             for set_name, metrics in gathered.items()
             for name in (*losses, *(metric.name.lower() for metric in metrics if not metric.by_class))
         ),
-        save=lambda path: session.save(path, context.history, engine.reason),
+        save=lambda path: session.save(path, context.history, session.told(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
     )

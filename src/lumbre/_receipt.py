@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lumbre._options import Options
-from lumbre.callbacks import Progress
+from lumbre.callbacks import Progress, Remarks
 
 if TYPE_CHECKING:
     from lumbre._recipe import Recipe
@@ -32,7 +32,7 @@ def run_receipt(
             "epochs": list(options.epoch_range),
             "valid_data": options.valid_data if isinstance(options.valid_data, (int, float)) else None,
             "valid_data_given": options.valid_data is not None,
-            "callbacks": [type(one).__name__ for one in options.callbacks if not isinstance(one, Progress)],
+            "callbacks": [type(one).__name__ for one in options.callbacks if not isinstance(one, (Progress, Remarks))],
             "batch_size": options.batch_size,
             "batch_size_used": batch_size,
             "shuffle": options.shuffle,

@@ -179,8 +179,8 @@ class Recipe:
                     with keeper.listening():
                         train(replace(plan, keeper=keeper))
         session.model.eval()
-        layout = "; channels last" if last else ""
-        return Fitted(session, plan.context.history, plan.engine.reason + layout, *remarks)
+        told = replace(session, channels_last=last).told(plan.engine.reason)
+        return Fitted(session, plan.context.history, told, *remarks)
 
     def check(self, data: Any, *, test_data: Any = None, **options: Any) -> Findings:
         """Look for mistakes without training: all that `fit(data, **options)` looks for, without haste.

@@ -158,13 +158,18 @@ def _options(stored: Mapping[str, Any], engine: str, given: Mapping[str, Any]) -
         **{name: stored[name] for name in _OPTIONS},
         "epochs": (fewest, most) if fewest else most,
         "seed": stored["seed"],
-        # Which engine "auto" takes is a matter of time, and so of chance.
-        "engine": "compiled" if engine.startswith("compiled") else "eager",
+        "engine": _engine(engine),
         "valid_data": given["valid_data"] if stored["valid_data"] is None else stored["valid_data"],
         "sampler": given["sampler"] if stored["sampler"] is None else stored["sampler"],
         "augment": given["augment"],
         "callbacks": callbacks,
     }
+
+
+def _engine(told: str) -> str:
+    """The option that gives the engine which an archive tells of; "auto" alone keeps channels last."""
+    name = told.partition(":")[0]
+    return name if name in ("compiled", "cuda_graph") else "auto" if told.endswith("channels last") else "eager"
 
 
 def _apart(stored: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, str]:

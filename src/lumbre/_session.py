@@ -73,6 +73,10 @@ class Session:
             pred = caller(getattr(self.model, "predict", self.model), input)(input)
         return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
 
+    def told(self, engine: str) -> str:
+        """The sentence about the engine, and the layout."""
+        return f"{engine}; channels last" if self.channels_last else engine
+
     def save(self, path: Path, history: History, engine: str) -> None:
         """Write model, hyper-parameters, encoding and history to an archive."""
         document = {

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -184,8 +185,15 @@ def chunks(data: bytes) -> Iterator[bytes]:
             record = b""
 
 
-def stored(tmp_path: Path, run_id: str) -> list[dict[str, Any]]:
-    """What lies in the offline file of a run, row by row."""
+def stored(tmp_path: Path, run_id: str, seconds: float = 30.0) -> list[dict[str, Any]]:
+    """What lies in the offline file of a run, row by row. W&B's own process writes it, on a busy machine late."""
+    until = time.monotonic() + seconds
+    while not (rows := rows_now(tmp_path, run_id)) and time.monotonic() < until:
+        time.sleep(0.2)
+    return rows
+
+
+def rows_now(tmp_path: Path, run_id: str) -> list[dict[str, Any]]:
     from wandb.proto import wandb_internal_pb2
 
     [file] = (tmp_path / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb")

@@ -48,7 +48,14 @@ def train(
     recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(reduction=reduction), optimizer=optim.SGD, metrics=metrics)
     recipe = recipe.set_hparams(dtype=kind).set_opt_hparams(lr=0.1 if reduction == "mean" else 0.01, momentum=0.9)
     fitted = recipe.fit(
-        (x, y), epochs=epochs, batch_size=batch, valid_data=0.3, callbacks=callbacks, seed=3, device="cpu"
+        (x, y),
+        epochs=epochs,
+        batch_size=batch,
+        valid_data=0.3,
+        callbacks=callbacks,
+        seed=3,
+        device="cpu",
+        preflight=False,
     )
     pred = fitted.predict(x)
     fitted.save(folder / "net.lumbre")

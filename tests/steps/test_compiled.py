@@ -85,6 +85,7 @@ def test_clip_mixup_schedules_and_short_batches_are_kept() -> None:
     assert isinstance(compiled.model, Net)
 
 
+@pytest.mark.filterwarnings("ignore::lumbre.PreflightWarning")
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_accumulated_gradients_agree(reduction: str) -> None:
     """Groups of three batches, the last group and the last batch short, clipped, with dropout."""

@@ -59,6 +59,7 @@ def test_nothing_of_it_stays_when_the_run_is_over(tmp_path: Any) -> None:
     assert all(weight.is_contiguous() for weight in fitted.model.parameters())
     fitted.save(tmp_path / "net.lumbre")
     assert torch.equal(lb.load(tmp_path / "net.lumbre", Residual).predict(IMAGES), fitted.predict(IMAGES))
+    assert lb.replay(tmp_path / "net.lumbre", recipe(), (IMAGES, LABELS)).same
 
 
 def test_a_run_that_goes_on_keeps_it_and_its_bits(tmp_path: Any) -> None:

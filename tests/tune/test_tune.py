@@ -134,6 +134,7 @@ def test_hopeless_trials_are_given_up(recipe: lb.Recipe, capsys) -> None:
     assert set(kept.frame()["state"]) == {"complete"}
 
 
+@pytest.mark.filterwarnings("ignore::lumbre.PreflightWarning")
 @pytest.mark.parametrize("callback", [KeepBestModel(), EarlyStopping(patience=1, restore_best=True)])
 def test_weights_given_back_count_with_their_value(recipe: lb.Recipe, callback: lb.Callback) -> None:
     hot = recipe.set_opt_hparams(lr=0.3)
@@ -158,6 +159,7 @@ def test_each_trial_has_callbacks_of_its_own(recipe: lb.Recipe) -> None:
     assert not once.used
 
 
+@pytest.mark.filterwarnings("ignore::lumbre.PreflightWarning")
 def test_a_loss_that_explodes_fails_its_trial_alone(line: lb.Recipe) -> None:
     x = torch.linspace(-1, 1, 32).reshape(32, 1)
     space = {"opt_hparams": {"lr": [1e30, 0.1, 1e25]}}
