@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from callbacks_help import Scripted, blank_context
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn, optim
 
@@ -44,6 +44,7 @@ def test_luz_compare_zero_never_looked_at_the_new_value() -> None:
         Monitor("valid_loss", "zero")
 
 
+@settings(deadline=None)  # the first call imports what it needs
 @given(
     old=st.floats(-1e6, 1e6), new=st.floats(-1e6, 1e6), min_delta=st.floats(0, 10), mode=st.sampled_from(("min", "max"))
 )
