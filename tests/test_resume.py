@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import lumbre as lb
 from lumbre import _run_state
 from lumbre.callbacks import EMA, SWA, Accumulate, EarlyStopping, KeepBestModel, LearningRate, LRScheduler, Mixup, On
+from lumbre.storage import CheckpointStore
 
 
 class Stop(Exception):
@@ -382,3 +383,23 @@ def test_verify_resume_needs_enough_updates() -> None:
         classifier().verify_resume(blobs(), epochs=1, steps=50)
     with pytest.raises(lb.OptionError, match="steps=1"):
         classifier().verify_resume(blobs(), steps=1)
+
+
+def test_a_checkpoint_left_out_at_an_epoch_s_end_is_not_taken_within_a_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one is being written others are left out; the next one must wait for an update, not for a batch."""
+    steps: list[tuple[int, int]] = []
+    write = CheckpointStore.write
+
+    def watched(self: CheckpointStore, name: str, document: Any, tensors: Any, *, wait: bool) -> None:
+        steps.append(tuple(document["position"]))
+        write(self, name, document, tensors, wait=True)
+
+    monkeypatch.setattr(CheckpointStore, "write", watched)
+    busy = iter([False, True] * 100)  # asked at each update but the last of an epoch, and at the epoch's end
+    monkeypatch.setattr(CheckpointStore, "busy", property(lambda self: next(busy)))
+    keep = lb.Checkpoints(tmp_path, steps=1)
+    options = {**PLAIN, "batch_size": 16, "valid_data": None, "epochs": 3}
+    classifier().fit(blobs(80), **options, callbacks=Accumulate(3), resume=keep, verbose=False)
+    assert steps == [(1, 3), (2, 3), (3, 3), (4, 0)], "five batches: an update after the third, and one after the fifth"

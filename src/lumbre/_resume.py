@@ -90,6 +90,8 @@ class RunKeeper:
     def epoch_done(self, now: float) -> None:
         """Take a checkpoint; the last one of a run is waited for."""
         ctx, (fewest, most) = self._context, self._run.plan.epochs
+        # The end of an epoch updates with a group that is not full: no update of the batch that comes next.
+        self._step = ctx.step
         last = ctx.epoch >= most or (ctx.stop_reason is not None and ctx.epoch >= fewest)
         if last or self._asked is not None or not self._store.busy:
             self._save(within=False, wait=last or self._when.wait or self._asked is not None)
