@@ -139,8 +139,12 @@ def target_leak(subject: Subject) -> Iterator[Found]:
     for leaf in tensors(subject.columns[0]):
         if leaf.ndim != 2 or leaf.shape[1] < 2 or leaf.numel() > subject.most_numbers or leaf.is_complex():
             continue
-        x = leaf.double()
-        column = _one_to_one(x, y) if classes else _linear(x, y.double())
+        column: int | None = None
+        for step in (max(1, len(leaf) // 2_000), 1):  # what does not hold for some rows does not hold for all
+            x, some = leaf[::step].double(), y[::step].contiguous()
+            column = _one_to_one(x, some) if classes else _linear(x, some.double())
+            if column is None:
+                break
         if column is not None:
             yield Found(
                 f"column {column} of the input, which says the target exactly",
