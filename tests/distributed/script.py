@@ -3,7 +3,9 @@
 python script.py FOLDER '{"name": {"option": value, ...}, ...}'
 """
 
+import atexit
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,8 +70,15 @@ def train(
     }
 
 
+def threads(folder: Path) -> None:
+    """Write the names of this process's threads, where the system tells them."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    (folder / f"{os.environ['RANK']}.threads").write_text("\n".join(names))
+
+
 def main() -> None:
     torch.set_num_threads(1)
+    atexit.register(threads, Path(sys.argv[1]))  # before lumbre's own, so it is called after it
     folder, runs = Path(sys.argv[1]), json.loads(sys.argv[2])
     results = {name: train(folder, **options) for name, options in runs.items()}
     (folder / f"{torch.distributed.get_rank()}.json").write_text(json.dumps(results))

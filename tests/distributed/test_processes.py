@@ -54,6 +54,8 @@ def test_processes_train_as_one_does(processes: int, alone: dict[str, dict[str, 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Epoch 1/") == len(RUNS), "one process speaks"
     for rank in range(processes):
+        left = (tmp_path / f"{rank}.threads").read_text()
+        assert "gloo" not in left, "a thread that outlives the interpreter can abort the process"
         found = json.loads((tmp_path / f"{rank}.json").read_text())
         for name, options in RUNS.items():
             ours, theirs = found[name], alone[name]

@@ -4,6 +4,8 @@
 """
 
 import atexit
+import gc
+import importlib
 import os
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -55,6 +57,9 @@ def join_world() -> World:
             return World()
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        # What it defines has the group of that moment as a default: imported later, it would keep the group, and
+        # with it threads that touch tensors while the interpreter ends, which aborts the process.
+        importlib.import_module("torch.distributed.nn.functional")
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(_leave)
     return World(distributed.get_rank(), distributed.get_world_size())
@@ -62,4 +67,5 @@ def join_world() -> World:
 
 def _leave() -> None:
     if distributed.is_initialized():
+        gc.collect()  # what still holds the group would keep its threads
         distributed.destroy_process_group()
