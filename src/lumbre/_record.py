@@ -1,5 +1,6 @@
 """What a run leaves behind for its report, gathered where recipe, options and data are at hand."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -84,13 +85,9 @@ def short_name(thing: Any) -> str:
 
 def environment(device: torch.device) -> dict[str, str]:
     """Versions and the kind of machine; nothing that names the machine or its user."""
-    try:
-        version = importlib.metadata.version("lumbre")
-    except importlib.metadata.PackageNotFoundError:
-        version = "not installed"
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     return {
-        "lumbre": version,
+        "lumbre": _own_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),
@@ -98,6 +95,14 @@ def environment(device: torch.device) -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "CPU": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in use",
     }
+
+
+@functools.cache
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version("lumbre")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _given(value: bool | None) -> str:

@@ -110,12 +110,15 @@ def idle_columns(subject: Subject) -> Iterator[Found]:
         rows = leaf[:: max(1, len(leaf) // 20_000)]
         if len(rows) < _ENOUGH:
             continue
-        constant = (rows == rows[0]).all(0)
+        constant = (rows[:_ENOUGH] == rows[0]).all(0)
+        if constant.any():
+            constant = (rows == rows[0]).all(0)
+        first, still_there = rows[0].tolist(), constant.tolist()
         twins = [
             (one, two)
             for one in range(rows.shape[1])
             for two in range(one + 1, rows.shape[1])
-            if rows[0, one] == rows[0, two] and not constant[one] and bool((rows[:, one] == rows[:, two]).all())
+            if first[one] == first[two] and not still_there[one] and bool((rows[:, one] == rows[:, two]).all())
         ]
         twins = [pair for pair in twins if rows[:, pair[0]].unique().numel() > 2]
         still = [at for at in constant.nonzero()[:, 0].tolist() if float(rows[0, at]) != 0]

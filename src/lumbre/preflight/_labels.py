@@ -24,8 +24,8 @@ def _class_call(subject: Subject) -> tuple[Call, Tensor] | None:
 
 def _used(call: Call, target: Tensor) -> Tensor:
     """The targets without those that the loss leaves aside."""
-    ignored = call.argument(4, "ignore_index", -100)
-    return target[target != ignored]
+    counted = target != call.argument(4, "ignore_index", -100)
+    return target if bool(counted.all()) else target[counted]
 
 
 @check("LB004", "error", "Measurements where class numbers should be")
@@ -108,11 +108,12 @@ def many_outputs(subject: Subject) -> Iterator[Found]:
     found = _class_call(subject)
     if found is None or subject.columns is None or found[1].is_floating_point() or found[0].input.ndim != 2:
         return
-    used = _used(*found)
+    outputs = found[0].input.shape[1]
+    used = _used(*found) if outputs >= 20 else found[1][:0]
     if not used.numel():
         return
-    outputs, classes = found[0].input.shape[1], int(used.max()) + 1
-    if outputs >= 20 and classes * 4 <= outputs and used.unique().numel() == classes:
+    classes = int(used.max()) + 1
+    if classes * 4 <= outputs and used.unique().numel() == classes:
         yield Found(
             f"{outputs} outputs for {classes} classes",
             f"{classes} outputs",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Nested, leaves, map_leaves, untouched
+from lumbre.devices import seeder
 from lumbre.preflight._recorder import Call, LayerCall, Recorder, recorded_layers
 
 
@@ -119,7 +120,7 @@ class Subject:
         """What the module gives in evaluation mode; the same chance at each call."""
         with untouched(self.model, self.device), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.manual_seed(0)
+            seeder(0, self.device)("predict", 0, 0)
             return self.call(input)
 
     def _pass(self, *, training: bool) -> Pass:
