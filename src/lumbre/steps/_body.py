@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Nested, map_leaves
+from lumbre.steps._bare import take_step
 
 
 class Inside(Protocol):
@@ -104,7 +105,7 @@ class Body:
             self.inside("before_step", pred, loss)
         for optimizer in optimizers:
             if scaler is None:
-                optimizer.step()
+                take_step(optimizer)
             else:
                 scaler.step(optimizer)
         if self.inside is not None:
