@@ -13,6 +13,7 @@ from lumbre.preflight._subject import Subject, tensors
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_FEW_ROWS = 8
 
 
 @check("LB001", "error", "Nothing to train")
@@ -115,21 +116,32 @@ def rows_mixed(subject: Subject) -> Iterator[Found]:
         return
     if any(getattr(part, "running_mean", 0) is None for part in model.modules() if isinstance(part, _NORMS)):
         return  # it normalizes over the batch, and says so
-    try:
-        once, again = (subject.predict(subject.batch.input) for _ in range(2))
-        for row in (0, size - 1):  # a recurrent net over the rows looks at those before, or those after
-            other = subject.predict(map_leaves(lambda leaf, at=row: _all_as(leaf, at), subject.batch.input))
-            if _differs(tensors(once), tensors(again), tensors(other), row):
-                yield Found(
-                    f"a prediction of the {'first' if row == 0 else 'last'} row that changes when the other rows of "
-                    "the batch are others",
-                    "predictions of a row that depend on this row alone",
-                    "batch_first=True for attention and recurrent layers; transpose() or permute(), not view() or "
-                    "reshape(), to bring dimensions into another order; softmax(dim=1)",
-                )
-                return
-    except Exception:  # a module that cannot take rows that are all alike has not been found to mix them
+    # A few rows tell; a module that takes batches of one size alone is given them all.
+    for rows in dict.fromkeys((min(size, _FEW_ROWS), size)):
+        try:
+            mixed = _mixed_row(subject, rows)
+        except Exception:  # a module that cannot take rows that are all alike has not been found to mix them
+            continue
+        if mixed is not None:
+            yield Found(
+                f"a prediction of the {'first' if mixed == 0 else 'last'} row that changes when the other rows of "
+                "the batch are others",
+                "predictions of a row that depend on this row alone",
+                "batch_first=True for attention and recurrent layers; transpose() or permute(), not view() or "
+                "reshape(), to bring dimensions into another order; softmax(dim=1)",
+            )
         return
+
+
+def _mixed_row(subject: Subject, rows: int) -> int | None:
+    """A row, among the first `rows` of the batch, whose prediction changes with the others."""
+    input = map_leaves(lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) else leaf, subject.batch.input)
+    once, again = (subject.predict(input) for _ in range(2))
+    for row in (0, rows - 1):  # a recurrent net over the rows looks at those before, or those after
+        other = subject.predict(map_leaves(lambda leaf, at=row: _all_as(leaf, at), input))
+        if _differs(tensors(once), tensors(again), tensors(other), row):
+            return row
+    return None
 
 
 def _differs(once: list[Tensor], again: list[Tensor], other: list[Tensor], row: int) -> bool:
