@@ -24,6 +24,7 @@ from lumbre.steps._body import Body, detached
 from lumbre.steps._replay import Replay
 
 _LOCK = threading.Lock()
+_FEW_CORES = 2
 
 
 class CaptureError(Exception):
@@ -192,10 +193,13 @@ class _Flat:
     It has no guards, so whoever calls it asks `Captured.valid` when something may have changed.
     """
 
-    def __init__(self, function: Callable[[list[Any]], Any], values: list[Any], places: list[int]) -> None:
+    def __init__(
+        self, function: Callable[[list[Any]], Any], values: list[Any], places: list[int], *, pair: bool
+    ) -> None:
         self._function = function
         self._values = values
         self._places = places
+        self._pair = pair  # a tensor and its target, which `Captured.fits` sees to: no structure to walk at every step
 
     @staticmethod
     def of(
@@ -218,14 +222,19 @@ class _Flat:
             tried = function(copies)
         if [part.shape for part in tried] != [part.shape for part in first]:
             return None
-        return _Flat(function, values, places)
+        input, target, *more = arguments
+        pair = isinstance(input, Tensor) and isinstance(target, Tensor) and more == [None, None]
+        return _Flat(function, values, places, pair=pair)
 
     def __call__(self, arguments: tuple[Any, ...]) -> tuple[Nested, Tensor]:
         values = self._values.copy()
-        given = (leaf for leaf in leaves(arguments) if isinstance(leaf, Tensor))
-        for place, leaf in zip(self._places, given, strict=True):
-            values[place] = leaf
-        with torch.no_grad():
+        if self._pair:
+            values[self._places[0]], values[self._places[1]] = arguments[0], arguments[1]
+        else:
+            given = (leaf for leaf in leaves(arguments) if isinstance(leaf, Tensor))
+            for place, leaf in zip(self._places, given, strict=True):
+                values[place] = leaf
+        with torch.set_grad_enabled(False):  # half the cost of no_grad()
             pred, loss = self._function(values)
         return pred, loss
 
@@ -288,6 +297,9 @@ def _tracing() -> Generator[None]:
         torch._dynamo.config.patch(trace_autograd_ops=True),
         torch._inductor.config.patch(fallback_random=True, size_asserts=False),
     ]
+    if (os.cpu_count() or 1) <= _FEW_CORES:
+        # torch would start processes that import it again, to run compilers beside one another on cores there are not.
+        settings.append(torch._inductor.config.patch(compile_threads=1))
     if shutil.which("openssl") is None:
         # torch 2.13 calls the openssl program to name its precompiled headers.
         settings.append(torch._inductor.config.patch({"cpp_cache_precompile_headers": False}))
