@@ -12,9 +12,11 @@ import os
 import resource
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -116,8 +118,9 @@ def version_of(name: str) -> str:
         return f"torch {torch.__version__}"
     try:
         return f"{name} {version({'ignite': 'pytorch-ignite'}.get(name, name))}"
-    except PackageNotFoundError:
-        return f"{name}, not installed but on the path"
+    except PackageNotFoundError:  # lumbre on the path alone
+        project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+        return f"{name} {project['version']}"
 
 
 if __name__ == "__main__":

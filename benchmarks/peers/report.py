@@ -95,6 +95,10 @@ def table(result: dict[str, Any]) -> str:
     lines += [f"\n{name}: {why}." for name, why in result["absent"].items()]
     if result["share"] > 1:
         lines.append(f"\nscaled: trained 1/{result['share']} of the epochs; the time is multiplied.")
+    if "lumbre" in names and rounds[0]["lumbre"]["note"].startswith("compiled"):
+        first, *later = (one["lumbre"]["cpu"] for one in rounds)
+        warm = f", in later rounds, which find what it left, {statistics.median(later):.1f} s" if later else ""
+        lines.append(f"\nlumbre compiles with an empty cache in its first round: {first:.1f} s of CPU time{warm}.")
     if "lumbre" in names:
         lines.append(f"\nlumbre's engine: {rounds[-1]['lumbre']['note']}.")
     return "\n".join(lines) + "\n"
