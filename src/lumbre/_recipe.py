@@ -176,7 +176,7 @@ class Recipe:
                     train(plan)
                 else:
                     keeper = kept.keeper(plan, session, self, options)
-                    with keeper.listening():
+                    with keeper.listening(), keeper.blaming():
                         train(replace(plan, keeper=keeper))
         session.model.eval()
         told = replace(session, channels_last=last).told(plan.engine.reason)

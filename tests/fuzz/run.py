@@ -26,7 +26,7 @@ import lumbre as lb
 
 _SECONDS_PER_INPUT = 20
 _ADDRESS_SPACE_BYTES = 3 << 30
-_INSIDE = ("file", "images.gz", "images.xz", "into")
+_INSIDE = ("file", "images.gz", "images.xz", "into", "run")
 _OUTSIDE = Path("/tmp/lumbre-fuzz-out.txt")
 
 

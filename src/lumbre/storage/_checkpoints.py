@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lumbre.base import ResumeError
+from lumbre.storage._files import read_regular
 
 SCHEMA = 1
 _NAME = re.compile(r"step-(\d{8,18})(?:-epoch-(\d{1,18}))?")
@@ -93,7 +94,7 @@ class CheckpointStore:
                 return _read(self.folder / name)
             except ResumeError:
                 raise
-            except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
                 warnings.warn(
                     f"{self.folder / name} is damaged and was passed over: {error}", CheckpointWarning, stacklevel=2
                 )
@@ -187,8 +188,9 @@ class CheckpointStore:
 
 
 def _read(folder: Path) -> Stored:
-    manifest = json.loads((folder / _MANIFEST).read_bytes())
-    if _sealed({key: value for key, value in manifest.items() if key != "sha256"}) != (folder / _MANIFEST).read_bytes():
+    data = read_regular(folder / _MANIFEST)
+    manifest = json.loads(data)
+    if _sealed({key: value for key, value in manifest.items() if key != "sha256"}) != data:
         raise ValueError(f"{_MANIFEST} is not what was written")
     if manifest["schema"] != SCHEMA:
         raise ResumeError(
@@ -198,7 +200,7 @@ def _read(folder: Path) -> Stored:
         )
     contents: dict[str, bytes] = {}
     for file in (_TENSORS, _DOCUMENT):
-        contents[file] = (folder / file).read_bytes()
+        contents[file] = read_regular(folder / file)
         if hashlib.sha256(contents[file]).hexdigest() != manifest["files"][file]["sha256"]:
             raise ValueError(f"{file} is not what was written: it does not match its SHA-256")
     return Stored(folder.name, json.loads(contents[_DOCUMENT]), safetensors.torch.load(contents[_TENSORS]))

@@ -3,6 +3,7 @@
 import bz2
 import lzma
 import os
+import stat
 import zlib
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,20 @@ def read_whole(path: Path, expected: str) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ArchiveError(f"{path}, which cannot be read: {error}", expected, "check the path") from error
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a file in a folder that others may write to, where a pipe or a device would never come to an end.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no ordinary file.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError(f"{path.name} is no ordinary file")
+        return file.read()
 
 
 def unfolded(data: bytes) -> bytes:
