@@ -9,7 +9,6 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from lumbre._facts import facts_of, needs_epochs
@@ -17,7 +16,7 @@ from lumbre._keep import Checkpoints, as_checkpoints
 from lumbre._options import Options
 from lumbre._run_state import Run, bring_back, take_state
 from lumbre._session import Session
-from lumbre.base import LumbreError, ResumeError
+from lumbre.base import LumbreError, ResumeError, is_out_of_memory
 from lumbre.core import Plan
 from lumbre.storage import CheckpointStore, Stored, checked_run, pack, unpack
 
@@ -112,7 +111,7 @@ class RunKeeper:
             "facts": self._facts,
             "state": pack(state, tensors),
         }
-        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        copies = _copies(tensors)
         name = f"step-{ctx.step:08}" + ("" if within else f"-epoch-{ctx.epoch}")
         self._store.write(name, document, copies, wait=wait)
         self._last_step, self._last_time = ctx.step, monotonic()
@@ -148,7 +147,7 @@ class RunKeeper:
         """Say what was found of an error before the first update that follows it: the state may be at fault."""
         try:
             yield
-        except (LumbreError, torch.OutOfMemoryError):
+        except LumbreError:
             raise
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError) as error:
             if self._stored is None or self._context.step != self._restored:
@@ -159,6 +158,16 @@ class RunKeeper:
                 "a state that fits this run, and a step that can be taken",
                 "look at the error above; if the checkpoint is at fault, delete it, and the one before it is used",
             ) from error
+
+
+def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor] | Exception:
+    """Copies on the same device; the error, where there is no memory for them."""
+    try:
+        return {name: tensor.clone() for name, tensor in tensors.items()}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return error
 
 
 class KeptRun:
@@ -207,7 +216,7 @@ class KeptRun:
 
     def _compare(self, document: dict[str, Any], facts: dict[str, str], plan: Plan, options: Options) -> None:
         known: dict[str, str] = document["facts"]
-        changed = {name: (known[name], facts[name]) for name in facts if known.get(name) != facts[name]}
+        changed = {name: (known.get(name, "not told"), facts[name]) for name in facts if known.get(name) != facts[name]}
         if document["engine"] != plan.engine.name:
             changed["engine"] = document["engine"], plan.engine.name
         counting = needs_epochs(list(options.callbacks))

@@ -15,7 +15,7 @@ from lumbre.base import LumbreError, ResumeError
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, Plan
 from lumbre.data import own_chance, restore_own_chance
-
+from lumbre.storage import is_history
 
 _NUMBERS = (bool, int, float, str)
 _ALIKE = ("optimizers", "engine", "meter", "progress")
@@ -114,7 +114,9 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
     for name, part in module.named_modules():
         for key, value in state["numbers"][name].items():
             if vars(part).get(key) != value:
-                if not isinstance(getattr(part, key, value), (*_NUMBERS, type(None))) or not isinstance(value, _NUMBERS):
+                if not isinstance(getattr(part, key, value), (*_NUMBERS, type(None))) or not isinstance(
+                    value, _NUMBERS
+                ):
                     raise ValueError(f"{name}.{key} is no number or text")
                 setattr(part, key, value)
         if name in state["extra"]:
@@ -165,7 +167,7 @@ def _restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> Non
         optimizer.state[parameter] = values
 
 
-def _check_fused(parameter: nn.Parameter, values: Mapping[str, Any]) -> None:
+def _check_fused(parameter: Tensor, values: Mapping[str, Any]) -> None:
     """Fused kernels do not look at the sizes of states: with one that is too small they write beside it."""
     for name, value in values.items():
         if isinstance(value, Tensor):
@@ -222,6 +224,8 @@ def _take_progress(run: Run, within: bool) -> dict[str, Any]:
 
 
 def _give_progress(run: Run, state: dict[str, Any]) -> None:
+    if not is_history(state):
+        raise ValueError("its history is damaged")
     ctx, history = run.plan.context, run.plan.context.history
     for name in ("epoch", "step", "batch_index", "phase", "stop_reason"):
         setattr(ctx, name, state[name])

@@ -3,7 +3,20 @@
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
-from lumbre.base import Batch, Batches, DataError, Losses, Meter, Nested, concatenate, map_leaves, total_loss
+from lumbre.base import (
+    Batch,
+    Batches,
+    DataError,
+    Losses,
+    LumbreError,
+    Meter,
+    Nested,
+    OutOfMemoryError,
+    concatenate,
+    is_out_of_memory,
+    map_leaves,
+    total_loss,
+)
 from lumbre.core._context import Context
 from lumbre.core._events import Listeners
 from lumbre.core._plan import Plan
@@ -68,8 +81,10 @@ def train(plan: Plan) -> None:
     except SystemExit:  # the end of the process was asked for
         fire("interrupt", ctx)
         raise
-    except Exception:
+    except Exception as error:
         fire("failure", ctx)
+        if not isinstance(error, LumbreError) and is_out_of_memory(error):
+            raise _no_memory(ctx, error) from error
         raise
     ctx.history.fit_seconds += perf_counter() - fit_began
     ctx.batch = ctx.pred = ctx.loss = None
@@ -98,6 +113,16 @@ def _book(plan: Plan, began: float, now: float) -> float:
     now = ctx.history.lap("metrics", now)
     ctx.history.train_seconds.append(now - began)
     return now
+
+
+def _no_memory(ctx: Context, error: Exception) -> OutOfMemoryError:
+    rows = "" if ctx.batch is None else f" with a batch of {ctx.batch.size} rows"
+    return OutOfMemoryError(
+        f"no memory on {ctx.device} in epoch {ctx.epoch} after {ctx.step} updates{rows}: {error}",
+        "a step that fits into the memory that is free",
+        "a smaller batch_size, with lumbre.callbacks.Accumulate where updates should stay those of the large one; or "
+        'precision="bfloat16". A run with resume= goes on from its last checkpoint',
+    )
 
 
 def _no_batch(epoch: int) -> DataError:

@@ -100,9 +100,15 @@ class CheckpointStore:
                 )
         return None
 
-    def write(self, name: str, document: Mapping[str, Any], tensors: Mapping[str, Tensor], *, wait: bool) -> None:
-        """Write a checkpoint, in the background unless `wait`. What fails is told by `complain`."""
+    def write(
+        self, name: str, document: Mapping[str, Any], tensors: Mapping[str, Tensor] | Exception, *, wait: bool
+    ) -> None:
+        """Write a checkpoint, in the background unless `wait`. What fails is told by `complain`, and so is an error
+        in place of the tensors: they could not be copied."""
         self.wait()
+        if isinstance(tensors, Exception):
+            self._error = tensors
+            return
         self._thread = threading.Thread(target=self._try, args=(name, document, tensors), name="lumbre-checkpoint")
         self._thread.start()
         if wait:
@@ -142,7 +148,7 @@ class CheckpointStore:
     def _names(self) -> list[str]:
         """The checkpoints, oldest first; at the same step the one of the epoch's end comes after."""
         found: list[tuple[int, int, str]] = []
-        for path in self.folder.iterdir():
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():  # someone may have taken it away
             match = _NAME.fullmatch(path.name)
             if match is not None:
                 found.append((int(match[1]), int(match[2] or 0), path.name))

@@ -5,6 +5,7 @@ import lzma
 import os
 import stat
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that has become read-only nothing is removed either
+            temporary.unlink()
         raise ArchiveError(
             f"{path}, which cannot be written: {error}",
             "a path in a folder that is there and writable",

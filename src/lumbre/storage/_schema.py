@@ -63,7 +63,7 @@ def checked_model(document: _Document) -> _Document:
     for name, types in _PARTS.items():
         if not isinstance(document.get(name, ...), types):
             raise ValueError(f"its part {name!r} is missing or of the wrong type")
-    if not _is_history(document["history"]):
+    if not is_history(document["history"]):
         raise ValueError("its history is damaged")
     if document["batch_size"] < 1 or not all(isinstance(name, str) for name in document["classes"] or ()):
         raise ValueError("its batch size or its classes are damaged")
@@ -103,7 +103,8 @@ def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**53
 
 
-def _is_history(history: _Document) -> bool:
+def is_history(history: Mapping[str, Any]) -> bool:
+    """Whether the parts of a history, of an archive or a checkpoint, have the types that they should."""
     records = history.get("records")
     phases = history.get("phase_seconds", {})
     if not isinstance(records, list) or not isinstance(phases, dict):
@@ -122,4 +123,4 @@ def _is_time(seconds: Any) -> bool:
 
 
 def _is_record(row: object) -> bool:
-    return isinstance(row, list) and len(row) == 4 and [type(part) for part in row[:3]] == [str, str, int]
+    return isinstance(row, (list, tuple)) and len(row) == 4 and [type(part) for part in row[:3]] == [str, str, int]
