@@ -29,9 +29,8 @@ def train(plan: Plan) -> None:
     see where it is, and after they have begun it, so that nothing they began afresh is left.
     """
     ctx, fire, engine, keeper = plan.context, plan.listeners.fire, plan.engine, plan.keeper
-    lap = ctx.history.lap
+    lap, fit_began = ctx.history.lap, perf_counter()
     batch_begins, batch_ends = (plan.listeners.heard(f"train_batch_{when}") for when in ("begin", "end"))
-    fit_began = perf_counter()
     fire("fit_begin", ctx)
     try:
         keeper.restore()
@@ -83,8 +82,7 @@ def train(plan: Plan) -> None:
         raise
     except Exception as error:
         fire("failure", ctx)
-        if not isinstance(error, LumbreError) and is_out_of_memory(error):
-            raise _no_memory(ctx, error) from error
+        _tell_of_memory(ctx, error)
         raise
     ctx.history.fit_seconds += perf_counter() - fit_began
     ctx.batch = ctx.pred = ctx.loss = None
@@ -115,14 +113,17 @@ def _book(plan: Plan, began: float, now: float) -> float:
     return now
 
 
-def _no_memory(ctx: Context, error: Exception) -> OutOfMemoryError:
+def _tell_of_memory(ctx: Context, error: Exception) -> None:
+    """Raise what there is to say, where memory ran out."""
+    if isinstance(error, LumbreError) or not is_out_of_memory(error):
+        return
     rows = "" if ctx.batch is None else f" with a batch of {ctx.batch.size} rows"
-    return OutOfMemoryError(
+    raise OutOfMemoryError(
         f"no memory on {ctx.device} in epoch {ctx.epoch} after {ctx.step} updates{rows}: {error}",
         "a step that fits into the memory that is free",
         "a smaller batch_size, with lumbre.callbacks.Accumulate where updates should stay those of the large one; or "
         'precision="bfloat16". A run with resume= goes on from its last checkpoint',
-    )
+    ) from error
 
 
 def _no_batch(epoch: int) -> DataError:
