@@ -136,6 +136,7 @@ class Recipe:
             DataError: the data cannot be used as it is.
             PreflightError: a check before training found a mistake.
             NonFiniteLossError: the loss became NaN or infinite.
+            OutOfMemoryError: a step found no memory.
             CallbackError: a callback or a metric failed.
             ResumeError: the folder of `resume` holds another run, is in use, or cannot be written to.
 

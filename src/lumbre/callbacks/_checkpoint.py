@@ -15,6 +15,8 @@ from lumbre.storage import CheckpointWarning
 class ModelCheckpoint(Callback):
     """Save the model after each epoch that is the best so far (or after every epoch), for `lumbre.load`.
 
+    A file that cannot be written is a warning, and training goes on; files are whole or not there.
+
     Args:
         path: the file. `{epoch}` and the names of recorded values stand for what the epoch came to, with a format where
             wanted: "runs/{epoch:02d}-{valid_loss:.3f}.lumbre". A path that ends in "/" is a folder for files named by

@@ -17,7 +17,8 @@ class CSVLog(Callback):
     """Write losses and metrics to a CSV file after each epoch: columns epoch, set, and one for each metric.
 
     A metric that a set does not have is an empty cell there; one that comes up later gets a new column, and the rows
-    before have it empty. Numbers are written so that reading them gives the same bits.
+    before have it empty. Numbers are written so that reading them gives the same bits. A full disk is a warning:
+    training goes on, and the rows are written when there is room.
 
     Args:
         path: the file; one that is there is replaced when the first epoch is over.
