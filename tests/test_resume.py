@@ -434,6 +434,10 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any], dict[str, Tensor]], object], s
         lambda document, _: document["state"]["engine"].update(updates="x"),
         "updates is a str",
     ),
+    "a loss of several numbers": (
+        lambda _, tensors: tensors.__setitem__("/meter/loss", torch.zeros(4)),
+        "no single number",
+    ),
     "a history of another form": (
         lambda document, _: document["state"]["progress"].update(records=[["train", "loss", "1", 0.5]]),
         "history is damaged",

@@ -243,8 +243,11 @@ def _give_loss(run: Run, state: dict[str, Any] | None) -> None:
 
 
 def _give_meter(run: Run, state: dict[str, Any] | None) -> None:
-    if state is not None:
-        run.plan.train_meter.load_state_dict(state)
+    if state is None:
+        return
+    if any(loss.numel() != 1 for loss in (state["loss"], *state["parts"].values())):
+        raise ValueError("a loss that is no single number")
+    run.plan.train_meter.load_state_dict(state)
 
 
 def _take_chance(run: Run, within: bool) -> dict[str, Any]:
