@@ -403,3 +403,81 @@ def test_a_checkpoint_left_out_at_an_epoch_s_end_is_not_taken_within_a_group(
     options = {**PLAIN, "batch_size": 16, "valid_data": None, "epochs": 3}
     classifier().fit(blobs(80), **options, callbacks=Accumulate(3), resume=keep, verbose=False)
     assert steps == [(1, 3), (2, 3), (3, 3), (4, 0)], "five batches: an update after the third, and one after the fifth"
+
+
+def forge(folder: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], object]) -> None:
+    """Change the newest checkpoint, and write it as a whole one."""
+    store = CheckpointStore(folder, keep=1)
+    found = store.newest()
+    assert found is not None
+    change(found.document, found.tensors)
+    store.write(found.name, found.document, found.tensors, wait=True)
+    store.close()
+
+
+def _shrink(document: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    tensors["/optimizers/optimizer/state/0/exp_avg"] = torch.zeros(1)
+
+
+FORGED: dict[str, tuple[Callable[[dict[str, Any], dict[str, Tensor]], object], str]] = {
+    "a state that a fused kernel would write beside": (_shrink, "exp_avg is"),
+    "a tensor that is gone": (lambda _, tensors: tensors.pop("/model/tensors/layers.0.bias"), "cannot be read"),
+    "a weight of another shape": (
+        lambda _, tensors: tensors.__setitem__("/model/tensors/layers.0.bias", torch.zeros(1)),
+        "layers.0.bias was",
+    ),
+    "a number that takes the place of a method": (
+        lambda document, _: document["state"]["model"]["numbers"][""].update(forward=3),
+        "forward is no number",
+    ),
+    "a text in place of a count": (
+        lambda document, _: document["state"]["engine"].update(updates="x"),
+        "updates is a str",
+    ),
+    "a loss of several numbers": (
+        lambda _, tensors: tensors.__setitem__("/meter/loss", torch.zeros(4)),
+        "no single number",
+    ),
+    "a history of another form": (
+        lambda document, _: document["state"]["progress"].update(records=[["train", "loss", "1", 0.5]]),
+        "history is damaged",
+    ),
+    "a position without end": (lambda document, _: document.update(position=[1, 1e300]), "position makes no sense"),
+    "betas of which one is gone": (
+        lambda document, _: document["state"]["optimizers"]["optimizer"]["param_groups"][0].update(betas=[0.9]),
+        "the first step failed",
+    ),
+    "a fact that is gone": (lambda document, _: document["facts"].pop("hparams"), "hparams: was not told"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_checkpoint_that_was_changed_and_sealed_is_refused_in_words(case: str, tmp_path: Path) -> None:
+    change, said = FORGED[case]
+
+    def fit(*more: lb.Callback) -> lb.Fitted:
+        keep = lb.Checkpoints(tmp_path, steps=1, wait=True, allow_changes="callbacks")
+        return classifier().fit(blobs(), callbacks=more, verbose=False, preflight=False, resume=keep, **PLAIN)
+
+    stop = On(train_batch_begin=lambda ctx: ctx.step == 2 and os.kill(os.getpid(), signal.SIGINT))
+    fit(stop)
+    forge(tmp_path, change)
+    with pytest.raises(lb.ResumeError, match=said) as caught:
+        fit()
+    assert caught.value.fix
+
+
+def test_no_file_that_a_checkpoint_names_is_removed(tmp_path: Path) -> None:
+    keep = lb.callbacks.ModelCheckpoint(tmp_path / "models" / "{epoch}.lumbre", best_only=False, keep=1)
+    keep.load_state_dict({"best": None, "written": [{"epoch": 1}]})
+    for written in ([{"epoch": "../precious"}], [{"other": 1}], [{}]):
+        with pytest.raises(ValueError, match="names no file"):
+            keep.load_state_dict({"best": None, "written": written})
+
+
+def test_a_step_without_memory_is_told_with_what_to_do() -> None:
+    recipe = replace(classifier(), loss=lambda pred, target: torch.empty(1 << 60))
+    with pytest.raises(lb.OutOfMemoryError) as caught:
+        recipe.fit(blobs(), verbose=False, preflight=False, **PLAIN)
+    assert "batch of" in caught.value.received
+    assert isinstance(caught.value, torch.OutOfMemoryError)

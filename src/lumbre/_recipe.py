@@ -136,6 +136,7 @@ class Recipe:
             DataError: the data cannot be used as it is.
             PreflightError: a check before training found a mistake.
             NonFiniteLossError: the loss became NaN or infinite.
+            OutOfMemoryError: a step found no memory.
             CallbackError: a callback or a metric failed.
             ResumeError: the folder of `resume` holds another run, is in use, or cannot be written to.
 
@@ -176,7 +177,7 @@ class Recipe:
                     train(plan)
                 else:
                     keeper = kept.keeper(plan, session, self, options)
-                    with keeper.listening():
+                    with keeper.listening(), keeper.blaming():
                         train(replace(plan, keeper=keeper))
         session.model.eval()
         told = replace(session, channels_last=last).told(plan.engine.reason)

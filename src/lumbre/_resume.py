@@ -16,9 +16,9 @@ from lumbre._keep import Checkpoints, as_checkpoints
 from lumbre._options import Options
 from lumbre._run_state import Run, bring_back, take_state
 from lumbre._session import Session
-from lumbre.base import ResumeError
+from lumbre.base import LumbreError, ResumeError, is_out_of_memory
 from lumbre.core import Plan
-from lumbre.storage import CheckpointStore, Stored, pack, unpack
+from lumbre.storage import CheckpointStore, Stored, checked_run, pack, unpack
 
 if TYPE_CHECKING:
     from lumbre._recipe import Recipe
@@ -57,7 +57,7 @@ class RunKeeper:
         self._channels_last = channels_last
         self._context = run.plan.context
         self._began = perf_counter()
-        self._step = self._last_step = 0
+        self._step = self._last_step = self._restored = 0
         self._last_time = monotonic()
         self._asked: int | None = None
         position = (1, 0) if stored is None else stored.document["position"]
@@ -70,7 +70,7 @@ class RunKeeper:
             return
         stored = self._stored
         bring_back(self._run, unpack(stored.document["state"], stored.tensors, self._context.device))
-        self._step = self._last_step = self._context.step
+        self._step = self._last_step = self._restored = self._context.step
 
     def batch_done(self, now: float) -> float:
         """Take a checkpoint if one is due and no group of batches is waiting for its update."""
@@ -111,7 +111,7 @@ class RunKeeper:
             "facts": self._facts,
             "state": pack(state, tensors),
         }
-        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        copies = _copies(tensors)
         name = f"step-{ctx.step:08}" + ("" if within else f"-epoch-{ctx.epoch}")
         self._store.write(name, document, copies, wait=wait)
         self._last_step, self._last_time = ctx.step, monotonic()
@@ -142,6 +142,33 @@ class RunKeeper:
             for number, handler in before.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
+    @contextmanager
+    def blaming(self) -> Generator[None]:
+        """Say what was found of an error before the first update that follows it: the state may be at fault."""
+        try:
+            yield
+        except LumbreError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError) as error:
+            if self._stored is None or self._context.step != self._restored:
+                raise
+            raise ResumeError(
+                f"{self._store.folder / self._stored.name}, after which the first step failed: "
+                f"{type(error).__name__}: {error}",
+                "a state that fits this run, and a step that can be taken",
+                "look at the error above; if the checkpoint is at fault, delete it, and the one before it is used",
+            ) from error
+
+
+def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor] | Exception:
+    """Copies on the same device; the error, where there is no memory for them."""
+    try:
+        return {name: tensor.clone() for name, tensor in tensors.items()}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return error
+
 
 class KeptRun:
     """The folder of a run, and what was found in it.
@@ -155,6 +182,8 @@ class KeptRun:
         self.store = CheckpointStore(Path(when.folder), when.keep)
         try:
             self.stored = self.store.newest()
+            if self.stored is not None:
+                checked_run(self.stored.document)
         except BaseException:
             self.store.close()
             raise
@@ -187,7 +216,7 @@ class KeptRun:
 
     def _compare(self, document: dict[str, Any], facts: dict[str, str], plan: Plan, options: Options) -> None:
         known: dict[str, str] = document["facts"]
-        changed = {name: (known[name], facts[name]) for name in facts if known.get(name) != facts[name]}
+        changed = {name: (known.get(name, "not told"), facts[name]) for name in facts if known.get(name) != facts[name]}
         if document["engine"] != plan.engine.name:
             changed["engine"] = document["engine"], plan.engine.name
         counting = needs_epochs(list(options.callbacks))

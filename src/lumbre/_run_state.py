@@ -15,6 +15,10 @@ from lumbre.base import LumbreError, ResumeError
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, Plan
 from lumbre.data import own_chance, restore_own_chance
+from lumbre.storage import is_history
+
+_NUMBERS = (bool, int, float, str)
+_ALIKE = ("optimizers", "engine", "meter", "progress")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +52,42 @@ def bring_back(run: Run, state: Mapping[str, Any]) -> None:
     Raises:
         ResumeError: a part does not fit.
     """
-    for name, (_, give) in PARTS.items():
+    for name, (take, give) in PARTS.items():
         try:
+            if name in _ALIKE and state[name] is not None:
+                _check_alike(take(run, True), state[name], name)
             give(run, state[name])
         except LumbreError:
             raise
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError) as error:
             raise ResumeError(
                 f"the part {name!r} of a checkpoint, which does not fit this run: {type(error).__name__}: {error}",
                 "the run that wrote the checkpoint, as it was then",
                 "give fit() what it was given then, or take another folder",
             ) from error
+
+
+def _check_alike(here: Any, kept: Any, place: str) -> None:
+    """Where a run has a number, a text or a collection, the kept state must have one too.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if here is None:
+        return
+    if _kind(here) != _kind(kept):
+        raise ValueError(f"{place} is {_kind(kept)}, where this run has {_kind(here)}")
+    if isinstance(here, Mapping):
+        for key in here.keys() & kept.keys():
+            _check_alike(here[key], kept[key], f"{place}/{key}")
+    elif isinstance(here, (list, tuple)) and len(here) == len(kept):
+        for index, (one, other) in enumerate(zip(here, kept, strict=True)):
+            _check_alike(one, other, f"{place}/{index}")
+
+
+def _kind(value: Any) -> str:
+    kinds: dict[str, Any] = {"a number": (bool, int, float, Tensor), "a list": (list, tuple), "a mapping": Mapping}
+    return next((name for name, types in kinds.items() if isinstance(value, types)), f"a {type(value).__name__}")
 
 
 def _module_state(module: nn.Module) -> dict[str, Any]:
@@ -85,6 +114,10 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
     for name, part in module.named_modules():
         for key, value in state["numbers"][name].items():
             if vars(part).get(key) != value:
+                if not isinstance(getattr(part, key, value), (*_NUMBERS, type(None))) or not isinstance(
+                    value, _NUMBERS
+                ):
+                    raise ValueError(f"{name}.{key} is no number or text")
                 setattr(part, key, value)
         if name in state["extra"]:
             part.set_extra_state(state["extra"][name])
@@ -104,8 +137,7 @@ def _has_extra(part: nn.Module) -> bool:
 
 def _numbers(part: nn.Module) -> dict[str, Any]:
     """What a module keeps beside tensors and parts: one that counts its calls in Python counts on."""
-    kinds = (bool, int, float, str)
-    return {key: one for key, one in vars(part).items() if isinstance(one, kinds) and key != "training"}
+    return {key: one for key, one in vars(part).items() if isinstance(one, _NUMBERS) and key != "training"}
 
 
 def _restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
@@ -126,9 +158,22 @@ def _restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> Non
                 group[key].copy_(value)
             else:
                 group[key] = value
+    fused = {id(one) for group in optimizer.param_groups if group.get("fused") for one in group["params"]}
     optimizer.state.clear()
     for number, values in state["state"].items():
-        optimizer.state[numbered[number]] = values
+        parameter = numbered[number]
+        if id(parameter) in fused:
+            _check_fused(parameter, values)
+        optimizer.state[parameter] = values
+
+
+def _check_fused(parameter: Tensor, values: Mapping[str, Any]) -> None:
+    """Fused kernels do not look at the sizes of states: with one that is too small they write beside it."""
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            right = value.numel() == 1 if name == "step" else value.shape == parameter.shape
+            if not right or not value.is_floating_point():
+                raise ValueError(f"{name} is {tuple(value.shape)} of {value.dtype} for {tuple(parameter.shape)}")
 
 
 def _take_optimizers(run: Run, within: bool) -> dict[str, Any]:
@@ -179,6 +224,8 @@ def _take_progress(run: Run, within: bool) -> dict[str, Any]:
 
 
 def _give_progress(run: Run, state: dict[str, Any]) -> None:
+    if not is_history(state):
+        raise ValueError("its history is damaged")
     ctx, history = run.plan.context, run.plan.context.history
     for name in ("epoch", "step", "batch_index", "phase", "stop_reason"):
         setattr(ctx, name, state[name])
@@ -196,8 +243,11 @@ def _give_loss(run: Run, state: dict[str, Any] | None) -> None:
 
 
 def _give_meter(run: Run, state: dict[str, Any] | None) -> None:
-    if state is not None:
-        run.plan.train_meter.load_state_dict(state)
+    if state is None:
+        return
+    if any(loss.numel() != 1 for loss in (state["loss"], *state["parts"].values())):
+        raise ValueError("a loss that is no single number")
+    run.plan.train_meter.load_state_dict(state)
 
 
 def _take_chance(run: Run, within: bool) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 
 import lumbre as lb
+from lumbre._resume import RunKeeper
 from lumbre.storage import _checkpoints, pack
 
 _MOST_DEATHS = 40
@@ -171,6 +172,34 @@ def killed_until_done(fit: Fit, folder: Path, seconds: float, chance: random.Ran
         tally.kills += 1
         tally.by[way] = tally.by.get(way, 0) + 1
     raise AssertionError("the run does not come to its end")
+
+
+def killed_at_boundary(fit: Fit, folder: Path, boundary: int, tally: Tally, *, wait: bool) -> bool:
+    """Kill a run after so many batches, and let it go on to its end; whether it ended before the kill."""
+    folder.mkdir()
+    run, log, final = folder / "run", folder / "log", folder / "final"
+
+    def work() -> None:
+        done, seen = RunKeeper.batch_done, 0
+
+        def counted(keeper: RunKeeper, now: float) -> float:
+            nonlocal seen
+            seen += 1
+            now = done(keeper, now)
+            if seen == boundary:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return now
+
+        RunKeeper.batch_done = counted
+        _train(fit, final, run, 0, steps=1, wait=wait)
+
+    ended = _ended(_in_child(work, log), log)
+    if not ended:
+        tally.kills += 1
+        tally.by["boundary"] = tally.by.get("boundary", 0) + 1
+        assert _ended(_in_child(lambda: _train(fit, final, run, 1, steps=1, wait=wait), log), log)
+    tally.runs += 1
+    return ended
 
 
 def differing(left: bytes, right: bytes) -> list[str]:

@@ -105,7 +105,7 @@ SCENARIOS: dict[str, Fit] = {
         augment=lb.vision.Augment([lb.vision.RandomHorizontalFlip(), lb.vision.RandomErasing()]),
     ),
     "chance in __getitem__": scenario(data=Noisy, valid_data=None),
-    "chance in __getitem__, workers 0 and 2 in turn": scenario(data=Noisy, valid_data=None, workers=(2, 0, 2)),
+    "chance in __getitem__, workers 2, 0 and 4 in turn": scenario(data=Noisy, valid_data=None, workers=(2, 0, 4)),
     "accumulation of 3": scenario(callbacks=lambda: [Accumulate(3)]),
     "schedule": scenario(callbacks=lambda: [LearningRate(lb.schedules.one_cycle())]),
     "scheduler of torch, momentum": scenario(

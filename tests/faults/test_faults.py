@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from faults_harness import Tally, differing, killed_until_done, unbroken
+from faults_harness import Tally, differing, killed_at_boundary, killed_until_done, unbroken
 from faults_scenarios import COMPILED, SCENARIOS
 
 from lumbre import _run_state
@@ -68,6 +68,21 @@ def test_killed_compiled_runs_have_the_bits_of_unbroken_ones(
         pytest.skip(str(obstacle(torch.device("cpu"))))
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
     kill("compiled", COMPILED, tmp_path, max(1, KILLS // 4), tallies)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("wait", [True, False])
+def test_killed_at_every_boundary_between_steps(wait: bool, tmp_path: Path, tallies: dict[str, Tally]) -> None:
+    fit = SCENARIOS["everything at once"]
+    whole, _ = unbroken(fit, tmp_path)
+    tally = tallies.setdefault(f"every boundary{', written at once' if wait else ''}", Tally())
+    for boundary in range(1, 100):
+        ended = killed_at_boundary(fit, tmp_path / str(boundary), boundary, tally, wait=wait)
+        assert differing(whole, (tmp_path / str(boundary) / "final").read_bytes()) == [], boundary
+        if ended:
+            break
+    assert boundary == 16  # three epochs of five batches, and no more to be killed at
 
 
 @pytest.mark.parametrize("name", ["perceptron, dropout, batch norm, ragged batch", "keep best, EMA"])

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from checkpoint_targets import checkpoint_makers, codec_makers, store_makers
 from mutations import (
     checked_tar,
     hostile_tar,
@@ -312,6 +313,9 @@ def imdb_target(_: Path) -> Target:
 
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "archive": archive_target,
+    "checkpoint": lambda folder: Target(*checkpoint_makers(folder)),
+    "store": lambda folder: Target(*store_makers(folder)),
+    "codec": lambda folder: Target(*codec_makers(folder)),
     "r": r_target,
     "libtorch": libtorch_target,
     "idx": idx_target,

@@ -40,7 +40,7 @@ def test_some_hundred_files() -> None:
     said = fuzzed(400, seed=12)
     assert re.search(r"^4\d{2} inputs, 0 findings", said, re.MULTILINE), said
     # All seeds, and so most of the readers, are reached: some files are read, and some refused.
-    for name in ("archive", "r", "libtorch", "tar", "zip"):
+    for name in ("archive", "checkpoint", "codec", "r", "libtorch", "tar", "zip"):
         read, refused = re.search(rf"^{name}: .* ([\d,]+) read, ([\d,]+) refused", said, re.MULTILINE).groups()
         assert int(read) > 0, name
         assert int(refused) > 0, name

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from lumbre.base import ResumeError
-from lumbre.storage import CheckpointStore, CheckpointWarning
+from lumbre.storage import CheckpointStore, CheckpointWarning, checked_run, unpack
 
 
 @pytest.fixture
@@ -174,3 +175,77 @@ def test_what_a_kill_left_behind_is_swept(tmp_path: Path) -> None:
         (tmp_path / name / "state.json").write_text("{")
     CheckpointStore(tmp_path, 1).close()
     assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("file", ["state.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_has_no_end_is_not_read(store: CheckpointStore, file: str, kind: str) -> None:
+    write(store, 1)
+    write(store, 2)
+    path = store.folder / "step-00000002" / file
+    path.unlink()
+    {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind](path)
+    with pytest.warns(CheckpointWarning, match="step-00000002 is damaged"):
+        found = store.newest()
+    assert found.name == "step-00000001"
+
+
+@pytest.mark.parametrize(
+    "text", [b"7", b"[]", b"[" * 100_000, b'{"schema": 1e999}', b"\xff", b'"' + b"9" * 5000 + b'"']
+)
+def test_a_manifest_of_another_form_is_damaged(store: CheckpointStore, text: bytes) -> None:
+    write(store, 1)
+    (store.folder / "step-00000001" / "manifest.json").write_bytes(text)
+    with pytest.warns(CheckpointWarning, match="is damaged"):
+        assert store.newest() is None
+
+
+def test_a_folder_that_was_taken_away_is_a_warning(store: CheckpointStore) -> None:
+    shutil.rmtree(store.folder)
+    write(store, 1)
+    with pytest.warns(CheckpointWarning, match="there is none yet"):
+        store.complain()
+
+
+def test_an_error_in_place_of_copies_is_told(store: CheckpointStore) -> None:
+    store.write("step-00000001", {}, RuntimeError("can't allocate memory"), wait=True)
+    with pytest.warns(CheckpointWarning, match="can't allocate memory"):
+        store.complain()
+
+
+RIGHT = {"position": [1, 2], "engine": "eager", "channels_last": False, "facts": {"seed": "3"}, "state": {}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("position", [1]),
+        ("position", [-1, 0]),
+        ("position", [2**60, 0]),
+        ("position", [True, 0]),
+        ("engine", 3),
+        ("channels_last", None),
+        ("facts", []),
+        ("facts", {"seed": 3}),
+        ("facts", {"seed": "9" * 30}),
+        ("state", []),
+    ],
+)
+def test_a_document_that_makes_no_sense_is_refused(name: str, value: object) -> None:
+    assert checked_run(RIGHT) == RIGHT
+    for document in ({**RIGHT, name: value}, {key: part for key, part in RIGHT.items() if key != name}, [], None):
+        with pytest.raises(ResumeError, match="makes no sense"):
+            checked_run(document)
+
+
+def test_a_checkpoint_of_an_old_lumbre_is_read(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parent / "files" / "checkpoint-schema1", tmp_path / "run")
+    store = CheckpointStore(tmp_path / "run", keep=2)
+    found = store.newest()
+    assert found is not None
+    assert found.name == "step-00000003-epoch-1"
+    state = unpack(checked_run(found.document)["state"], found.tensors, torch.device("cpu"))
+    assert state == {"number": 1.5, "pair": (1, 2), "weight": state["weight"]}
+    assert torch.equal(state["weight"], torch.arange(6.0).reshape(2, 3))
+    store.close()

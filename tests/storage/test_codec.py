@@ -94,3 +94,35 @@ def test_tensors_come_back_with_dtype_and_strides(tensor: torch.Tensor) -> None:
 def test_what_cannot_be_told_is_named_by_its_place(value: Any) -> None:
     with pytest.raises(ResumeError, match="at callbacks/Mine/1 in the state"):
         pack({"callbacks": {"Mine": [0, value]}}, {})
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        {"~": "tensor", "is": "missing", "on": "cpu"},
+        {"~": "tensor", "is": "w"},
+        {"~": "tensor", "is": "w", "on": "cpu", "stride": [1 << 40, 1]},
+        {"~": "tensor", "is": "w", "on": "cpu", "stride": [-3, 1]},
+        {"~": "tensor", "is": "w", "on": "cpu", "stride": [1]},
+        {"~": "tensor", "is": "w", "on": "cpu", "stride": "12"},
+        {"~": "tensor", "is": [], "on": "cpu"},
+        {"~": "numpy", "is": 3, "dtype": "V1000000000"},
+        {"~": "numpy", "is": 3, "dtype": "O"},
+        {"~": "dtype", "is": "torch.load"},
+        {"~": "dict", "is": [[{"~": "dict", "is": []}, 1]]},
+        {"~": "set", "is": 3},
+        {"~": []},
+        {"~": "float", "is": "many"},
+    ],
+)
+def test_what_was_never_packed_is_refused(packed: Any) -> None:
+    with pytest.raises(ResumeError) as caught:
+        unpack([packed], {"w": torch.ones(2, 3)}, CPU)
+    assert caught.value.fix
+
+
+def test_a_tensor_with_many_gaps_comes_back_without_them() -> None:
+    wide = torch.arange(4000.0).reshape(4, 1000)[:, 7]
+    back = there_and_back(wide)
+    assert torch.equal(back, wide)
+    assert back.is_contiguous()

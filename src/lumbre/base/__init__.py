@@ -8,10 +8,12 @@ from lumbre.base._errors import LumbreError as LumbreError
 from lumbre.base._errors import MissingExtraError as MissingExtraError
 from lumbre.base._errors import NonFiniteLossError as NonFiniteLossError
 from lumbre.base._errors import OptionError as OptionError
+from lumbre.base._errors import OutOfMemoryError as OutOfMemoryError
 from lumbre.base._errors import PreflightError as PreflightError
 from lumbre.base._errors import RecipeError as RecipeError
 from lumbre.base._errors import ResumeError as ResumeError
 from lumbre.base._errors import did_you_mean as did_you_mean
+from lumbre.base._errors import is_out_of_memory as is_out_of_memory
 from lumbre.base._extras import import_extra as import_extra
 from lumbre.base._nested import Nested as Nested
 from lumbre.base._nested import concatenate as concatenate

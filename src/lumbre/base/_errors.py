@@ -6,6 +6,7 @@ LumbreError
 ├── DataError            the data cannot be used as it is                       (ValueError)
 ├── PreflightError       a check before training found a mistake                (ValueError)
 ├── NonFiniteLossError   the loss became NaN or infinite; the run was stopped   (ArithmeticError)
+├── OutOfMemoryError     a training step found no memory                        (torch.OutOfMemoryError)
 ├── CallbackError        a callback or a metric failed                          (RuntimeError)
 ├── ArchiveError         a file is damaged, of another kind, or does not fit    (ValueError)
 ├── ResumeError          a run found in a folder cannot go on from there        (ValueError)
@@ -15,6 +16,10 @@ LumbreError
 
 import difflib
 from collections.abc import Iterable
+
+import torch
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 class LumbreError(Exception):
@@ -56,6 +61,10 @@ class NonFiniteLossError(LumbreError, ArithmeticError):
     """The loss became NaN or infinite; the run was stopped before the weights were touched."""
 
 
+class OutOfMemoryError(LumbreError, torch.OutOfMemoryError):
+    """A training step found no memory; the original error is the cause (`__cause__`)."""
+
+
 class CallbackError(LumbreError, RuntimeError):
     """A callback or a metric failed; the original error is the cause (`__cause__`)."""
 
@@ -74,6 +83,13 @@ class DownloadError(LumbreError, RuntimeError):
 
 class MissingExtraError(LumbreError, ImportError):
     """An optional package is needed and not installed."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: torch says so of the host's in a RuntimeError."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

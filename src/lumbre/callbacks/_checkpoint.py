@@ -1,17 +1,21 @@
 """Keep models of a run in files."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from lumbre.base import OptionError, did_you_mean
+from lumbre.base import ArchiveError, OptionError, did_you_mean
 from lumbre.callbacks._monitor import Monitor
 from lumbre.core import Callback, Context
+from lumbre.storage import CheckpointWarning
 
 
 class ModelCheckpoint(Callback):
     """Save the model after each epoch that is the best so far (or after every epoch), for `lumbre.load`.
+
+    A file that cannot be written is a warning, and training goes on; files are whole or not there.
 
     Args:
         path: the file. `{epoch}` and the names of recorded values stand for what the epoch came to, with a format where
@@ -86,7 +90,16 @@ class ModelCheckpoint(Callback):
         kept = {name: values[name] for name in self._fields}
         file = self._file(kept)
         file.parent.mkdir(parents=True, exist_ok=True)
-        ctx.save(file)
+        try:
+            ctx.save(file)
+        except ArchiveError as error:
+            warnings.warn(
+                f"the model of epoch {ctx.epoch} could not be saved: {error.received}. Training goes on; files that "
+                "were saved before are whole.",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+            return
         self._written = [one for one in self._written if self._file(one) != file] + [kept]
         while self.keep is not None and len(self._written) > self.keep:
             self._file(self._written.pop(0)).unlink(missing_ok=True)
@@ -97,8 +110,12 @@ class ModelCheckpoint(Callback):
         return {"best": self._monitor.best, "written": self._written}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a kept state."""
-        self._monitor.best, self._written = state["best"], list(state["written"])
+        """Go on from a kept state, in which names of files are made of numbers: of no other path."""
+        written = [dict(one) for one in state["written"]]
+        for one in written:
+            if set(one) != set(self._fields) or not all(isinstance(value, (int, float)) for value in one.values()):
+                raise ValueError(f"{one} names no file that this callback has written")
+        self._monitor.best, self._written = state["best"], written
 
     def _file(self, values: Mapping[str, Any]) -> Path:
         try:

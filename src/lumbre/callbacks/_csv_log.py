@@ -2,7 +2,9 @@
 
 import csv
 import os
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ class CSVLog(Callback):
     """Write losses and metrics to a CSV file after each epoch: columns epoch, set, and one for each metric.
 
     A metric that a set does not have is an empty cell there; one that comes up later gets a new column, and the rows
-    before have it empty. Numbers are written so that reading them gives the same bits.
+    before have it empty. Numbers are written so that reading them gives the same bits. A full disk is a warning:
+    training goes on, and the rows are written when there is room.
 
     Args:
         path: the file; one that is there is replaced when the first epoch is over.
@@ -37,11 +40,15 @@ class CSVLog(Callback):
         self._columns: list[str] | None = None
         self._rows = 0
         self._kept: int | None = 0
+        self._waiting: list[dict[str, Any]] = []
+        self._warned = False
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Make sure of the folder and of what is there."""
         self._columns = None
         self._rows = 0
+        self._waiting = []
+        self._warned = False
         self._kept = None if self.append else 0  # rows to leave standing; None: all
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.append and self.path.exists():
@@ -58,36 +65,63 @@ class CSVLog(Callback):
         rows: list[dict[str, Any]] = [
             {"epoch": ctx.epoch, "set": set_name, **values} for set_name, values in epoch_values(ctx).items()
         ]
+        self._waiting += rows
+        try:
+            self._write(self._waiting)
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"{self.path} cannot be written: {error}. Training goes on, and the rows are written when the file "
+                    "can be.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            return
+        self._rows += len(self._waiting)
+        self._waiting = []
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        """Write rows below those that are there, all of them or none."""
         names = list(dict.fromkeys(name for row in rows for name in row))
         if self._columns is None or not set(names) <= set(self._columns):
             self._rewrite(names)
         assert self._columns is not None
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._columns, restval="").writerows(rows)
-        self._rows += len(rows)
+        size = self.path.stat().st_size
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns, restval="").writerows(rows)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self.path, size)  # half a row must not stay
+            raise
 
     def state_dict(self) -> dict[str, Any]:
-        """How many rows belong to the epochs done."""
-        return {"rows": self._rows}
+        """How many rows belong to the epochs done, and those that could not be written yet."""
+        return {"rows": self._rows, "waiting": list(self._waiting)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on below those rows; what was written after them is written again."""
-        self._kept = state["rows"]
+        self._kept, self._waiting = state["rows"], list(state.get("waiting", []))
 
     def _rewrite(self, names: list[str]) -> None:
         """The rows so far under a header with all columns, whole or not at all."""
         columns, rows = _read(self.path) if self.path.exists() and self._kept != 0 else ([], [])
         if self._columns is None:
             rows = rows[: self._kept]
-            self._kept = None
-        self._columns = [*columns, *(name for name in names if name not in columns)]
-        self._rows = len(rows)
+        columns = [*columns, *(name for name in names if name not in columns)]
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(self._columns)
-            writer.writerows([*row, *[""] * (len(self._columns) - len(row))] for row in rows)
-        temporary.replace(self.path)
+        try:
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(columns)
+                writer.writerows([*row, *[""] * (len(columns) - len(row))] for row in rows)
+            temporary.replace(self.path)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        self._kept, self._columns, self._rows = None, columns, len(rows)
 
 
 def _read(path: Path) -> tuple[list[str], Sequence[list[str]]]:

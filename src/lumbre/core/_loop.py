@@ -3,7 +3,20 @@
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
-from lumbre.base import Batch, Batches, DataError, Losses, Meter, Nested, concatenate, map_leaves, total_loss
+from lumbre.base import (
+    Batch,
+    Batches,
+    DataError,
+    Losses,
+    LumbreError,
+    Meter,
+    Nested,
+    OutOfMemoryError,
+    concatenate,
+    is_out_of_memory,
+    map_leaves,
+    total_loss,
+)
 from lumbre.core._context import Context
 from lumbre.core._events import Listeners
 from lumbre.core._plan import Plan
@@ -16,9 +29,8 @@ def train(plan: Plan) -> None:
     see where it is, and after they have begun it, so that nothing they began afresh is left.
     """
     ctx, fire, engine, keeper = plan.context, plan.listeners.fire, plan.engine, plan.keeper
-    lap = ctx.history.lap
+    lap, fit_began = ctx.history.lap, perf_counter()
     batch_begins, batch_ends = (plan.listeners.heard(f"train_batch_{when}") for when in ("begin", "end"))
-    fit_began = perf_counter()
     fire("fit_begin", ctx)
     try:
         keeper.restore()
@@ -68,8 +80,9 @@ def train(plan: Plan) -> None:
     except SystemExit:  # the end of the process was asked for
         fire("interrupt", ctx)
         raise
-    except Exception:
+    except Exception as error:
         fire("failure", ctx)
+        _tell_of_memory(ctx, error)
         raise
     ctx.history.fit_seconds += perf_counter() - fit_began
     ctx.batch = ctx.pred = ctx.loss = None
@@ -98,6 +111,19 @@ def _book(plan: Plan, began: float, now: float) -> float:
     now = ctx.history.lap("metrics", now)
     ctx.history.train_seconds.append(now - began)
     return now
+
+
+def _tell_of_memory(ctx: Context, error: Exception) -> None:
+    """Raise what there is to say, where memory ran out."""
+    if isinstance(error, LumbreError) or not is_out_of_memory(error):
+        return
+    rows = "" if ctx.batch is None else f" with a batch of {ctx.batch.size} rows"
+    raise OutOfMemoryError(
+        f"no memory on {ctx.device} in epoch {ctx.epoch} after {ctx.step} updates{rows}: {error}",
+        "a step that fits into the memory that is free",
+        "a smaller batch_size, with lumbre.callbacks.Accumulate where updates should stay those of the large one; or "
+        'precision="bfloat16". A run with resume= goes on from its last checkpoint',
+    ) from error
 
 
 def _no_batch(epoch: int) -> DataError:

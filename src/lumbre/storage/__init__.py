@@ -13,3 +13,5 @@ from lumbre.storage._contents import FileContents as FileContents
 from lumbre.storage._contents import inspect_file as inspect_file
 from lumbre.storage._contents import load_weights as load_weights
 from lumbre.storage._schema import checked_model as checked_model
+from lumbre.storage._schema import checked_run as checked_run
+from lumbre.storage._schema import is_history as is_history

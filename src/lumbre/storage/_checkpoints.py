@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lumbre.base import ResumeError
+from lumbre.storage._files import read_regular
 
 SCHEMA = 1
 _NAME = re.compile(r"step-(\d{8,18})(?:-epoch-(\d{1,18}))?")
@@ -93,15 +94,21 @@ class CheckpointStore:
                 return _read(self.folder / name)
             except ResumeError:
                 raise
-            except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
                 warnings.warn(
                     f"{self.folder / name} is damaged and was passed over: {error}", CheckpointWarning, stacklevel=2
                 )
         return None
 
-    def write(self, name: str, document: Mapping[str, Any], tensors: Mapping[str, Tensor], *, wait: bool) -> None:
-        """Write a checkpoint, in the background unless `wait`. What fails is told by `complain`."""
+    def write(
+        self, name: str, document: Mapping[str, Any], tensors: Mapping[str, Tensor] | Exception, *, wait: bool
+    ) -> None:
+        """Write a checkpoint, in the background unless `wait`. What fails is told by `complain`, and so is an error
+        in place of the tensors: they could not be copied."""
         self.wait()
+        if isinstance(tensors, Exception):
+            self._error = tensors
+            return
         self._thread = threading.Thread(target=self._try, args=(name, document, tensors), name="lumbre-checkpoint")
         self._thread.start()
         if wait:
@@ -141,7 +148,7 @@ class CheckpointStore:
     def _names(self) -> list[str]:
         """The checkpoints, oldest first; at the same step the one of the epoch's end comes after."""
         found: list[tuple[int, int, str]] = []
-        for path in self.folder.iterdir():
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():  # someone may have taken it away
             match = _NAME.fullmatch(path.name)
             if match is not None:
                 found.append((int(match[1]), int(match[2] or 0), path.name))
@@ -187,8 +194,9 @@ class CheckpointStore:
 
 
 def _read(folder: Path) -> Stored:
-    manifest = json.loads((folder / _MANIFEST).read_bytes())
-    if _sealed({key: value for key, value in manifest.items() if key != "sha256"}) != (folder / _MANIFEST).read_bytes():
+    data = read_regular(folder / _MANIFEST)
+    manifest = json.loads(data)
+    if _sealed({key: value for key, value in manifest.items() if key != "sha256"}) != data:
         raise ValueError(f"{_MANIFEST} is not what was written")
     if manifest["schema"] != SCHEMA:
         raise ResumeError(
@@ -198,7 +206,7 @@ def _read(folder: Path) -> Stored:
         )
     contents: dict[str, bytes] = {}
     for file in (_TENSORS, _DOCUMENT):
-        contents[file] = (folder / file).read_bytes()
+        contents[file] = read_regular(folder / file)
         if hashlib.sha256(contents[file]).hexdigest() != manifest["files"][file]["sha256"]:
             raise ValueError(f"{file} is not what was written: it does not match its SHA-256")
     return Stored(folder.name, json.loads(contents[_DOCUMENT]), safetensors.torch.load(contents[_TENSORS]))

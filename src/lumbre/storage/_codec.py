@@ -4,8 +4,9 @@ Only a fixed set of types is known; nothing is looked up by a name found in a fi
 """
 
 import math
+import re
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,10 @@ _DTYPES = {
 }
 _MAPPINGS: dict[str, Any] = {"dict": dict, "Counter": Counter, "OrderedDict": OrderedDict}
 _SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_NUMPY = re.compile(r"[<>|=][biuf][1248]")
+# A tensor with gaps between its numbers takes more memory than its file says; one with many more gaps than numbers
+# comes back without them.
+_MOST_GAPS = 16
 
 
 def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
@@ -64,30 +69,43 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor], device: torch.device) -> 
     Raises:
         ResumeError: `packed` is nothing that `pack` gives.
     """
+    try:
+        return _unpacked(packed, tensors, device)
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
+        raise ResumeError(
+            f"a value in a checkpoint that cannot be read: {type(error).__name__}: {error}",
+            "a checkpoint as it was written",
+            "delete this checkpoint: the one before it is used then; or take another folder",
+        ) from error
+
+
+def _unpacked(packed: Any, tensors: Mapping[str, Tensor], device: torch.device) -> Any:
     if isinstance(packed, list):
-        return [unpack(part, tensors, device) for part in packed]
+        return [_unpacked(part, tensors, device) for part in packed]
     if not isinstance(packed, dict):
         return packed
     kind = packed.get(_TAG)
     if kind is None:
-        return {name: unpack(part, tensors, device) for name, part in packed.items()}
+        return {name: _unpacked(part, tensors, device) for name, part in packed.items()}
     content = packed["is"]
     if kind == "tensor":
         return _unpacked_tensor(packed, tensors, device)
     if kind == "float":
         return float(content)
     if kind in _SEQUENCES:
-        return _SEQUENCES[kind](unpack(part, tensors, device) for part in content)
+        return _SEQUENCES[kind](_unpacked(part, tensors, device) for part in content)
     if kind in _MAPPINGS:
-        pairs = [(unpack(key, tensors, device), unpack(part, tensors, device)) for key, part in content]
+        pairs = [(_unpacked(key, tensors, device), _unpacked(part, tensors, device)) for key, part in content]
         return _MAPPINGS[kind](dict(pairs))
     if kind == "array":
-        return unpack(content, tensors, device).numpy()
+        return _unpacked(content, tensors, device).numpy()
     if kind == "numpy":
-        return np.dtype(packed["dtype"]).type(unpack(content, tensors, device))
+        if _NUMPY.fullmatch(packed["dtype"]) is None:
+            raise ValueError(f"no type of numbers: {packed['dtype']!r}")
+        return np.dtype(packed["dtype"]).type(_unpacked(content, tensors, device))
     if kind == "dtype":
         return _DTYPES[content]
-    raise ResumeError(f"a value of the unknown kind {kind!r} in a checkpoint", "a checkpoint of this lumbre", "update")
+    raise ValueError(f"the kind {kind!r} is unknown")
 
 
 def _packed_tensor(value: Tensor, tensors: dict[str, Tensor], path: str) -> dict[str, Any]:
@@ -95,7 +113,7 @@ def _packed_tensor(value: Tensor, tensors: dict[str, Tensor], path: str) -> dict
         raise _not_told(f"a tensor of layout {value.layout}", path)
     tensors[path] = value.detach()
     packed: dict[str, Any] = {_TAG: "tensor", "is": path, "on": "cpu" if value.device.type == "cpu" else "device"}
-    if not value.is_contiguous():
+    if not value.is_contiguous() and _with_gaps(value.shape, value.stride()) <= _MOST_GAPS * value.numel():
         packed["stride"] = list(value.stride())
     return packed
 
@@ -104,10 +122,17 @@ def _unpacked_tensor(packed: dict[str, Any], tensors: Mapping[str, Tensor], devi
     stored = tensors[packed["is"]]
     place = torch.device("cpu") if packed["on"] == "cpu" else device
     if "stride" in packed and 0 not in packed["stride"]:
+        if _with_gaps(stored.shape, packed["stride"]) > _MOST_GAPS * max(1, stored.numel()):
+            raise ValueError(f"strides of {packed['stride']} for a tensor of shape {tuple(stored.shape)}")
         value = torch.empty_strided(stored.shape, packed["stride"], dtype=stored.dtype, device=place)
     else:
         value = torch.empty(stored.shape, dtype=stored.dtype, device=place)
     return value.copy_(stored)
+
+
+def _with_gaps(shape: Sequence[int], stride: Sequence[int]) -> int:
+    """The numbers from the first one of a tensor to its last, those between that are not its own included."""
+    return 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True) if size > 0)
 
 
 def _packed_mapping(value: Mapping[Any, Any], tensors: dict[str, Tensor], path: str) -> Any:

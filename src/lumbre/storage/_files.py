@@ -3,7 +3,9 @@
 import bz2
 import lzma
 import os
+import stat
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that has become read-only nothing is removed either
+            temporary.unlink()
         raise ArchiveError(
             f"{path}, which cannot be written: {error}",
             "a path in a folder that is there and writable",
@@ -47,6 +50,20 @@ def read_whole(path: Path, expected: str) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ArchiveError(f"{path}, which cannot be read: {error}", expected, "check the path") from error
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a file in a folder that others may write to, where a pipe or a device would never come to an end.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no ordinary file.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError(f"{path.name} is no ordinary file")
+        return file.read()
 
 
 def unfolded(data: bytes) -> bytes:
