@@ -49,6 +49,17 @@ class Ranks:
             time.sleep(0.001)
         os.kill(self.pids[rank], signal.SIGKILL)
 
+    def stop_after(self, seconds: float) -> None:
+        """What torchrun does when one has ended with an error: ask the others to end; here after some time."""
+        every = range(len(self.pids))
+        while all(map(self.running, every)):
+            time.sleep(0.005)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and any(map(self.running, every)):
+            time.sleep(0.005)
+        for pid in self.pids:
+            os.kill(pid, signal.SIGTERM)
+
     def ended(self) -> list[int]:
         """Wait for all; gives exit statuses, negative where a signal ended one."""
         end = time.monotonic() + _SECONDS

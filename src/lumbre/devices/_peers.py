@@ -15,7 +15,9 @@ from lumbre.base import PeerError
 Process: TypeAlias = tuple[str, int]
 """The name of a host, and the number of a process there."""
 
-_GLOO = re.compile(r"gloo|Connection (closed|reset) by peer|Broken pipe|Timed out waiting|Application timeout", re.IGNORECASE)
+_GLOO = re.compile(
+    r"gloo|Connection (closed|reset) by peer|Broken pipe|Timed out waiting|Application timeout", re.IGNORECASE
+)
 _SOURCE_LINE = re.compile(r"^\[[^\]]*\.cc:\d+\]\s*")
 _LONGEST = 160
 _SECONDS = 2.0
@@ -36,12 +38,21 @@ def network_error(error: BaseException | None) -> BaseException | None:
     return None
 
 
-def peer_error(rank: int, processes: list[Process], said: BaseException) -> PeerError:
-    """The error for the process `rank` of `processes`, to which the network has `said` something."""
-    host = processes[rank][0]
+def peer_error(rank: int, size: int, processes: list[Process], said: BaseException) -> PeerError:
+    """The error for the process `rank` of `size`, to which the network has `said` something.
+
+    Args:
+        rank: of this process.
+        size: how many there are.
+        processes: they, by rank; empty where they have not met yet.
+        said: what the network said.
+    """
+    host = processes[rank][0] if processes else ""
     here = [(other, pid) for other, (name, pid) in enumerate(processes) if name == host and other != rank]
     ended = _ended(here)
-    if ended:
+    if not processes:
+        who = "not all of the others came"
+    elif ended:
         who = f"{_and(ended)} {'has' if len(ended) == 1 else 'have'} ended"
     elif len(processes) == 2:
         who = f"the process of rank {1 - rank} does not answer: it hangs, or its host {processes[1 - rank][0]} is gone"
@@ -49,7 +60,7 @@ def peer_error(rank: int, processes: list[Process], said: BaseException) -> Peer
         hosts = sorted({name for name, _ in processes})
         who = f"one of the others does not answer: it hangs, or a host of {', '.join(hosts)} is gone"
     return PeerError(
-        f"rank {rank} of {len(processes)} cannot go on: {who} ({_short(str(said))})",
+        f"rank {rank} of {size} cannot go on: {who} ({_short(str(said))})",
         "every process to stay until the end of the run",
         "look for the cause where the lost process wrote; a job started with torchrun --max-restarts=3 and "
         "fit(resume=folder) comes back from its last checkpoint by itself",

@@ -17,7 +17,7 @@ from torch import distributed
 
 from lumbre.base import OptionError
 from lumbre.devices._line import Line
-from lumbre.devices._peers import network_error, peer_error, this_process
+from lumbre.devices._peers import Process, network_error, peer_error, this_process
 
 T = TypeVar("T")
 
@@ -76,18 +76,23 @@ class World:
         if self.size == 1:
             yield
             return
-        processes = self.gather(this_process())
+        processes: list[Process] = []
         try:
+            processes = self.gather(this_process())
             yield
         except RuntimeError as error:
             said = network_error(error)
             if said is None:
                 raise
-            raise peer_error(self.rank, processes, said) from None
+            raise peer_error(self.rank, self.size, processes, said) from None
 
 
 def join_world() -> World:
-    """The processes that `torchrun`, or the user, has started with this one; it joins them if it has not yet."""
+    """The processes that `torchrun`, or the user, has started with this one; it joins them if it has not yet.
+
+    Raises:
+        PeerError: not all of them come.
+    """
     if not distributed.is_available():
         return World()
     if not distributed.is_initialized():
@@ -101,7 +106,10 @@ def join_world() -> World:
 
         assert functional
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=_patience())
+        try:
+            distributed.init_process_group(backend, timeout=_patience())
+        except distributed.DistError as error:
+            raise peer_error(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), [], error) from None
         atexit.register(_leave)
     return World(distributed.get_rank(), distributed.get_world_size())
 
