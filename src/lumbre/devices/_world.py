@@ -14,14 +14,17 @@ from typing import Any, TypeVar
 
 import torch
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 
 from lumbre.base import OptionError
 from lumbre.devices._line import Line
+from lumbre.devices._meeting import meet
 from lumbre.devices._peers import Process, network_error, peer_error, this_process
 
 T = TypeVar("T")
 
 _LOCK_SECONDS = 60.0
+_MEETING = timedelta(minutes=10)
 
 TIMEOUT = "LUMBRE_TIMEOUT_SECONDS"
 """The environment variable that says how long processes wait for one another; PyTorch's time where it is not set."""
@@ -106,12 +109,23 @@ def join_world() -> World:
 
         assert functional
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        try:
-            distributed.init_process_group(backend, timeout=_patience())
-        except distributed.DistError as error:
-            raise peer_error(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), [], error) from None
+        _begin(backend)
         atexit.register(_leave)
     return World(distributed.get_rank(), distributed.get_world_size())
+
+
+def _begin(backend: str) -> None:
+    rank, size, patience = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), _patience()
+    try:
+        if not distributed.is_torchelastic_launched():
+            distributed.init_process_group(backend, timeout=patience)
+            return
+        wait = _MEETING if patience is None else patience
+        store, _, _ = next(rendezvous("env://", timeout=wait))
+        store = meet(store, rank, size, wait.total_seconds())
+        distributed.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=size)
+    except RuntimeError as error:
+        raise peer_error(rank, size, [], error) from None
 
 
 def lock_patience(world: World) -> float:
