@@ -234,8 +234,8 @@ class KeptRun:
         document = self.stored.document
         if options.seed is None:
             options = replace(options, seed=int(document["facts"]["seed"]))
-        if options.engine != "auto" or self.stored.processes != self._world.size:
-            return options  # what one process compiles, several do not
+        if options.engine != "auto" or (self._world.size > 1 and document["engine"] != "eager"):
+            return options  # what one process compiled, several do not
         return replace(options, engine=document["engine"])
 
     def layout(self, session: Session) -> bool:
