@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow faults fuzz check format docs pictures preflight-corpus bench bench-parts clean
+.PHONY: demo test slow faults hosts fuzz check format docs pictures preflight-corpus bench bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
 
 test: .venv/.dev         ## the fast suite
-	$(BIN)/python -m pytest -m "not slow and not faults and not fuzz"
+	$(BIN)/python -m pytest -m "not slow and not faults and not hosts and not fuzz"
 
 slow: .venv/.dev         ## the long trainings
 	$(BIN)/python -m pytest -m slow --timeout 3600
@@ -18,7 +18,10 @@ fuzz: .venv/.dev         ## a hundred thousand damaged and hostile files for the
 	$(BIN)/python -m pytest -m fuzz --timeout 7200 -s
 
 faults: .venv/.dev       ## runs that are killed some hundred times
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -m faults --timeout 3600
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults tests/distributed -m faults --timeout 3600
+
+hosts: .venv/.dev        ## hosts as network namespaces, one of which is killed or cut off; as root
+	$(BIN)/python -m pytest tests/hosts -m hosts
 
 check: .venv/.dev        ## style and types
 	$(BIN)/ruff check .

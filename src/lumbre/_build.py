@@ -36,8 +36,8 @@ def build(
     recipe: "Recipe", data: Any, options: Options, *, every_check: bool = False, test_data: Any = None
 ) -> tuple[Plan, Session, Findings]:
     """Make a run ready, and look for mistakes in it: for a second, or with `every_check` as long as it takes."""
-    seed = secrets.randbits(32) if options.seed is None else options.seed
     world = join_world()
+    seed = world.gather(secrets.randbits(32))[0] if options.seed is None else options.seed
     device = resolve_device(options.device)
     precision = Precision(options.precision, device)
     given = training_data(data, options.valid_data, seed, options.sampler)
@@ -88,7 +88,10 @@ def build(
     if trial is not None and options.verbose is not False and train.length is not None and world.leads:
         session.advice.extend(precision_advice(session, trial, train.length * options.epoch_range[1]))
     if world.size > 1 and trial is not None:
-        call = Together(model, call, unused=leaves_parameters_out(model, trial))
+        call = together = Together(model, call, unused=leaves_parameters_out(model, trial))
+        settling = _trial(model, together, loss, first, precision)
+        assert settling is not None
+        together.settle(settling)
     valid = None if valid is None else share(valid, valid)
     plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)
     return plan, session, findings or Findings([])

@@ -153,14 +153,8 @@ class Recipe:
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
         options = options_from({**given, **unknown})
         world = join_world()
-        if resume is not None and world.size > 1:
-            raise OptionError(
-                f"resume={str(resume)!r} in a run that {world.size} processes share",
-                "one process; checkpoints of shared runs are not there yet",
-                "leave resume out, or start the script without torchrun",
-            )
         shown = [_progress(self)] if verbose is not False and world.leads else []
-        with preserved_randomness(resolve_device(device)), kept_run(resume) as kept:
+        with world.together(), preserved_randomness(resolve_device(device)), kept_run(resume, world) as kept:
             options = options if kept is None else kept.adjusted(options)
             said = print if verbose is not False and world.leads else None
             remarks = [Remarks(said, ignore=tuple(options.ignore))] if preflight else []

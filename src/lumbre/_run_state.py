@@ -5,7 +5,7 @@ position stands for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from lumbre.base import LumbreError, ResumeError
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, Plan
 from lumbre.data import own_chance, restore_own_chance
+from lumbre.devices import World
 from lumbre.storage import is_history
 
 _NUMBERS = (bool, int, float, str)
@@ -29,11 +30,13 @@ class Run:
         plan: model, engine, data, meter and context.
         callbacks: in their order.
         loss: the loss, where it is a module beside the model; else None.
+        world: the processes that share the run.
     """
 
     plan: Plan
     callbacks: Sequence[Callback]
     loss: nn.Module | None
+    world: World = field(default_factory=World)
 
 
 def take_state(run: Run, *, within: bool) -> dict[str, Any]:
@@ -202,7 +205,7 @@ def _take_callbacks(run: Run, within: bool) -> dict[str, Any]:
 
 def _give_callbacks(run: Run, state: dict[str, Any]) -> None:
     for name, one in _by_place(run.callbacks).items():
-        if name in state:
+        if name in state and (one.everywhere or run.world.leads):
             one.load_state_dict(state[name])
 
 
@@ -248,6 +251,15 @@ def _give_meter(run: Run, state: dict[str, Any] | None) -> None:
     if any(loss.numel() != 1 for loss in (state["loss"], *state["parts"].values())):
         raise ValueError("a loss that is no single number")
     run.plan.train_meter.load_state_dict(state)
+
+
+def merged_meter(run: Run, states: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What several processes had gathered in the epoch under way, as one state; None of nobody.
+
+    Raises:
+        ResumeError: a metric keeps states that only its own processes can put together.
+    """
+    return run.plan.train_meter.merged(states) if states else None
 
 
 def _take_chance(run: Run, within: bool) -> dict[str, Any]:

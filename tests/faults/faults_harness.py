@@ -66,7 +66,7 @@ class Tally:
     by: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def _die_in(call: str, nth: int) -> None:
+def die_in(call: str, nth: int) -> None:
     """Kill this process in the middle of the nth write, or at the nth sync or rename."""
     seen = 0
 
@@ -160,7 +160,7 @@ def killed_until_done(fit: Fit, folder: Path, seconds: float, chance: random.Ran
 
         def work(attempt: int = attempt, when: dict[str, Any] = when, way: str = way, nth: int = nth) -> None:
             if way in _CALLS and attempt < _MOST_DEATHS:
-                _die_in(way, nth)
+                die_in(way, nth)
             _train(fit, final, run, attempt, **when)
 
         child = _in_child(work, log)

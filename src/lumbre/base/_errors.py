@@ -10,6 +10,7 @@ LumbreError
 ├── CallbackError        a callback or a metric failed                          (RuntimeError)
 ├── ArchiveError         a file is damaged, of another kind, or does not fit    (ValueError)
 ├── ResumeError          a run found in a folder cannot go on from there        (ValueError)
+├── PeerError            another process of a shared run is gone or silent      (RuntimeError)
 ├── DownloadError        a data set could not be fetched or is not there        (RuntimeError)
 └── MissingExtraError    an optional package is not installed                   (ImportError)
 """
@@ -75,6 +76,10 @@ class ArchiveError(LumbreError, ValueError):
 
 class ResumeError(LumbreError, ValueError):
     """A run found in a folder cannot go on from there: something has changed, is damaged, or is in use."""
+
+
+class PeerError(LumbreError, RuntimeError):
+    """Another process of a run that several share has ended, or is not to be reached; this one cannot go on alone."""
 
 
 class DownloadError(LumbreError, RuntimeError):

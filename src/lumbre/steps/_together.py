@@ -4,10 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lumbre.base import Nested
+from lumbre.steps._trial import tried
 
 
 class _Called(nn.Module):
@@ -35,11 +36,27 @@ class Together:
 
     def __init__(self, model: nn.Module, call: Callable[[Nested], Nested], *, unused: bool) -> None:
         self._call = call
+        self._model = model
         self._engine = DistributedDataParallel(_Called(model, call), find_unused_parameters=unused)
 
     def __call__(self, input: Nested) -> Nested:
         """The prediction; without gradients each process is by itself."""
         return self._engine(input) if torch.is_grad_enabled() else self._call(input)
+
+    def settle(self, forward: Callable[[], tuple[Nested, Tensor]]) -> None:
+        """Do a pass that leaves no trace, so that the first step of a run adds gradients up as all others do.
+
+        After its first backward pass DistributedDataParallel lays gradients out anew, in the order in which they came,
+        and the order in which three numbers or more are added follows from where they lie. A run that goes on after a
+        stop would add up its first gradients otherwise than one that never stopped.
+
+        Args:
+            forward: gives prediction and loss of a batch, by way of this object.
+        """
+        with tried(self._model), torch.enable_grad():
+            torch.autograd.backward(forward()[1])
+        for parameter in self._model.parameters():
+            parameter.grad = None
 
     def apart(self) -> AbstractContextManager[None]:
         """Passes whose gradients stay with this process."""
