@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -52,6 +52,13 @@ class Recipe:
     metrics: Sets = field(default_factory=Sets)
     hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     opt_hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, MappingProxyType(value) if isinstance(value, dict) else value)
 
     def set_hparams(self, **hparams: Any) -> "Recipe":
         """This recipe with hyper-parameters of the module added, or changed where the name is set already."""
@@ -425,6 +432,11 @@ def setup(
     if optimizer is None and known and not hasattr(module, "configure_optimizers"):
         raise no_optimizer(name)
     return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_sets(metrics))
+
+
+def _plain(value: Any) -> Any:
+    """`value` in a form that can be sent to another process."""
+    return dict(value) if isinstance(value, MappingProxyType) else value
 
 
 def _progress(recipe: Recipe) -> Progress:

@@ -4,6 +4,7 @@ from lumbre.base._errors import ArchiveError as ArchiveError
 from lumbre.base._errors import CallbackError as CallbackError
 from lumbre.base._errors import DataError as DataError
 from lumbre.base._errors import DownloadError as DownloadError
+from lumbre.base._errors import LaunchError as LaunchError
 from lumbre.base._errors import LumbreError as LumbreError
 from lumbre.base._errors import MissingExtraError as MissingExtraError
 from lumbre.base._errors import NonFiniteLossError as NonFiniteLossError

@@ -28,6 +28,10 @@ class World:
     rank: int = 0
     size: int = 1
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is sent to another process, is in that one's world there."""
+        return join_world, ()
+
     @property
     def leads(self) -> bool:
         """Whether this process speaks and writes files."""
@@ -61,11 +65,12 @@ def join_world() -> World:
         # with it threads that touch tensors while the interpreter ends, which aborts the process.
         importlib.import_module("torch.distributed.nn.functional")
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-        atexit.register(_leave)
+        atexit.register(leave_world)
     return World(distributed.get_rank(), distributed.get_world_size())
 
 
-def _leave() -> None:
+def leave_world() -> None:
+    """Leave the processes of the run, where this one has joined them."""
     if distributed.is_initialized():
         gc.collect()  # what still holds the group would keep its threads
         distributed.destroy_process_group()
