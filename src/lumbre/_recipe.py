@@ -88,6 +88,7 @@ class Recipe:
         device: str | torch.device = "auto",
         precision: str = "float32",
         engine: str = "auto",
+        strategy: str | None = None,
         resume: str | Path | Checkpoints | None = None,
         preflight: bool = True,
         ignore: Iterable[str] = (),
@@ -125,6 +126,10 @@ class Recipe:
                 long runs of small nets, and keeps the weights of convolutions with their channels last while it
                 trains, where that is faster and the module runs so (dropout of images then draws another mask).
                 `Fitted.engine` says what was done and why.
+            strategy: how several processes share the run: "ddp", where not given, keeps the model in each; "fsdp" keeps
+                a part of its parameters, gradients and optimizer state in each (`fully_shard` of torch; the page "Many
+                devices" says what cannot be had then). The trained model is whole in every process. One process does
+                the same without either.
             resume: a folder, or `lumbre.Checkpoints(folder, ...)`: checkpoints of the run go there, and a run that is
                 found there goes on, to the same bits as if it had never been stopped. SIGTERM then writes one at the
                 next step and ends the process with status 143; Ctrl-C writes one and returns what was trained so far.
@@ -185,6 +190,7 @@ class Recipe:
                     keeper = kept.keeper(plan, session, self, options)
                     with keeper.listening():
                         train(replace(plan, keeper=keeper))
+        session = session.whole()
         session.model.eval()
         told = replace(session, channels_last=last).told(plan.engine.reason)
         return Fitted(session, plan.context.history, told, *remarks)

@@ -34,4 +34,8 @@ from lumbre.base._records import DataRecord as DataRecord
 from lumbre.base._seeds import preserved_randomness as preserved_randomness
 from lumbre.base._seeds import seed_host as seed_host
 from lumbre.base._seeds import stream as stream
+from lumbre.base._shards import is_shared as is_shared
+from lumbre.base._shards import own_part as own_part
+from lumbre.base._shards import shared_like as shared_like
+from lumbre.base._shards import whole as whole
 from lumbre.base._untouched import untouched as untouched

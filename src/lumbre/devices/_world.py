@@ -45,12 +45,6 @@ class World:
         distributed.all_gather_object(values, value)
         return values
 
-    def average(self, tensors: list[torch.Tensor]) -> None:
-        """Each tensor becomes the mean of those of all processes."""
-        for tensor in tensors:
-            distributed.all_reduce(tensor)
-            tensor.div_(self.size)
-
 
 def join_world() -> World:
     """The processes that `torchrun`, or the user, has started with this one; it joins them if it has not yet."""
@@ -63,7 +57,8 @@ def join_world() -> World:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         # What it defines has the group of that moment as a default: imported later, it would keep the group, and
         # with it threads that touch tensors while the interpreter ends, which aborts the process.
-        importlib.import_module("torch.distributed.nn.functional")
+        for name in ("torch.distributed.nn.functional", "torch.distributed.fsdp"):
+            importlib.import_module(name)
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(leave_world)
     return World(distributed.get_rank(), distributed.get_world_size())
@@ -73,4 +68,9 @@ def leave_world() -> None:
     """Leave the processes of the run, where this one has joined them."""
     if distributed.is_initialized():
         gc.collect()  # what still holds the group would keep its threads
+        from torch.distributed.device_mesh import DeviceMesh
+
+        for one in gc.get_objects():  # torch's caches of what it did with DTensors keep their mesh, and that the group
+            if type(one) is DeviceMesh:
+                getattr(one, "_pg_registry", {}).clear()
         distributed.destroy_process_group()

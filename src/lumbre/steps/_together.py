@@ -4,10 +4,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
-from torch import nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lumbre.base import Nested
+
+
+def same_buffers(model: nn.Module) -> None:
+    """Every process takes over the buffers of the first, in one exchange for each type of number."""
+    kinds: dict[torch.dtype, list[Tensor]] = {}
+    for buffer in model.buffers():
+        kinds.setdefault(buffer.dtype, []).append(buffer.detach())
+    for kind, buffers in kinds.items():
+        joined = torch.cat([buffer.reshape(-1) for buffer in buffers])
+        distributed.broadcast(joined.view(torch.uint8) if kind == torch.bool else joined, 0)
+        for buffer, values in zip(buffers, joined.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(values.view_as(buffer))
 
 
 class _Called(nn.Module):
@@ -35,11 +47,18 @@ class Together:
 
     def __init__(self, model: nn.Module, call: Callable[[Nested], Nested], *, unused: bool) -> None:
         self._call = call
-        self._engine = DistributedDataParallel(_Called(model, call), find_unused_parameters=unused)
+        self._model = model
+        self._engine = DistributedDataParallel(
+            _Called(model, call), find_unused_parameters=unused, broadcast_buffers=False
+        )
 
     def __call__(self, input: Nested) -> Nested:
         """The prediction; without gradients each process is by itself."""
         return self._engine(input) if torch.is_grad_enabled() else self._call(input)
+
+    def settle(self) -> None:
+        """Every process takes over the buffers of the first, such as statistics."""
+        same_buffers(self._model)
 
     def apart(self) -> AbstractContextManager[None]:
         """Passes whose gradients stay with this process."""
