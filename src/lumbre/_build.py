@@ -1,7 +1,7 @@
 """The composition root: a recipe, data and options become a `Plan` that the loop can run."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from lumbre._record import run_record
 from lumbre._session import Session
 from lumbre.base import Batch, Batches, DataError, Loss, Nested, OptionError, total_loss
 from lumbre.callbacks import Accumulate, SampleGenerations, TensorBoard
-from lumbre.core import Callback, Context, Listeners, Plan
+from lumbre.core import Context, Listeners, Plan
 from lumbre.data import Augmented, LoaderFeed, RowFeed, Stripe, data_record
 from lumbre.devices import Precision, World, join_world, resolve_device, seeder
 from lumbre.inspection import Inspect
@@ -84,28 +84,31 @@ def build(
         record=run_record(
             recipe, model, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
         ),
-        channels_last=options.engine == "auto"
-        and not (world.size > 1 and options.strategy == "fsdp")
-        and _gains_by_layout(model, first, trial, precision),
+        channels_last=options.engine == "auto" and _gains_by_layout(model, first, trial, precision),
         world=world,
     )
     if trial is not None and options.verbose is not False and train.length is not None and world.leads:
         session.advice.extend(precision_advice(session, trial, train.length * options.epoch_range[1]))
     if world.size > 1 and trial is not None:
-        if options.strategy == "fsdp" and not isinstance(loss, NamedLosses):
-            call, session, optimizers = _shared_out(session, first, optimizers, options.callbacks)
-        else:
-            call = Together(model, call, unused=leaves_parameters_out(model, trial))
+        call, session, optimizers = _in_parallel(session, call, trial, first, optimizers, options)
     valid = None if valid is None else share(valid, valid)
     plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)
     return plan, session, findings or Findings([])
 
 
-def _shared_out(
-    session: Session, first: Batch, optimizers: dict[str, optim.Optimizer], callbacks: Sequence[Callback]
-) -> tuple[Sharded, Session, dict[str, optim.Optimizer]]:
-    """The model shared out over the processes, the session with it, and optimizers for the parts."""
-    for one in callbacks:
+def _in_parallel(
+    session: Session,
+    call: Callable[[Nested], Nested],
+    trial: Callable[[], tuple[Nested, Tensor]],
+    first: Batch,
+    optimizers: dict[str, optim.Optimizer],
+    options: Options,
+) -> tuple[Together | Sharded, Session, dict[str, optim.Optimizer]]:
+    """A call whose gradients are exchanged; where the model is shared out, the session and optimizers of the parts."""
+    if options.strategy != "fsdp" or isinstance(session.loss, NamedLosses):
+        unused = leaves_parameters_out(session.model, trial)
+        return Together(session.model, call, unused=unused), session, optimizers
+    for one in options.callbacks:
         if isinstance(one, (SampleGenerations, Inspect)) or (isinstance(one, TensorBoard) and one.histograms):
             raise OptionError(
                 f'{type(one).__name__} beside strategy="fsdp"',
@@ -117,7 +120,7 @@ def _shared_out(
     optimizers = make_optimizers(session.recipe, sharded.model, session.device)
     check_optimizers(optimizers)
     loss = loss_function(session.recipe, sharded.model, session.device)
-    return sharded, replace(session, sharded=sharded, loss=loss), optimizers
+    return sharded, replace(session, sharded=sharded, loss=loss, channels_last=False), optimizers
 
 
 def _subject(

@@ -132,17 +132,7 @@ def make_engine(
         RecipeError: losses and optimizers do not belong together.
         OptionError: an option cannot apply to this form of step.
     """
-    shared = call if isinstance(call, (Together, Sharded)) else None
-    body = Body(
-        call=call,
-        autocast=session.precision.autocast,
-        scaler=session.precision.scaler(),
-        clip=options.clip,
-        inside=inside,
-        processes=session.world.size,
-        apart=nullcontext if shared is None else shared.apart,
-        settle=None if shared is None else shared.settle,
-    )
+    body = _body(session, call, options, inside)
     model, loss, device = session.model, session.loss, session.device
     closures = [type(optimizer).__name__ for optimizer in optimizers.values() if needs_closure(optimizer)]
     if hasattr(model, "step"):
@@ -196,6 +186,20 @@ def make_engine(
         why=why,
         replay=options.engine == "cuda_graph",
     ), _no_minimize
+
+
+def _body(session: Session, call: Callable[[Nested], Nested], options: StepOptions, inside: Inside | None) -> Body:
+    shared = call if isinstance(call, (Together, Sharded)) else None
+    return Body(
+        call=call,
+        autocast=session.precision.autocast,
+        scaler=session.precision.scaler(),
+        clip=options.clip,
+        inside=inside,
+        processes=session.world.size,
+        apart=nullcontext if shared is None else shared.apart,
+        agree=None if shared is None else shared.agree,
+    )
 
 
 def _closure_engine(

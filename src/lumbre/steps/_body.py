@@ -52,7 +52,7 @@ class Body:
         inside: told of inside events, or None.
         processes: how many share the run; the gradients of `call` are the mean of theirs.
         apart: makes the context of passes whose gradients stay with this process, where several share the run.
-        settle: makes what is not exchanged in a step the same in all processes.
+        agree: makes what is not exchanged in a step the same in all processes.
     """
 
     call: Callable[[Nested], Nested]
@@ -62,7 +62,7 @@ class Body:
     inside: Inside | None = None
     processes: int = 1
     apart: Callable[[], AbstractContextManager[None]] = nullcontext
-    settle: Callable[[], None] | None = None
+    agree: Callable[[], None] | None = None
 
     def forward(self, batch: Batch, loss_function: Loss) -> tuple[Nested, Tensor]:
         """Prediction and loss of a batch, with their graph. A mixed batch has the loss of both its targets."""
@@ -114,8 +114,8 @@ class Body:
         """Let the loss scale follow what this step has shown, and processes agree on what they do not exchange."""
         if self.scaler is not None:
             self.scaler.update()
-        if self.settle is not None:
-            self.settle()
+        if self.agree is not None:
+            self.agree()
 
 
 def scaler_state(body: Body) -> dict[str, Any] | None:

@@ -10,7 +10,6 @@ from torch import nn, optim
 from lumbre.base import RecipeError, did_you_mean, is_shared
 from lumbre.steps._parameters import grouped
 
-
 _FUSED_IN_PARTS = ("Adam", "AdamW")  # torch has no fused form of others for parameters that processes share
 
 

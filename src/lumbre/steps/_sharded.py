@@ -72,7 +72,7 @@ class Sharded:
         """The prediction."""
         return self._call(input)
 
-    def settle(self) -> None:
+    def agree(self) -> None:
         """Every process takes over the buffers of the first, such as statistics."""
         same_buffers(self.model)
 
@@ -94,7 +94,7 @@ class Sharded:
 
     def restore(self) -> None:
         """Give the module its weights, as they are now, in every process."""
-        self.settle()
+        self.agree()
         buffers = dict(self.model.named_buffers())
         with torch.no_grad():
             for name, buffer in self._plain.named_buffers():

@@ -56,7 +56,7 @@ class Together:
         """The prediction; without gradients each process is by itself."""
         return self._engine(input) if torch.is_grad_enabled() else self._call(input)
 
-    def settle(self) -> None:
+    def agree(self) -> None:
         """Every process takes over the buffers of the first, such as statistics."""
         same_buffers(self._model)
 
