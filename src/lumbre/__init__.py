@@ -25,6 +25,7 @@ from lumbre.base import LumbreError as LumbreError
 from lumbre.base import MissingExtraError as MissingExtraError
 from lumbre.base import NonFiniteLossError as NonFiniteLossError
 from lumbre.base import OptionError as OptionError
+from lumbre.base import PeerError as PeerError
 from lumbre.base import PreflightError as PreflightError
 from lumbre.base import RecipeError as RecipeError
 from lumbre.base import ResumeError as ResumeError
@@ -65,6 +66,7 @@ __all__ = [
     "MissingExtraError",
     "NonFiniteLossError",
     "OptionError",
+    "PeerError",
     "PreflightError",
     "PreflightWarning",
     "Recipe",

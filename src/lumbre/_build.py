@@ -38,8 +38,8 @@ def build(
     recipe: "Recipe", data: Any, options: Options, *, every_check: bool = False, test_data: Any = None
 ) -> tuple[Plan, Session, Findings]:
     """Make a run ready, and look for mistakes in it: for a second, or with `every_check` as long as it takes."""
-    seed = secrets.randbits(32) if options.seed is None else options.seed
     world = join_world()
+    seed = world.gather(secrets.randbits(32))[0] if options.seed is None else options.seed
     device = resolve_device(options.device)
     precision = Precision(options.precision, device)
     given = training_data(data, options.valid_data, seed, options.sampler)
@@ -106,8 +106,11 @@ def _in_parallel(
 ) -> tuple[Together | Sharded, Session, dict[str, optim.Optimizer]]:
     """A call whose gradients are exchanged; where the model is shared out, the session and optimizers of the parts."""
     if options.strategy != "fsdp" or isinstance(session.loss, NamedLosses):
-        unused = leaves_parameters_out(session.model, trial)
-        return Together(session.model, call, unused=unused), session, optimizers
+        together = Together(session.model, call, unused=leaves_parameters_out(session.model, trial))
+        settling = _trial(session.model, together, session.loss, first, session.precision)
+        assert settling is not None
+        together.settle(settling)
+        return together, session, optimizers
     for one in options.callbacks:
         if isinstance(one, (SampleGenerations, Inspect)) or (isinstance(one, TensorBoard) and one.histograms):
             raise OptionError(

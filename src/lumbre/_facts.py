@@ -54,7 +54,6 @@ def facts_of(recipe: "Recipe", options: Options, session: Session) -> dict[str, 
         "precision": options.precision,
         "device": session.device.type,
         "torch": str(torch.__version__),
-        "world_size": str(torch.distributed.get_world_size() if _distributed() else 1),
         "train_data": _data(data["train"]),
         "valid_data": _data(data.get("valid")),
     }
@@ -154,7 +153,3 @@ def _data(record: DataRecord | None) -> str:
         return "none"
     rows = "an unknown number of" if record.rows is None else f"{record.rows:,}"
     return f"{rows} rows, fingerprint {record.fingerprint or 'unknown'}, input {record.input}, target {record.target}"
-
-
-def _distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -27,7 +27,6 @@ CHANGES = (
     "torch",
     "train_data",
     "valid_data",
-    "world_size",
 )
 """What may be named in `allow_changes`."""
 
@@ -51,7 +50,7 @@ class Checkpoints:
         wait: write each before training goes on.
         allow_changes: what may differ from the run that is found in the folder, such as "train_data" or "callbacks".
             Without it a run goes on only as it began. `epochs` may always grow, unless a schedule counts on them;
-            `num_workers`, `verbose` and `preflight` never matter.
+            `num_workers`, `verbose`, `preflight` and the number of processes never matter.
 
     Raises:
         OptionError: a value is impossible.

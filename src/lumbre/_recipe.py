@@ -164,14 +164,8 @@ class Recipe:
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
         options = options_from({**given, **unknown})
         world = join_world()
-        if resume is not None and world.size > 1:
-            raise OptionError(
-                f"resume={str(resume)!r} in a run that {world.size} processes share",
-                "one process; checkpoints of shared runs are not there yet",
-                "leave resume out, or start the script without torchrun",
-            )
         shown = [_progress(self)] if verbose is not False and world.leads else []
-        with preserved_randomness(resolve_device(device)), kept_run(resume) as kept:
+        with world.together(), preserved_randomness(resolve_device(device)), kept_run(resume, world) as kept:
             options = options if kept is None else kept.adjusted(options)
             said = print if verbose is not False and world.leads else None
             remarks = [Remarks(said, ignore=tuple(options.ignore))] if preflight else []
@@ -183,14 +177,14 @@ class Recipe:
             for progress in shown:
                 progress.notes += session.advice if kept is None else [*session.advice, *kept.notes(options)]
             last = session.channels_last if kept is None else kept.layout(session)
-            with channels_last(session.model, last):
+            with channels_last(session.model, last and session.sharded is None):
                 if kept is None:
                     train(plan)
                 else:
                     keeper = kept.keeper(plan, session, self, options)
                     with keeper.listening():
                         train(replace(plan, keeper=keeper))
-        session = session.whole()
+            session = session.whole()
         session.model.eval()
         told = replace(session, channels_last=last).told(plan.engine.reason)
         return Fitted(session, plan.context.history, told, *remarks)
@@ -222,7 +216,7 @@ class Recipe:
             >>> recipe.check((x, x.sin().sum(1, keepdim=True)))
             No findings.
         """
-        checked = replace(options_from(options), preflight=True, verbose=False)
+        checked = replace(options_from(options), preflight=True, verbose=False, strategy=None)
         with preserved_randomness(resolve_device(checked.device)):
             return build(self, data, checked, every_check=True, test_data=test_data)[2]
 
@@ -289,7 +283,7 @@ class Recipe:
         """
         from lumbre.plots import plot_rates
 
-        checked = options_from({**options, "epochs": epochs, "preflight": False})
+        checked = options_from({**options, "epochs": epochs, "preflight": False, "strategy": None})
         with preserved_randomness(resolve_device(checked.device)):
             context = build(self, data, checked)[0].context
         return plot_rates(rates_ahead(context, checked.callbacks))

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from lumbre._facts import facts_of, needs_epochs
 from lumbre._keep import Checkpoints, as_checkpoints
 from lumbre._options import Options
-from lumbre._run_state import Run, bring_back, take_state
+from lumbre._run_state import Run, bring_back, merged_meter, take_state
 from lumbre._session import Session
 from lumbre.base import ResumeError
 from lumbre.core import Plan
-from lumbre.storage import CheckpointStore, Stored, pack, unpack
+from lumbre.devices import World, lock_patience
+from lumbre.storage import CheckpointStore, Stored, agreed, pack, unpack
 
 if TYPE_CHECKING:
     from lumbre._recipe import Recipe
@@ -30,12 +31,16 @@ TERMINATED = 143
 class RunKeeper:
     """The keeper of a run whose checkpoints go into a store.
 
+    Processes that share a run take checkpoints at the same updates. Whether to stop, and what the clock says, they ask
+    one another after every update and hear after the next, so that nobody waits for the answer.
+
     Args:
         run: what has state.
         store: where checkpoints go.
         when: how often.
         facts: what the run is made of.
         stored: the checkpoint to go on from, or None.
+        ask: asks all processes for the largest of some numbers.
         channels_last: whether it trains with the channels of images last.
     """
 
@@ -46,6 +51,7 @@ class RunKeeper:
         when: Checkpoints,
         facts: dict[str, str],
         stored: Stored | None,
+        ask: Callable[[Sequence[int]], Callable[[], list[int]]],
         *,
         channels_last: bool,
     ) -> None:
@@ -54,6 +60,8 @@ class RunKeeper:
         self._when = when
         self._facts = facts
         self._stored = stored
+        self._ask_all = ask
+        self._answer: Callable[[], list[int]] | None = None
         self._channels_last = channels_last
         self._context = run.plan.context
         self._began = perf_counter()
@@ -68,9 +76,25 @@ class RunKeeper:
         if self._stored is None:
             pack(take_state(self._run, within=False), {})
             return
-        stored = self._stored
-        bring_back(self._run, unpack(stored.document["state"], stored.tensors, self._context.device))
+        bring_back(self._run, self._state(self._stored))
         self._step = self._last_step = self._context.step
+
+    def _state(self, stored: Stored) -> dict[str, Any]:
+        """This process's own state of as many processes; of another number the first one's, and metrics shared out."""
+        world, device = self._run.world, self._context.device
+
+        def of(rank: int) -> dict[str, Any]:
+            part = stored.part(rank)
+            return unpack(part.document["state"], part.tensors, device)
+
+        if stored.processes == world.size:
+            return of(world.rank)
+        state = of(0)
+        if state["meter"] is not None:
+            states = [state["meter"]] if world.leads else []
+            states += [of(rank)["meter"] for rank in stored.parts]
+            state["meter"] = merged_meter(self._run, states)
+        return state
 
     def batch_done(self, now: float) -> float:
         """Take a checkpoint if one is due and no group of batches is waiting for its update."""
@@ -79,13 +103,13 @@ class RunKeeper:
             return now
         self._step = step
         when = self._when
-        due = (when.steps is not None and step - self._last_step >= when.steps) or (
-            when.seconds is not None and monotonic() - self._last_time >= when.seconds
-        )
-        if self._asked is None and (not due or self._store.busy):
-            return now
-        self._save(within=True, wait=when.wait or self._asked is not None)
-        return self._context.history.lap("checkpoints", now)
+        asked, late, busy = self._told()
+        due = late or (when.steps is not None and step - self._last_step >= when.steps)
+        if asked or (due and not busy):
+            self._save(asked, within=True, wait=when.wait or bool(asked))
+            now = self._context.history.lap("checkpoints", now)
+        self._ask_others()
+        return now
 
     def epoch_done(self, now: float) -> None:
         """Take a checkpoint; the last one of a run is waited for."""
@@ -93,14 +117,37 @@ class RunKeeper:
         # The end of an epoch updates with a group that is not full: no update of the batch that comes next.
         self._step = ctx.step
         last = ctx.epoch >= most or (ctx.stop_reason is not None and ctx.epoch >= fewest)
-        if last or self._asked is not None or not self._store.busy:
-            self._save(within=False, wait=last or self._when.wait or self._asked is not None)
+        if self._answer is not None:
+            self._answer()  # what was said after the last update counts no more
+        self._ask_others()
+        asked, _, busy = self._told()
+        if last or asked or not busy:
+            self._save(asked, within=False, wait=last or self._when.wait or bool(asked))
+        if not last:
+            self._ask_others()
         ctx.history.lap("checkpoints", now)
 
-    def _save(self, *, within: bool, wait: bool) -> None:
+    def _flags(self) -> list[int]:
+        """What this process would tell the others: the signal it was sent, whether time is up, whether it writes."""
+        seconds = self._when.seconds
+        late = seconds is not None and monotonic() - self._last_time >= seconds
+        return [self._asked or 0, int(late), int(self._store.busy)]
+
+    def _ask_others(self) -> None:
+        if self._run.world.size > 1:
+            self._answer = self._ask_all(self._flags())
+
+    def _told(self) -> list[int]:
+        """What all processes said when they were last asked; nobody had anything to say before that."""
+        if self._run.world.size == 1:
+            return self._flags()
+        answer, self._answer = self._answer, None
+        return [0, 0, 0] if answer is None else answer()
+
+    def _save(self, asked: int, *, within: bool, wait: bool) -> None:
         self._store.wait()
         self._store.complain()
-        ctx = self._context
+        ctx, world = self._context, self._run.world
         tensors: dict[str, Tensor] = {}
         state = take_state(self._run, within=within)
         state["progress"]["fit_seconds"] += perf_counter() - self._began
@@ -108,19 +155,26 @@ class RunKeeper:
             "position": [ctx.epoch, ctx.batch_index] if within else [ctx.epoch + 1, 0],
             "engine": self._run.plan.engine.name,
             "channels_last": self._channels_last,
+            "world_size": world.size,
             "facts": self._facts,
             "state": pack(state, tensors),
         }
-        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        alike = frozenset[str]() if world.leads else self._alike(tensors)
+        copies = {name: tensor.clone() for name, tensor in tensors.items() if name not in alike}
         name = f"step-{ctx.step:08}" + ("" if within else f"-epoch-{ctx.epoch}")
         self._store.write(name, document, copies, wait=wait)
         self._last_step, self._last_time = ctx.step, monotonic()
         if wait:
             self._store.complain()
-        if self._asked == signal.SIGTERM:
+        if asked == signal.SIGTERM:
             raise SystemExit(TERMINATED)
-        if self._asked is not None:
+        if asked:
             raise KeyboardInterrupt
+
+    def _alike(self, tensors: dict[str, Tensor]) -> frozenset[str]:
+        """Tensors that are the same in all processes, since all do the same updates: weights, states of optimizers."""
+        weights = {f"/model/tensors/{name}" for name, _ in self._run.plan.model.named_parameters()}
+        return frozenset(name for name in tensors if name in weights or name.startswith("/optimizers/"))
 
     def _ask(self, number: int, frame: object) -> None:
         if self._asked is not None and number == signal.SIGINT:
@@ -148,16 +202,30 @@ class KeptRun:
 
     Args:
         when: the folder, and how often to write.
+        world: the processes that share the run; all of them must ask.
     """
 
-    def __init__(self, when: Checkpoints) -> None:
+    def __init__(self, when: Checkpoints, world: World) -> None:
         self.when = when
-        self.store = CheckpointStore(Path(when.folder), when.keep)
+        self._world = world
+        self._line, self._store_line = world.line(), world.line()
+        self.store = CheckpointStore(
+            Path(when.folder), when.keep, rank=world.rank, gather=self._store_line.gather, patience=lock_patience(world)
+        )
         try:
             self.stored = self.store.newest()
         except BaseException:
             self.store.close()
             raise
+
+    def close(self) -> None:
+        """Finish what is being written, and let others use the folder."""
+        self.store.close()
+
+    def hang_up(self) -> None:
+        """Give up the lines to the other processes, at a moment when all of them do."""
+        self._line.close()
+        self._store_line.close()
 
     def adjusted(self, options: Options) -> Options:
         """The options, with what was left to chance or to choice in them as the found run had it."""
@@ -166,7 +234,9 @@ class KeptRun:
         document = self.stored.document
         if options.seed is None:
             options = replace(options, seed=int(document["facts"]["seed"]))
-        return replace(options, engine=document["engine"]) if options.engine == "auto" else options
+        if options.engine != "auto" or self.stored.processes != self._world.size:
+            return options  # what one process compiles, several do not
+        return replace(options, engine=document["engine"])
 
     def layout(self, session: Session) -> bool:
         """Whether the channels of images are last: as the found run had them, since dropout draws by place."""
@@ -178,18 +248,26 @@ class KeptRun:
         Raises:
             ResumeError: the run that was found is another one.
         """
-        facts = facts_of(recipe, options, session)
-        if self.stored is not None:
-            self._compare(self.stored.document, facts, plan, options)
+        facts, stored, world = facts_of(recipe, options, session), self.stored, self._world
+        if stored is not None:
+            # What the first process finds is what counts: it is the one whose facts were written.
+            agreed(
+                self._store_line.gather,
+                world.rank,
+                lambda: self._compare(stored, facts, plan, options, session) if world.leads else None,
+            )
         loss = session.loss if isinstance(session.loss, nn.Module) and session.loss is not session.model else None
-        run = Run(plan, options.callbacks, loss)
-        return RunKeeper(run, self.store, self.when, facts, self.stored, channels_last=self.layout(session))
+        run = Run(plan, options.callbacks, loss, world)
+        return RunKeeper(run, self.store, self.when, facts, stored, self._line.ask, channels_last=self.layout(session))
 
-    def _compare(self, document: dict[str, Any], facts: dict[str, str], plan: Plan, options: Options) -> None:
-        known: dict[str, str] = document["facts"]
+    def _compare(self, stored: Stored, facts: dict[str, str], plan: Plan, options: Options, session: Session) -> None:
+        document, known = stored.document, stored.document["facts"]
         changed = {name: (known[name], facts[name]) for name in facts if known.get(name) != facts[name]}
-        if document["engine"] != plan.engine.name:
-            changed["engine"] = document["engine"], plan.engine.name
+        if stored.processes == self._world.size:
+            if document["engine"] != plan.engine.name:
+                changed["engine"] = document["engine"], plan.engine.name
+        elif session.record.data["train"].covers.startswith("the first batch"):
+            changed.pop("train_data", None)  # of that the first process has its part, which is another now
         counting = needs_epochs(list(options.callbacks))
         if counting is None:
             changed.pop("epochs", None)
@@ -214,21 +292,24 @@ class KeptRun:
         if epoch > most:
             return [f"The run in {self.when.folder} is complete: nothing is left to train."]
         where = f"epoch {epoch}" + (f", after {batch} batches" if batch else "")
+        was, now = self.stored.processes, self._world.size
+        where += "" if was == now else f", with {now} processes in place of {was}"
         return [f"Going on with the run in {self.when.folder}: {where}."]
 
 
 @contextmanager
-def kept_run(resume: Any) -> Generator[KeptRun | None]:
+def kept_run(resume: Any, world: World) -> Generator[KeptRun | None]:
     """The folder of `resume`, in use by this run alone while the context lasts; None without one."""
     when = as_checkpoints(resume)
     if when is None:
         yield None
         return
-    kept = KeptRun(when)
+    kept = KeptRun(when, world)
     try:
         yield kept
     finally:
-        kept.store.close()
+        kept.close()
+    kept.hang_up()
 
 
 def _short(text: str, other: str) -> str:

@@ -5,16 +5,17 @@ position stands for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import LumbreError, ResumeError
+from lumbre.base import LumbreError, ResumeError, is_shared, shared_like, whole
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, Plan
 from lumbre.data import own_chance, restore_own_chance
+from lumbre.devices import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +26,38 @@ class Run:
         plan: model, engine, data, meter and context.
         callbacks: in their order.
         loss: the loss, where it is a module beside the model; else None.
+        world: the processes that share the run.
     """
 
     plan: Plan
     callbacks: Sequence[Callback]
     loss: nn.Module | None
+    world: World = field(default_factory=World)
 
 
 def take_state(run: Run, *, within: bool) -> dict[str, Any]:
     """The state of `run` now, by part; tensors are the run's own, not copies.
 
+    Tensors of which each process holds a part are gathered, so that any number of processes can go on with them.
+
     Args:
         run: between two updates.
         within: within an epoch, so that the training metrics are still gathering.
     """
-    return {name: take(run, within) for name, (take, _) in PARTS.items()}
+    state = {name: take(run, within) for name, (take, _) in PARTS.items()}
+    return _gathered(state) if any(map(is_shared, run.plan.model.parameters())) else state
+
+
+def _gathered(value: Any) -> Any:
+    """`value` with every tensor whole."""
+    if isinstance(value, Tensor):
+        return whole(value)
+    if isinstance(value, dict):
+        return {key: _gathered(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        parts = [_gathered(part) for part in value]
+        return parts if isinstance(value, list) else tuple(parts)
+    return value
 
 
 def bring_back(run: Run, state: Mapping[str, Any]) -> None:
@@ -81,7 +99,7 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
             kept = state["tensors"][name]
             if kept.shape != tensor.shape or kept.dtype != tensor.dtype:
                 raise ValueError(f"{name} was {tuple(kept.shape)} of {kept.dtype}")
-            tensor.copy_(kept)
+            tensor.copy_(shared_like(kept, tensor))
     for name, part in module.named_modules():
         for key, value in state["numbers"][name].items():
             if vars(part).get(key) != value:
@@ -128,7 +146,11 @@ def _restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> Non
                 group[key] = value
     optimizer.state.clear()
     for number, values in state["state"].items():
-        optimizer.state[numbered[number]] = values
+        own = numbered[number]
+        optimizer.state[own] = {
+            key: shared_like(value, own) if isinstance(value, Tensor) and value.shape == own.shape else value
+            for key, value in values.items()
+        }
 
 
 def _take_optimizers(run: Run, within: bool) -> dict[str, Any]:
@@ -157,7 +179,7 @@ def _take_callbacks(run: Run, within: bool) -> dict[str, Any]:
 
 def _give_callbacks(run: Run, state: dict[str, Any]) -> None:
     for name, one in _by_place(run.callbacks).items():
-        if name in state:
+        if name in state and (one.everywhere or run.world.leads):
             one.load_state_dict(state[name])
 
 
@@ -198,6 +220,15 @@ def _give_loss(run: Run, state: dict[str, Any] | None) -> None:
 def _give_meter(run: Run, state: dict[str, Any] | None) -> None:
     if state is not None:
         run.plan.train_meter.load_state_dict(state)
+
+
+def merged_meter(run: Run, states: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What several processes had gathered in the epoch under way, as one state; None of nobody.
+
+    Raises:
+        ResumeError: a metric keeps states that only its own processes can put together.
+    """
+    return run.plan.train_meter.merged(states) if states else None
 
 
 def _take_chance(run: Run, within: bool) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from lumbre._facts import ONLY_TELL
 from lumbre._keep import Checkpoints
 from lumbre._options import Options
 from lumbre._resume import KeptRun
-from lumbre.base import DataError, preserved_randomness, seed_host
+from lumbre.base import DataError, OptionError, preserved_randomness, seed_host
 from lumbre.callbacks import ModelCheckpoint
 from lumbre.core import Callback, Context, train
 from lumbre.data import own_chance, restore_own_chance
-from lumbre.devices import resolve_device
+from lumbre.devices import World, join_world, resolve_device
 from lumbre.steps import channels_last
 from lumbre.storage import Stored
 
@@ -81,6 +81,13 @@ class _Stopped(BaseException):
 
 def verify_resume(recipe: "Recipe", data: Any, options: Options, steps: int) -> ResumeProof:
     """Train `steps` updates at a stretch, and again with a stop in the middle, and compare all state bit for bit."""
+    world = join_world()
+    if world.size > 1:
+        raise OptionError(
+            f"verify_resume() in a run that {world.size} processes share",
+            "one process: what it proves of model and data holds in several",
+            "start the script without torchrun",
+        )
     middle = max(1, steps // 2)
     with tempfile.TemporaryDirectory() as folder:
         chance: list[list[Tensor]] = []
@@ -109,7 +116,7 @@ def _ended(
     callbacks = [*copy.deepcopy(kept_callbacks), _StopAfter(steps)]
     module = copy.deepcopy(recipe.module) if isinstance(recipe.module, nn.Module) else recipe.module
     recipe = replace(recipe, module=module)
-    kept = KeptRun(Checkpoints(folder, steps=1, wait=True, keep=1, allow_changes="callbacks"))
+    kept = KeptRun(Checkpoints(folder, steps=1, wait=True, keep=1, allow_changes="callbacks"), World())
     try:
         with preserved_randomness(resolve_device(options.device)):
             seed_host(len(folder.name) + steps)  # what a run draws from the caller's chance must show

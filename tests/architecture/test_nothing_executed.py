@@ -40,9 +40,8 @@ ALLOWED = {
     "base/_extras.py": {"importlib", "importlib.import_module"},
     # `lumbre replay` runs the script that the user names on the command line; no name comes from a file.
     "cli/_replay.py": {"runpy", "sys.modules"},
-    # Parts of torch by their names, for what their import does.
+    # A part of torch by its name, for what its import does.
     "tune/_workers.py": {"importlib", "importlib.import_module"},
-    "devices/_world.py": {"importlib", "importlib.import_module"},
     # Reads back, to try it, the file that the line before it wrote.
     "_export.py": {"torch.export.load"},
 }

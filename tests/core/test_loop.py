@@ -54,6 +54,15 @@ class FakeMeter:
     def compute(self) -> dict[str, object]:
         return {"loss": self.total}
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self.total}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.total = state["total"]
+
+    def merged(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"total": sum(state["total"] for state in states)}
+
 
 def recorder(into: list[str]) -> lb.Callback:
     handlers = {f"on_{event}": lambda self, ctx, event=event: into.append(event) for event in AROUND}

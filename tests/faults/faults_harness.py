@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 
 import lumbre as lb
+from lumbre.base import own_part
 from lumbre.storage import _checkpoints, pack
 
 _MOST_DEATHS = 40
@@ -50,7 +51,7 @@ class Final(lb.Callback):
             },
             tensors,
         )
-        copies = {name: value.clone().contiguous() for name, value in tensors.items()}
+        copies = {name: own_part(value).clone().contiguous() for name, value in tensors.items()}
         temporary = self.path.with_suffix(".part")
         temporary.write_bytes(safetensors.torch.save(copies, {"told": json.dumps(told, sort_keys=True)}))
         temporary.rename(self.path)
@@ -65,7 +66,7 @@ class Tally:
     by: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def _die_in(call: str, nth: int) -> None:
+def die_in(call: str, nth: int) -> None:
     """Kill this process in the middle of the nth write, or at the nth sync or rename."""
     seen = 0
 
@@ -159,7 +160,7 @@ def killed_until_done(fit: Fit, folder: Path, seconds: float, chance: random.Ran
 
         def work(attempt: int = attempt, when: dict[str, Any] = when, way: str = way, nth: int = nth) -> None:
             if way in _CALLS and attempt < _MOST_DEATHS:
-                _die_in(way, nth)
+                die_in(way, nth)
             _train(fit, final, run, attempt, **when)
 
         child = _in_child(work, log)

@@ -9,6 +9,7 @@ from lumbre.base._errors import LumbreError as LumbreError
 from lumbre.base._errors import MissingExtraError as MissingExtraError
 from lumbre.base._errors import NonFiniteLossError as NonFiniteLossError
 from lumbre.base._errors import OptionError as OptionError
+from lumbre.base._errors import PeerError as PeerError
 from lumbre.base._errors import PreflightError as PreflightError
 from lumbre.base._errors import RecipeError as RecipeError
 from lumbre.base._errors import ResumeError as ResumeError

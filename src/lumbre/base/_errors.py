@@ -10,6 +10,7 @@ LumbreError
 ├── ArchiveError         a file is damaged, of another kind, or does not fit    (ValueError)
 ├── ResumeError          a run found in a folder cannot go on from there        (ValueError)
 ├── LaunchError          a function in several processes failed in one             (RuntimeError)
+├── PeerError            another process of a shared run is gone or silent      (RuntimeError)
 ├── DownloadError        a data set could not be fetched or is not there        (RuntimeError)
 └── MissingExtraError    an optional package is not installed                   (ImportError)
 """
@@ -71,6 +72,10 @@ class ResumeError(LumbreError, ValueError):
 
 class LaunchError(LumbreError, RuntimeError):
     """A function that was started in several processes failed in one of them; its traceback is in the message."""
+
+
+class PeerError(LumbreError, RuntimeError):
+    """Another process of a run that several share has ended, or is not to be reached; this one cannot go on alone."""
 
 
 class DownloadError(LumbreError, RuntimeError):

@@ -153,6 +153,10 @@ class Meter(Protocol):
         """Take up what `state_dict` gave."""
         ...
 
+    def merged(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        """What `state_dict` gave in several processes, as one state."""
+        ...
+
 
 class Loss(Protocol):
     """A function of prediction and target that gives a scalar: an `nn` loss, or any callable."""

@@ -5,15 +5,26 @@
 
 import atexit
 import gc
-import importlib
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 
+from lumbre.base import OptionError
+from lumbre.devices._line import Line
+from lumbre.devices._peers import Process, network_error, peer_error, this_process
+
 T = TypeVar("T")
+
+_LOCK_SECONDS = 60.0
+
+TIMEOUT = "LUMBRE_TIMEOUT_SECONDS"
+"""The environment variable that says how long processes wait for one another; PyTorch's time where it is not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +56,41 @@ class World:
         distributed.all_gather_object(values, value)
         return values
 
+    def line(self) -> Line:
+        """A new line between the processes, beside the one over which they train. All of them must ask."""
+        if self.size == 1:
+            return Line()
+        group = distributed.new_group(backend="gloo", timeout=_patience())
+        assert isinstance(group, distributed.ProcessGroup)
+        return Line(self.size, group)
+
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """A time in which the processes wait for one another. All of them must begin it.
+
+        Raises:
+            PeerError: in place of what the network says when one of them is gone or silent.
+        """
+        if self.size == 1:
+            yield
+            return
+        processes: list[Process] = []
+        try:
+            processes = self.gather(this_process())
+            yield
+        except RuntimeError as error:
+            said = network_error(error)
+            if said is None:
+                raise
+            raise peer_error(self.rank, self.size, processes, said) from None
+
 
 def join_world() -> World:
-    """The processes that `torchrun`, or the user, has started with this one; it joins them if it has not yet."""
+    """The processes that `torchrun`, or the user, has started with this one; it joins them if it has not yet.
+
+    Raises:
+        PeerError: not all of them come.
+    """
     if not distributed.is_available():
         return World()
     if not distributed.is_initialized():
@@ -57,11 +100,40 @@ def join_world() -> World:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         # What it defines has the group of that moment as a default: imported later, it would keep the group, and
         # with it threads that touch tensors while the interpreter ends, which aborts the process.
-        for name in ("torch.distributed.nn.functional", "torch.distributed.fsdp"):
-            importlib.import_module(name)
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        from torch.distributed import fsdp
+        from torch.distributed.nn import functional
+
+        assert fsdp
+        assert functional
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        try:
+            distributed.init_process_group(backend, timeout=_patience())
+        except distributed.DistError as error:
+            raise peer_error(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), [], error) from None
         atexit.register(leave_world)
     return World(distributed.get_rank(), distributed.get_world_size())
+
+
+def lock_patience(world: World) -> float:
+    """Seconds to wait for a file that processes before these may hold: where torchrun starts some anew, the last of the
+    old ones may only be ending, on a host that is cut off."""
+    if world.size == 1 or not distributed.is_torchelastic_launched():
+        return 0.0
+    patience = _patience()
+    return _LOCK_SECONDS if patience is None else min(_LOCK_SECONDS, patience.total_seconds() / 2)
+
+
+def _patience() -> timedelta | None:
+    text = os.environ.get(TIMEOUT)
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise OptionError(f"{TIMEOUT}={text!r} in the environment", "seconds, more than 0", f"{TIMEOUT}=120")
+    return timedelta(seconds=seconds)
 
 
 def leave_world() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import Batch, CallbackError, Losses, LumbreError, Nested, map_leaves, total_loss
+from lumbre.base import Batch, CallbackError, Losses, LumbreError, Nested, ResumeError, map_leaves, total_loss
 from lumbre.metrics._metric import Metric, State, merge, no_sums
 
 
@@ -86,7 +86,40 @@ class LossMeter:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self._loss, self._parts, self._rows = state["loss"], dict(state["parts"]), state["rows"]
-        self._states = [
+        self._states = self._unpacked(state)
+
+    def merged(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        """What `state_dict` gave in several processes, as one state.
+
+        Raises:
+            ResumeError: a metric's states are its own affair.
+        """
+        first, *others = states
+        if not others:
+            return first
+        own = [metric.name for metric in self._metrics if not metric.merges]
+        if own:
+            raise ResumeError(
+                f"the metric {own[0]} of an epoch that {len(states)} processes or more had begun for each of now",
+                "as many processes as before, or more, to go on within an epoch with a metric of torchmetrics",
+                "start as many processes as wrote the checkpoint; or train without this metric",
+            )
+        total = {"loss": first["loss"], "rows": first["rows"], "parts": dict(first["parts"])}
+        gathered = self._unpacked(first)
+        for one in others:
+            total["loss"] = total["loss"] + one["loss"]
+            total["rows"] += one["rows"]
+            parts = total["parts"]
+            total["parts"] = {
+                **parts,
+                **{name: parts[name] + part if name in parts else part for name, part in one["parts"].items()},
+            }
+            gathered = [merge(*pair) for pair in zip(gathered, self._unpacked(one), strict=True)]
+        packed = [metric.packed(state) for metric, state in zip(self._metrics, gathered, strict=True)]
+        return {**total, "states": packed}
+
+    def _unpacked(self, state: dict[str, Any]) -> list[State]:
+        return [
             metric.unpacked(part, self._device) for metric, part in zip(self._metrics, state["states"], strict=True)
         ]
 

@@ -104,6 +104,11 @@ class Sharded:
             for name, parameter in self._plain.named_parameters():
                 parameter.data = cast(Any, shared[name]).full_tensor()
                 parameter.requires_grad_(shared[name].requires_grad)
+        own = dict(self._plain.named_modules())
+        for name, part in self.model.named_modules():
+            for key, value in vars(part).items():  # such as a count of calls
+                if isinstance(value, (bool, int, float, str)) and key in vars(own[name]):
+                    setattr(own[name], key, value)
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:

@@ -8,6 +8,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lumbre.base import Nested
+from lumbre.steps._trial import tried
 
 
 def same_buffers(model: nn.Module) -> None:
@@ -59,6 +60,21 @@ class Together:
     def agree(self) -> None:
         """Every process takes over the buffers of the first, such as statistics."""
         same_buffers(self._model)
+
+    def settle(self, forward: Callable[[], tuple[Nested, Tensor]]) -> None:
+        """Do a pass that leaves no trace, so that the first step of a run adds gradients up as all others do.
+
+        After its first backward pass DistributedDataParallel lays gradients out anew, in the order in which they came,
+        and the order in which three numbers or more are added follows from where they lie. A run that goes on after a
+        stop would add up its first gradients otherwise than one that never stopped.
+
+        Args:
+            forward: gives prediction and loss of a batch, by way of this object.
+        """
+        with tried(self._model), torch.enable_grad():
+            torch.autograd.backward(forward()[1])
+        for parameter in self._model.parameters():
+            parameter.grad = None
 
     def apart(self) -> AbstractContextManager[None]:
         """Passes whose gradients stay with this process."""

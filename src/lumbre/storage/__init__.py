@@ -1,11 +1,13 @@
 """Files: archives of models, checkpoints of runs. Nothing here executes what it reads: no pickle, no import by a name
 in a file."""
 
+from lumbre.storage._agreed import agreed as agreed
 from lumbre.storage._archive import Archive as Archive
 from lumbre.storage._archive import read_archive as read_archive
 from lumbre.storage._archive import write_archive as write_archive
 from lumbre.storage._checkpoints import CheckpointStore as CheckpointStore
 from lumbre.storage._checkpoints import CheckpointWarning as CheckpointWarning
+from lumbre.storage._checkpoints import Part as Part
 from lumbre.storage._checkpoints import Stored as Stored
 from lumbre.storage._codec import pack as pack
 from lumbre.storage._codec import unpack as unpack
