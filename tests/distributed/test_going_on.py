@@ -196,14 +196,19 @@ def seen(folder: Path) -> dict[tuple[int, int], list[int]]:
     return {place: sorted(rows) for place, rows in found.items()}
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2), (2, 4)])
-def test_another_number_of_processes_goes_on_with_the_same_rows(before: int, after: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "strategy"),
+    [(2, 1, None), (1, 2, None), (4, 2, None), (2, 4, None), (2, 1, "fsdp"), (1, 2, "fsdp")],
+)
+def test_another_number_of_processes_goes_on_with_the_same_rows(
+    before: int, after: int, strategy: str | None, tmp_path: Path
+) -> None:
     def work(folder: Path, *callbacks: lb.Callback) -> Callable[[int], None]:
         folder.mkdir(exist_ok=True)
 
         def train(rank: int) -> None:
             rows = Rows(folder / f"{len(list(folder.glob('*.rows')))}-{os.getpid()}.rows")
-            fit(tmp_path / folder.name / "run", rows, *callbacks, out=folder / f"{rank}.out")
+            fit(tmp_path / folder.name / "run", rows, *callbacks, out=folder / f"{rank}.out", strategy=strategy)
 
         return train
 

@@ -1,7 +1,9 @@
 """A forward pass whose gradients are the mean of those of all processes: PyTorch's DistributedDataParallel."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -49,9 +51,13 @@ class Together:
     def __init__(self, model: nn.Module, call: Callable[[Nested], Nested], *, unused: bool) -> None:
         self._call = call
         self._model = model
-        self._engine = DistributedDataParallel(
-            _Called(model, call), find_unused_parameters=unused, broadcast_buffers=False
-        )
+        same_buffers(model)
+        # Buffers are exchanged after a step, not before one: validation and averages find them the same in all.
+        known = inspect.signature(DistributedDataParallel).parameters
+        left_alone: dict[str, Any] = {
+            "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+        }
+        self._engine = DistributedDataParallel(_Called(model, call), find_unused_parameters=unused, **left_alone)
 
     def __call__(self, input: Nested) -> Nested:
         """The prediction; without gradients each process is by itself."""
