@@ -23,7 +23,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "bfloat16, averages": {"precision": "bfloat16", "averaged": True, "accumulate": 3, "clip": 0.3},
     "float16": {"precision": "float16", "optimizer": "Adam", "clip": 0.3},
 }
-CLOSE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 3e-2, "float16": 3e-2}
+CLOSE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 3e-2, "float16": 0.1}  # the loss scale skips other updates
 OWN_ROWS = {"dtype": "float64", "own_rows": True, "averaged": True}  # what depends on the number of processes
 STRATEGIES: tuple[dict[str, Any], ...] = ({}, {"strategy": "fsdp"})
 ALL = list(product(RUNS, STRATEGIES))
