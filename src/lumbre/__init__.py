@@ -20,6 +20,7 @@ from lumbre.base import ArchiveError as ArchiveError
 from lumbre.base import CallbackError as CallbackError
 from lumbre.base import DataError as DataError
 from lumbre.base import DownloadError as DownloadError
+from lumbre.base import LaunchError as LaunchError
 from lumbre.base import LumbreError as LumbreError
 from lumbre.base import MissingExtraError as MissingExtraError
 from lumbre.base import NonFiniteLossError as NonFiniteLossError
@@ -33,6 +34,7 @@ from lumbre.callbacks import _schedules as schedules
 from lumbre.core import Callback as Callback
 from lumbre.core import Context as Context
 from lumbre.data import split as split
+from lumbre.devices import launch as launch
 from lumbre.inspection import Summary as Summary
 from lumbre.inspection import summary as summary
 from lumbre.steps import freeze as freeze
@@ -59,6 +61,7 @@ __all__ = [
     "Evaluation",
     "FileContents",
     "Fitted",
+    "LaunchError",
     "LogRange",
     "LumbreError",
     "MissingExtraError",
@@ -80,6 +83,7 @@ __all__ = [
     "freeze",
     "inspect",
     "inspect_file",
+    "launch",
     "load",
     "load_weights",
     "metrics",

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,14 +16,15 @@ from lumbre._parts import LossFunction, NamedLosses, loss_function, make_module,
 from lumbre._rates import schedules
 from lumbre._record import run_record
 from lumbre._session import Session
-from lumbre.base import Batch, Batches, DataError, Loss, Nested, total_loss
-from lumbre.callbacks import Accumulate
+from lumbre.base import Batch, Batches, DataError, Loss, Nested, OptionError, total_loss
+from lumbre.callbacks import Accumulate, SampleGenerations, TensorBoard
 from lumbre.core import Context, Listeners, Plan
 from lumbre.data import Augmented, LoaderFeed, RowFeed, Stripe, data_record
 from lumbre.devices import Precision, World, join_world, resolve_device, seeder
+from lumbre.inspection import Inspect
 from lumbre.metrics import LossMeter, Metric
 from lumbre.preflight import Findings, Subject, run_checks
-from lumbre.steps import Together, caller, leaves_parameters_out, runs_channels_last
+from lumbre.steps import Sharded, Together, caller, check_optimizers, leaves_parameters_out, runs_channels_last
 
 if TYPE_CHECKING:
     from lumbre._recipe import Recipe
@@ -88,13 +90,40 @@ def build(
     if trial is not None and options.verbose is not False and train.length is not None and world.leads:
         session.advice.extend(precision_advice(session, trial, train.length * options.epoch_range[1]))
     if world.size > 1 and trial is not None:
-        call = together = Together(model, call, unused=leaves_parameters_out(model, trial))
-        settling = _trial(model, together, loss, first, precision)
-        assert settling is not None
-        together.settle(settling)
+        call, session, optimizers = _in_parallel(session, call, trial, first, optimizers, options)
     valid = None if valid is None else share(valid, valid)
     plan = _plan(session, call, optimizers, first, batches, valid, options, seed_step)
     return plan, session, findings or Findings([])
+
+
+def _in_parallel(
+    session: Session,
+    call: Callable[[Nested], Nested],
+    trial: Callable[[], tuple[Nested, Tensor]],
+    first: Batch,
+    optimizers: dict[str, optim.Optimizer],
+    options: Options,
+) -> tuple[Together | Sharded, Session, dict[str, optim.Optimizer]]:
+    """A call whose gradients are exchanged; where the model is shared out, the session and optimizers of the parts."""
+    if options.strategy != "fsdp" or isinstance(session.loss, NamedLosses):
+        together = Together(session.model, call, unused=leaves_parameters_out(session.model, trial))
+        settling = _trial(session.model, together, session.loss, first, session.precision)
+        assert settling is not None
+        together.settle(settling)
+        return together, session, optimizers
+    for one in options.callbacks:
+        if isinstance(one, (SampleGenerations, Inspect)) or (isinstance(one, TensorBoard) and one.histograms):
+            raise OptionError(
+                f'{type(one).__name__} beside strategy="fsdp"',
+                "callbacks that need no whole model in a single process",
+                'strategy="ddp", or leave it out',
+            )
+    check_optimizers(optimizers)
+    sharded = Sharded(session.model, first.input)
+    optimizers = make_optimizers(session.recipe, sharded.model, session.device)
+    check_optimizers(optimizers)
+    loss = loss_function(session.recipe, sharded.model, session.device)
+    return sharded, replace(session, sharded=sharded, loss=loss, channels_last=False), optimizers
 
 
 def _subject(
@@ -220,7 +249,7 @@ def _plan(
                 call(batch.input)
 
     context = Context(
-        model=session.model,
+        model=session.trained,
         optimizers=optimizers,
         device=session.device,
         epochs=options.epoch_range,
@@ -234,19 +263,18 @@ def _plan(
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
     )
-    steps = None if train.length is None else train.length * options.epoch_range[1]
     engine, minimize = make_engine(
         session,
         call,
         optimizers,
-        step_options(options.callbacks, options.engine, steps, session.world.size),
+        step_options(options.callbacks, options.engine, options.epoch_range[1], train.length, session.world.size),
         seed_step,
         first=first,
         step=lambda: session.model.step(context),  # pyright: ignore
         inside=_inside(listeners, context) if listeners.inside else None,
     )
     return Plan(
-        model=session.model,
+        model=session.trained,
         engine=engine,
         train=train,
         valid=valid,

@@ -22,6 +22,7 @@ from lumbre.steps import (
     EagerCustom,
     EagerSeveral,
     Inside,
+    Sharded,
     Together,
     bfloat16_gain,
     forward_flops,
@@ -66,6 +67,7 @@ class StepOptions:
         inside: a callback that listens to an event inside the step, and the event; or None.
         watched: whether callbacks hear batches, and may change the model between steps.
         processes: how many share the run.
+        batches: in an epoch; None when only the end will tell.
     """
 
     engine: str
@@ -75,9 +77,12 @@ class StepOptions:
     inside: str | None
     watched: bool
     processes: int
+    batches: int | None
 
 
-def step_options(callbacks: Sequence[Callback], engine: str, steps: int | None, processes: int) -> StepOptions:
+def step_options(
+    callbacks: Sequence[Callback], engine: str, epochs: int, batches: int | None, processes: int
+) -> StepOptions:
     """Read the options of the step from the callbacks that stand for them."""
     clip, accumulate = _only(callbacks, GradientClip), _only(callbacks, Accumulate)
     inside = [
@@ -85,7 +90,7 @@ def step_options(callbacks: Sequence[Callback], engine: str, steps: int | None, 
     ]
     return StepOptions(
         engine=engine,
-        steps=steps,
+        steps=None if batches is None else batches * epochs,
         clip=None if clip is None else Clip(clip.max_norm, clip.norm_type, clip.max_value),
         accumulate=1 if accumulate is None else accumulate.batches,
         inside=inside[0] if inside else None,
@@ -96,6 +101,7 @@ def step_options(callbacks: Sequence[Callback], engine: str, steps: int | None, 
             for when in ("begin", "end")
         ),
         processes=processes,
+        batches=batches,
     )
 
 
@@ -126,16 +132,7 @@ def make_engine(
         RecipeError: losses and optimizers do not belong together.
         OptionError: an option cannot apply to this form of step.
     """
-    body = Body(
-        call=call,
-        autocast=session.precision.autocast,
-        scaler=session.precision.scaler(),
-        clip=options.clip,
-        inside=inside,
-        processes=session.world.size,
-        apart=call.apart if isinstance(call, Together) else nullcontext,
-        average=session.world.average if session.world.size > 1 else None,
-    )
+    body = _body(session, call, options, inside)
     model, loss, device = session.model, session.loss, session.device
     closures = [type(optimizer).__name__ for optimizer in optimizers.values() if needs_closure(optimizer)]
     if hasattr(model, "step"):
@@ -160,8 +157,12 @@ def make_engine(
         optimizers=optimizers,
         device=device,
         accumulate=options.accumulate,
+        batches=options.batches if options.processes > 1 else None,
         summed=getattr(loss, "reduction", "mean") == "sum",
     )
+    if options.processes > 1:
+        how = "each holding a part of the model (FSDP)" if session.sharded is not None else "each with a copy (DDP)"
+        eager.reason += f", in {options.processes} processes, {how}"
     why = _why_compile(options, session, call, first)
     if why is None:
         return eager, _no_minimize
@@ -185,6 +186,20 @@ def make_engine(
         why=why,
         replay=options.engine == "cuda_graph",
     ), _no_minimize
+
+
+def _body(session: Session, call: Callable[[Nested], Nested], options: StepOptions, inside: Inside | None) -> Body:
+    shared = call if isinstance(call, (Together, Sharded)) else None
+    return Body(
+        call=call,
+        autocast=session.precision.autocast,
+        scaler=session.precision.scaler(),
+        clip=options.clip,
+        inside=inside,
+        processes=session.world.size,
+        apart=nullcontext if shared is None else shared.apart,
+        agree=None if shared is None else shared.agree,
+    )
 
 
 def _closure_engine(
@@ -234,7 +249,7 @@ def _why_compile(options: StepOptions, session: Session, call: Callable[[Nested]
     steps = options.steps
     if options.engine != "auto":
         return "as was asked" if options.engine in _ASKED else None
-    if steps is None or steps < _STEPS_WORTH_IT or session.device.type != "cpu":
+    if steps is None or steps < _STEPS_WORTH_IT or session.device.type != "cpu" or session.sharded is not None:
         return None
     flops = forward_flops(session.model, lambda: call(first.input))
     if flops > _FLOPS_WORTH_IT:

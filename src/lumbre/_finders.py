@@ -234,7 +234,9 @@ def _trial(recipe: "Recipe", data: Any, options: Options) -> Generator[Plan]:
     training = given is not None and given.training
     with preserved_randomness(resolve_device(options.device)):
         try:
-            plan, _, findings = build(recipe, data, replace(options, callbacks=kept, valid_data=None, verbose=False))
+            plan, _, findings = build(
+                recipe, data, replace(options, callbacks=kept, valid_data=None, verbose=False, strategy=None)
+            )
             findings.raise_errors()
             plan.model.train()
             yield plan

@@ -16,6 +16,7 @@ from lumbre.core import Callback
 from lumbre.preflight import CHECKS
 
 BATCH_SIZE = 32
+STRATEGIES = ("ddp", "fsdp")
 _ENGINES = ("auto", "eager", "compiled", "cuda_graph")
 
 
@@ -36,6 +37,7 @@ class Options:
     device: str | torch.device = "auto"
     precision: str = "float32"
     engine: str = "auto"
+    strategy: str | None = None
     resume: "str | Path | Checkpoints | None" = None
     preflight: bool = True
     ignore: Sequence[str] = ()
@@ -70,6 +72,12 @@ class Options:
                 f"engine={self.engine!r}",
                 f"one of {', '.join(_ENGINES)}",
                 f'{did_you_mean(str(self.engine), _ENGINES)}engine="auto"',
+            )
+        if self.strategy is not None and self.strategy not in STRATEGIES:
+            raise OptionError(
+                f"strategy={self.strategy!r}",
+                "ddp, which copies the model to every process, or fsdp, which shares it out",
+                f'{did_you_mean(str(self.strategy), STRATEGIES)}strategy="ddp"',
             )
         as_checkpoints(self.resume)
         for code in self.ignore:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -53,6 +53,13 @@ class Recipe:
     hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     opt_hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, MappingProxyType(value) if isinstance(value, dict) else value)
+
     def set_hparams(self, **hparams: Any) -> "Recipe":
         """This recipe with hyper-parameters of the module added, or changed where the name is set already."""
         return replace(self, hparams=MappingProxyType({**self.hparams, **hparams}))
@@ -81,6 +88,7 @@ class Recipe:
         device: str | torch.device = "auto",
         precision: str = "float32",
         engine: str = "auto",
+        strategy: str | None = None,
         resume: str | Path | Checkpoints | None = None,
         preflight: bool = True,
         ignore: Iterable[str] = (),
@@ -118,6 +126,10 @@ class Recipe:
                 long runs of small nets, and keeps the weights of convolutions with their channels last while it
                 trains, where that is faster and the module runs so (dropout of images then draws another mask).
                 `Fitted.engine` says what was done and why.
+            strategy: how several processes share the run: "ddp", where not given, keeps the model in each; "fsdp" keeps
+                a part of its parameters, gradients and optimizer state in each (`fully_shard` of torch; the page "Many
+                devices" says what cannot be had then). The trained model is whole in every process. One process does
+                the same without either.
             resume: a folder, or `lumbre.Checkpoints(folder, ...)`: checkpoints of the run go there, and a run that is
                 found there goes on, to the same bits as if it had never been stopped. SIGTERM then writes one at the
                 next step and ends the process with status 143; Ctrl-C writes one and returns what was trained so far.
@@ -166,13 +178,14 @@ class Recipe:
             for progress in shown:
                 progress.notes += session.advice if kept is None else [*session.advice, *kept.notes(options)]
             last = session.channels_last if kept is None else kept.layout(session)
-            with channels_last(session.model, last):
+            with channels_last(session.model, last and session.sharded is None):
                 if kept is None:
                     train(plan)
                 else:
                     keeper = kept.keeper(plan, session, self, options)
                     with keeper.listening(), keeper.blaming():
                         train(replace(plan, keeper=keeper))
+            session = session.whole()
         session.model.eval()
         told = replace(session, channels_last=last).told(plan.engine.reason)
         return Fitted(session, plan.context.history, told, *remarks)
@@ -204,7 +217,7 @@ class Recipe:
             >>> recipe.check((x, x.sin().sum(1, keepdim=True)))
             No findings.
         """
-        checked = replace(options_from(options), preflight=True, verbose=False)
+        checked = replace(options_from(options), preflight=True, verbose=False, strategy=None)
         with preserved_randomness(resolve_device(checked.device)):
             return build(self, data, checked, every_check=True, test_data=test_data)[2]
 
@@ -271,7 +284,7 @@ class Recipe:
         """
         from lumbre.plots import plot_rates
 
-        checked = options_from({**options, "epochs": epochs, "preflight": False})
+        checked = options_from({**options, "epochs": epochs, "preflight": False, "strategy": None})
         with preserved_randomness(resolve_device(checked.device)):
             context = build(self, data, checked)[0].context
         return plot_rates(rates_ahead(context, checked.callbacks))
@@ -420,6 +433,11 @@ def setup(
     if optimizer is None and known and not hasattr(module, "configure_optimizers"):
         raise no_optimizer(name)
     return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_sets(metrics))
+
+
+def _plain(value: Any) -> Any:
+    """`value` in a form that can be sent to another process."""
+    return dict(value) if isinstance(value, MappingProxyType) else value
 
 
 def _progress(recipe: Recipe) -> Progress:

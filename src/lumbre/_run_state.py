@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import LumbreError, ResumeError
+from lumbre.base import LumbreError, ResumeError, is_shared, shared_like, whole
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, Plan
 from lumbre.data import own_chance, restore_own_chance
@@ -42,11 +42,26 @@ class Run:
 def take_state(run: Run, *, within: bool) -> dict[str, Any]:
     """The state of `run` now, by part; tensors are the run's own, not copies.
 
+    Tensors of which each process holds a part are gathered, so that any number of processes can go on with them.
+
     Args:
         run: between two updates.
         within: within an epoch, so that the training metrics are still gathering.
     """
-    return {name: take(run, within) for name, (take, _) in PARTS.items()}
+    state = {name: take(run, within) for name, (take, _) in PARTS.items()}
+    return _gathered(state) if any(map(is_shared, run.plan.model.parameters())) else state
+
+
+def _gathered(value: Any) -> Any:
+    """`value` with every tensor whole."""
+    if isinstance(value, Tensor):
+        return whole(value)
+    if isinstance(value, dict):
+        return {key: _gathered(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        parts = [_gathered(part) for part in value]
+        return parts if isinstance(value, list) else tuple(parts)
+    return value
 
 
 def bring_back(run: Run, state: Mapping[str, Any]) -> None:
@@ -113,7 +128,7 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
             kept = state["tensors"][name]
             if kept.shape != tensor.shape or kept.dtype != tensor.dtype:
                 raise ValueError(f"{name} was {tuple(kept.shape)} of {kept.dtype}")
-            tensor.copy_(kept)
+            tensor.copy_(shared_like(kept, tensor))
     for name, part in module.named_modules():
         for key, value in state["numbers"][name].items():
             if vars(part).get(key) != value:
@@ -164,10 +179,13 @@ def _restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> Non
     fused = {id(one) for group in optimizer.param_groups if group.get("fused") for one in group["params"]}
     optimizer.state.clear()
     for number, values in state["state"].items():
-        parameter = numbered[number]
-        if id(parameter) in fused:
-            _check_fused(parameter, values)
-        optimizer.state[parameter] = values
+        own = numbered[number]
+        if id(own) in fused:
+            _check_fused(own, values)
+        optimizer.state[own] = {
+            key: shared_like(value, own) if isinstance(value, Tensor) and value.shape == own.shape else value
+            for key, value in values.items()
+        }
 
 
 def _check_fused(parameter: Tensor, values: Mapping[str, Any]) -> None:

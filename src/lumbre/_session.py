@@ -1,20 +1,20 @@
 """A model and what is needed to use it: held by a `Fitted`, and by a run while it goes on."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from lumbre._parts import LossFunction
+from lumbre._parts import LossFunction, loss_function
 from lumbre.base import Batch, Losses, Nested, RecipeError, map_leaves
 from lumbre.core import History
 from lumbre.data import FrameEncoding
 from lumbre.devices import Precision, World
 from lumbre.report import RunRecord
-from lumbre.steps import caller
+from lumbre.steps import Sharded, caller
 from lumbre.storage import write_archive
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Session:
         record: what a report tells of the run.
         channels_last: whether it is trained with the channels of images last.
         world: the processes that share the run.
+        sharded: what is trained in the model's place, where each process holds a part of it; the model is empty then.
         advice: sentences for the user, said before the first epoch.
     """
 
@@ -53,6 +54,7 @@ class Session:
     record: RunRecord = field(default_factory=RunRecord)
     channels_last: bool = False
     world: World = field(default_factory=World)
+    sharded: Sharded | None = None
     advice: list[str] = field(default_factory=list[str])
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
@@ -77,8 +79,26 @@ class Session:
         """The sentence about the engine, and the layout."""
         return f"{engine}; channels last" if self.channels_last else engine
 
+    @property
+    def trained(self) -> nn.Module:
+        """What is trained: the model, or what stands in its place."""
+        return self.model if self.sharded is None else self.sharded.model
+
+    def whole(self) -> "Session":
+        """This session with the whole model in every process."""
+        if self.sharded is None:
+            return self
+        self.sharded.restore()
+        return replace(self, sharded=None, loss=loss_function(self.recipe, self.model, self.device))
+
     def save(self, path: Path, history: History, engine: str) -> None:
-        """Write model, hyper-parameters, encoding and history to an archive."""
+        """Write model, hyper-parameters, encoding and history to an archive.
+
+        Where each process holds a part of the model, all must call this, and the first writes.
+        """
+        state = self.model.state_dict() if self.sharded is None else self.sharded.state()
+        if not self.world.leads:
+            return
         document = {
             "module": type(self.model).__name__,
             "hparams": _plain(self.recipe.hparams),
@@ -93,7 +113,7 @@ class Session:
             "batch_size": self.batch_size,
             "record": asdict(self.record),
         }
-        write_archive(path, self.model.state_dict(), document)
+        write_archive(path, state, document)
 
 
 def _widened(leaf: Any) -> Any:

@@ -18,9 +18,10 @@ import lumbre as lb
 
 
 class Net(nn.Module):
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype, own_rows: bool = False) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).to(dtype)
+        between = [nn.BatchNorm1d(16), nn.Dropout(0.2)] if own_rows else []  # see the rows of their process alone
+        self.layers = nn.Sequential(nn.Linear(6, 16), *between, nn.Tanh(), nn.Linear(16, 3)).to(dtype)
         self.unused = nn.Linear(2, 2).to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,6 +38,12 @@ def train(
     reduction: str = "mean",
     accumulate: int | None = None,
     clip: float | None = None,
+    optimizer: str = "SGD",
+    precision: str = "float32",
+    averaged: bool = False,
+    stopped: bool = False,
+    own_rows: bool = False,
+    strategy: str | None = None,
 ) -> dict[str, Any]:
     """Fit, evaluate, predict, save, load; everything that can be compared."""
     kind = getattr(torch, dtype)
@@ -45,10 +52,18 @@ def train(
     callbacks: list[lb.Callback] = [lb.callbacks.CSVLog(folder / "history.csv")]
     callbacks += [] if accumulate is None else [lb.callbacks.Accumulate(accumulate)]
     callbacks += [] if clip is None else [lb.callbacks.GradientClip(clip)]
+    callbacks += [lb.callbacks.EMA(0.9)] if averaged else []
+    if stopped:
+        callbacks += [lb.callbacks.EarlyStopping("valid_loss", patience=2), lb.callbacks.KeepBestModel("train_loss")]
+    callbacks += [lb.callbacks.ModelCheckpoint(folder / "last.lumbre", best_only=False)]
     metrics: list[Any] = [lb.metrics.Accuracy(), lb.metrics.AUROC(), lb.metrics.ConfusionMatrix()]
     metrics.append(torchmetrics.F1Score(task="multiclass", num_classes=3, average="macro"))
-    recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(reduction=reduction), optimizer=optim.SGD, metrics=metrics)
-    recipe = recipe.set_hparams(dtype=kind).set_opt_hparams(lr=0.1 if reduction == "mean" else 0.01, momentum=0.9)
+    recipe = lb.setup(
+        Net, loss=nn.CrossEntropyLoss(reduction=reduction), optimizer=getattr(optim, optimizer), metrics=metrics
+    )
+    recipe = recipe.set_hparams(dtype=kind, own_rows=own_rows)
+    recipe = recipe.set_opt_hparams(lr=0.1 if reduction == "mean" and not stopped else 0.01)
+    recipe = recipe.set_opt_hparams(momentum=0.9) if optimizer == "SGD" else recipe
     fitted = recipe.fit(
         (x, y),
         epochs=epochs,
@@ -57,12 +72,21 @@ def train(
         callbacks=callbacks,
         seed=3,
         device="cpu",
-        preflight=False,
+        strategy=strategy,
+        precision=precision,
+        preflight=stopped,
+        ignore=("LB023",),
     )
     pred = fitted.predict(x)
+    assert type(fitted.model) is Net
+    assert all(type(one) is nn.Parameter for one in fitted.model.parameters())
     fitted.save(folder / "net.lumbre")
+    if not stopped:  # and so ended with other weights
+        last = lb.load(folder / "last.lumbre", recipe).predict(x)
+        assert torch.equal(last, pred), (strategy, precision, dtype, averaged, accumulate, own_rows, last - pred)
     assert torch.equal(lb.load(folder / "net.lumbre", recipe).predict(x), pred)
     return {
+        "engine": fitted.engine,
         "history": fitted.history["value"].tolist(),
         "evaluation": fitted.evaluate((x, y)).metrics,
         "weights": torch.cat([value.flatten() for value in fitted.model.state_dict().values()]).tolist(),

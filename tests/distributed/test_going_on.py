@@ -101,8 +101,17 @@ def whole(size: int, folder: Path, callbacks: Callable[[], list[lb.Callback]], *
     return outs(size, folder)
 
 
+def kept() -> list[lb.Callback]:
+    return [EMA(0.9), KeepBestModel(), LearningRate(lb.schedules.cosine())]
+
+
 CASES: dict[str, tuple[int, Callable[[], list[lb.Callback]], dict[str, Any]]] = {
-    "two": (2, lambda: [EMA(0.9), KeepBestModel(), LearningRate(lb.schedules.cosine())], {}),
+    "two": (2, kept, {}),
+    "two, in parts": (
+        2,
+        lambda: [EMA(0.9), KeepBestModel(), LearningRate(lb.schedules.cosine())],
+        {"strategy": "fsdp"},
+    ),
     "groups, float16": (2, lambda: [Accumulate(3), GradientClip(1.0)], {"precision": "float16", "steps": 2}),
     # With four, the order in which gradients are added up shows in wide layers.
     "four": (4, list, {"width": 600, "batch_size": 40}),
@@ -187,14 +196,19 @@ def seen(folder: Path) -> dict[tuple[int, int], list[int]]:
     return {place: sorted(rows) for place, rows in found.items()}
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2), (2, 4)])
-def test_another_number_of_processes_goes_on_with_the_same_rows(before: int, after: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "strategy"),
+    [(2, 1, None), (1, 2, None), (4, 2, None), (2, 4, None), (2, 1, "fsdp"), (1, 2, "fsdp")],
+)
+def test_another_number_of_processes_goes_on_with_the_same_rows(
+    before: int, after: int, strategy: str | None, tmp_path: Path
+) -> None:
     def work(folder: Path, *callbacks: lb.Callback) -> Callable[[int], None]:
         folder.mkdir(exist_ok=True)
 
         def train(rank: int) -> None:
             rows = Rows(folder / f"{len(list(folder.glob('*.rows')))}-{os.getpid()}.rows")
-            fit(tmp_path / folder.name / "run", rows, *callbacks, out=folder / f"{rank}.out")
+            fit(tmp_path / folder.name / "run", rows, *callbacks, out=folder / f"{rank}.out", strategy=strategy)
 
         return train
 

@@ -44,7 +44,7 @@ def states(folder: Path) -> list[bytes]:
     return [(folder / f"{rank}").read_bytes() for rank in range(SIZE)]
 
 
-def killed_until_done(folder: Path, chance: random.Random, tally: Counter[str]) -> list[bytes]:
+def killed_until_done(folder: Path, chance: random.Random, tally: Counter[str], **options: object) -> list[bytes]:
     """The final state of both processes of a run of which one is killed again and again."""
     run, finals = folder / "run", folder / "finals"
     finals.mkdir(parents=True)
@@ -56,7 +56,7 @@ def killed_until_done(folder: Path, chance: random.Random, tally: Counter[str]) 
         def work(rank: int, victim: int = victim, way: str = way, nth: int = nth, when: dict = when) -> None:
             if way in _CALLS and rank == victim:
                 die_in(way, nth)
-            train(run, finals, rank, **when)
+            train(run, finals, rank, **when, **options)
 
         ranks = start(SIZE, work, folder / "logs")
         if way == "clock":
@@ -79,14 +79,14 @@ def killed_until_done(folder: Path, chance: random.Random, tally: Counter[str]) 
     raise AssertionError("the run does not come to its end")
 
 
-def kill(folder: Path, kills: int, tally: Counter[str]) -> None:
+def kill(folder: Path, kills: int, tally: Counter[str], **options: object) -> None:
     (folder / "whole").mkdir()
-    ranks = start(SIZE, lambda rank: train(None, folder / "whole", rank), folder / "logs")
+    ranks = start(SIZE, lambda rank: train(None, folder / "whole", rank, **options), folder / "logs")
     assert ranks.ended() == [0] * SIZE, ranks.told(0) + ranks.told(1)
     whole = states(folder / "whole")
     chance = random.Random(0)
     while tally["kills"] < kills:
-        ended = killed_until_done(folder / str(tally["runs"]), chance, tally)
+        ended = killed_until_done(folder / str(tally["runs"]), chance, tally, **options)
         for one, other in zip(whole, ended, strict=True):
             assert differing(one, other) == []
 
@@ -95,7 +95,20 @@ def test_a_few_kills_of_ranks(tmp_path: Path, tally: Counter[str]) -> None:
     kill(tmp_path, 2, tally)
 
 
+@pytest.mark.slow
+def test_a_few_kills_of_ranks_that_hold_parts(tmp_path: Path, tally: Counter[str]) -> None:
+    kill(tmp_path, 3, tally, strategy="fsdp")
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
 def test_ranks_that_are_killed_end_with_the_bits_of_an_unbroken_run(tmp_path: Path, tally: Counter[str]) -> None:
     kill(tmp_path, KILLS, tally)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_ranks_with_parts_that_are_killed_end_with_the_bits_of_an_unbroken_run(
+    tmp_path: Path, tally: Counter[str]
+) -> None:
+    kill(tmp_path, KILLS, tally, strategy="fsdp")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,17 @@ RUNS: dict[str, dict[str, Any]] = {
     "accumulation, short batches, clip": {"dtype": "float64", "accumulate": 4, "clip": 0.3},
     "a sum of losses": {"dtype": "float64", "reduction": "sum", "accumulate": 2},
     "fewer rows than processes": {"dtype": "float64", "rows": 50, "batch": 3},
+    "averages, an early stop": {"dtype": "float64", "averaged": True, "stopped": True, "epochs": 12},
+    "AdamW, the best kept, clip": {"dtype": "float64", "optimizer": "AdamW", "stopped": True, "clip": 0.1},
+    "bfloat16, averages": {"precision": "bfloat16", "averaged": True, "accumulate": 3, "clip": 0.3},
+    "float16": {"precision": "float16", "optimizer": "Adam", "clip": 0.3},
 }
+CLOSE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 3e-2, "float16": 0.1}  # the loss scale skips other updates
+OWN_ROWS = {"dtype": "float64", "own_rows": True, "averaged": True}  # what depends on the number of processes
+STRATEGIES: tuple[dict[str, Any], ...] = ({}, {"strategy": "fsdp"})
+ALL = list(product(RUNS, STRATEGIES))
+LONG = ("two hundred steps", "a sum of losses", "averages, an early stop", "float16")
+QUICK = [(name, strategy) for name, strategy in ALL if not (strategy and name in LONG)]  # these are slow with FSDP
 
 
 def torchrun(processes: int, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -48,22 +59,39 @@ def flat(values: Any) -> list[float]:
     return [values] if isinstance(values, (int, float)) else [number for part in parts for number in flat(part)]
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_processes_train_as_one_does(processes: int, alone: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    done = torchrun(processes, str(SCRIPT), str(tmp_path), json.dumps(RUNS), cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("processes", "which"),
+    [(2, QUICK), pytest.param(2, ALL, marks=pytest.mark.slow), pytest.param(4, ALL, marks=pytest.mark.slow)],
+    ids=["2-quick", "2", "4"],
+)
+def test_processes_train_as_one_does(
+    processes: int, which: list[tuple[str, dict[str, Any]]], alone: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    runs = {f"{name}{strategy}": RUNS[name] | strategy for name, strategy in which}
+    runs |= {f"own rows{strategy}": OWN_ROWS | strategy for strategy in STRATEGIES}
+    done = torchrun(processes, str(SCRIPT), str(tmp_path), json.dumps(runs), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Epoch 1/") == len(RUNS), "one process speaks"
+    assert done.stdout.count("Epoch 1/") == len(runs), "one process speaks"
+    weights: list[list[float]] = []
     for rank in range(processes):
         left = (tmp_path / f"{rank}.threads").read_text()
         assert "gloo" not in left, "a thread that outlives the interpreter can abort the process"
         found = json.loads((tmp_path / f"{rank}.json").read_text())
-        for name, options in RUNS.items():
-            ours, theirs = found[name], alone[name]
-            close = 1e-5 if options.get("dtype") != "float64" else 1e-12
-            assert apart(ours["weights"], theirs["weights"]) < close, name
-            assert apart(ours["pred"], theirs["pred"]) < 10 * close, name
-            assert apart(flat(ours["history"]), flat(theirs["history"])) < 1e-6, name
-            assert apart(flat(ours["evaluation"]), flat(theirs["evaluation"])) < 1e-6, name
+        for name, strategy in which:
+            options = RUNS[name] | strategy
+            ours, theirs = found[f"{name}{strategy}"], alone[name]
+            close = CLOSE[options.get("precision", options.get("dtype", "float32"))]
+            told = close if "precision" in options else 1e-6
+            assert apart(ours["weights"], theirs["weights"]) < close, options
+            assert apart(ours["pred"], theirs["pred"]) < 10 * close, options
+            assert apart(flat(ours["history"]), flat(theirs["history"])) < told, options
+            assert apart(flat(ours["evaluation"]), flat(theirs["evaluation"])) < max(
+                close if close > 1e-3 else 0, 1e-6
+            ), options
+            assert ("part of the model (FSDP)" if strategy else "a copy (DDP)") in ours["engine"]
+        weights += [found[f"own rows{strategy}"]["weights"] for strategy in STRATEGIES]
+    for other in weights[1:]:
+        assert apart(other, weights[0]) < 1e-12, "both ways and all processes end with the same statistics"
 
 
 REFUSED = """

@@ -22,6 +22,7 @@ import torch
 
 import lumbre as lb
 from lumbre._resume import RunKeeper
+from lumbre.base import own_part
 from lumbre.storage import _checkpoints, pack
 
 _MOST_DEATHS = 40
@@ -51,7 +52,7 @@ class Final(lb.Callback):
             },
             tensors,
         )
-        copies = {name: value.clone().contiguous() for name, value in tensors.items()}
+        copies = {name: own_part(value).clone().contiguous() for name, value in tensors.items()}
         temporary = self.path.with_suffix(".part")
         temporary.write_bytes(safetensors.torch.save(copies, {"told": json.dumps(told, sort_keys=True)}))
         temporary.rename(self.path)

@@ -4,6 +4,7 @@ from lumbre.base._errors import ArchiveError as ArchiveError
 from lumbre.base._errors import CallbackError as CallbackError
 from lumbre.base._errors import DataError as DataError
 from lumbre.base._errors import DownloadError as DownloadError
+from lumbre.base._errors import LaunchError as LaunchError
 from lumbre.base._errors import LumbreError as LumbreError
 from lumbre.base._errors import MissingExtraError as MissingExtraError
 from lumbre.base._errors import NonFiniteLossError as NonFiniteLossError
@@ -36,4 +37,8 @@ from lumbre.base._records import DataRecord as DataRecord
 from lumbre.base._seeds import preserved_randomness as preserved_randomness
 from lumbre.base._seeds import seed_host as seed_host
 from lumbre.base._seeds import stream as stream
+from lumbre.base._shards import is_shared as is_shared
+from lumbre.base._shards import own_part as own_part
+from lumbre.base._shards import shared_like as shared_like
+from lumbre.base._shards import whole as whole
 from lumbre.base._untouched import untouched as untouched

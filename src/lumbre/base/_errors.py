@@ -10,6 +10,7 @@ LumbreError
 ├── CallbackError        a callback or a metric failed                          (RuntimeError)
 ├── ArchiveError         a file is damaged, of another kind, or does not fit    (ValueError)
 ├── ResumeError          a run found in a folder cannot go on from there        (ValueError)
+├── LaunchError          a function in several processes failed in one             (RuntimeError)
 ├── PeerError            another process of a shared run is gone or silent      (RuntimeError)
 ├── DownloadError        a data set could not be fetched or is not there        (RuntimeError)
 └── MissingExtraError    an optional package is not installed                   (ImportError)
@@ -76,6 +77,10 @@ class ArchiveError(LumbreError, ValueError):
 
 class ResumeError(LumbreError, ValueError):
     """A run found in a folder cannot go on from there: something has changed, is damaged, or is in use."""
+
+
+class LaunchError(LumbreError, RuntimeError):
+    """A function that was started in several processes failed in one of them; its traceback is in the message."""
 
 
 class PeerError(LumbreError, RuntimeError):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-from lumbre.base import OptionError
+from lumbre.base import OptionError, own_part, shared_like
 from lumbre.core import Callback, Context
 
 
@@ -178,11 +178,11 @@ class _Average:
         self.inside = plain is not None
         with torch.no_grad():
             for name, value in self._kept.items():
-                value.copy_((state["average"] if plain is None else plain)[name])
+                value.copy_(shared_like((state["average"] if plain is None else plain)[name], value))
 
     def add(self, average: Callable[..., None], count: int) -> None:
         with torch.no_grad():
-            average(list(self._kept.values()), list(self._own.values()), count)
+            average(list(map(own_part, self._kept.values())), list(map(own_part, self._own.values())), count)
 
     def swap_in(self) -> None:
         if not self.inside:

@@ -38,8 +38,6 @@ class ModelCheckpoint(Callback):
         >>> last_three = lb.callbacks.ModelCheckpoint("runs/{epoch:03d}.lumbre", best_only=False, keep=3)
     """
 
-    everywhere = False
-
     def __init__(
         self,
         path: str | Path,

@@ -5,11 +5,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lumbre.base import shared_like, whole
+
 
 def weights_of(model: nn.Module) -> dict[str, Any]:
     """A copy of the module's whole state, on the CPU, so that it takes none of the device's memory."""
     return {
-        name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
+        name: whole(value).to("cpu", copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
         for name, value in model.state_dict().items()
     }
 
@@ -17,5 +19,6 @@ def weights_of(model: nn.Module) -> dict[str, Any]:
 def give_back(model: nn.Module, weights: dict[str, Any]) -> None:
     """Write a copy back into the module's own tensors, wherever they are."""
     state = model.state_dict()  # its own mapping also carries the versions of the layers' formats
-    state.update(weights)
+    for name, value in weights.items():
+        state[name] = shared_like(value, state[name]) if isinstance(value, Tensor) else value
     model.load_state_dict(state)

@@ -42,6 +42,10 @@ class World:
     rank: int = 0
     size: int = 1
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is sent to another process, is in that one's world there."""
+        return join_world, ()
+
     @property
     def leads(self) -> bool:
         """Whether this process speaks and writes files."""
@@ -54,12 +58,6 @@ class World:
         values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value)
         return values
-
-    def average(self, tensors: list[torch.Tensor]) -> None:
-        """Each tensor becomes the mean of those of all processes."""
-        for tensor in tensors:
-            distributed.all_reduce(tensor)
-            tensor.div_(self.size)
 
     def line(self) -> Line:
         """A new line between the processes, beside the one over which they train. All of them must ask."""
@@ -105,12 +103,14 @@ def join_world() -> World:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         # What it defines has the group of that moment as a default: imported later, it would keep the group, and
         # with it threads that touch tensors while the interpreter ends, which aborts the process.
+        from torch.distributed import fsdp
         from torch.distributed.nn import functional
 
+        assert fsdp
         assert functional
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         _begin(backend)
-        atexit.register(_leave)
+        atexit.register(leave_world)
     return World(distributed.get_rank(), distributed.get_world_size())
 
 
@@ -150,7 +150,13 @@ def _patience() -> timedelta | None:
     return timedelta(seconds=seconds)
 
 
-def _leave() -> None:
+def leave_world() -> None:
+    """Leave the processes of the run, where this one has joined them."""
     if distributed.is_initialized():
         gc.collect()  # what still holds the group would keep its threads
+        from torch.distributed.device_mesh import DeviceMesh
+
+        for one in gc.get_objects():  # torch's caches of what it did with DTensors keep their mesh, and that the group
+            if type(one) is DeviceMesh:
+                getattr(one, "_pg_registry", {}).clear()
         distributed.destroy_process_group()

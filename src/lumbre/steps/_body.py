@@ -53,7 +53,7 @@ class Body:
         inside: told of inside events, or None.
         processes: how many share the run; the gradients of `call` are the mean of theirs.
         apart: makes the context of passes whose gradients stay with this process, where several share the run.
-        average: makes tensors the mean of those of all processes.
+        agree: makes what is not exchanged in a step the same in all processes.
     """
 
     call: Callable[[Nested], Nested]
@@ -63,7 +63,7 @@ class Body:
     inside: Inside | None = None
     processes: int = 1
     apart: Callable[[], AbstractContextManager[None]] = nullcontext
-    average: Callable[[list[Tensor]], None] | None = None
+    agree: Callable[[], None] | None = None
 
     def forward(self, batch: Batch, loss_function: Loss) -> tuple[Nested, Tensor]:
         """Prediction and loss of a batch, with their graph. A mixed batch has the loss of both its targets."""
@@ -112,9 +112,11 @@ class Body:
             self.inside("after_step", pred, loss)
 
     def end_step(self) -> None:
-        """Let the loss scale follow what this step has shown."""
+        """Let the loss scale follow what this step has shown, and processes agree on what they do not exchange."""
         if self.scaler is not None:
             self.scaler.update()
+        if self.agree is not None:
+            self.agree()
 
 
 def scaler_state(body: Body) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ class Eager:
         optimizers: by name; each takes a step of the same gradients.
         device: where the parameters are.
         accumulate: batches whose gradients make one update.
+        batches: in an epoch, so that the last is known, where several processes share the run.
         summed: the loss adds rows up instead of averaging them.
 
     Attributes:
@@ -39,6 +40,7 @@ class Eager:
         optimizers: Mapping[str, optim.Optimizer],
         device: torch.device,
         accumulate: int = 1,
+        batches: int | None = None,
         summed: bool = False,
     ) -> None:
         self.updates = 0
@@ -46,6 +48,7 @@ class Eager:
         self._loss_function = loss_function
         self._optimizers = tuple(optimizers.values())
         self.accumulate = accumulate
+        self._batches = batches
         self.summed = summed
         self.held = 0
         self.keep_gradients = False
@@ -61,7 +64,7 @@ class Eager:
         body = self._body
         self._guard.begin(batch, epoch, step)
         if self.accumulate > 1:
-            pred, loss = self._accumulated(batch)
+            pred, loss = self._accumulated(batch, last=step == self._batches)
         else:
             pred, loss = body.forward(batch, self._loss_function)
             self._guard.check(loss, pred)
@@ -86,15 +89,15 @@ class Eager:
         else:
             self.updates += 1
 
-    def _accumulated(self, batch: Batch) -> tuple[Nested, Tensor]:
+    def _accumulated(self, batch: Batch, *, last: bool) -> tuple[Nested, Tensor]:
         """Add a batch to the group that makes one update. Rows weigh alike, however they were cut into batches.
 
-        Processes exchange their gradients with the last batch of a group.
+        Processes exchange their gradients with the last batch of a group, which may be the last of the epoch.
         """
         body = self._body
         if not self.held and not self.keep_gradients:
             clear(self._optimizers)
-        with body.apart() if self.held + 1 < self.accumulate else nullcontext():
+        with body.apart() if self.held + 1 < self.accumulate and not last else nullcontext():
             pred, loss = body.forward(batch, self._loss_function)
             self._guard.check(loss, pred)
             weight = float(batch.size > 0) if self.summed else float(batch.size)
@@ -121,15 +124,6 @@ class Eager:
             for optimizer in self._optimizers:
                 optimizer.zero_grad(set_to_none=False)
 
-    def _gradients(self) -> list[Tensor]:
-        return [
-            parameter.grad
-            for optimizer in self._optimizers
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
-
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Forward and loss, without gradients."""
         with torch.no_grad(), self._body.autocast():
@@ -139,8 +133,6 @@ class Eager:
     def end_epoch(self) -> None:
         """Update with a group that is not full, and raise for a loss that the device kept to itself until now."""
         if self.held:
-            if self._body.average is not None:
-                self._body.average(self._gradients())
             self._release()
         self._guard.poll()
 

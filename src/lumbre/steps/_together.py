@@ -1,14 +1,28 @@
 """A forward pass whose gradients are the mean of those of all processes: PyTorch's DistributedDataParallel."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lumbre.base import Nested
 from lumbre.steps._trial import tried
+
+
+def same_buffers(model: nn.Module) -> None:
+    """Every process takes over the buffers of the first, in one exchange for each type of number."""
+    kinds: dict[torch.dtype, list[Tensor]] = {}
+    for buffer in model.buffers():
+        kinds.setdefault(buffer.dtype, []).append(buffer.detach())
+    for kind, buffers in kinds.items():
+        joined = torch.cat([buffer.reshape(-1) for buffer in buffers])
+        distributed.broadcast(joined.view(torch.uint8) if kind == torch.bool else joined, 0)
+        for buffer, values in zip(buffers, joined.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(values.view_as(buffer))
 
 
 class _Called(nn.Module):
@@ -37,11 +51,21 @@ class Together:
     def __init__(self, model: nn.Module, call: Callable[[Nested], Nested], *, unused: bool) -> None:
         self._call = call
         self._model = model
-        self._engine = DistributedDataParallel(_Called(model, call), find_unused_parameters=unused)
+        same_buffers(model)
+        # Buffers are exchanged after a step, not before one: validation and averages find them the same in all.
+        known = inspect.signature(DistributedDataParallel).parameters
+        left_alone: dict[str, Any] = {
+            "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+        }
+        self._engine = DistributedDataParallel(_Called(model, call), find_unused_parameters=unused, **left_alone)
 
     def __call__(self, input: Nested) -> Nested:
         """The prediction; without gradients each process is by itself."""
         return self._engine(input) if torch.is_grad_enabled() else self._call(input)
+
+    def agree(self) -> None:
+        """Every process takes over the buffers of the first, such as statistics."""
+        same_buffers(self._model)
 
     def settle(self, forward: Callable[[], tuple[Nested, Tensor]]) -> None:
         """Do a pass that leaves no trace, so that the first step of a run adds gradients up as all others do.

@@ -1,0 +1,110 @@
+"""A function in several processes: what it gives back, and how it fails."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn, optim
+
+import lumbre as lb
+
+SCRIPT = """
+import torch, lumbre as lb
+from torch import nn, optim
+
+class Net(nn.Linear):
+    pass
+
+def train(rows):
+    x = torch.linspace(-1, 1, rows)[:, None]
+    recipe = lb.setup(Net, loss=nn.MSELoss(), optimizer=optim.SGD).set_opt_hparams(lr=0.1)
+    recipe = recipe.set_hparams(in_features=1, out_features=1)
+    return recipe.fit((x, 3 * x), epochs=20, device="cpu")
+
+x = torch.randn(600, 600, requires_grad=True)
+(x @ x).sum().backward()  # torch's threads are there before the fork
+fitted = lb.launch(train, 100, devices=2)
+assert fitted.predict(torch.ones(2, 1)).shape == (2, 1)
+print("loss", round(fitted.evaluate((torch.ones(4, 1), 3 * torch.ones(4, 1))).metrics["loss"], 2))
+"""
+
+
+def test_a_plain_script_trains_in_two_processes(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Epoch 1/") == 1, "one process speaks"
+    assert done.stdout.strip().endswith("loss 0.0")
+    assert done.stderr == ""
+
+
+def place(*given: int) -> tuple[int, int, tuple[int, ...]]:
+    x = torch.ones(4, 1)
+    recipe = lb.setup(lambda: nn.Linear(1, 1), loss=nn.MSELoss(), optimizer=optim.SGD)
+    recipe.fit((x, x), epochs=1, verbose=False, device="cpu", preflight=False)
+    return torch.distributed.get_rank(), torch.distributed.get_world_size(), given
+
+
+def test_the_value_is_that_of_the_first_process_and_nothing_else_changes() -> None:
+    before = dict(os.environ), signal.getsignal(signal.SIGTERM), logging.getLogger("torch.distributed.elastic").level
+    assert lb.launch(place, 7, 8, devices=2) == (0, 2, (7, 8))
+    after = dict(os.environ), signal.getsignal(signal.SIGTERM), logging.getLogger("torch.distributed.elastic").level
+    assert before == after
+
+
+def fail(how: str) -> None:
+    place()
+    if torch.distributed.get_rank() == 1:
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise KeyError("no such thing")
+    torch.distributed.barrier()  # waits for the other, which never comes
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("raised", "process 1: KeyError: 'no such thing'"), ("killed", "was killed by SIGKILL")]
+)
+def test_a_process_that_fails_ends_all_with_one_error(how: str, said: str) -> None:
+    with pytest.raises(lb.LaunchError, match=said) as error:
+        lb.launch(fail, how, devices=2)
+    assert ("in fail" in str(error.value)) == (how == "raised"), "the traceback is that of the process"
+
+
+def test_a_value_that_cannot_be_sent_is_named() -> None:
+    def local() -> object:
+        return lambda: 3
+
+    with pytest.raises(lb.LaunchError, match="a function that cannot be sent"):
+        lb.launch(local, devices=1)
+
+
+def test_what_cannot_be_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(lb.OptionError, match="devices=0"):
+        lb.launch(place, devices=0)
+    with pytest.raises(lb.OptionError, match="a function"):
+        lb.launch(3, devices=2)  # type: ignore[arg-type]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "device_count", lambda: 1)
+        with pytest.raises(lb.OptionError, match="1 GPUs"):
+            lb.launch(place, devices=2)
+    with monkeypatch.context() as patch:  # a notebook in which CUDA was used
+        patch.setattr(torch.cuda, "is_initialized", lambda: True)
+        patch.setattr(place, "__module__", "__main__")
+        patch.delattr("__main__.__file__")
+        with pytest.raises(lb.OptionError, match="after CUDA was used"):
+            lb.launch(place, devices=2)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with pytest.raises(lb.OptionError, match="shares a run already"):
+        lb.launch(place, devices=2)
+
+
+def test_processes_that_start_afresh_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert lb.launch(os.path.join, "a", "b", devices=1) == os.path.join("a", "b")
