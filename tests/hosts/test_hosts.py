@@ -62,11 +62,13 @@ def torchrun(host: int, folder: Path, life: int = 0) -> subprocess.Popen[bytes]:
         *(f"--rdzv-endpoint={ADDRESSES[0]}:29400", f"--local-addr={ADDRESSES[host]}"),
         f"--rdzv-conf=is_host={int(host == 0)},last_call_timeout=5",
     ]
-    log = (folder / f"{host}-{life}.log").open("wb")
     # Agents of torch 2.13 that share their store with the processes wait in vain when a host comes back.
     alone = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
     given = {**os.environ, **alone, "GLOO_SOCKET_IFNAME": "eth0", "LUMBRE_TIMEOUT_SECONDS": "10"}
-    return subprocess.Popen([*command, str(SCRIPT), str(folder), f"{host}-{life}"], env=given, stdout=log, stderr=log)
+    with (folder / f"{host}-{life}.log").open("wb") as log:
+        return subprocess.Popen(
+            [*command, str(SCRIPT), str(folder), f"{host}-{life}"], env=given, stdout=log, stderr=log
+        )
 
 
 @dataclass(frozen=True)
@@ -129,3 +131,4 @@ def test_a_host_that_is_lost_costs_the_steps_since_the_last_checkpoint(
     finally:
         for one in started:
             one.kill()
+            one.wait()
