@@ -18,7 +18,8 @@ _HEAD = """# Preflight
 
 Most broken trainings raise no error. Before the first epoch `fit()` looks for about a second at the module, one batch
 and the data; `recipe.check(data)` looks at everything and returns the findings. Each says what was received, what was
-expected, and what to write instead. An error stops the run: it cannot train. A warning is a `PreflightWarning`.
+expected, and what to write instead. An error stops the run: it cannot train. A warning is a `PreflightWarning`. A hint
+is only told by `check()`: it costs little, or may well be meant.
 
 - `recipe.check(data, test_data=test)` also asks whether rows to test on were trained or validated on.
 - `fit(..., ignore=("LB038",))` and `check(..., ignore=...)` leave checks out; `fit(..., preflight=False)` all of them.
@@ -26,9 +27,10 @@ expected, and what to write instead. An error stops the run: it cannot train. A 
 
 While the model is trained, `fit()` says once, in a line, what looks wrong in the history; `fitted.remarks` keeps it.
 LB101: the training loss does not move. LB102: it diverges. LB103: it jumps up and down.
-LB104: validation is far better than
-training. LB105: over-fitting. LB106: the model waits for data. LB107: parameters did not change. `fitted.ledger` tells
-what the run did to each parameter, and `recipe.plot_lr(data, epochs)` draws the learning rates ahead of a run.
+LB104: validation is far better than training. LB105: over-fitting. LB106: processor or GPU idle, since the model waits
+for data. LB107: parameters did not change. LB108: a group of parameters changes ten thousand times less than another.
+`fitted.ledger` tells what the run did to each parameter, and `recipe.plot_lr(data, epochs)` draws the learning rates
+ahead of a run.
 
 ## What is looked for
 """

@@ -84,6 +84,44 @@ def vanishing(subject: Subject) -> Iterator[Found]:
         )
 
 
+@check("LB058", "warning", "Gradients that explode", unless=("LB038", "LB039", "LB050"))
+def exploding(subject: Subject) -> Iterator[Found]:
+    """The gradient of a layer is a thousand times its weights, or no number at all: the first steps throw them far
+    away. First weights that are too wide, very deep or long recurrent nets, and sums over many rows do that."""
+    loss = subject.trained.loss
+    if not isinstance(loss, Tensor) or loss.ndim or not bool(loss.isfinite()):
+        return
+    weights = dict(subject.model.named_parameters())
+    for name, gradient in subject.trained.gradients.items():
+        if gradient is None or gradient.ndim < 2:
+            continue
+        weight = weights[name].detach()
+        size = float(gradient.detach().float().norm())
+        usual = max(float(weight.float().norm()), 0.01 * weight.numel() ** 0.5)
+        if not size <= 1000 * usual:
+            yield Found(
+                f"a gradient for {name} of a size of {size:.3g}, for weights of {float(weight.float().norm()):.3g}",
+                "gradients that are smaller than the weights",
+                "torch's own first weights; normalization layers; lumbre.callbacks.GradientClip(1.0); inputs and "
+                "targets of spread 1",
+            )
+            return
+
+
+@check("LB059", "error", "A graph that an in-place operation broke")
+def in_place(subject: Subject) -> Iterator[Found]:
+    """A number that the way back needs was overwritten: `x += 1`, `x[:, 0] = 0`, `relu_()` after a function that keeps
+    its result."""
+    failure = subject.trained.backward
+    if failure is not None and "inplace operation" in str(failure):
+        what = str(failure).split("; expected")[0].split(": [")[-1].rstrip("].")
+        yield Found(
+            f"a backward pass that fails: an in-place operation changed what it needs ({what})",
+            "operations that give new tensors",
+            "x = x + y instead of x += y; torch.relu(x) instead of x.relu_(); x.clone() before x[...] = ...",
+        )
+
+
 def _listed(names: list[str]) -> str:
     rest = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
