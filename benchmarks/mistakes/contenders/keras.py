@@ -28,7 +28,7 @@ OPTIMIZERS: dict[type, Any] = {
 }
 
 
-def loss_of(given: Plain) -> Any:
+def loss_of(given: Plain, dtype: torch.dtype) -> Any:
     whole = given.loss_module
     if type(whole) in LOSSES and not isinstance(whole, type):
         reduction = getattr(whole, "reduction", "mean")
@@ -38,7 +38,7 @@ def loss_of(given: Plain) -> Any:
         return made
     if given.loss is getattr(given.model, "loss", None) or whole is None:
         raise Unsupported("a loss of the module's own")
-    return lambda target, pred: given.loss(pred, target)
+    return lambda target, pred: given.loss(pred, target.to(dtype))  # Keras makes floats of all targets
 
 
 def train(program: Program) -> None:
@@ -56,7 +56,7 @@ def train(program: Program) -> None:
         options["gradient_accumulation_steps"] = given.accumulate
     x, y = as_arrays(given.train)
     model = keras.Sequential([keras.layers.TorchModuleWrapper(given.model)])
-    model.compile(optimizer=OPTIMIZERS[type(given.optimizer)](**options), loss=loss_of(given))
+    model.compile(optimizer=OPTIMIZERS[type(given.optimizer)](**options), loss=loss_of(given, y.dtype))
     valid = None if given.valid is None else tuple(part.numpy() for part in as_arrays(given.valid))
     torch.manual_seed(0)
     model.fit(
