@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from corpus import CASES, Program
 from corpus.harness import checked, made
 from corpus.program import Case, binary, blobs, mlp, plane, program
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 import lumbre as lb
 from lumbre.base import Batch
@@ -110,8 +110,8 @@ def more_pairs() -> dict[str, Pair]:
         ),
         "LB057": (lambda: of(lambda: Unread(False)), lambda: of(lambda: Unread(True))),
         "LB058": (
-            lambda: program(lambda: mlp(5, 8, 1), nn.MSELoss(reduction="sum"), (25 * u, 90 * v)),
-            lambda: program(lambda: mlp(5, 8, 1), nn.MSELoss(reduction="sum"), (u, v)),
+            lambda: program(lambda: mlp(5, 8, 1), nn.MSELoss(reduction="sum"), (25 * u, 90 * v), 1e-4, optim.SGD),
+            lambda: program(lambda: mlp(5, 8, 1), nn.MSELoss(reduction="sum"), (u, v), 1e-4, optim.SGD),
         ),
         "LB059": (lambda: of(lambda: Overwriting(True)), lambda: of(lambda: Overwriting(False))),
         "LB060": (
@@ -262,6 +262,15 @@ def test_nothing_is_changed(training: bool) -> None:
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.equal(x, given)
     assert not model._forward_hooks
+
+
+def test_weights_that_were_moved_for_a_look_are_put_back() -> None:
+    x, y = blobs(G().manual_seed(0))
+    model = Unread(read=False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    recipe = lb.setup(model, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    assert [one.code for one in recipe.check((x, y))] == ["LB057"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_the_bits_of_a_run_do_not_depend_on_the_checks() -> None:

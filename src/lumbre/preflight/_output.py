@@ -332,7 +332,11 @@ def constant_output(subject: Subject) -> Iterator[Found]:
         return
     if not _same_rows(tensors(found.pred), subject.batch.size):
         return
-    if _same_rows(tensors(subject.predict(subject.batch.input, moved=True)), subject.batch.size):
+    try:
+        moved = subject.predict(subject.batch.input, moved=True)
+    except Exception:  # a module that cannot take other weights has not been found to be constant
+        return
+    if _same_rows(tensors(moved), subject.batch.size):
         yield Found(
             f"the same prediction for all {subject.batch.size} rows of the first batch",
             "predictions that depend on the input",
