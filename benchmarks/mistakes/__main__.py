@@ -30,7 +30,10 @@ generous (an error about shapes for shapes that do not fit). Much of what is nam
 those that the library could be given: its adapter can say the program, and the mended twin runs through. A *false
 alarm* is a sound program, mended or further, of which something is said, beyond what is said of most. For lumbre the
 cause is named by the code of the right check. The programs were gathered for lumbre's checks: the table tells what
-others leave to their users, not how good they are at what they are for.
+others leave to their users, not how good they are at what they are for. torcheck is told what to expect of each net, by
+the adapter's author. deepchecks compares distributions, and most tables here have a few hundred rows only, fewer than
+it is made for. Tools that compare a run with a sound one (TrainCheck) or draw what an expert reads (Cockpit,
+SkorchDoctor) give no verdict on a program by itself and are left out.
 """
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ CAUSES = {
     "LB012": r"softmax|probabilit|log.?prob|logits",
     "LB014": r"metric|probabilit|logits",
     "LB015": r"activation|relu|tanh|sigmoid|negative|softmax",
-    "LB016": r"one (score|class|output)|number of classes|single|gradient|constant|n.t chang|should change",
+    "LB016": r"one (score|class|output)|number of classes|gradient|constant output|n.t chang|should change",
     "LB017": r"between 0 and 1|0 and 1|binary|labels",
     "LB018": r"softmax|\bdim\b|rows|batch dim",
     "LB019": r"softmax|constant output",
@@ -131,5 +132,6 @@ def table(results: dict[str, tuple[str, Said]]) -> str:
     head = ["", "pairs", *GROUPS.values(), "right cause named", "any sign", "false alarms"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += [row(name, title, said) for name, (title, said) in results.items()]
-    lines += ["", *(f"- {title}: {about(name)}" for name, (title, _) in results.items())]
+    notes = (f"- {title}: {about(name)}" for name, (title, _) in results.items())
+    lines += ["", *(textwrap.fill(note, 120, subsequent_indent="  ", break_on_hyphens=False) for note in notes)]
     return "\n".join(lines)

@@ -1,5 +1,5 @@
-"""`Learner.fit()` with `show_training_loop` and log off, torch's optimizer in an OptimWrapper; one batch to validate on
-where the program has none. Accumulation by its GradientAccumulation."""
+"""`Learner.fit()` with bar and log off, torch's optimizer in an OptimWrapper; one batch to validate on where the
+program has none. Accumulation by its GradientAccumulation; schedules of torch are left out."""
 
 from typing import Any
 

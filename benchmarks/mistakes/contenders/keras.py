@@ -1,5 +1,5 @@
 """Torch backend; the module in a `TorchModuleWrapper`, Keras' own losses and optimizers where they have a counterpart,
-`fit()` with everything at its default. Accumulation and schedules go by its optimizers' own switches."""
+`fit()` with everything at its default. Accumulation by its optimizers' switch; schedules of torch are left out."""
 
 import os
 
