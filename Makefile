@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow faults hosts fuzz check format docs pictures preflight-corpus bench bench-parts clean
+.PHONY: demo test slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -41,6 +41,9 @@ pictures: .venv/.docs    ## the pictures of the tutorials' pages: three quarters
 preflight-corpus: .venv/.dev ## the corpus of mistakes, and its table in docs/preflight.md
 	$(BIN)/python tests/preflight/make_docs.py --corpus
 
+preflight-peers: .venv-peers/.ready .venv-checkers/.ready ## the same mistakes given to others, and their table
+	.venv-peers/bin/python -m benchmarks.mistakes --checkers .venv-checkers/bin/python
+
 bench: .venv-peers/.ready  ## lumbre beside hand-written loops and other libraries, 25 minutes; MNIST=folder, QUICK=1
 	.venv-peers/bin/python -m benchmarks.peers $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
 
@@ -52,7 +55,7 @@ bench-parts: .venv/.dev  ## import, callbacks, data and engines, each by itself
 	$(BIN)/python benchmarks/checkpoints.py
 
 clean:
-	rm -rf .venv .venv-peers docs/_build
+	rm -rf .venv .venv-peers .venv-checkers docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -80,4 +83,13 @@ clean:
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		-r benchmarks/peers/requirements.txt -e ".[plots,data]"
 	.venv-peers/bin/python -c "import torchvision" 2>/dev/null || .venv-peers/bin/python -m pip uninstall -y -q torchvision
+	touch $@
+
+# Checkers that want older versions than all else; torcheck pins a torch of 2021 that it does not need.
+.venv-checkers/.ready: pyproject.toml constraints.txt benchmarks/mistakes/requirements.txt
+	$(PYTHON) -m venv .venv-checkers
+	.venv-checkers/bin/python -m pip install --quiet --disable-pip-version-check $(shell grep ^torch== constraints.txt)
+	.venv-checkers/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r benchmarks/mistakes/requirements.txt -e .
+	.venv-checkers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torcheck==1.0.1
 	touch $@

@@ -40,7 +40,7 @@ def test_softmax_before_cross_entropy(data: tuple[Tensor, Tensor]) -> None:
 
 def test_batch_norm_and_a_batch_of_one() -> None:
     data = blobs(33)
-    recipe = classifier(lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)))
+    recipe = classifier(lambda: nn.Sequential(nn.Linear(4, 3, bias=False), nn.BatchNorm1d(3)))
     assert codes(recipe, data, batch_size=32) == ["LB008"]
     assert codes(recipe, data, batch_size=32, drop_last=True) == []
     assert codes(recipe, data, batch_size=11) == []

@@ -97,6 +97,28 @@ def test_a_parameter_that_does_not_move_is_named() -> None:
     assert "spare" in fitted.remarks[0]
 
 
+class TwoRates(Net):
+    """Its head has the rate of the optimizer, its body a share of it."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(4)
+        self.share = share
+
+    def configure_optimizers(self, lr: float = 0.1) -> optim.Optimizer:
+        body, head = self.layers[0].parameters(), self.layers[-1].parameters()
+        return optim.SGD([{"params": body, "lr": lr * self.share}, {"params": head}], lr=lr)
+
+
+def test_a_group_that_hardly_moves_is_named() -> None:
+    def remarks(share: float) -> list[str]:
+        recipe = lb.setup(lambda: TwoRates(share), loss=nn.CrossEntropyLoss())
+        return recipe.fit(blobs(), epochs=2, verbose=False).remarks
+
+    assert [line[:5] for line in remarks(1e-5)] == ["LB108"]
+    assert "layers.0.weight" in remarks(1e-5)[0]
+    assert remarks(0.1) == []
+
+
 def test_no_ledger_of_a_model_that_was_loaded(recipe: lb.Recipe, data: tuple[Tensor, Tensor], tmp_path) -> None:
     recipe.fit(data, epochs=1, verbose=False).save(tmp_path / "net.lumbre")
     loaded = lb.load(tmp_path / "net.lumbre", Net)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from math import hypot
 
 from torch import Tensor
 
@@ -49,7 +50,7 @@ class Remarks(Callback):
     step; parameters are compared once, before and after the run. LB101: the training loss does not move. LB102: it
     diverges. LB103: it jumps up and down. LB104: validation is far better than training. LB105: the validation loss
     has risen for epochs while the training loss falls. LB106: the model waits for data. LB107: parameters that did not
-    change in the run.
+    change in the run. LB108: a group of parameters that changes ten thousand times less than another.
 
     Attributes:
         codes: all there are.
@@ -61,7 +62,7 @@ class Remarks(Callback):
         ignore: codes to leave out.
     """
 
-    codes = ("LB101", "LB102", "LB103", "LB104", "LB105", "LB106", "LB107")
+    codes = ("LB101", "LB102", "LB103", "LB104", "LB105", "LB106", "LB107", "LB108")
 
     def __init__(self, say: Callable[[str], object] | None = None, *, ignore: tuple[str, ...] = ()) -> None:
         self.lines: list[str] = []
@@ -71,11 +72,12 @@ class Remarks(Callback):
         self._valid: list[float] = []
         self._before: dict[str, Tensor] = {}
         self._norms: dict[str, float] = {}
+        self._first = True
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Keep the parameters as they are, of a model that is not too large."""
         self.lines, self.ledger = [], []
-        self._train, self._valid = [], []
+        self._train, self._valid, self._first = [], [], True
         named = dict(ctx.model.named_parameters())
         self._norms = {name: float(one.detach().float().norm()) for name, one in named.items()}
         small = sum(one.numel() for one in named.values()) <= _KEPT
@@ -88,7 +90,9 @@ class Remarks(Callback):
                 break
             if metric == "loss" and isinstance(value, float) and set_name in ("train", "valid"):
                 (self._train if set_name == "train" else self._valid).append(value)
-        for code, line in (*self._of_training(), *self._of_validation(), *_of_times(ctx)):
+        first, self._first = self._first, False
+        of_groups = self._of_groups(ctx) if first else ()
+        for code, line in (*self._of_training(), *self._of_validation(), *_of_times(ctx), *of_groups):
             self._remark(code, f"epoch {ctx.epoch}: {line}")
 
     def on_fit_end(self, ctx: Context) -> None:
@@ -118,6 +122,28 @@ class Remarks(Callback):
         self.lines.append(f"{code} {line}")
         if self._say is not None:
             self._say(self.lines[-1])
+
+    def _of_groups(self, ctx: Context) -> Iterator[tuple[str, str]]:
+        """How far the first epoch has moved each group of parameters, as a share of what they were."""
+        names = {id(one): name for name, one in ctx.model.named_parameters()}
+        shares: list[tuple[float, str]] = []
+        for group in (group for one in ctx.optimizers.values() for group in one.param_groups):
+            changes: list[float] = []
+            norms: list[float] = []
+            known = [(names.get(id(one), ""), one) for one in group["params"] if one.requires_grad]
+            for name, one in known:
+                before = self._before.get(name)
+                if before is not None and before.shape == one.shape:
+                    changes.append(float((one.detach() - before).float().norm()))
+                    norms.append(self._norms[name])
+            if hypot(*changes) > 0 and hypot(*norms) > 0:
+                shares.append((hypot(*changes) / hypot(*norms), known[0][0]))
+        if len(shares) >= 2 and (low := min(shares))[0] < 1e-4 * (high := max(shares))[0]:
+            yield (
+                "LB108",
+                f"the group of {low[1]} moved by {low[0]:.1g} of its size, that of {high[1]} by {high[0]:.1g}; are "
+                "their learning rates meant?",
+            )
 
     def _of_training(self) -> Iterator[tuple[str, str]]:
         loss = self._train

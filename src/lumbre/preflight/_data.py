@@ -101,6 +101,25 @@ def wild_targets(subject: Subject) -> Iterator[Found]:
             return
 
 
+@check("LB051", "hint", "Too few rows for the parameters")
+def few_rows(subject: Subject) -> Iterator[Found]:
+    """More than a thousand parameters for every target: a net that begins anew learns the rows by heart. One that was
+    trained before may still be tuned with so few."""
+    if subject.columns is None:
+        return
+    target = subject.columns[1]
+    rows = min((len(leaf) for leaf in tensors(subject.columns[0])), default=0)
+    told = target.numel() if isinstance(target, Tensor) else rows
+    trained = sum(one.numel() for one in subject.model.parameters() if one.requires_grad)
+    if rows and trained > 1000 * max(told, rows):
+        yield Found(
+            f"{trained:,} parameters to train, on {rows:,} rows",
+            "fewer parameters, or more rows",
+            "a smaller net; lumbre.freeze() for the body of a net that was trained before; dropout, weight decay, "
+            "augment=...",
+        )
+
+
 @check("LB037", "warning", "Columns that say nothing, or the same")
 def idle_columns(subject: Subject) -> Iterator[Found]:
     """A column that never changes, or stands there twice, mostly comes from a mistake in how the table was made."""

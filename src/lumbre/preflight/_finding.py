@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from lumbre.base import PreflightError
 
+SEVERITIES = ("error", "warning", "hint")
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -12,7 +14,8 @@ class Finding:
 
     Attributes:
         code: its number, such as "LB001".
-        severity: "error" stops `fit()`, "warning" is printed.
+        severity: "error" stops `fit()`, "warning" is printed, "hint" is only said by `check()`: it costs little, or may
+            well be meant.
         received: what was found.
         expected: what would be right.
         fix: what to write instead.
@@ -38,7 +41,7 @@ class Findings:
     """What the checks before a run found, errors first. Prints well; is empty, and false, when all is well."""
 
     def __init__(self, findings: list[Finding]) -> None:
-        self._findings = sorted(findings, key=lambda finding: (finding.severity != "error", finding.code))
+        self._findings = sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._findings)
@@ -61,5 +64,5 @@ class Findings:
 
     @property
     def warnings(self) -> list[Finding]:
-        """Those that do not stop a run."""
+        """Those that are printed and do not stop a run."""
         return [finding for finding in self._findings if finding.severity == "warning"]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from lumbre.preflight._optimizer import ADAPTIVE
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
@@ -81,6 +82,46 @@ def vanishing(subject: Subject) -> Iterator[Found]:
             f"a gradient for {first} that is {sizes[first] / sizes[last]:.1g} of that for {last}",
             "gradients of about the same size in all layers",
             "ReLU or GELU instead of sigmoid or tanh in deep nets; normalization layers; connections around layers",
+        )
+
+
+@check("LB058", "warning", "Gradients that explode", unless=("LB038", "LB039", "LB050"))
+def exploding(subject: Subject) -> Iterator[Found]:
+    """The gradient of a layer is a thousand times its weights (a million times for Adam and its like, which divide its
+    size away), or no number at all: the first steps throw them far away. First weights that are too wide, very deep or
+    long recurrent nets, and sums over many rows do that."""
+    loss = subject.trained.loss
+    if not isinstance(loss, Tensor) or loss.ndim or not bool(loss.isfinite()):
+        return
+    weights = dict(subject.model.named_parameters())
+    limit = 1e6 if all(isinstance(one, ADAPTIVE) for one in subject.optimizers.values()) else 1e3
+    for name, gradient in subject.trained.gradients.items():
+        if gradient is None or gradient.ndim < 2:
+            continue
+        weight = weights[name].detach()
+        size = float(gradient.detach().float().norm())
+        usual = max(float(weight.float().norm()), 0.01 * weight.numel() ** 0.5)
+        if not size <= limit * usual:
+            yield Found(
+                f"a gradient for {name} of a size of {size:.3g}, for weights of {float(weight.float().norm()):.3g}",
+                "gradients that are smaller than the weights",
+                "torch's own first weights; normalization layers; lumbre.callbacks.GradientClip(1.0); inputs and "
+                "targets of spread 1",
+            )
+            return
+
+
+@check("LB059", "error", "A graph that an in-place operation broke")
+def in_place(subject: Subject) -> Iterator[Found]:
+    """A number that the way back needs was overwritten: `x += 1`, `x[:, 0] = 0`, `relu_()` after a function that keeps
+    its result."""
+    failure = subject.trained.backward
+    if failure is not None and "inplace operation" in str(failure):
+        what = str(failure).split("; expected")[0].split(": [")[-1].rstrip("].")
+        yield Found(
+            f"a backward pass that fails: an in-place operation changed what it needs ({what})",
+            "operations that give new tensors",
+            "x = x + y instead of x += y; torch.relu(x) instead of x.relu_(); x.clone() before x[...] = ...",
         )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import describe
-from lumbre.preflight._recorder import BINARY, CLASSES, Call, loss_inputs
+from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, loss_inputs
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
@@ -159,3 +159,25 @@ def ordered(subject: Subject) -> Iterator[Found]:
             "batches in which classes are mixed",
             "leave shuffle=False out",
         )
+
+
+@check("LB049", "hint", "A loss of measurements for class numbers")
+def class_numbers_measured(subject: Subject) -> Iterator[Found]:
+    """Targets are 0, 1, 2 and so on, and one number is fitted to them by its distance: that takes class 2 for twice
+    class 1. For grades that is right, for kinds it is not."""
+    for call in loss_inputs(subject.loss_calls, ELEMENTWISE):
+        target = subject.target
+        if call.target is not subject.batch.target or not isinstance(target, Tensor) or len(target) < _ENOUGH:
+            continue
+        if target.numel() != len(target):
+            continue
+        values = target.flatten().unique()
+        count = values.numel()
+        if 3 <= count <= _ENOUGH and bool((values == torch.arange(count).to(values)).all()):
+            name = type(subject.loss).__name__ if isinstance(subject.loss, torch.nn.Module) else call.name
+            yield Found(
+                f"{name} of targets that are 0 to {count - 1}, without anything between",
+                "measurements; or class numbers and a score for each class",
+                f"a last layer with {count} outputs, y.long() and nn.CrossEntropyLoss(), if these are classes",
+            )
+            return

@@ -1,14 +1,19 @@
 """Optimizers, learning rates, and how they move."""
 
+import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from torch import optim
+import torch
+from torch import Tensor, optim
 
+from lumbre.base import map_leaves, untouched
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
-_ADAPTIVE = (optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax, optim.RMSprop)
+ADAPTIVE = (optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax, optim.RMSprop)
+"""Optimizers that divide the size of a gradient away."""
 
 
 def _groups(subject: Subject) -> Iterator[tuple[optim.Optimizer, dict[str, Any]]]:
@@ -23,11 +28,11 @@ def rate(subject: Subject) -> Iterator[Found]:
     settles. Below 1e-7 nothing moves."""
     for optimizer, group in _groups(subject):
         value, name = float(group["lr"]), type(optimizer).__name__
-        high = 0.1 if isinstance(optimizer, _ADAPTIVE) else 10.0
-        if not isinstance(optimizer, (*_ADAPTIVE, optim.SGD)):
+        high = 0.1 if isinstance(optimizer, ADAPTIVE) else 10.0
+        if not isinstance(optimizer, (*ADAPTIVE, optim.SGD)):
             continue
         if value > high * (1 + 1e-6) or 0 < value < 1e-7:
-            usual = "1e-4 to 1e-2" if isinstance(optimizer, _ADAPTIVE) else "1e-3 to 1"
+            usual = "1e-4 to 1e-2" if isinstance(optimizer, ADAPTIVE) else "1e-3 to 1"
             yield Found(
                 f"lr={value:g} for {name}", f"a rate that trains; usual are {usual}", "recipe.lr_finder(data).plot()"
             )
@@ -74,9 +79,32 @@ def schedule(subject: Subject) -> Iterator[Found]:
 def summed(subject: Subject) -> Iterator[Found]:
     """Under accumulation a sum grows with the rows of the whole group, and the step with it: a learning rate that was
     right for one batch is several times too high."""
-    if subject.accumulated > 1 and getattr(subject.loss, "reduction", "mean") == "sum":
+    if subject.accumulated < 2:
+        return
+    said = getattr(subject.loss, "reduction", "mean") == "sum"
+    what = 'reduction="sum"' if said else "a loss that is a sum over the rows,"
+    if said or _doubles(subject):
         yield Found(
-            f'reduction="sum" with {subject.accumulated} batches for each update',
+            f"{what} with {subject.accumulated} batches for each update",
             "a mean over the rows, which does not depend on how they are cut into batches",
             'reduction="mean"',
         )
+
+
+def _doubles(subject: Subject) -> bool:
+    """Whether the loss of all rows taken twice is twice the loss."""
+    found, target = subject.evaluated, subject.batch.target
+    if subject.loss is None or not isinstance(found.loss, Tensor) or found.loss.ndim or found.pred is None:
+        return False
+    try:
+        with untouched(subject.model, subject.device), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            twice = float(subject.loss(map_leaves(_twice, found.pred), map_leaves(_twice, target)))
+    except Exception:  # a loss that cannot take other rows has not been found to add
+        return False
+    once = float(found.loss.detach())
+    return once != 0 and math.isclose(twice, 2 * once, rel_tol=1e-3)
+
+
+def _twice(leaf: Any) -> Any:
+    return torch.cat([leaf, leaf]).detach() if isinstance(leaf, Tensor) and leaf.ndim else leaf

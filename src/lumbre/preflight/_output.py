@@ -143,12 +143,17 @@ def no_probabilities(subject: Subject) -> Iterator[Found]:
 @check("LB014", "warning", "A metric that wants something else than the loss")
 def unfit_metric(subject: Subject) -> Iterator[Found]:
     """`BinaryAccuracy` counts probabilities above 0.5. Given raw scores it asks whether they are above 0.5, not above
-    0, and so is too low; `BinaryAccuracyWithLogits` of probabilities takes each for a yes."""
-    pred = subject.evaluated.pred
+    0, and so is too low; `BinaryAccuracyWithLogits` of probabilities takes each for a yes. Both of measurements ask
+    how many are positive. (Metrics that cannot be computed at all say so in the first step.)"""
+    pred, target = subject.evaluated.pred, subject.target
     if not isinstance(pred, Tensor) or subject.evaluated.failure is not None:
         return
+    measured = isinstance(target, Tensor) and target.is_floating_point() and bool(((target < 0) | (target > 1)).any())
     for metric in subject.metrics:
         name, made = type(metric).__name__, made_by(pred)
+        if measured and name in ("BinaryAccuracy", "BinaryAccuracyWithLogits"):
+            yield Found(f"{name} of measurements", "targets of 0 and 1", "lumbre.metrics.RMSE(), MAE() or R2()")
+            continue
         raw = made in _RAW or bool(((pred < 0) | (pred > 1)).any())
         if name == "BinaryAccuracy" and raw and made not in ("Sigmoid", "Softmax"):
             yield Found(
@@ -263,21 +268,109 @@ def no_scalar(subject: Subject) -> Iterator[Found]:
         )
 
 
-@check("LB025", "warning", "A loss at the start that is far from chance")
+@check("LB025", "warning", "A loss at the start that is far from chance", unless=("LB038", "LB039"))
 def far_from_chance(subject: Subject) -> Iterator[Found]:
     """Before training a classifier knows nothing, so its cross-entropy should be near log(classes). Many times that
     means first weights that are far too wide, or inputs on a wild scale: the first epochs go into undoing it."""
-    for call in loss_inputs(subject.loss_calls, ("cross_entropy",)):
-        if not isinstance(call.result, Tensor) or call.result.ndim or not _ranked(call):
+    for call in loss_inputs(subject.trained.losses, ("cross_entropy", *BINARY)):
+        if not isinstance(call.result, Tensor) or call.result.ndim:
             continue
-        if call.argument(6, "reduction", "mean") != "mean":
+        classes = 2 if call.name in BINARY else call.input.shape[1] if _ranked(call) else 0
+        weighted = call.name in BINARY and any(call.argument(at, name) is not None for at, name in _WEIGHTS)
+        reduction = call.argument(*_REDUCTION[call.name], "mean")
+        if not classes or weighted or reduction != "mean":
             continue
-        value, chance = float(call.result.detach()), math.log(max(call.input.shape[1], 2))
+        value, chance = float(call.result.detach()), math.log(max(classes, 2))
         if math.isfinite(value) and value > 5 * chance + 1:
             yield Found(
                 f"a cross-entropy of {value:.3g} before the first step",
-                f"about {chance:.3g}, that of guessing among {call.input.shape[1]} classes",
+                f"about {chance:.3g}, that of guessing among {classes} classes",
                 "smaller first weights (torch's own, or nn.init.kaiming_normal_), and inputs of mean 0 and spread 1",
+            )
+            return
+
+
+_WEIGHTS = ((2, "weight"), (6, "pos_weight"))
+_REDUCTION = {
+    "cross_entropy": (6, "reduction"),
+    "binary_cross_entropy": (5, "reduction"),
+    "binary_cross_entropy_with_logits": (5, "reduction"),
+}
+
+
+@check("LB056", "warning", "A regression that starts far from its targets", unless=("LB038", "LB039", "LB050"))
+def far_from_targets(subject: Subject) -> Iterator[Found]:
+    """Who always says the mean of the targets has their variance as mean squared error. A net that begins a hundred
+    times worse, with an error ten times their spread, spends the first epochs on finding the middle: targets are far
+    from 0 for their spread, or first weights or inputs are far too wide."""
+    for call in loss_inputs(subject.trained.losses, ELEMENTWISE):
+        target = call.target
+        if target is not subject.batch.target or not isinstance(subject.target, Tensor):
+            continue
+        if call.input.shape != target.shape or not target.is_floating_point():
+            continue
+        every = subject.target.detach().float()
+        spread = float((every - every.mean(0)).square().mean())
+        error = float((call.input.detach().float() - target.float()).square().mean())
+        if len(every) >= 20 and spread > 0 and math.isfinite(error) and error > 100 * spread:
+            yield Found(
+                f"a mean squared error of {error:.3g} before the first step",
+                f"about {spread:.3g}, the variance of the targets (from {float(every.min()):.3g} to "
+                f"{float(every.max()):.3g})",
+                "train on (y - y.mean()) / y.std(), and turn predictions back; or torch's own first weights, and "
+                "inputs of mean 0 and spread 1",
+            )
+            return
+
+
+@check("LB057", "warning", "An output that does not depend on the input", unless=("LB019", "LB029", "LB038"))
+def constant_output(subject: Subject) -> Iterator[Found]:
+    """The module gives the same for every row of the first batch, though these differ, and goes on to do so when its
+    weights are moved a little (a last layer that begins at zero is meant, and depends on its input then)."""
+    found = subject.evaluated
+    if found.failure is not None or not found.layers or subject.batch.size < 2 or not _rows_differ(subject):
+        return
+    if not _same_rows(tensors(found.pred), subject.batch.size):
+        return
+    try:
+        moved = subject.predict(subject.batch.input, moved=True)
+    except Exception:  # a module that cannot take other weights has not been found to be constant
+        return
+    if _same_rows(tensors(moved), subject.batch.size):
+        yield Found(
+            f"the same prediction for all {subject.batch.size} rows of the first batch",
+            "predictions that depend on the input",
+            "look at what forward() does with x; torch's own first weights and biases",
+        )
+
+
+def _rows_differ(subject: Subject) -> bool:
+    return any(
+        leaf.ndim and len(leaf) == subject.batch.size and bool((leaf != leaf[:1]).any())
+        for leaf in tensors(subject.batch.input)
+    )
+
+
+def _same_rows(parts: list[Tensor], rows: int) -> bool:
+    """Whether each of them has numbers by the row, the same in all."""
+    for part in parts:
+        if not part.is_floating_point() or not part.ndim or len(part) != rows or not bool(part.isfinite().all()):
+            return False
+        if float((part - part[:1]).detach().abs().max()) > 1e-6 * float(part.detach().abs().max()):
+            return False
+    return bool(parts)
+
+
+@check("LB060", "hint", "A log-softmax before CrossEntropyLoss")
+def second_log_softmax(subject: Subject) -> Iterator[Found]:
+    """`CrossEntropyLoss` applies the log-softmax itself. A second one changes nothing but costs its time; mostly
+    `NLLLoss` was meant."""
+    for call in loss_inputs(subject.loss_calls, ("cross_entropy",)):
+        if made_by(call.input) == "LogSoftmax":
+            yield Found(
+                "predictions that went through a log-softmax, before CrossEntropyLoss",
+                "raw scores (logits): the loss applies the log-softmax itself",
+                "leave the log-softmax out of forward(), or take nn.NLLLoss()",
             )
             return
 

@@ -19,6 +19,7 @@ _SUBTRACTIONS = ("sub", "__sub__", "rsub", "__rsub__")
 _IN_FORWARD = ("softmax", "log_softmax", "relu", "relu_", "dropout", "dropout2d", "dropout3d")
 _RECORDED = {*_LOSSES, *_SUBTRACTIONS, *_IN_FORWARD}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 # What changes only how numbers lie, not what they are.
 _LAYOUT = ("View", "Reshape", "Squeeze", "Unsqueeze", "Alias", "ToCopy", "Clone", "Permute", "Transpose", "T", "Expand")
@@ -77,27 +78,31 @@ class Recorder(TorchFunctionMode):
 
 @dataclass(frozen=True, slots=True)
 class LayerCall:
-    """A call of a layer with weights."""
+    """A call of a layer with weights, or of a batch normalisation."""
 
     name: str
     layer: nn.Module
     input: Tensor
     output: Any
+    training: bool
 
 
 @contextmanager
-def recorded_layers(model: nn.Module, into: list[LayerCall]) -> Generator[None]:
-    """Keep what goes into layers with weights, and what comes out."""
+def recorded_layers(model: nn.Module, into: list[LayerCall], norms: list[LayerCall]) -> Generator[None]:
+    """Keep what goes into layers with weights, and into batch normalisations, and what comes out."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
         def after(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             if args and isinstance(args[0], Tensor):
-                into.append(LayerCall(name, layer, args[0], output))
+                kept = norms if isinstance(layer, NORMS) else into
+                kept.append(LayerCall(name, layer, args[0], output, layer.training))
 
         return after
 
     handles = [
-        part.register_forward_hook(hook(name)) for name, part in model.named_modules() if isinstance(part, _WEIGHTED)
+        part.register_forward_hook(hook(name))
+        for name, part in model.named_modules()
+        if isinstance(part, (*_WEIGHTED, *NORMS))
     ]
     try:
         yield

@@ -26,10 +26,11 @@ class Check:
 
     Attributes:
         code: its number, such as "LB001".
-        severity: of what it finds: "error" or "warning".
+        severity: of what it finds: "error", "warning" or "hint".
         title: what it is called in the docs.
         look: the function; its docstring is what the docs say.
         unexplained: look only where no other check has found an error, which would say it better.
+        unless: codes of checks that name the cause of what this one sees; look only where they found nothing.
     """
 
     code: str
@@ -37,18 +38,21 @@ class Check:
     title: str
     look: Look
     unexplained: bool = False
+    unless: tuple[str, ...] = ()
 
 
 CHECKS: dict[str, Check] = {}
 """Every check by its code, in the order in which they run: cheap ones first."""
 
 
-def check(code: str, severity: str, title: str, *, unexplained: bool = False) -> Callable[[Look], Look]:
+def check(
+    code: str, severity: str, title: str, *, unexplained: bool = False, unless: tuple[str, ...] = ()
+) -> Callable[[Look], Look]:
     """Register a check."""
 
     def add(look: Look) -> Look:
         assert code not in CHECKS, code
-        CHECKS[code] = Check(code, severity, title, look, unexplained)
+        CHECKS[code] = Check(code, severity, title, look, unexplained, unless)
         return look
 
     return add
@@ -64,12 +68,17 @@ def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float
     """
     findings: list[Finding] = []
     begin = perf_counter()
-    for one in sorted(CHECKS.values(), key=lambda each: each.unexplained):
-        if one.code in ignore or (one.unexplained and any(found.severity == "error" for found in findings)):
+    causes = {code for one in CHECKS.values() for code in one.unless}
+    for one in sorted(CHECKS.values(), key=lambda each: each.unexplained or bool(each.unless)):
+        if one.code in ignore and one.code not in causes:  # what follows from a cause is ignored with it
+            continue
+        if one.unexplained and any(found.severity == "error" for found in findings):
+            continue
+        if any(found.code in one.unless for found in findings):
             continue
         if seconds is not None and perf_counter() - begin > seconds:
             break
         findings += [
             Finding(one.code, one.severity, found.received, found.expected, found.fix) for found in one.look(subject)
         ]
-    return Findings(findings)
+    return Findings([found for found in findings if found.code not in ignore])

@@ -1,17 +1,16 @@
 """The module: what it registers, how its layers follow one another, what happens to a single row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import map_leaves
-from lumbre.preflight._recorder import LayerCall, made_by, origin
+from lumbre.base import map_leaves, untouched
+from lumbre.preflight._recorder import NORMS, LayerCall, made_by, origin
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _FEW_ROWS = 8
 
@@ -67,7 +66,7 @@ def _parameters_in(value: Any, depth: int) -> Iterator[Tensor]:
 def short_batch_norm(subject: Subject) -> Iterator[Found]:
     """BatchNorm takes mean and spread over the rows of a batch, and cannot over one: torch raises in the middle of the
     run, or normalizes a picture by itself."""
-    if subject.fewest_rows == 1 and any(isinstance(part, _NORMS) for part in subject.model.modules()):
+    if subject.fewest_rows == 1 and any(isinstance(part, NORMS) for part in subject.model.modules()):
         yield Found(
             "a batch of one row for a module with BatchNorm",
             "several rows in every batch, over which BatchNorm takes its mean and spread",
@@ -114,7 +113,7 @@ def rows_mixed(subject: Subject) -> Iterator[Found]:
     model, size, found = subject.model, subject.batch.size, subject.evaluated
     if size < 3 or found.failure is not None or not _by_rows(subject):
         return
-    if any(getattr(part, "running_mean", 0) is None for part in model.modules() if isinstance(part, _NORMS)):
+    if any(getattr(part, "running_mean", 0) is None for part in model.modules() if isinstance(part, NORMS)):
         return  # it normalizes over the batch, and says so
     # A few rows tell; a module that takes batches of one size alone is given them all.
     for rows in dict.fromkeys((min(size, _FEW_ROWS), size)):
@@ -249,14 +248,19 @@ def dropout_in_evaluation(subject: Subject) -> Iterator[Found]:
 
 @check("LB029", "warning", "A layer whose ReLU gives only zeros")
 def dead_relu(subject: Subject) -> Iterator[Found]:
-    """Every unit of a layer is negative for every row of the first batch: nothing passes, and no gradient comes
-    back."""
+    """Every unit of a layer, or nine of ten, are negative for every row of the first batch: little or nothing passes,
+    and no gradient comes back."""
     for call in subject.trained.forward:
         if call.name not in ("relu", "relu_") or not isinstance(call.result, Tensor) or subject.batch.size < 2:
             continue
-        if call.result.numel() > subject.batch.size and not bool((call.result.detach() != 0).any()):
+        result = call.result.detach()
+        if result.ndim < 2 or result.numel() <= subject.batch.size:
+            continue
+        alive = (result != 0).transpose(0, 1).flatten(1).any(1)
+        dead = int((~alive).sum())
+        if dead == len(alive) or (len(alive) >= 10 and subject.batch.size >= 16 and dead >= 0.9 * len(alive)):
             yield Found(
-                f"a ReLU that gives 0 for all {call.result.numel():,} numbers of the first batch",
+                f"a ReLU that gives 0 in {dead} of {len(alive)} units for every row of the first batch",
                 "units that are positive for some rows",
                 "torch's own first weights and biases; inputs of mean 0 and spread 1",
             )
@@ -295,4 +299,102 @@ def softmax_of_one(subject: Subject) -> Iterator[Found]:
             "a softmax over one score, which is always 1",
             "a sigmoid for one score, a softmax for several",
             "leave it out, with nn.BCEWithLogitsLoss()",
+        )
+
+
+@check("LB052", "warning", "One layer at several places")
+def shared_layers(subject: Subject) -> Iterator[Found]:
+    """`[nn.Linear(8, 8)] * 3` is three times the same layer, with one set of weights. Where that is meant, calling one
+    layer several times says it better. Looked at are layers in a `Sequential`, `ModuleList` or `ModuleDict`."""
+    for name, part in subject.model.named_modules():
+        if not isinstance(part, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+            continue
+        places: dict[nn.Module, list[str]] = {}
+        children = part.items() if isinstance(part, nn.ModuleDict) else ((str(at), one) for at, one in enumerate(part))
+        for place, child in children:
+            if any(one.requires_grad for one in child.parameters()):
+                places.setdefault(child, []).append(place)
+        for child, shared in places.items():
+            if len(shared) > 1:
+                yield Found(
+                    f"the same {type(child).__name__} at {', '.join(shared)} of {name or type(part).__name__!r}",
+                    "layers with weights of their own",
+                    "[make() for _ in range(n)], not [layer] * n; or copy.deepcopy(layer)",
+                )
+                return
+
+
+@check("LB053", "warning", "Modes that are switched by hand")
+def mode_switched(subject: Subject) -> Iterator[Found]:
+    """`fit()` puts the whole module into training mode before each epoch, and into evaluation mode to validate. A
+    `self.eval()` in `forward()` turns dropout and BatchNorm off for all that comes; one in `__init__()` is undone."""
+    for found in (subject.trained, subject.evaluated):
+        if found.switched:
+            yield Found(
+                f"forward(), which switches the mode of {_shown(found.switched)}",
+                "a module that leaves its mode alone",
+                "leave self.train() and self.eval() out of forward(); fit() and predict() switch modes",
+            )
+            return
+    model = subject.model
+    by_hand = [
+        name
+        for name, part in model.named_modules()
+        if not part.training and isinstance(part, (*NORMS, nn.modules.dropout._DropoutNd))  # pyright: ignore[reportPrivateUsage]
+    ]
+    if not model.training or not by_hand:
+        return
+    with untouched(model, subject.device, training=True):
+        undone = [name for name, part in model.named_modules() if name in by_hand and part.training]
+    if undone:
+        yield Found(
+            f"{_shown(undone)} in evaluation mode by hand, in a module in training mode",
+            "modes that last: fit() puts every part into training mode",
+            "def train(self, mode=True): super().train(mode); self.part.eval(); return self",
+        )
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) if name else "the module" for name in names[:3]) + ("..." if len(names) > 3 else "")
+
+
+@check("LB031", "hint", "A bias before BatchNorm")
+def bias_before_norm(subject: Subject) -> Iterator[Found]:
+    """BatchNorm takes the mean away, and with it the bias of the layer before: it is never trained."""
+    made = {id(call.output): call for call in subject.trained.layers}
+    idle = [
+        before.name
+        for norm in subject.trained.norms
+        if norm.training and (before := made.get(id(norm.input))) is not None and _has_bias(before.layer)
+    ]
+    if idle:
+        yield Found(
+            f"{_shown(list(dict.fromkeys(idle)))} with a bias, straight before BatchNorm",
+            "layers without a bias before BatchNorm, which has one of its own",
+            "bias=False for these layers",
+        )
+
+
+def _has_bias(layer: nn.Module) -> bool:
+    return isinstance(layer, (nn.Linear, *_CONVS)) and layer.bias is not None and layer.bias.requires_grad
+
+
+@check("LB061", "hint", "Frozen BatchNorm whose statistics move")
+def frozen_norms(subject: Subject) -> Iterator[Found]:
+    """`requires_grad_(False)` keeps weights, not running means: in training mode these go on to follow the rows, and
+    what a frozen net gives changes from step to step."""
+    moving = [
+        call.name
+        for call in subject.trained.norms
+        if call.training
+        and isinstance(call.layer, NORMS)
+        and call.layer.track_running_stats
+        and call.layer.affine
+        and not any(one.requires_grad for one in call.layer.parameters())
+    ]
+    if moving:
+        yield Found(
+            f"{_shown(moving)} frozen, in training mode",
+            "frozen parts in evaluation mode too, if they are to stay as they are",
+            "def train(self, mode=True): super().train(mode); self.body.eval(); return self",
         )

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,21 +39,27 @@ class Pass:
         pred: what the module gave, with its graph.
         forward: calls of torch's functions in the module.
         layers: calls of layers with weights, in their order.
+        norms: calls of batch normalisations, in their order.
+        switched: modules whose mode the pass has changed, by name.
         loss: what the loss gave; None where it failed.
         losses: calls of torch's functions in the loss.
         failure: what module or loss raised.
         in_loss: whether it was the loss.
         gradients: of the parameters by name, None for those that got none.
+        backward: what the way back through the graph raised.
     """
 
     pred: Nested = None
     forward: Sequence[Call] = ()
     layers: Sequence[LayerCall] = ()
+    norms: Sequence[LayerCall] = ()
+    switched: Sequence[str] = ()
     loss: Any = None
     losses: Sequence[Call] = ()
     failure: Exception | None = None
     in_loss: bool = False
     gradients: dict[str, Tensor | None] = field(default_factory=dict[str, "Tensor | None"])
+    backward: Exception | None = None
 
 
 @dataclass(kw_only=True)
@@ -116,16 +122,25 @@ class Subject:
         """Calls of torch's functions in the loss."""
         return () if self.evaluated.failure and not self.evaluated.in_loss else self.evaluated.losses
 
-    def predict(self, input: Nested) -> Nested:
-        """What the module gives in evaluation mode; the same chance at each call."""
+    def predict(self, input: Nested, *, moved: bool = False) -> Nested:
+        """What the module gives in evaluation mode, by the same chance at each call; `moved`: with weights nearby."""
+        kept = [(one, one.detach().clone()) for one in self.model.parameters()] if moved else []
         with untouched(self.model, self.device), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             seeder(0, self.device)("predict", 0, 0)
-            return self.call(input)
+            try:
+                for one, value in kept:
+                    spread = float(value.std()) if value.numel() > 1 else 0.0
+                    one.add_(torch.randn_like(value), alpha=0.1 * spread + 1e-3)
+                return self.call(input)
+            finally:
+                for one, value in kept:
+                    one.copy_(value)
 
     def _pass(self, *, training: bool) -> Pass:
         forward, losses = Recorder(), Recorder()
         layers: list[LayerCall] = []
+        norms: list[LayerCall] = []
         batch = self.batch
         # A module may work in place on what it is given; the first batch is still to be trained on.
         input = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch.input)
@@ -135,30 +150,33 @@ class Subject:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
+            modes = {name: part.training for name, part in self.model.named_modules()}
             try:
-                with recorded_layers(self.model, layers), forward:
+                with recorded_layers(self.model, layers, norms), forward:
                     pred = self.call(input)
             except Exception as error:  # whatever the user's module raises is the finding
-                return Pass(forward=forward.calls, layers=layers, failure=error)
+                return Pass(forward=forward.calls, layers=layers, norms=norms, failure=error)
+            switched = [name for name, part in self.model.named_modules() if modes.get(name) != part.training]
+            done = Pass(pred, forward.calls, layers, norms, switched)
             if self.loss is None:
-                return Pass(pred, forward.calls, layers)
+                return done
             try:
                 with losses:
                     value: Any = self.loss(pred, batch.target)
             except Exception as error:
-                return Pass(pred, forward.calls, layers, losses=losses.calls, failure=error, in_loss=True)
-            gradients = self._gradients(value) if training else {}
-            return Pass(pred, forward.calls, layers, value, losses.calls, gradients=gradients)
+                return replace(done, losses=losses.calls, failure=error, in_loss=True)
+            gradients, failure = self._gradients(value) if training else ({}, None)
+            return replace(done, loss=value, losses=losses.calls, gradients=gradients, backward=failure)
 
-    def _gradients(self, loss: Any) -> dict[str, Tensor | None]:
+    def _gradients(self, loss: Any) -> tuple[dict[str, Tensor | None], Exception | None]:
         named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad or not named:
-            return {}
+            return {}, None
         try:
             found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-        except RuntimeError:  # a graph that cannot be gone back through says so in the first step, with its place
-            return {}
-        return dict(zip(named, found, strict=True))
+        except RuntimeError as error:  # not every graph that fails here fails in a step
+            return {}, error
+        return dict(zip(named, found, strict=True)), None
 
 
 def tensors(value: Nested) -> list[Tensor]:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from corpus.program import CASES, HEALTHY, Case, Program
 
 SEEDS = range(5)
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+_WITH_WARNINGS_AS_ERRORS = """
+import runpy, sys, warnings, lumbre
+warnings.simplefilter("error", lumbre.PreflightWarning)
+sys.argv = [sys.argv[1], "--quick"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def checked(program: Program) -> list[tuple[str, str]]:
@@ -38,12 +51,17 @@ class Row:
 
     @property
     def found(self) -> int:
-        """Seeds of the broken program with any finding."""
-        return sum(bool(one) for one in self.broken)
+        """Seeds of the broken program with an error or warning."""
+        return sum(any(kind != "hint" for _, kind in one) for one in self.broken)
 
     @property
     def named(self) -> int:
-        """Seeds of the broken program in which the right cause is among the findings."""
+        """Seeds of the broken program in which an error or warning names the right cause."""
+        return sum(any(code in self.codes and kind != "hint" for code, kind in one) for one in self.broken)
+
+    @property
+    def hinted(self) -> int:
+        """Seeds of the broken program in which the right cause is named, if only as a hint."""
         return sum(any(code in self.codes for code, _ in one) for one in self.broken)
 
     @property
@@ -79,6 +97,19 @@ def run(seeds: Iterable[int] = SEEDS, half: str | None = None) -> list[Row]:
     return rows
 
 
+def examples() -> dict[str, str]:
+    """The programs of `examples/`, run with the checks' warnings as errors: the last line of each that fails, or ""."""
+    ended: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for path in sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("tutorials/*.py")]):
+            command = [sys.executable, "-c", _WITH_WARNINGS_AS_ERRORS, str(path)]
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+            last = done.stderr.strip().splitlines()[-1:] or ["failed"]
+            ended[str(path.relative_to(EXAMPLES))] = last[0] if done.returncode else ""
+    return ended
+
+
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """The 95 % interval of a share, after Wilson."""
     if not n:
@@ -111,6 +142,7 @@ def table(rows: list[Row]) -> str:
 
     line("mistakes found", of_broken(lambda row: row.found))
     line("right cause named", of_broken(lambda row: row.named))
+    line("the same, hints counted", of_broken(lambda row: row.hinted))
 
     def of_sound(severity: str):
         def cell(part: list[Row], _: str) -> str:
@@ -121,6 +153,7 @@ def table(rows: list[Row]) -> str:
 
     line("sound programs with an error", of_sound("error"))
     line("sound programs with a warning", of_sound("warning"))
+    line("sound programs with a hint", of_sound("hint"))
     line(
         "programs whose findings depend on the seed", lambda part, _: f"{sum(row.flips for row in part)} of {len(part)}"
     )

@@ -312,8 +312,8 @@ def a_recurrent_net_over_the_rows(broken: bool, g: G) -> Program:
 
 @case("geo-113", "LB008")
 def normalization_of_one_picture(broken: bool, g: G) -> Program:
-    net = lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(784, 4))  # noqa: E731
-    return classify(net, pictures(g, 65 if broken else 64), batch_size=16)
+    layers = lambda: (nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(784, 4))  # noqa: E731
+    return classify(lambda: nn.Sequential(*layers()), pictures(g, 65 if broken else 64), batch_size=16)
 
 
 @case("pytorch-7716", "LB008")
