@@ -107,10 +107,10 @@ def bits(fitted: lb.Fitted) -> bytes:
     return safetensors.torch.save(state, {"told": told})
 
 
-def sealed(files: dict[str, bytes]) -> dict[str, bytes]:
+def sealed(files: dict[str, bytes], processes: Any = 1) -> dict[str, bytes]:
     """The files of a checkpoint with a manifest that their bytes ask for, so that the reader believes them."""
     told = {file: {"sha256": hashlib.sha256(files[file]).hexdigest()} for file in files if file != "manifest.json"}
-    manifest: dict[str, Any] = {"schema": 1, "files": told}
+    manifest: dict[str, Any] = {"schema": 2, "processes": processes, "files": told}
     text = json.dumps(manifest, sort_keys=True)
     manifest["sha256"] = hashlib.sha256(text.encode()).hexdigest()
     return {**files, "manifest.json": json.dumps(manifest, sort_keys=True).encode()}
@@ -133,7 +133,7 @@ def _unpacked(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 def _forged(chance: random.Random, files: dict[str, bytes]) -> dict[str, bytes]:
     """A checkpoint whose document or tensors were changed, with the hashes that go with them."""
     found = dict(files)
-    kind = chance.randrange(8)
+    kind = chance.randrange(9)
     if kind < 4:
         document = json.loads(files["state.json"])
         if chance.random() < 0.75:  # where most of what is read lies
@@ -156,11 +156,13 @@ def _forged(chance: random.Random, files: dict[str, bytes]) -> dict[str, bytes]:
         if chance.random() < 0.2:
             del tensors[chance.choice(sorted(tensors))]
         found["state.safetensors"] = safetensors.torch.save(tensors)
-    else:
+    elif kind == 7:
         text = files["state.json"]
         at = chance.choice([i for i in range(len(text)) if text[i : i + 1] == b"{"])
         twice = chance.choice((b'"is":0,', b'"~":"tuple",', b'"state":[],', b'"lr":1e999,', b'"":NaN,'))
         found["state.json"] = text[: at + 1] + twice + text[at + 1 :]
+    else:
+        return sealed(found, chance.choice((2, 0, -1, 10**18, 1e999, "1", None, [1], 1.5)))
     return sealed(found)
 
 

@@ -339,7 +339,9 @@ def _read(folder: Path, rank: int, size: int) -> Stored:
             f"schema {SCHEMA}, which this lumbre reads",
             "go on with the lumbre that wrote it",
         )
-    processes = int(manifest.get("processes", 1))
+    processes: Any = manifest.get("processes", 1)
+    if type(processes) is not int or processes < 1:
+        raise ValueError(f"{_MANIFEST} tells of {processes!r} processes")
     first = _read_part(folder, 0, manifest["files"])
     parts = {other: _read_part(folder, other, manifest["files"]) for other in range(rank or size, processes, size)}
     return Stored(folder.name, first.document, first.tensors, processes, parts)
