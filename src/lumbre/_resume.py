@@ -18,7 +18,7 @@ from lumbre._run_state import Run, bring_back, merged_meter, take_state
 from lumbre._session import Session
 from lumbre.base import LumbreError, ResumeError, is_out_of_memory
 from lumbre.core import Plan
-from lumbre.devices import World, lock_patience
+from lumbre.devices import World, lock_patience, network_error
 from lumbre.storage import CheckpointStore, Stored, agreed, checked_run, pack, unpack
 
 if TYPE_CHECKING:
@@ -206,6 +206,8 @@ class RunKeeper:
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError) as error:
             if self._stored is None or self._context.step != self._restored:
                 raise
+            if self._run.world.size > 1 and network_error(error) is not None:
+                raise  # another process is at fault
             raise ResumeError(
                 f"{self._store.folder / self._stored.name}, after which the first step failed: "
                 f"{type(error).__name__}: {error}",

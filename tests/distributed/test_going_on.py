@@ -145,6 +145,18 @@ def test_one_message_names_the_process_that_is_gone(tmp_path: Path) -> None:
     assert "torchrun --max-restarts" in told[1]
 
 
+def test_a_process_that_is_gone_at_once_is_not_blamed_on_the_checkpoint(tmp_path: Path) -> None:
+    run(2, lambda rank: fit(tmp_path / "run", die_at(4, 0)), tmp_path / "logs", [KILLED, FAILED])
+    again = On(train_batch_begin=lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    told = run(
+        2,
+        lambda rank: fit(tmp_path / "run", *([again] if rank == 0 else [])),
+        tmp_path / "again",
+        [KILLED, FAILED],
+    )
+    assert "PeerError: received: rank 1 of 2 cannot go on: rank 0 (process " in told[1]
+
+
 def test_one_that_hangs_is_given_up_after_the_time_asked_for(tmp_path: Path) -> None:
     ranks = start(
         2,
