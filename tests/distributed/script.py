@@ -43,6 +43,7 @@ def train(
     averaged: bool = False,
     stopped: bool = False,
     own_rows: bool = False,
+    unfrozen: list[str] | None = None,
     strategy: str | None = None,
 ) -> dict[str, Any]:
     """Fit, evaluate, predict, save, load; everything that can be compared."""
@@ -53,6 +54,7 @@ def train(
     callbacks += [] if accumulate is None else [lb.callbacks.Accumulate(accumulate)]
     callbacks += [] if clip is None else [lb.callbacks.GradientClip(clip)]
     callbacks += [lb.callbacks.EMA(0.9)] if averaged else []
+    callbacks += [lb.callbacks.GradualUnfreezing(unfrozen)] if unfrozen else []
     if stopped:
         callbacks += [lb.callbacks.EarlyStopping("valid_loss", patience=2), lb.callbacks.KeepBestModel("train_loss")]
     callbacks += [lb.callbacks.ModelCheckpoint(folder / "last.lumbre", best_only=False)]

@@ -21,6 +21,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "averages, an early stop": {"dtype": "float64", "averaged": True, "stopped": True, "epochs": 12},
     "AdamW, the best kept, clip": {"dtype": "float64", "optimizer": "AdamW", "stopped": True, "clip": 0.1},
     "bfloat16, averages": {"precision": "bfloat16", "averaged": True, "accumulate": 3, "clip": 0.3},
+    "layers that join later": {"dtype": "float64", "unfrozen": ["layers.2", "layers.0"], "accumulate": 2},
     "float16": {"precision": "float16", "optimizer": "Adam", "clip": 0.3},
 }
 CLOSE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 3e-2, "float16": 0.1}  # the loss scale skips other updates

@@ -1,5 +1,6 @@
 """A forward pass whose gradients are the mean of those of all processes: PyTorch's DistributedDataParallel."""
 
+import gc
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -51,17 +52,38 @@ class Together:
     def __init__(self, model: nn.Module, call: Callable[[Nested], Nested], *, unused: bool) -> None:
         self._call = call
         self._model = model
+        self._unused = unused
+        self._settling: Callable[[], tuple[Nested, Tensor]] | None = None
         same_buffers(model)
+        self._trained = self._still_trained()
+        self._engine: DistributedDataParallel | None = self._joined()
+
+    def __call__(self, input: Nested) -> Nested:
+        """The prediction; without gradients each process is by itself."""
+        return self._current()(input) if torch.is_grad_enabled() else self._call(input)
+
+    def _joined(self) -> DistributedDataParallel:
         # Buffers are exchanged after a step, not before one: validation and averages find them the same in all.
         known = inspect.signature(DistributedDataParallel).parameters
         left_alone: dict[str, Any] = {
             "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
         }
-        self._engine = DistributedDataParallel(_Called(model, call), find_unused_parameters=unused, **left_alone)
+        called = _Called(self._model, self._call)
+        return DistributedDataParallel(called, find_unused_parameters=self._unused, **left_alone)
 
-    def __call__(self, input: Nested) -> Nested:
-        """The prediction; without gradients each process is by itself."""
-        return self._engine(input) if torch.is_grad_enabled() else self._call(input)
+    def _still_trained(self) -> list[bool]:
+        return [parameter.requires_grad for parameter in self._model.parameters()]
+
+    def _current(self) -> DistributedDataParallel:
+        """The engine for the parameters that are trained now: it knows those alone that were when it was made."""
+        trained = self._still_trained()
+        if self._engine is None or trained != self._trained:
+            self._engine = None
+            gc.collect()  # until it is gone, the old one takes part in every backward pass
+            self._engine, self._trained = self._joined(), trained
+            if self._settling is not None:
+                self.settle(self._settling)
+        return self._engine
 
     def agree(self) -> None:
         """Every process takes over the buffers of the first, such as statistics."""
@@ -77,11 +99,15 @@ class Together:
         Args:
             forward: gives prediction and loss of a batch, by way of this object.
         """
+        self._settling = forward
+        gradients = [(parameter, parameter.grad) for parameter in self._model.parameters()]
+        for parameter, _ in gradients:
+            parameter.grad = None
         with tried(self._model), torch.enable_grad():
             torch.autograd.backward(forward()[1])
-        for parameter in self._model.parameters():
-            parameter.grad = None
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
 
     def apart(self) -> AbstractContextManager[None]:
         """Passes whose gradients stay with this process."""
-        return self._engine.no_sync()
+        return self._current().no_sync()
