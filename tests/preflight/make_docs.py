@@ -46,7 +46,8 @@ seed does. Errors and warnings count; hints have a line of their own. In bracket
 (Wilson). Programs and checks have the same author, so take the figures as what is found of mistakes like these, not of
 all there are. LB031, LB051 to LB053, LB056 to LB061 came after both halves had been measured, for mistakes that neither
 has; they are tested by pairs of their own. So did wider forms of LB014, LB025, LB029 and LB036; and one mended twin of
-"develop" lost a needless bias then, which LB031 hints at.
+"develop" lost a needless bias then, which LB031 hints at. By then "frozen" had been measured more than once and its
+programs had been seen, though nothing was changed for them: its figure is a little less fresh than the first one was.
 """
 
 _EXAMPLES = """
