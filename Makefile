@@ -52,7 +52,7 @@ bench-parts: .venv/.dev  ## import, callbacks, data and engines, each by itself
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/callbacks.py
 	$(BIN)/python -m benchmarks.engines $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
-	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python -m benchmarks.checkpoints
 
 clean:
 	rm -rf .venv .venv-peers .venv-checkers docs/_build

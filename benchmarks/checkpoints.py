@@ -1,6 +1,6 @@
 """What checkpoints cost: the MNIST CNN with one every 100 steps, beside the same run without, in turn.
 
-    python benchmarks/checkpoints.py [--device cuda] [--rounds 5] [--steps 200]
+    python -m benchmarks.checkpoints [--device cuda] [--rounds 5] [--steps 200]
 
 The rows are drawn by chance, of MNIST's size; time does not depend on what they show. The folder lies in the current
 directory, so that it is on a disk. Each figure is the median over the rounds; a round runs both, one after the other.
@@ -17,34 +17,12 @@ import torch
 from torch import Tensor, nn, optim
 
 import lumbre as lb
-
-
-class Net(nn.Module):
-    """The convolutional net of PyTorch's MNIST example: 1.2 million parameters."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, 32, 3),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 3),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Dropout(0.25),
-            nn.Flatten(),
-            nn.Linear(9216, 128),
-            nn.ReLU(),
-            nn.Dropout(0.5),
-            nn.Linear(128, 10),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+from benchmarks.peers.works import cnn
 
 
 def seconds_of_training(data: tuple[Tensor, Tensor], device: str, resume: lb.Checkpoints | None) -> tuple[float, float]:
     """Seconds of the training pass, and of them what was booked under checkpoints."""
-    recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam).set_opt_hparams(lr=1e-3)
+    recipe = lb.setup(cnn, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam).set_opt_hparams(lr=1e-3)
     if device == "cuda":
         torch.cuda.synchronize()
     began = time.perf_counter()
