@@ -151,6 +151,7 @@ class Recipe:
             OutOfMemoryError: a step found no memory.
             CallbackError: a callback or a metric failed.
             ResumeError: the folder of `resume` holds another run, is in use, or cannot be written to.
+            PeerError: another process of a shared run is gone or does not answer.
 
         Example:
             >>> import torch, lumbre as lb
