@@ -199,12 +199,12 @@ WORKS = {
     "tabular_128": Work(title="MLP 20-64-64-2, batch 128", net=mlp, data=table, rows=100_000, batch=128, epochs=2),
     "tabular_1024": Work(title="MLP 20-64-64-2, batch 1024", net=mlp, data=table, rows=100_000, batch=1024, epochs=3),
     "penguins": Work(title="penguins, batch 32", net=small_mlp, data=penguins, rows=333, batch=32, epochs=20, lr=5e-3),
-    "mnist": Work(title=_MNIST, net=cnn, data=digits, rows=2048, full_rows=60_000, batch=128, epochs=1),
+    "mnist": Work(title=_MNIST, net=cnn, data=digits, rows=4096, full_rows=60_000, batch=128, epochs=2),
     "residual": Work(
-        title="residual net 3x32x32, batch 32", net=residual, data=pictures, rows=2048, batch=32, epochs=1
+        title="residual net 3x32x32, batch 32", net=residual, data=pictures, rows=2048, batch=32, epochs=3
     ),
     "transformer": Work(
-        title="transformer 2x64, 32 tokens, batch 32", net=Transformer, data=words, rows=4096, batch=32, epochs=1
+        title="transformer 2x64, 32 tokens, batch 32", net=Transformer, data=words, rows=4096, batch=32, epochs=3
     ),
     "lstm": Work(title="LSTM 64, 32 steps, batch 32", net=Lstm, data=curves, rows=8192, batch=32, epochs=1),
     "long": Work(

@@ -263,6 +263,7 @@ def _plan(
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
     )
+    train_meter = make_meter(session, session.recipe.metrics.train)
     engine, minimize = make_engine(
         session,
         call,
@@ -270,6 +271,7 @@ def _plan(
         step_options(options.callbacks, options.engine, options.epoch_range[1], train.length, session.world.size),
         seed_step,
         first=first,
+        meter=train_meter,
         step=lambda: session.model.step(context),  # pyright: ignore
         inside=_inside(listeners, context) if listeners.inside else None,
     )
@@ -278,7 +280,7 @@ def _plan(
         engine=engine,
         train=train,
         valid=valid,
-        train_meter=make_meter(session, session.recipe.metrics.train),
+        train_meter=train_meter,
         valid_meter=make_meter(session, session.recipe.metrics.valid),
         epochs=options.epoch_range,
         context=context,

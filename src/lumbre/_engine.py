@@ -10,7 +10,7 @@ from torch import Tensor, optim
 
 from lumbre._parts import LossFunction, NamedLosses
 from lumbre._session import Session
-from lumbre.base import Batch, Engine, Nested, OptionError, RecipeError
+from lumbre.base import Batch, Engine, Meter, Nested, OptionError, RecipeError
 from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks
 from lumbre.core import INSIDE, Callback
 from lumbre.steps import (
@@ -113,6 +113,7 @@ def make_engine(
     seed_step: Callable[[str, int, int], None],
     *,
     first: Batch,
+    meter: Meter,
     step: Callable[[], object],
     inside: Inside | None,
 ) -> tuple[Engine, Callable[[Tensor, optim.Optimizer], None]]:
@@ -125,6 +126,7 @@ def make_engine(
         options: of the step.
         seed_step: seeds the generators for (stream name, epoch, batch).
         first: the first batch.
+        meter: of the training pass.
         step: calls the module's own `step(ctx)`.
         inside: told of inside events, or None.
 
@@ -181,6 +183,7 @@ def make_engine(
         loss_function=loss,
         optimizers=tuple(optimizers.values()),
         device=device,
+        meter=meter,
         watched=options.watched,
         tolerance=_TOLERANCE[session.precision.name],
         why=why,

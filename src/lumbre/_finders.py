@@ -15,7 +15,7 @@ from lumbre._options import Options
 from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, preserved_randomness, total_loss
 from lumbre.callbacks import Accumulate, CutMix, GradientClip, Mixup
 from lumbre.core import Plan, format_value
-from lumbre.devices import resolve_device
+from lumbre.devices import kept_memory, resolve_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,7 +232,7 @@ def _trial(recipe: "Recipe", data: Any, options: Options) -> Generator[Plan]:
     given = recipe.module if isinstance(recipe.module, nn.Module) else None
     weights = None if given is None else copy.deepcopy(given.state_dict())
     training = given is not None and given.training
-    with preserved_randomness(resolve_device(options.device)):
+    with kept_memory(), preserved_randomness(resolve_device(options.device)):
         try:
             plan, _, findings = build(
                 recipe, data, replace(options, callbacks=kept, valid_data=None, verbose=False, strategy=None)

@@ -23,7 +23,7 @@ from lumbre._verify import ResumeProof, verify_resume
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress, Remarks
 from lumbre.core import Callback, train
-from lumbre.devices import join_world, resolve_device
+from lumbre.devices import join_world, kept_memory, resolve_device
 from lumbre.metrics import Sets, as_sets
 from lumbre.preflight import Findings
 from lumbre.steps import channels_last
@@ -167,7 +167,12 @@ class Recipe:
         options = options_from({**given, **unknown})
         world = join_world()
         shown = [_progress(self)] if verbose is not False and world.leads else []
-        with world.together(), preserved_randomness(resolve_device(device)), kept_run(resume, world) as kept:
+        with (
+            world.together(),
+            kept_memory(),
+            preserved_randomness(resolve_device(device)),
+            kept_run(resume, world) as kept,
+        ):
             options = options if kept is None else kept.adjusted(options)
             said = print if verbose is not False and world.leads else None
             remarks = [Remarks(said, ignore=tuple(options.ignore))] if preflight else []

@@ -24,6 +24,7 @@ class TwoBatches:
 
 class FakeEngine:
     name = "fake"
+    measured = False
     reason = "fake"
 
     def __init__(self, interrupt_at: tuple[int, int] | None = None) -> None:
@@ -48,7 +49,7 @@ class FakeMeter:
     def reset(self) -> None:
         self.total = 0.0
 
-    def update(self, batch: Batch, pred: Any, loss: Tensor) -> None:
+    def update(self, batch: Batch, pred: Any, loss: Tensor, *, added: bool = False) -> None:
         self.total += loss.item()
 
     def compute(self) -> dict[str, object]:

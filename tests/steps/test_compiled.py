@@ -7,6 +7,7 @@ from torch import Tensor, nn, optim
 import lumbre as lb
 from conftest import Net, blobs
 from lumbre.callbacks import GradientClip, Mixup
+from lumbre.metrics import LossMeter
 from lumbre.steps import obstacle
 
 pytestmark = [
@@ -244,3 +245,68 @@ def test_a_machine_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -
 def test_compiled_runs_repeat_to_the_bit() -> None:
     first, second = (run(lambda: Net(4, dropout=0.3)) for _ in range(2))
     assert torch.equal(weights(first.model), weights(second.model))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_metrics_that_keep_sums_are_added_up_by_the_graph(accumulate: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over short batches and epochs; a metric that keeps rows is left to the meter."""
+    by_hand: list[bool] = []
+    update = LossMeter.update
+
+    def watched(self, batch, pred, losses, *, added=False) -> None:
+        by_hand.append(not added)
+        update(self, batch, pred, losses, added=added)
+
+    monkeypatch.setattr(LossMeter, "update", watched)
+    x, y = blobs(75)
+    metrics = [lb.metrics.Accuracy(), lb.metrics.F1(), lb.metrics.ConfusionMatrix(), lb.metrics.Perplexity()]
+    callbacks = [lb.callbacks.Accumulate(accumulate)] if accumulate > 1 else []
+    histories = []
+    for engine, more in (("eager", []), ("compiled", []), ("compiled", [lb.metrics.AUROC()])):
+        by_hand.clear()
+        fitted = lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD, metrics=metrics + more).fit(
+            (x, y), epochs=4, batch_size=10, engine=engine, callbacks=callbacks, verbose=False
+        )
+        assert fitted.engine.startswith(engine)
+        histories.append(fitted.history[~fitted.history["metric"].str.startswith("auroc")]["value"].tolist())
+        assert sum(by_hand) == (4 + 2 * accumulate if engine == "compiled" and not more else 32)
+    assert histories[1] == pytest.approx(histories[0], rel=1e-5)
+    assert histories[2] == pytest.approx(histories[0], rel=1e-5)
+
+
+def test_a_metric_that_cannot_be_traced_leaves_the_step_a_graph() -> None:
+    class Peeks(lb.metrics.Metric):
+        def init(self, device):
+            return torch.zeros((), device=device)
+
+        def update(self, state, pred, target):
+            return state + (1.0 if pred.sum().item() > 0 else 0.5)
+
+        def compute(self, state):
+            return state.item()
+
+    recipe = lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD, metrics=[Peeks()])
+    eager, compiled = (
+        recipe.fit(blobs(60), epochs=3, batch_size=10, engine=e, verbose=False) for e in ("eager", "compiled")
+    )
+    assert compiled.engine.startswith("compiled")
+    assert compiled.history["value"].tolist() == pytest.approx(eager.history["value"].tolist(), rel=1e-5)
+
+
+def test_a_buffer_that_adds_up_in_float64_goes_on() -> None:
+    """A pass of torch over Python's numbers would lose the additions."""
+
+    class Adds(Net):
+        def __init__(self) -> None:
+            super().__init__(4)
+            self.register_buffer("total", torch.zeros((), dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                self.total.add_(x.abs().sum(), alpha=0.5)
+            return super().forward(x)
+
+    x, y = blobs(60)
+    fitted = run(Adds, data=(x, y), optimizer=optim.Adam)
+    assert fitted.engine.startswith("compiled")
+    assert fitted.model.total.item() == pytest.approx(x.abs().sum().item(), rel=1e-5)

@@ -3,7 +3,7 @@
 Each is a small protocol with a real implementation in its room and a fake in the tests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -89,6 +89,11 @@ class Engine(Protocol):
         """Updates of the weights so far: fewer than batches where gradients are accumulated."""
         ...
 
+    @property
+    def measured(self) -> bool:
+        """Whether the last training step has added its batch to the run's meter."""
+        ...
+
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """Forward, loss, backward and update; gives the detached prediction and loss, still on the device."""
         ...
@@ -139,7 +144,20 @@ class Meter(Protocol):
 
     def reset(self) -> None: ...
 
-    def update(self, batch: Batch, pred: Nested, losses: Losses) -> None: ...
+    def update(self, batch: Batch, pred: Nested, losses: Losses, *, added: bool = False) -> None:
+        """Add a batch, if the step has not added it already by what `adder` gave."""
+        ...
+
+    def adder(self, rows: int) -> Callable[[Nested, Nested, Tensor], None] | None:
+        """For a graph: adds prediction, target and loss of a batch of `rows` to `tensors`, which stay where they are.
+
+        None where that cannot be.
+        """
+        ...
+
+    def tensors(self) -> list[Tensor]:
+        """What is gathered in sums."""
+        ...
 
     def compute(self) -> dict[str, object]:
         """Values by name, the loss first. Waits for the device."""

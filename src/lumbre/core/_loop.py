@@ -55,7 +55,7 @@ def train(plan: Plan) -> None:
                     now = lap("callbacks", now)
                 ctx.pred, losses = engine.train_step(batch, epoch, ctx.batch_index + 1)
                 now = lap("step", now)
-                plan.train_meter.update(batch, ctx.pred, losses)
+                plan.train_meter.update(batch, ctx.pred, losses, added=engine.measured)
                 now = lap("metrics", now)
                 ctx.loss = total_loss(losses)
                 ctx.step = engine.updates

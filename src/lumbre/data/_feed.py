@@ -60,7 +60,8 @@ class RowFeed:
         input, target = pair
         if self._move is not None:
             input, target = self._move(input), self._move(target)
-        return Batch(input, target, len(rows), rows)
+        # len() of a tensor costs more than a batch's share of the gather.
+        return Batch(input, target, rows.shape[0] if isinstance(rows, Tensor) else len(rows), rows)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from batch `start` on, on the device. Those before cost nothing."""

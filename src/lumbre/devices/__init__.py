@@ -4,6 +4,7 @@ from lumbre.devices._device import resolve_device as resolve_device
 from lumbre.devices._device import seeder as seeder
 from lumbre.devices._launch import launch as launch
 from lumbre.devices._line import Line as Line
+from lumbre.devices._memory import kept_memory as kept_memory
 from lumbre.devices._peers import network_error as network_error
 from lumbre.devices._precision import PRECISIONS as PRECISIONS
 from lumbre.devices._precision import Precision as Precision

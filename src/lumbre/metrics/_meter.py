@@ -6,7 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import Batch, CallbackError, Losses, LumbreError, Nested, ResumeError, map_leaves, total_loss
+from lumbre.base import (
+    Batch,
+    CallbackError,
+    Losses,
+    LumbreError,
+    Nested,
+    ResumeError,
+    describe,
+    leaves,
+    map_leaves,
+    total_loss,
+)
 from lumbre.metrics._metric import Metric, State, merge, no_sums
 
 
@@ -38,19 +49,28 @@ class LossMeter:
         self._summed = summed
         self._classes = classes
         self._gather = gather
+        self._in_place = False
         self.reset()
 
     def reset(self) -> None:
         """Forget everything."""
+        if self._in_place:
+            self._rows = 0
+            for tensor in self.tensors():
+                tensor.zero_()
+            return
         self._loss = no_sums(self._device)[0]
         self._parts: dict[str, Tensor] = {}
         self._rows = 0
         self._states: list[State] = [metric.init(self._device) for metric in self._metrics]
 
-    def update(self, batch: Batch, pred: Nested, losses: Losses) -> None:
-        """Add a batch. Nothing is read back from the device."""
+    def update(self, batch: Batch, pred: Nested, losses: Losses, *, added: bool = False) -> None:
+        """Add a batch, or only its number of rows where the rest is `added`. Nothing is read back from the device."""
         if not batch.size:
             return  # all its rows are with other processes
+        if added:
+            self._rows += batch.size
+            return
         weight = 1 if self._summed else batch.size
         if isinstance(losses, dict):
             for name, loss in losses.items():
@@ -68,11 +88,36 @@ class LossMeter:
             with torch.no_grad():
                 for index, metric in enumerate(self._metrics):
                     try:
-                        self._states[index] = metric.update(self._states[index], pred, batch.target)
+                        state = metric.update(self._states[index], pred, batch.target)
+                        if self._in_place:
+                            _copy(state, self._states[index])
+                        else:
+                            self._states[index] = state
                     except LumbreError:
                         raise
                     except Exception as error:
                         raise _failed(metric, "update", error) from error
+
+    def adder(self, rows: int) -> Callable[[Nested, Nested, Tensor], None] | None:
+        """For a graph: adds prediction, target and loss of a batch of `rows` to `tensors`, which stay where they are.
+
+        None where a metric keeps more than sums.
+        """
+        if not all(map(_adds_up, self._states)):
+            return None
+        self._in_place = True
+        weight = 1 if self._summed else rows
+
+        def add(pred: Nested, target: Nested, loss: Tensor) -> None:
+            self._loss.add_(loss, alpha=weight)
+            for metric, state in zip(self._metrics, self._states, strict=True):
+                _copy(metric.update(state, pred, target), state)
+
+        return add
+
+    def tensors(self) -> list[Tensor]:
+        """What is gathered in sums."""
+        return [leaf for leaf in leaves((self._loss, self._states)) if isinstance(leaf, Tensor)]
 
     def state_dict(self) -> dict[str, Any]:
         """What was gathered since `reset`."""
@@ -85,6 +130,7 @@ class LossMeter:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
+        self._in_place = False
         self._loss, self._parts, self._rows = state["loss"], dict(state["parts"]), state["rows"]
         self._states = self._unpacked(state)
 
@@ -156,6 +202,21 @@ class LossMeter:
             count,
             [mine if one is None else one for mine, one in zip(self._states, states, strict=True)],
         )
+
+
+def _adds_up(state: State) -> bool:
+    return all(map(_adds_up, state)) if isinstance(state, tuple) else isinstance(state, Tensor)
+
+
+def _copy(state: State, kept: State) -> None:
+    """Bring `state` to where `kept` is."""
+    if isinstance(kept, tuple):
+        for pair in zip(state, kept, strict=True):
+            _copy(*pair)
+    elif state.shape != kept.shape or state.dtype != kept.dtype:
+        raise ValueError(f"its state became a {describe(state)} after a {describe(kept)}")
+    else:
+        kept.copy_(state)
 
 
 def _on_host(leaf: Any) -> Any:

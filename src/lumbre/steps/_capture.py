@@ -8,6 +8,7 @@ eagerly.
 
 import copy
 import inspect
+import logging
 import os
 import shutil
 import threading
@@ -19,12 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Nested, leaves
+from lumbre.base import Batch, Loss, Meter, Nested, leaves
 from lumbre.steps._body import Body, detached
 from lumbre.steps._replay import Replay
 
 _LOCK = threading.Lock()
 _FEW_CORES = 2
+_Add = Callable[[Nested, Nested, Tensor], None]
+_Step = Callable[..., tuple[Nested, Tensor]]
 
 
 class CaptureError(Exception):
@@ -58,6 +61,7 @@ class Captured:
         batch: an example.
         weight: None for a whole step. A number for a step that adds the gradients of so many times the loss to those
             that are there, and leaves the update to others.
+        meter: to which the graph adds the batch, too; None leaves that to others.
         replay: record a CUDA graph of torch's own kernels instead of compiling others.
 
     Raises:
@@ -73,6 +77,7 @@ class Captured:
         batch: Batch,
         weight: float | None = None,
         *,
+        meter: Meter | None = None,
         replay: bool = False,
     ) -> None:
         self._model = model
@@ -86,19 +91,21 @@ class Captured:
         self._filled = [float(group["lr"]) for group in self._groups]
         self._bad = torch.zeros((), dtype=torch.bool, device=device)
         self._shapes = _shapes(batch)
+        add = None if meter is None else meter.adder(batch.size)
+        self._meter = None if add is None else meter
         step = (
-            self._step_function(body, loss_function)
+            self._step_function(body, loss_function, add)
             if weight is None
-            else self._adding_function(body, loss_function, weight)
+            else self._adding_function(body, loss_function, add, weight)
         )
         arguments = _arguments(batch)
         attributes = [_plain_attributes(part) for part in model.modules()]
-        self._run, self.first = _replayed(step, arguments) if replay else _compiled(step, arguments)
+        self._run, self.first = _replayed(step, arguments) if replay else _compiled(step, arguments, device)
         if attributes != [_plain_attributes(part) for part in model.modules()]:
             raise CaptureError("forward() changes attributes of the module, which a graph would do only once")
         self._facts = self._known()
 
-    def _adding_function(self, body: Body, loss_function: Loss, weight: float) -> Callable[..., tuple[Nested, Tensor]]:
+    def _adding_function(self, body: Body, loss_function: Loss, add: _Add | None, weight: float) -> _Step:
         self._counts = []
         pairs = [(p, p.grad) for group in self._groups for p in group["params"] if p.grad is not None]
         parameters = [parameter for parameter, _ in pairs]
@@ -110,11 +117,13 @@ class Captured:
             with torch.no_grad():
                 for (_, kept), gradient in zip(pairs, gradients, strict=True):
                     kept.add_(gradient)
+                if add is not None:
+                    add(pred, target, loss)
             return detached(pred), loss.detach()
 
         return step
 
-    def _step_function(self, body: Body, loss_function: Loss) -> Callable[..., tuple[Nested, Tensor]]:
+    def _step_function(self, body: Body, loss_function: Loss, add: _Add | None) -> _Step:
         shadows = [_shadow(optimizer, self._rates_of(optimizer), self._replay) for optimizer in self._optimizers]
         updates = [(inspect.unwrap(type(shadow).step), shadow) for shadow in shadows]
         self._counts = [
@@ -146,12 +155,19 @@ class Captured:
                     value.copy_(torch.where(bad, old, value))
                 for wide, narrow in counts:
                     narrow.copy_(wide)
+                if add is not None:
+                    add(pred, target, loss)
             return detached(pred), loss.detach()
 
         return step
 
     def _rates_of(self, optimizer: optim.Optimizer) -> list[Tensor]:
         return [rate for rate, group in zip(self._rates, self._groups, strict=True) if group in optimizer.param_groups]
+
+    @property
+    def measured(self) -> bool:
+        """Whether the graph adds its batches to the meter."""
+        return self._meter is not None
 
     def fits(self, batch: Batch) -> bool:
         """Whether the batch has the shapes that the graph is made for."""
@@ -177,6 +193,7 @@ class Captured:
 
     def _known(self) -> Any:
         tensors = [*self._model.parameters(), *self._model.buffers(), *state_tensors(self._optimizers)]
+        tensors += [] if self._meter is None else self._meter.tensors()
         return (
             [value.data_ptr() for value in tensors],
             [p.requires_grad for p in self._model.parameters()],
@@ -251,7 +268,7 @@ def _replayed(step: Any, arguments: tuple[Any, ...]) -> tuple[_Run, tuple[Nested
         raise CaptureError(_first_line(error)) from error
 
 
-def _compiled(step: Any, arguments: tuple[Any, ...]) -> tuple[_Run, tuple[Nested, Tensor]]:
+def _compiled(step: Any, arguments: tuple[Any, ...], device: torch.device) -> tuple[_Run, tuple[Nested, Tensor]]:
     """The compiled step in its shortest form, and what its first call gave."""
     from torch._inductor import output_code
 
@@ -266,7 +283,7 @@ def _compiled(step: Any, arguments: tuple[Any, ...]) -> tuple[_Run, tuple[Nested
     # torch keeps what it has compiled with the code object, of which each run must have its own.
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     compiled: Any = torch.compile(own, fullgraph=True, dynamic=False)
-    with _LOCK, _tracing():
+    with _LOCK, _tracing(device):
         kind.__call__ = watched
         try:
             first = compiled(*arguments)
@@ -276,10 +293,10 @@ def _compiled(step: Any, arguments: tuple[Any, ...]) -> tuple[_Run, tuple[Nested
             kind.__call__ = original
 
     def run(arguments: tuple[Any, ...]) -> tuple[Nested, Tensor]:
-        with _tracing():
+        with _tracing(device):
             return compiled(*arguments)
 
-    flat = _Flat.of(graphs, arguments, first) if first[1].device.type == "cpu" else None
+    flat = _Flat.of(graphs, arguments, first) if device.type == "cpu" else None
     return flat or run, first
 
 
@@ -288,7 +305,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _tracing() -> Generator[None]:
+def _tracing(device: torch.device) -> Generator[None]:
     """The settings under which a step is traced. Random numbers come from torch's generators, as they do eagerly."""
     import torch._dynamo.config
     import torch._inductor.config
@@ -297,16 +314,40 @@ def _tracing() -> Generator[None]:
         torch._dynamo.config.patch(trace_autograd_ops=True),
         torch._inductor.config.patch(fallback_random=True, size_asserts=False),
     ]
+    if device.type == "cpu":
+        # Kernels are called from C++ instead of Python, and compiled in one piece.
+        settings.append(torch._inductor.config.patch(cpp_wrapper=True))
+    if torch._inductor.config.cpp.vec_isa_ok is None:
+        # torch would build and load a library for each set of vector instructions of the processor: 9 of 20 seconds.
+        # A compiler that knows the C++ of torch's headers knows these instructions.
+        settings.append(torch._inductor.config.patch({"cpp.vec_isa_ok": True}))
     if (os.cpu_count() or 1) <= _FEW_CORES:
         # torch would start processes that import it again, to run compilers beside one another on cores there are not.
         settings.append(torch._inductor.config.patch(compile_threads=1))
     if shutil.which("openssl") is None:
         # torch 2.13 calls the openssl program to name its precompiled headers.
         settings.append(torch._inductor.config.patch({"cpp_cache_precompile_headers": False}))
+    notes = logging.getLogger("torch._inductor.ir")  # of operations that C++ calls by a longer way
     with ExitStack() as stack:
-        for setting in settings:
+        for setting in (*settings, _number_pass_off()):
             stack.enter_context(setting)
+        stack.callback(notes.setLevel, notes.level)
+        notes.setLevel(logging.ERROR)
         yield
+
+
+@contextmanager
+def _number_pass_off() -> Generator[None]:
+    """Without a pass of torch 2.13 over Python's numbers, which loses additions in place to float64 scalars."""
+    name = "TENSORIFY_PYTHON_SCALARS"
+    before = os.environ.get(name)
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _shadow(optimizer: optim.Optimizer, rates: list[Tensor], replay: bool) -> Any:

@@ -1,12 +1,12 @@
 """The engines of one graph, compiled or recorded: all steps but the first and those of short batches run by it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Losses, Nested
+from lumbre.base import Batch, Loss, Losses, Meter, Nested
 from lumbre.steps._body import Body, clear, detached
 from lumbre.steps._capture import Captured, CaptureError, shapes_of, state_tensors
 from lumbre.steps._eager import Eager
@@ -29,6 +29,7 @@ class Compiled:
         loss_function: gives a scalar for prediction and target.
         optimizers: by name.
         device: where the parameters are.
+        meter: of the training pass, which the graph updates, too, where its metrics keep sums.
         watched: whether callbacks hear batches, and may so change the model between steps.
         tolerance: by how much loss and gradients may differ from eager ones, relative to their size.
         why: why the run is compiled.
@@ -44,6 +45,7 @@ class Compiled:
         loss_function: Loss,
         optimizers: tuple[optim.Optimizer, ...],
         device: torch.device,
+        meter: Meter,
         watched: bool,
         tolerance: float,
         why: str,
@@ -55,6 +57,7 @@ class Compiled:
         self._loss_function = loss_function
         self._optimizers = optimizers
         self._device = device
+        self._meter = meter
         self._watched = watched
         self._tolerance = tolerance
         self._why = why
@@ -64,6 +67,7 @@ class Compiled:
         self._made_for: str | None = None
         self._left: str | None = None
         self._steps = 0
+        self.measured = False
 
     @property
     def updates(self) -> int:
@@ -81,6 +85,7 @@ class Compiled:
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """One step, by the graph where it fits."""
+        self.measured = False
         graph = self._graph
         if graph is None:
             other = self._made_for is not None and shapes_of(batch) != self._made_for
@@ -92,6 +97,7 @@ class Compiled:
             return self._eager.train_step(batch, epoch, step)
         if not graph.fits(batch):
             return self._beside(graph, batch, epoch, step)
+        self.measured = graph.measured
         return self._count(batch, graph(batch), epoch, step)
 
     def _beside(self, graph: Captured, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
@@ -131,18 +137,20 @@ class Compiled:
         if self._body.clip is not None and weight is None:
             self._body.clip(parameters)
         expected = [None if p.grad is None else p.grad.clone() for p in parameters]
+        buffers = [value.clone() for value in self._model.buffers()]
         moved = self._eager_update(parameters) if self._replay and weight is None else None
         _restore(held, before, chance)
         if weight is not None:
             for optimizer in self._optimizers:
                 optimizer.zero_grad(set_to_none=False)
         try:
-            graph = Captured(
-                self._model, self._body, self._loss_function, self._optimizers, batch, weight, replay=self._replay
-            )
+            graph = self._captured(batch, weight, lambda: _restore(held, before, chance))
             difference = _difference(graph.first[1], loss.detach(), [p.grad for p in parameters], expected)
             if not difference <= self._tolerance:
                 raise CaptureError(f"loss and gradients differ from eager ones by {difference:.2g}")
+            difference = _apart(list(self._model.buffers()), buffers)
+            if not difference <= self._tolerance:
+                raise CaptureError(f"buffers differ from eager ones by {difference:.2g}")
             if moved is not None:
                 old = before[: len(parameters)]
                 steps = [(p - o, m - o) for p, m, o in zip(parameters, moved, old, strict=True)]
@@ -156,7 +164,36 @@ class Compiled:
             return self._eager.train_step(batch, epoch, step)
         self._graph, self._made_for = graph, shapes_of(batch)
         self._eager.keep_gradients = weight is not None
+        self.measured = graph.measured
         return self._count(batch, (detached(graph.first[0]), graph.first[1].detach()), epoch, step)
+
+    def _captured(self, batch: Batch, weight: float | None, restore: Callable[[], None]) -> Captured:
+        """The graph, with the update of the meter in it where that can be traced and gives what the meter gives."""
+        parts = (self._model, self._body, self._loss_function, self._optimizers, batch, weight)
+        before = [value.clone() for value in self._meter.tensors()]
+        try:
+            graph = Captured(*parts, meter=self._meter, replay=self._replay)
+            if self._adds_alike(graph, batch, before):
+                return graph
+        except CaptureError:
+            if len(before) == 1:  # the loss alone, which any graph can add
+                raise
+        restore()
+        return Captured(*parts, replay=self._replay)
+
+    def _adds_alike(self, graph: Captured, batch: Batch, before: list[Tensor]) -> bool:
+        """Whether the first step of `graph` has added to the meter what the meter adds by itself."""
+        add = self._meter.adder(batch.size) if graph.measured else None
+        if add is None:
+            return True
+        tensors = self._meter.tensors()
+        found = [value.clone() for value in tensors]
+        with torch.no_grad():
+            for value, old in zip(tensors, before, strict=True):
+                value.copy_(old)
+            add(graph.first[0], batch.target, graph.first[1])
+        pairs = zip(found, tensors, strict=True)
+        return all((f - e).abs().max() <= self._tolerance * e.abs().max().clamp_min(1) for f, e in pairs if e.numel())
 
     def _eager_update(self, parameters: list[nn.Parameter]) -> list[Tensor]:
         """Where the optimizers bring the parameters by themselves."""
@@ -168,7 +205,8 @@ class Compiled:
         """Everything that a step changes, the optimizers' parameters first."""
         mine = self._parameters()
         others = [p for p in self._model.parameters() if not any(p is one for one in mine)]
-        return [*mine, *others, *self._model.buffers(), *state_tensors(self._optimizers)]
+        kept = [*self._model.buffers(), *state_tensors(self._optimizers), *self._meter.tensors()]
+        return [*mine, *others, *kept]
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Forward and loss, without gradients."""
@@ -219,6 +257,6 @@ def _difference(
 def _apart(found: Sequence[Tensor | None], expected: Sequence[Tensor | None]) -> float:
     """How far two lists of tensors lie apart as vectors, relative to the size of the second."""
     pairs = [(f, e) for f, e in zip(found, expected, strict=True) if f is not None and e is not None]
-    apart = sum((f - e).double().square().sum().item() for f, e in pairs) ** 0.5
+    apart = sum((f.double() - e.double()).square().sum().item() for f, e in pairs) ** 0.5
     size = sum(e.double().square().sum().item() for _, e in pairs) ** 0.5
     return apart / max(size, 1e-12)

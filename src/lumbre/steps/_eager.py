@@ -31,6 +31,7 @@ class Eager:
     """
 
     name = "eager"
+    measured = False
 
     def __init__(
         self,
@@ -160,6 +161,7 @@ class EagerSeveral:
     """
 
     name = "eager"
+    measured = False
 
     def __init__(
         self,

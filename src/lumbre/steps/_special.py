@@ -27,6 +27,7 @@ class EagerClosure:
     """
 
     name = "eager"
+    measured = False
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class EagerCustom:
     """
 
     name = "eager"
+    measured = False
 
     def __init__(
         self,
