@@ -206,6 +206,16 @@ WORKS = {
     "transformer": Work(
         title="transformer 2x64, 32 tokens, batch 32", net=Transformer, data=words, rows=4096, batch=32, epochs=3
     ),
+    "long_transformer": Work(
+        title="transformer 2x64, 32 tokens, batch 32, 20,480 steps",
+        net=Transformer,
+        data=words,
+        rows=4096,
+        batch=32,
+        epochs=160,
+        share=80,
+        contenders=("raw", "expert", "lumbre"),
+    ),
     "lstm": Work(title="LSTM 64, 32 steps, batch 32", net=Lstm, data=curves, rows=8192, batch=32, epochs=1),
     "long": Work(
         title="MLP 20-64-64-2, batch 128, 200,192 steps",

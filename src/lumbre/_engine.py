@@ -34,8 +34,10 @@ _C = TypeVar("_C", bound=Callback)
 
 _HARMLESS = (Progress, EMA, Remarks)
 _ASKED = ("compiled", "cuda_graph")
-_STEPS_WORTH_IT = 100_000
+_STEPS_WORTH_IT = 100_000  # of nets whose steps are mostly calls of torch
 _FLOPS_WORTH_IT = 50e6
+_ATTENTION_STEPS_WORTH_IT = 20_000
+_ATTENTION_FLOPS_WORTH_IT = 100e6, 1e9
 _STEPS_WORTH_A_TRIAL = 1_000  # a trial takes the time of about six
 _FLOPS_WORTH_A_TRIAL = 3e8  # below that, calling torch takes longer than computing
 _GAIN_WORTH_SAYING = 1.3
@@ -247,17 +249,29 @@ def _why_compile(options: StepOptions, session: Session, call: Callable[[Nested]
     """Why the step should be compiled, or None.
 
     "auto" decides by counts and never by the clock, so that the same run chooses alike every time: compiling takes 5 to
-    30 seconds, and what it saves is the cost of calling torch some hundred times a step, which shows on small nets.
+    30 seconds. It saves the cost of calling torch some hundred times a step, which shows on small nets, and a tenth to
+    a quarter of the step of a transformer, whose many operations are fused; of other nets nothing.
     """
     steps = options.steps
     if options.engine != "auto":
         return "as was asked" if options.engine in _ASKED else None
-    if steps is None or steps < _STEPS_WORTH_IT or session.device.type != "cpu" or session.sharded is not None:
+    fewest = min(_STEPS_WORTH_IT, _ATTENTION_STEPS_WORTH_IT)
+    if steps is None or steps < fewest or session.device.type != "cpu" or session.sharded is not None:
         return None
-    flops = forward_flops(session.model, lambda: call(first.input))
-    if flops > _FLOPS_WORTH_IT:
-        return None
-    return f"{steps:,} steps of a small net ({flops / 1e6:.2g} MFLOP forward) repay the compilation"
+    counts = forward_flops(session.model, lambda: call(first.input))
+    flops = sum(counts.values())
+    if steps >= _STEPS_WORTH_IT and flops <= _FLOPS_WORTH_IT:
+        return f"{steps:,} steps of a small net ({flops / 1e6:.2g} MFLOP forward) repay the compilation"
+    least, most = _ATTENTION_FLOPS_WORTH_IT
+    if steps >= _ATTENTION_STEPS_WORTH_IT and least <= flops <= most and _attends(counts):
+        return f"{steps:,} steps with attention ({flops / 1e6:.3g} MFLOP forward) repay the compilation"
+    return None
+
+
+def _attends(flops: Mapping[str, int]) -> bool:
+    """Whether rows attend to one another in products of batches of matrices, and nothing is convolved."""
+    attention = any("bmm" in name or "attention" in name for name in flops)
+    return attention and not any("convolution" in name for name in flops)
 
 
 def precision_advice(session: Session, forward: Callable[[], tuple[Nested, Tensor]], steps: int) -> list[str]:
@@ -265,7 +279,7 @@ def precision_advice(session: Session, forward: Callable[[], tuple[Nested, Tenso
     device = session.device
     if session.precision.name != "float32" or device.type not in ("cpu", "cuda") or steps < _STEPS_WORTH_A_TRIAL:
         return []
-    if forward_flops(session.model, forward) < _FLOPS_WORTH_A_TRIAL:
+    if sum(forward_flops(session.model, forward).values()) < _FLOPS_WORTH_A_TRIAL:
         return []
     gain = bfloat16_gain(session.model, forward, device)
     if gain < _GAIN_WORTH_SAYING:

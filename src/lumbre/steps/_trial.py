@@ -18,13 +18,13 @@ def tried(model: nn.Module) -> AbstractContextManager[None]:
     return untouched(model, next(model.parameters()).device, training=True)
 
 
-def forward_flops(model: nn.Module, forward: Callable[[], object]) -> int:
-    """Floating-point operations of a forward pass, as torch counts them."""
+def forward_flops(model: nn.Module, forward: Callable[[], object]) -> dict[str, int]:
+    """Floating-point operations of a forward pass by torch's name of what does them ("aten.addmm"), as torch counts."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad(), tried(model):
         forward()
-    return counter.get_total_flops()
+    return {str(operation): count for operation, count in counter.get_flop_counts().get("Global", {}).items()}
 
 
 def bfloat16_gain(model: nn.Module, forward: Callable[[], tuple[object, Tensor]], device: torch.device) -> float:
