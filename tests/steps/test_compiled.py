@@ -236,6 +236,22 @@ def test_auto_compiles_long_runs_of_small_nets_only(monkeypatch: pytest.MonkeyPa
     assert recipe.fit(blobs(60), epochs=5, batch_size=10, verbose=False).engine.startswith("eager")
 
 
+def test_auto_compiles_long_runs_with_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Attends(Attention):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+
+    data = torch.randn(60, 8), torch.arange(60) % 3
+    monkeypatch.setattr("lumbre._engine._ATTENTION_STEPS_WORTH_IT", 10)
+    monkeypatch.setattr("lumbre._engine._ATTENTION_FLOPS_WORTH_IT", (10, 1e9))
+    for net, engine in ((Attends, "compiled"), (lambda: nn.Linear(8, 3), "eager")):
+        fitted = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).fit(
+            data, epochs=3, batch_size=10, verbose=False
+        )
+        assert fitted.engine.startswith(engine), fitted.engine
+
+
 def test_a_machine_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(lb.OptionError, match=r"no C\+\+ compiler"):

@@ -139,12 +139,16 @@ class Compiled:
         expected = [None if p.grad is None else p.grad.clone() for p in parameters]
         buffers = [value.clone() for value in self._model.buffers()]
         moved = self._eager_update(parameters) if self._replay and weight is None else None
-        _restore(held, before, chance)
-        if weight is not None:
-            for optimizer in self._optimizers:
-                optimizer.zero_grad(set_to_none=False)
+
+        def start_anew() -> None:
+            _restore(held, before, chance)
+            if weight is not None:
+                for optimizer in self._optimizers:
+                    optimizer.zero_grad(set_to_none=False)
+
+        start_anew()
         try:
-            graph = self._captured(batch, weight, lambda: _restore(held, before, chance))
+            graph = self._captured(batch, weight, start_anew)
             difference = _difference(graph.first[1], loss.detach(), [p.grad for p in parameters], expected)
             if not difference <= self._tolerance:
                 raise CaptureError(f"loss and gradients differ from eager ones by {difference:.2g}")
@@ -167,7 +171,7 @@ class Compiled:
         self.measured = graph.measured
         return self._count(batch, (detached(graph.first[0]), graph.first[1].detach()), epoch, step)
 
-    def _captured(self, batch: Batch, weight: float | None, restore: Callable[[], None]) -> Captured:
+    def _captured(self, batch: Batch, weight: float | None, start_anew: Callable[[], None]) -> Captured:
         """The graph, with the update of the meter in it where that can be traced and gives what the meter gives."""
         parts = (self._model, self._body, self._loss_function, self._optimizers, batch, weight)
         before = [value.clone() for value in self._meter.tensors()]
@@ -178,7 +182,7 @@ class Compiled:
         except CaptureError:
             if len(before) == 1:  # the loss alone, which any graph can add
                 raise
-        restore()
+        start_anew()
         return Captured(*parts, replay=self._replay)
 
     def _adds_alike(self, graph: Captured, batch: Batch, before: list[Tensor]) -> bool:
