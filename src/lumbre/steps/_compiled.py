@@ -186,18 +186,22 @@ class Compiled:
         return Captured(*parts, replay=self._replay)
 
     def _adds_alike(self, graph: Captured, batch: Batch, before: list[Tensor]) -> bool:
-        """Whether the first step of `graph` has added to the meter what the meter adds by itself."""
+        """Whether the first step of `graph` has added to the meter what the meter adds by itself.
+
+        The sums stay those of the graph, to their last bit: a run that goes on from here has a graph of its own.
+        """
         add = self._meter.adder(batch.size) if graph.measured else None
         if add is None:
             return True
         tensors = self._meter.tensors()
         found = [value.clone() for value in tensors]
         with torch.no_grad():
-            for value, old in zip(tensors, before, strict=True):
-                value.copy_(old)
+            _copy_all(before, tensors)
             add(graph.first[0], batch.target, graph.first[1])
-        pairs = zip(found, tensors, strict=True)
-        return all((f - e).abs().max() <= self._tolerance * e.abs().max().clamp_min(1) for f, e in pairs if e.numel())
+            pairs = [(f, e) for f, e in zip(found, tensors, strict=True) if e.numel()]
+            alike = all((f - e).abs().max() <= self._tolerance * e.abs().max().clamp_min(1) for f, e in pairs)
+            _copy_all(found, tensors)
+        return alike
 
     def _eager_update(self, parameters: list[nn.Parameter]) -> list[Tensor]:
         """Where the optimizers bring the parameters by themselves."""
@@ -243,11 +247,15 @@ def _chance(device: torch.device) -> tuple[Tensor, Tensor | None]:
 def _restore(held: list[Tensor], before: list[Tensor], chance: tuple[Tensor, Tensor | None]) -> None:
     """Everything as it was before the step was tried."""
     with torch.no_grad():
-        for value, old in zip(held, before, strict=True):
-            value.copy_(old)
+        _copy_all(before, held)
     torch.set_rng_state(chance[0])
     if chance[1] is not None:
         torch.cuda.set_rng_state(chance[1])
+
+
+def _copy_all(values: list[Tensor], places: list[Tensor]) -> None:
+    for value, place in zip(values, places, strict=True):
+        place.copy_(value)
 
 
 def _difference(
