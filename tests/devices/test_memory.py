@@ -32,7 +32,6 @@ with kept_memory():
         pages(1)
     found["inside"], kept = pages(20), held()
 found["given_back"] = kept - held()
-found["after"] = pages(20)
 print(json.dumps(found))
 """
 
@@ -47,7 +46,6 @@ def measured(**environment: str) -> dict[str, Any]:
 def test_what_is_freed_is_kept_for_the_next_step_and_given_back_in_the_end() -> None:
     found = measured()
     assert found["inside"] < found["outside"] / 10
-    assert found["after"] > found["outside"] / 2
     assert found["given_back"] >= 60
 
 
