@@ -159,6 +159,10 @@ class Meter(Protocol):
         """What is gathered in sums."""
         ...
 
+    def release(self) -> None:
+        """No graph adds to `tensors` any more: they need not stay where they are."""
+        ...
+
     def compute(self) -> dict[str, object]:
         """Values by name, the loss first. Waits for the device."""
         ...

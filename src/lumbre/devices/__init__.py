@@ -1,4 +1,4 @@
-"""Where a run computes, and in which precision. Nothing here trains."""
+"""Where a run computes, in which precision, and how it holds memory. Nothing here trains."""
 
 from lumbre.devices._device import resolve_device as resolve_device
 from lumbre.devices._device import seeder as seeder

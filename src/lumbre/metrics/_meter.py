@@ -54,15 +54,16 @@ class LossMeter:
 
     def reset(self) -> None:
         """Forget everything."""
+        self._rows = 0
+        states: list[State] = [metric.init(self._device) for metric in self._metrics]
         if self._in_place:
-            self._rows = 0
-            for tensor in self.tensors():
-                tensor.zero_()
+            self._loss.zero_()
+            for pair in zip(states, self._states, strict=True):
+                _empty(*pair)
             return
         self._loss = no_sums(self._device)[0]
         self._parts: dict[str, Tensor] = {}
-        self._rows = 0
-        self._states: list[State] = [metric.init(self._device) for metric in self._metrics]
+        self._states = states
 
     def update(self, batch: Batch, pred: Nested, losses: Losses, *, added: bool = False) -> None:
         """Add a batch, or only its number of rows where the rest is `added`. Nothing is read back from the device."""
@@ -118,6 +119,10 @@ class LossMeter:
     def tensors(self) -> list[Tensor]:
         """What is gathered in sums."""
         return [leaf for leaf in leaves((self._loss, self._states)) if isinstance(leaf, Tensor)]
+
+    def release(self) -> None:
+        """No graph adds to `tensors` any more: they need not stay where they are."""
+        self._in_place = False
 
     def state_dict(self) -> dict[str, Any]:
         """What was gathered since `reset`."""
@@ -217,6 +222,18 @@ def _copy(state: State, kept: State) -> None:
         raise ValueError(f"its state became a {describe(state)} after a {describe(kept)}")
     else:
         kept.copy_(state)
+
+
+def _empty(start: State, kept: State) -> None:
+    """Bring `kept` back to where it began. A state that took its form from the first batch has begun with zeros."""
+    if isinstance(kept, tuple):
+        starts = start if isinstance(start, tuple) else (start,) * len(kept)
+        for pair in zip(starts, kept, strict=True):
+            _empty(*pair)
+    elif isinstance(start, Tensor) and start.shape == kept.shape:
+        kept.copy_(start)
+    else:
+        kept.zero_()
 
 
 def _on_host(leaf: Any) -> Any:

@@ -8,7 +8,7 @@ from lumbre.steps._body import Clip as Clip
 from lumbre.steps._body import Inside as Inside
 from lumbre.steps._body import needs_closure as needs_closure
 from lumbre.steps._call import caller as caller
-from lumbre.steps._capture import obstacle as obstacle
+from lumbre.steps._compile import obstacle as obstacle
 from lumbre.steps._compiled import Compiled as Compiled
 from lumbre.steps._eager import Eager as Eager
 from lumbre.steps._eager import EagerSeveral as EagerSeveral

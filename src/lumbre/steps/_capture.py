@@ -1,20 +1,11 @@
-"""A whole training step as one graph, compiled or recorded, and the shortest way to call it.
+"""A whole training step as one graph, compiled or recorded.
 
-Everything that leans on torch beyond its documented interface is in this file: tracing `torch.autograd.grad` inside
-`torch.compile` (`trace_autograd_ops`, torch 2.13), an optimizer's step without its hooks, and the graph's innermost
-callable, which is called with the list of its tensors. Whatever fails here raises `CaptureError`, and the run goes on
-eagerly.
+The optimizer's step without its hooks, which can be traced, is taken from torch in this file.
 """
 
 import copy
 import inspect
-import logging
-import os
-import shutil
-import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from types import FunctionType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,29 +13,11 @@ from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Meter, Nested, leaves
 from lumbre.steps._body import Body, detached
+from lumbre.steps._compile import CaptureError, Run, compiled, first_line
 from lumbre.steps._replay import Replay
 
-_LOCK = threading.Lock()
-_FEW_CORES = 2
 _Add = Callable[[Nested, Nested, Tensor], None]
 _Step = Callable[..., tuple[Nested, Tensor]]
-
-
-class CaptureError(Exception):
-    """A step cannot be captured; the message says why."""
-
-
-def obstacle(device: torch.device) -> str | None:
-    """Why steps cannot be compiled here, or None. Asked before tracing: torch itself finds out after many seconds."""
-    import torch._dynamo.config
-
-    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
-        return f"torch {torch.__version__} cannot trace gradients in a graph; 2.13 can"
-    if device.type == "cpu":
-        compiler = os.environ.get("CXX", "g++")
-        if shutil.which(compiler) is None:
-            return f"there is no C++ compiler ({compiler})"
-    return None
 
 
 class Captured:
@@ -100,7 +73,7 @@ class Captured:
         )
         arguments = _arguments(batch)
         attributes = [_plain_attributes(part) for part in model.modules()]
-        self._run, self.first = _replayed(step, arguments) if replay else _compiled(step, arguments, device)
+        self._run, self.first = _replayed(step, arguments) if replay else compiled(step, arguments, device)
         if attributes != [_plain_attributes(part) for part in model.modules()]:
             raise CaptureError("forward() changes attributes of the module, which a graph would do only once")
         self._facts = self._known()
@@ -204,150 +177,13 @@ class Captured:
         )
 
 
-class _Flat:
-    """The graph's innermost callable with its tensors in a list: about half the cost of a call on a tiny net.
-
-    It has no guards, so whoever calls it asks `Captured.valid` when something may have changed.
-    """
-
-    def __init__(
-        self, function: Callable[[list[Any]], Any], values: list[Any], places: list[int], *, pair: bool
-    ) -> None:
-        self._function = function
-        self._values = values
-        self._places = places
-        self._pair = pair  # a tensor and its target, which `Captured.fits` sees to: no structure to walk at every step
-
-    @staticmethod
-    def of(
-        graphs: list[tuple[Any, list[Any]]], arguments: tuple[Any, ...], first: tuple[Nested, Tensor]
-    ) -> "_Flat | None":
-        """The flat call, or None where the graph cannot be called so."""
-        function = getattr(graphs[0][0], "current_callable", None) if len(graphs) == 1 else None
-        if function is None or not isinstance(first[0], Tensor):
-            return None
-        values = graphs[0][1]
-        places: list[int] = []
-        for leaf in leaves(arguments):
-            if isinstance(leaf, Tensor):
-                found = [at for at, value in enumerate(values) if _same(value, leaf)]
-                if len(found) != 1 or found[0] in places:
-                    return None
-                places.append(found[0])
-        copies = [value.clone() if isinstance(value, Tensor) else value for value in values]
-        with torch.no_grad():
-            tried = function(copies)
-        if [part.shape for part in tried] != [part.shape for part in first]:
-            return None
-        input, target, *more = arguments
-        pair = isinstance(input, Tensor) and isinstance(target, Tensor) and more == [None, None]
-        return _Flat(function, values, places, pair=pair)
-
-    def __call__(self, arguments: tuple[Any, ...]) -> tuple[Nested, Tensor]:
-        values = self._values.copy()
-        if self._pair:
-            values[self._places[0]], values[self._places[1]] = arguments[0], arguments[1]
-        else:
-            given = (leaf for leaf in leaves(arguments) if isinstance(leaf, Tensor))
-            for place, leaf in zip(self._places, given, strict=True):
-                values[place] = leaf
-        with torch.set_grad_enabled(False):  # half the cost of no_grad()
-            pred, loss = self._function(values)
-        return pred, loss
-
-
-_Run = Callable[[tuple[Any, ...]], tuple[Nested, Tensor]]
-
-
-def _replayed(step: Any, arguments: tuple[Any, ...]) -> tuple[_Run, tuple[Nested, Tensor]]:
+def _replayed(step: Any, arguments: tuple[Any, ...]) -> tuple[Run, tuple[Nested, Tensor]]:
     """The recorded step, and what its first replay gave."""
     try:
         run = Replay(step, arguments)
         return run, run(arguments)
     except Exception as error:
-        raise CaptureError(_first_line(error)) from error
-
-
-def _compiled(step: Any, arguments: tuple[Any, ...], device: torch.device) -> tuple[_Run, tuple[Nested, Tensor]]:
-    """The compiled step in its shortest form, and what its first call gave."""
-    from torch._inductor import output_code
-
-    graphs: list[tuple[Any, list[Any]]] = []
-    kind: Any = output_code.CompiledFxGraph
-    original = kind.__call__
-
-    def watched(graph: Any, inputs: Any) -> Any:
-        graphs.append((graph, list(inputs)))
-        return original(graph, inputs)
-
-    # torch keeps what it has compiled with the code object, of which each run must have its own.
-    own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
-    compiled: Any = torch.compile(own, fullgraph=True, dynamic=False)
-    with _LOCK, _tracing(device):
-        kind.__call__ = watched
-        try:
-            first = compiled(*arguments)
-        except Exception as error:
-            raise CaptureError(_first_line(error)) from error
-        finally:
-            kind.__call__ = original
-
-    def run(arguments: tuple[Any, ...]) -> tuple[Nested, Tensor]:
-        with _tracing(device):
-            return compiled(*arguments)
-
-    flat = _Flat.of(graphs, arguments, first) if device.type == "cpu" else None
-    return flat or run, first
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
-
-
-@contextmanager
-def _tracing(device: torch.device) -> Generator[None]:
-    """The settings under which a step is traced. Random numbers come from torch's generators, as they do eagerly."""
-    import torch._dynamo.config
-    import torch._inductor.config
-
-    settings: list[AbstractContextManager[Any]] = [
-        torch._dynamo.config.patch(trace_autograd_ops=True),
-        torch._inductor.config.patch(fallback_random=True, size_asserts=False),
-    ]
-    if device.type == "cpu":
-        # Kernels are called from C++ instead of Python, and compiled in one piece.
-        settings.append(torch._inductor.config.patch(cpp_wrapper=True))
-    if torch._inductor.config.cpp.vec_isa_ok is None:
-        # torch would build and load a library for each set of vector instructions of the processor: 9 of 20 seconds.
-        # A compiler that knows the C++ of torch's headers knows these instructions.
-        settings.append(torch._inductor.config.patch({"cpp.vec_isa_ok": True}))
-    if (os.cpu_count() or 1) <= _FEW_CORES:
-        # torch would start processes that import it again, to run compilers beside one another on cores there are not.
-        settings.append(torch._inductor.config.patch(compile_threads=1))
-    if shutil.which("openssl") is None:
-        # torch 2.13 calls the openssl program to name its precompiled headers.
-        settings.append(torch._inductor.config.patch({"cpp_cache_precompile_headers": False}))
-    notes = logging.getLogger("torch._inductor.ir")  # of operations that C++ calls by a longer way
-    with ExitStack() as stack:
-        for setting in (*settings, _number_pass_off()):
-            stack.enter_context(setting)
-        stack.callback(notes.setLevel, notes.level)
-        notes.setLevel(logging.ERROR)
-        yield
-
-
-@contextmanager
-def _number_pass_off() -> Generator[None]:
-    """Without a pass of torch 2.13 over Python's numbers, which loses additions in place to float64 scalars."""
-    name = "TENSORIFY_PYTHON_SCALARS"
-    before = os.environ.get(name)
-    os.environ[name] = "0"
-    try:
-        yield
-    finally:
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
+        raise CaptureError(first_line(error)) from error
 
 
 def _shadow(optimizer: optim.Optimizer, rates: list[Tensor], replay: bool) -> Any:
@@ -407,10 +243,6 @@ def _shapes(batch: Batch) -> Any:
 def shapes_of(batch: Batch) -> str:
     """What `Captured.fits` compares, as text that can be kept."""
     return repr(_shapes(batch))
-
-
-def _same(value: Any, leaf: Tensor) -> bool:
-    return isinstance(value, Tensor) and value.data_ptr() == leaf.data_ptr() and value.shape == leaf.shape
 
 
 def _plain_attributes(module: nn.Module) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Losses, Meter, Nested
 from lumbre.steps._body import Body, clear, detached
-from lumbre.steps._capture import Captured, CaptureError, shapes_of, state_tensors
+from lumbre.steps._capture import Captured, shapes_of, state_tensors
+from lumbre.steps._compile import CaptureError
 from lumbre.steps._eager import Eager
 
 _WARM_UP_STEPS = 2
@@ -94,6 +95,7 @@ class Compiled:
             return self._first(batch, epoch, step)
         if (step == 1 or self._watched) and not graph.valid():
             self._graph, self._left = None, "the model or its optimizer was changed while it was training"
+            self._meter.release()
             return self._eager.train_step(batch, epoch, step)
         if not graph.fits(batch):
             return self._beside(graph, batch, epoch, step)
@@ -163,6 +165,7 @@ class Compiled:
                     raise CaptureError(f"the update differs from the eager one by {difference:.2g}")
         except CaptureError as error:
             self._left = str(error)
+            self._meter.release()
             _restore(held, before, chance)
             clear(self._optimizers)
             return self._eager.train_step(batch, epoch, step)
@@ -174,15 +177,17 @@ class Compiled:
     def _captured(self, batch: Batch, weight: float | None, start_anew: Callable[[], None]) -> Captured:
         """The graph, with the update of the meter in it where that can be traced and gives what the meter gives."""
         parts = (self._model, self._body, self._loss_function, self._optimizers, batch, weight)
-        before = [value.clone() for value in self._meter.tensors()]
-        try:
-            graph = Captured(*parts, meter=self._meter, replay=self._replay)
-            if self._adds_alike(graph, batch, before):
-                return graph
-        except CaptureError:
-            if len(before) == 1:  # the loss alone, which any graph can add
-                raise
-        start_anew()
+        if self._meter.adder(batch.size) is not None:
+            before = [value.clone() for value in self._meter.tensors()]
+            try:
+                graph = Captured(*parts, meter=self._meter, replay=self._replay)
+                if self._adds_alike(graph, batch, before):
+                    return graph
+            except CaptureError:
+                if len(before) == 1:  # the loss alone, which any graph can add
+                    raise
+            self._meter.release()
+            start_anew()
         return Captured(*parts, replay=self._replay)
 
     def _adds_alike(self, graph: Captured, batch: Batch, before: list[Tensor]) -> bool:
@@ -190,9 +195,8 @@ class Compiled:
 
         The sums stay those of the graph, to their last bit: a run that goes on from here has a graph of its own.
         """
-        add = self._meter.adder(batch.size) if graph.measured else None
-        if add is None:
-            return True
+        add = self._meter.adder(batch.size)
+        assert add is not None
         tensors = self._meter.tensors()
         found = [value.clone() for value in tensors]
         with torch.no_grad():
