@@ -16,15 +16,31 @@ from lumbre._parts import LossFunction, NamedLosses, loss_function, make_module,
 from lumbre._rates import schedules
 from lumbre._record import run_record
 from lumbre._session import Session
-from lumbre.base import Batch, Batches, DataError, Loss, Nested, OptionError, total_loss
+from lumbre.base import Batch, Batches, DataError, Loss, Nested, OptionError, leaves, total_loss
 from lumbre.callbacks import Accumulate, SampleGenerations, TensorBoard
 from lumbre.core import Context, Listeners, Plan
 from lumbre.data import Augmented, LoaderFeed, RowFeed, Stripe, data_record
-from lumbre.devices import Precision, World, join_world, resolve_device, seeder
+from lumbre.devices import (
+    Precision,
+    World,
+    join_world,
+    onednn_gains,
+    onednn_products,
+    resolve_device,
+    seeder,
+)
 from lumbre.inspection import Inspect
 from lumbre.metrics import LossMeter, Metric
 from lumbre.preflight import Findings, Subject, run_checks
-from lumbre.steps import Sharded, Together, caller, check_optimizers, leaves_parameters_out, runs_channels_last
+from lumbre.steps import (
+    Sharded,
+    Together,
+    caller,
+    check_optimizers,
+    leaves_parameters_out,
+    mean_product,
+    runs_channels_last,
+)
 
 if TYPE_CHECKING:
     from lumbre._recipe import Recipe
@@ -32,6 +48,7 @@ if TYPE_CHECKING:
 
 _QUICK_SECONDS = 1.0
 _QUICK_NUMBERS = 5_000_000
+_PRODUCT_WORTH_IT = 3_000_000
 
 
 def build(
@@ -70,6 +87,7 @@ def build(
             subject.most_numbers = _QUICK_NUMBERS
         findings = run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
     trial = _trial(model, call, loss, first, precision)
+    choosing = trial if options.engine == "auto" else None
     batch_size = _whole_batch(train) or first.size
     session = Session(
         recipe=recipe,
@@ -84,11 +102,14 @@ def build(
         record=run_record(
             recipe, model, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
         ),
-        channels_last=options.engine == "auto" and _gains_by_layout(model, first, trial, precision),
+        channels_last=choosing is not None
+        and runs_channels_last(model, first.input, choosing, half=precision.name != "float32"),
+        onednn_products=choosing is not None and _gains_by_onednn(model, first.input, choosing, device),
         world=world,
     )
     if trial is not None and options.verbose is not False and train.length is not None and world.leads:
-        session.advice.extend(precision_advice(session, trial, train.length * options.epoch_range[1]))
+        with onednn_products(session.onednn_products):
+            session.advice.extend(precision_advice(session, trial, train.length * options.epoch_range[1]))
     if world.size > 1 and trial is not None:
         call, session, optimizers = _in_parallel(session, call, trial, first, optimizers, options)
     valid = None if valid is None else share(valid, valid)
@@ -184,11 +205,12 @@ def _trial(
     return forward
 
 
-def _gains_by_layout(
-    model: nn.Module, first: Batch, trial: Callable[[], tuple[Nested, Tensor]] | None, precision: Precision
-) -> bool:
-    half = precision.name != "float32"
-    return trial is not None and runs_channels_last(model, first.input, trial, half=half)
+def _gains_by_onednn(model: nn.Module, input: Nested, forward: Callable[[], object], device: torch.device) -> bool:
+    numbers = sum(leaf.numel() for leaf in leaves(input) if isinstance(leaf, Tensor))
+    weights = max((value.numel() for value in model.parameters() if value.ndim > 1), default=0)
+    if numbers * weights < _PRODUCT_WORTH_IT:  # a small net is not run to find out
+        return False
+    return onednn_gains(device) and mean_product(model, forward) >= _PRODUCT_WORTH_IT
 
 
 def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> None:

@@ -21,7 +21,6 @@ from lumbre.base import (
     concatenate,
     describe,
     map_leaves,
-    preserved_randomness,
     stream,
 )
 from lumbre.data import LoaderFeed, Order, RowFeed, Taken
@@ -173,7 +172,7 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
     forward_again = hasattr(session.model, "predict")
     session.model.eval()
     begin = 0
-    with preserved_randomness(session.device):
+    with session.running(batches=batches.length):
         seed_step = seeder(session.seed, session.device)
         for index, batch in enumerate(batches.epoch(1)):
             seed_step("predict", 1, index)

@@ -15,7 +15,7 @@ from lumbre._options import Options
 from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, preserved_randomness, total_loss
 from lumbre.callbacks import Accumulate, CutMix, GradientClip, Mixup
 from lumbre.core import Plan, format_value
-from lumbre.devices import kept_memory, resolve_device
+from lumbre.devices import kept_memory, onednn_products, resolve_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,12 +234,13 @@ def _trial(recipe: "Recipe", data: Any, options: Options) -> Generator[Plan]:
     training = given is not None and given.training
     with kept_memory(), preserved_randomness(resolve_device(options.device)):
         try:
-            plan, _, findings = build(
+            plan, session, findings = build(
                 recipe, data, replace(options, callbacks=kept, valid_data=None, verbose=False, strategy=None)
             )
             findings.raise_errors()
             plan.model.train()
-            yield plan
+            with onednn_products(session.onednn_products):
+                yield plan
         finally:
             if given is not None and weights is not None:
                 given.load_state_dict(weights)

@@ -20,7 +20,7 @@ from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, 
 from lumbre.callbacks import Remarks
 from lumbre.core import Callback, Context, History, Listeners, evaluate, predict
 from lumbre.data import LoaderFeed, RowFeed, Stripe, data_record
-from lumbre.devices import kept_memory, seeder
+from lumbre.devices import seeder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +135,7 @@ class Fitted:
         batches = share(rows, rows)
         context, listeners = self._context(rows, "evaluate"), Listeners(callback_list(callbacks))
         meter = make_meter(session, session.recipe.metrics.valid)
-        with kept_memory(rows.length != 1), preserved_randomness(session.device):
+        with session.running(batches=rows.length):
             seed_step = seeder(session.seed, session.device, session.world.rank)
             return Evaluation(Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))
 
@@ -166,7 +166,7 @@ class Fitted:
         rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True)
         session = self._session
         context, listeners = self._context(rows, "predict"), Listeners(callback_list(callbacks))
-        with kept_memory(rows.length != 1), preserved_randomness(session.device):
+        with session.running(batches=rows.length):
             seed_step = seeder(session.seed, session.device, session.world.rank)
             own = predict(context, listeners, session.predict_step, share(rows, rows), seed_step)
         stripe = rows.order if isinstance(rows, RowFeed) else None

@@ -14,7 +14,7 @@ from lumbre._session import Session
 from lumbre.base import ArchiveError, preserved_randomness
 from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
-from lumbre.devices import Precision, join_world, resolve_device
+from lumbre.devices import Precision, join_world, onednn_gains, resolve_device
 from lumbre.report import record_from
 from lumbre.storage import Archive, checked_model, read_archive
 
@@ -72,6 +72,7 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
         loss=loss_function(recipe, model, place),
         device=place,
         precision=precision,
+        onednn_products=document.get("onednn_products") is True and onednn_gains(place),
         world=join_world(),
         **parts,
     )

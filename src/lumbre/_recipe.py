@@ -23,7 +23,7 @@ from lumbre._verify import ResumeProof, verify_resume
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress, Remarks
 from lumbre.core import Callback, train
-from lumbre.devices import join_world, kept_memory, resolve_device
+from lumbre.devices import join_world, kept_memory, onednn_products, resolve_device
 from lumbre.metrics import Sets, as_sets
 from lumbre.preflight import Findings
 from lumbre.steps import channels_last
@@ -183,8 +183,8 @@ class Recipe:
                 warnings.warn(str(finding), PreflightWarning, stacklevel=2)
             for progress in shown:
                 progress.notes += session.advice if kept is None else [*session.advice, *kept.notes(options)]
-            last = session.channels_last if kept is None else kept.layout(session)
-            with channels_last(session.model, last and session.sharded is None):
+            session = session if kept is None else kept.chosen(session)
+            with channels_last(session.model, session.channels_last), onednn_products(session.onednn_products):
                 if kept is None:
                     train(plan)
                 else:
@@ -193,8 +193,7 @@ class Recipe:
                         train(replace(plan, keeper=keeper))
             session = session.whole()
         session.model.eval()
-        told = replace(session, channels_last=last).told(plan.engine.reason)
-        return Fitted(session, plan.context.history, told, *remarks)
+        return Fitted(session, plan.context.history, session.told(plan.engine.reason), *remarks)
 
     def check(self, data: Any, *, test_data: Any = None, **options: Any) -> Findings:
         """Look for mistakes without training: all that `fit(data, **options)` looks for, without haste.

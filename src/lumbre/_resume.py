@@ -18,7 +18,7 @@ from lumbre._run_state import Run, bring_back, merged_meter, take_state
 from lumbre._session import Session
 from lumbre.base import LumbreError, ResumeError, is_out_of_memory
 from lumbre.core import Plan
-from lumbre.devices import World, lock_patience, network_error
+from lumbre.devices import World, lock_patience, network_error, onednn_gains
 from lumbre.storage import CheckpointStore, Stored, agreed, checked_run, pack, unpack
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class RunKeeper:
         facts: what the run is made of.
         stored: the checkpoint to go on from, or None.
         ask: asks all processes for the largest of some numbers.
-        channels_last: whether it trains with the channels of images last.
+        chosen: what was chosen for it, which a run that goes on takes over.
     """
 
     def __init__(
@@ -52,8 +52,7 @@ class RunKeeper:
         facts: dict[str, str],
         stored: Stored | None,
         ask: Callable[[Sequence[int]], Callable[[], list[int]]],
-        *,
-        channels_last: bool,
+        chosen: dict[str, bool],
     ) -> None:
         self._run = run
         self._store = store
@@ -62,7 +61,7 @@ class RunKeeper:
         self._stored = stored
         self._ask_all = ask
         self._answer: Callable[[], list[int]] | None = None
-        self._channels_last = channels_last
+        self._chosen = chosen
         self._context = run.plan.context
         self._began = perf_counter()
         self._step = self._last_step = self._restored = 0
@@ -154,7 +153,7 @@ class RunKeeper:
         document = {
             "position": [ctx.epoch, ctx.batch_index] if within else [ctx.epoch + 1, 0],
             "engine": self._run.plan.engine.name,
-            "channels_last": self._channels_last,
+            **self._chosen,
             "world_size": world.size,
             "facts": self._facts,
             "state": pack(state, tensors),
@@ -270,12 +269,19 @@ class KeptRun:
             return options  # what one process compiled, several do not
         return replace(options, engine=document["engine"])
 
-    def layout(self, session: Session) -> bool:
-        """Whether the channels of images are last: as the found run had them, since dropout draws by place."""
-        return session.channels_last if self.stored is None else bool(self.stored.document["channels_last"])
+    def chosen(self, session: Session) -> Session:
+        """The session with the choices of the found run: dropout draws by place, and products differ in a last bit."""
+        if self.stored is None:
+            return session
+        document = self.stored.document
+        return replace(
+            session,
+            channels_last=document["channels_last"] and session.sharded is None,
+            onednn_products=document.get("onednn_products") is True and onednn_gains(session.device),
+        )
 
     def keeper(self, plan: Plan, session: Session, recipe: "Recipe", options: Options) -> RunKeeper:
-        """The keeper of a run.
+        """The keeper of a run, whose session has what was `chosen`.
 
         Raises:
             ResumeError: the run that was found is another one.
@@ -290,7 +296,8 @@ class KeptRun:
             )
         loss = session.loss if isinstance(session.loss, nn.Module) and session.loss is not session.model else None
         run = Run(plan, options.callbacks, loss, world)
-        return RunKeeper(run, self.store, self.when, facts, stored, self._line.ask, channels_last=self.layout(session))
+        chosen = {"channels_last": session.channels_last, "onednn_products": session.onednn_products}
+        return RunKeeper(run, self.store, self.when, facts, stored, self._line.ask, chosen)
 
     def _compare(self, stored: Stored, facts: dict[str, str], plan: Plan, options: Options, session: Session) -> None:
         document = stored.document

@@ -1,6 +1,7 @@
 """A model and what is needed to use it: held by a `Fitted`, and by a run while it goes on."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lumbre._parts import LossFunction, loss_function
-from lumbre.base import Batch, Losses, Nested, RecipeError, map_leaves
+from lumbre.base import Batch, Losses, Nested, RecipeError, map_leaves, preserved_randomness
 from lumbre.core import History
 from lumbre.data import FrameEncoding
-from lumbre.devices import Precision, World
+from lumbre.devices import Precision, World, kept_memory, onednn_products
 from lumbre.report import RunRecord
 from lumbre.steps import Sharded, caller
 from lumbre.storage import write_archive
@@ -37,6 +38,7 @@ class Session:
         classes: names of the classes, or None.
         record: what a report tells of the run.
         channels_last: whether it is trained with the channels of images last.
+        onednn_products: whether oneDNN is asked for products of matrices.
         world: the processes that share the run.
         sharded: what is trained in the model's place, where each process holds a part of it; the model is empty then.
         advice: sentences for the user, said before the first epoch.
@@ -53,9 +55,16 @@ class Session:
     classes: tuple[str, ...] | None
     record: RunRecord = field(default_factory=RunRecord)
     channels_last: bool = False
+    onednn_products: bool = False
     world: World = field(default_factory=World)
     sharded: Sharded | None = None
     advice: list[str] = field(default_factory=list[str])
+
+    @contextmanager
+    def running(self, *, batches: int | None) -> Generator[None]:
+        """What a pass over so many batches runs in; the caller's chance is as it was."""
+        with kept_memory(batches != 1), onednn_products(self.onednn_products), preserved_randomness(self.device):
+            yield
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Prediction and loss of a batch, without gradients."""
@@ -76,8 +85,9 @@ class Session:
         return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
 
     def told(self, engine: str) -> str:
-        """The sentence about the engine, and the layout."""
-        return f"{engine}; channels last" if self.channels_last else engine
+        """The sentence about the engine, and what else makes it fast."""
+        more = ("channels last" * self.channels_last, "products by oneDNN" * self.onednn_products)
+        return "; ".join([engine, *filter(None, more)])
 
     @property
     def trained(self) -> nn.Module:
@@ -111,6 +121,7 @@ class Session:
             "precision": self.precision.name,
             "seed": self.seed,
             "batch_size": self.batch_size,
+            "onednn_products": self.onednn_products,
             "record": asdict(self.record),
         }
         write_archive(path, state, document)

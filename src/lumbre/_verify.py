@@ -19,7 +19,7 @@ from lumbre.base import DataError, OptionError, preserved_randomness, seed_host
 from lumbre.callbacks import ModelCheckpoint
 from lumbre.core import Callback, Context, train
 from lumbre.data import own_chance, restore_own_chance
-from lumbre.devices import World, join_world, resolve_device
+from lumbre.devices import World, join_world, onednn_products, resolve_device
 from lumbre.steps import channels_last
 from lumbre.storage import Stored
 
@@ -127,7 +127,12 @@ def _ended(
             chance[:] = chance or [own_chance(batches, within=False) for batches in both]
             for batches, states in zip(both, chance, strict=True):
                 restore_own_chance(batches, states)
-            with suppress(_Stopped), channels_last(session.model, kept.layout(session)):
+            session = kept.chosen(session)
+            with (
+                suppress(_Stopped),
+                channels_last(session.model, session.channels_last),
+                onednn_products(session.onednn_products),
+            ):
                 train(replace(plan, keeper=kept.keeper(plan, session, recipe, adjusted)))
         found = kept.store.newest()
         assert found is not None

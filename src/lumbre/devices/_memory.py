@@ -8,22 +8,19 @@ its time on one core.
 import ctypes
 import os
 import sys
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+
+from lumbre.devices._wanted import WhileWanted
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the numbers of M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in malloc.h
 _NEVER, _LARGEST = -1, 1 << 30
 _USUAL_TRIM, _USUAL_LARGEST = 1 << 26, 1 << 25  # what glibc comes to by itself where large blocks are freed
 _SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
-_lock = threading.Lock()
-_inside = 0
 
-
-@contextmanager
-def kept_memory(wanted: bool = True) -> Generator[None]:
+def kept_memory(wanted: bool = True) -> AbstractContextManager[None]:
     """Have the process keep what it frees until the last of these contexts ends, and then give all of it back.
 
     Does nothing where it is not wanted, the C library is not glibc, or the user has set its thresholds by environment
@@ -32,26 +29,24 @@ def kept_memory(wanted: bool = True) -> Generator[None]:
     References:
         mallopt(3) and malloc_trim(3), Linux manual pages.
     """
-    global _inside
-    library = _glibc() if wanted else None
-    if library is None:
-        yield
-        return
-    with _lock:
-        _inside += 1
-        if _inside == 1:
-            library.mallopt(_TRIM_THRESHOLD, _NEVER)
-            if not library.mallopt(_MMAP_THRESHOLD, _LARGEST):  # an older glibc takes 32 MiB at most
-                library.mallopt(_MMAP_THRESHOLD, _USUAL_LARGEST)
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                library.mallopt(_TRIM_THRESHOLD, _USUAL_TRIM)
-                library.mallopt(_MMAP_THRESHOLD, _USUAL_LARGEST)
-                library.malloc_trim(0)
+    return _keep_memory() if wanted and _glibc() is not None else nullcontext()
+
+
+def _keep() -> Callable[[], None]:
+    library = _glibc()
+    library.mallopt(_TRIM_THRESHOLD, _NEVER)
+    if not library.mallopt(_MMAP_THRESHOLD, _LARGEST):  # an older glibc takes 32 MiB at most
+        library.mallopt(_MMAP_THRESHOLD, _USUAL_LARGEST)
+
+    def give_back() -> None:
+        library.mallopt(_TRIM_THRESHOLD, _USUAL_TRIM)
+        library.mallopt(_MMAP_THRESHOLD, _USUAL_LARGEST)
+        library.malloc_trim(0)
+
+    return give_back
+
+
+_keep_memory = WhileWanted(_keep)
 
 
 def _glibc() -> Any:

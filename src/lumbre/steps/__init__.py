@@ -19,6 +19,7 @@ from lumbre.steps._optimizer import check_options as check_options
 from lumbre.steps._parameters import freeze as freeze
 from lumbre.steps._parameters import param_groups as param_groups
 from lumbre.steps._parameters import unfreeze as unfreeze
+from lumbre.steps._products import mean_product as mean_product
 from lumbre.steps._sharded import Sharded as Sharded
 from lumbre.steps._sharded import check_optimizers as check_optimizers
 from lumbre.steps._special import EagerClosure as EagerClosure
