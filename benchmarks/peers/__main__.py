@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.peers.contenders import NAMES
 from benchmarks.peers.report import machine, table, write_report
-from benchmarks.peers.works import WORKS, Work
+from benchmarks.peers.works import WORKS, Work, digits, flat_digits
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +108,7 @@ def sizes(work: Work, given: argparse.Namespace) -> tuple[int, int]:
 
 
 def data_of(work: str, root: str | None) -> str:
-    if not work.startswith("mnist"):
+    if WORKS[work].data not in (digits, flat_digits):
         return "as in works.py"
     return "MNIST" if root and Path(root, "mnist").is_dir() else "synthetic, of MNIST's shape"
 

@@ -24,7 +24,6 @@ GOALS = (
     ("mnist_bfloat16", "raw_float32", 1.8),
     ("residual", "raw", 1.25),
     ("transformer", "raw", 1.1),
-    ("long_transformer", "raw", 1.1),
     ("lstm", "raw", 1.0),
     ("long", "raw", 6.0),
     ("long", "lightning", 10.0),

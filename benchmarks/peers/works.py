@@ -69,6 +69,10 @@ def mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
 
 
+def wide_mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
+
+
 def small_mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3))
 
@@ -169,6 +173,11 @@ def digits(rows: int, root: str | None) -> Data:
     return lb.datasets.to_float(data.input[:rows]), data.target[:rows]
 
 
+def flat_digits(rows: int, root: str | None) -> Data:
+    x, y = digits(rows, root)
+    return x.flatten(1), y
+
+
 def pictures(rows: int, _: str | None) -> Data:
     return patterns(rows, (3, 32, 32))
 
@@ -199,22 +208,20 @@ WORKS = {
     "tabular_128": Work(title="MLP 20-64-64-2, batch 128", net=mlp, data=table, rows=100_000, batch=128, epochs=2),
     "tabular_1024": Work(title="MLP 20-64-64-2, batch 1024", net=mlp, data=table, rows=100_000, batch=1024, epochs=3),
     "penguins": Work(title="penguins, batch 32", net=small_mlp, data=penguins, rows=333, batch=32, epochs=20, lr=5e-3),
+    "wide": Work(
+        title="MLP 784-512-512-10 on MNIST, batch 128",
+        net=wide_mlp,
+        data=flat_digits,
+        rows=16_384,
+        batch=128,
+        epochs=7,
+    ),
     "mnist": Work(title=_MNIST, net=cnn, data=digits, rows=4096, full_rows=60_000, batch=128, epochs=2),
     "residual": Work(
         title="residual net 3x32x32, batch 32", net=residual, data=pictures, rows=2048, batch=32, epochs=3
     ),
     "transformer": Work(
         title="transformer 2x64, 32 tokens, batch 32", net=Transformer, data=words, rows=4096, batch=32, epochs=3
-    ),
-    "long_transformer": Work(
-        title="transformer 2x64, 32 tokens, batch 32, 20,480 steps",
-        net=Transformer,
-        data=words,
-        rows=4096,
-        batch=32,
-        epochs=160,
-        share=80,
-        contenders=("raw", "expert", "lumbre"),
     ),
     "lstm": Work(title="LSTM 64, 32 steps, batch 32", net=Lstm, data=curves, rows=8192, batch=32, epochs=1),
     "long": Work(

@@ -87,7 +87,6 @@ def build(
             subject.most_numbers = _QUICK_NUMBERS
         findings = run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
     trial = _trial(model, call, loss, first, precision)
-    choosing = trial if options.engine == "auto" else None
     batch_size = _whole_batch(train) or first.size
     session = Session(
         recipe=recipe,
@@ -102,9 +101,13 @@ def build(
         record=run_record(
             recipe, model, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
         ),
-        channels_last=choosing is not None
-        and runs_channels_last(model, first.input, choosing, half=precision.name != "float32"),
-        onednn_products=choosing is not None and _gains_by_onednn(model, first.input, choosing, device),
+        channels_last=trial is not None
+        and options.engine == "auto"
+        and runs_channels_last(model, first.input, trial, half=precision.name != "float32"),
+        onednn_products=trial is not None
+        and options.engine != "eager"
+        and precision.name == "float32"
+        and _gains_by_onednn(model, first.input, trial, device),
         world=world,
     )
     if trial is not None and options.verbose is not False and train.length is not None and world.leads:

@@ -56,6 +56,17 @@ def test_wide_nets_have_onednn_while_they_train_and_the_same_numbers() -> None:
 
 
 @here
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*", "ignore::UserWarning:torch.*")
+def test_a_compiled_step_has_it_too() -> None:
+    compiled, eager = fit(engine="compiled", epochs=3), fit(engine="eager", epochs=3)
+    assert compiled.engine.startswith("compiled")
+    assert compiled.engine.endswith("products by oneDNN")
+    for ours, theirs in zip(compiled.model.state_dict().values(), eager.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@here
 def test_small_nets_and_other_precisions_are_left_alone() -> None:
     assert "oneDNN" not in fit(width=16).engine
     assert "oneDNN" not in fit(precision="bfloat16").engine

@@ -58,7 +58,7 @@ def compiled(step: Any, arguments: tuple[Any, ...], device: torch.device) -> tup
     # torch keeps what it has compiled with the code object, of which each run must have its own.
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     function: Any = torch.compile(own, fullgraph=True, dynamic=False)
-    with _LOCK, _tracing(device):
+    with _LOCK, _tracing(device), _compiler_believed():
         kind.__call__ = watched
         try:
             first = function(*arguments)
@@ -141,10 +141,6 @@ def _tracing(device: torch.device) -> Generator[None]:
     if device.type == "cpu":
         # Kernels are called from C++ instead of Python, and compiled in one piece.
         options["cpp_wrapper"] = True
-    if torch._inductor.config.cpp.vec_isa_ok is None:
-        # torch would build and load a library for each set of vector instructions of the processor: 9 of 20 seconds.
-        # A compiler that knows the C++ of torch's headers knows these instructions.
-        options["cpp.vec_isa_ok"] = True
     if (os.cpu_count() or 1) <= _FEW_CORES:
         # torch would start processes that import it again, to run compilers beside one another on cores there are not.
         options["compile_threads"] = 1
@@ -163,6 +159,24 @@ def _tracing(device: torch.device) -> Generator[None]:
             yield
         finally:
             notes.setLevel(level)
+
+
+@contextmanager
+def _compiler_believed() -> Generator[None]:
+    """Without torch's trials of the compiler: it would build and load a library for each set of vector instructions.
+
+    That takes seconds, and a quarter of one where the libraries are there already. A compiler that knows the C++ of
+    torch's headers knows the instructions, too; where it does not, the step cannot be captured.
+    """
+    from torch._inductor.cpu_vec_isa import VecISA
+
+    kind: Any = VecISA
+    original = kind.check_build
+    kind.check_build = lambda instructions, code: True
+    try:
+        yield
+    finally:
+        kind.check_build = original
 
 
 @cache
