@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,20 @@ class Between(lb.Callback):
             self.others()
 
 
+@contextlib.contextmanager
+def alone(name: str) -> Generator[None]:
+    """Loops by hand and the eager engine multiply as torch does by itself, though the compiled run may ask oneDNN."""
+    asked = torch.get_float32_matmul_precision()
+    if name == "auto" or asked == "highest":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(asked)
+
+
 def speeds(name: str, precision: str, rounds: int, root: str | None, quick: bool) -> dict[str, Any]:
     """Seconds of an epoch by contender and round."""
     work = WORKS[name]
@@ -94,11 +108,13 @@ def speeds(name: str, precision: str, rounds: int, root: str | None, quick: bool
         with torch.enable_grad():
             for one in order:
                 job = replace(fresh(len(found[one]["wall"])), precision=precision)
-                began = time.perf_counter(), cpu_seconds()
-                trains[one](job)
+                with alone(one):
+                    began = time.perf_counter(), cpu_seconds()
+                    trains[one](job)
+                    spent = time.perf_counter() - began[0], cpu_seconds() - began[1]
                 if counted:
-                    found[one]["wall"].append(time.perf_counter() - began[0])
-                    found[one]["cpu"].append(cpu_seconds() - began[1])
+                    found[one]["wall"].append(spent[0])
+                    found[one]["cpu"].append(spent[1])
 
     play(counted=False)
     between = Between(play)

@@ -16,7 +16,7 @@ from lumbre._parts import LossFunction, NamedLosses, loss_function, make_module,
 from lumbre._rates import schedules
 from lumbre._record import run_record
 from lumbre._session import Session
-from lumbre.base import Batch, Batches, DataError, Loss, Nested, OptionError, leaves, total_loss
+from lumbre.base import Batch, Batches, DataError, Loss, Nested, OptionError, leaves, map_leaves, total_loss
 from lumbre.callbacks import Accumulate, SampleGenerations, TensorBoard
 from lumbre.core import Context, Listeners, Plan
 from lumbre.data import Augmented, LoaderFeed, RowFeed, Stripe, data_record
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 _QUICK_SECONDS = 1.0
 _QUICK_NUMBERS = 5_000_000
 _PRODUCT_WORTH_IT = 3_000_000
+_FEW_ROWS = 2
 
 
 def build(
@@ -101,15 +102,10 @@ def build(
         record=run_record(
             recipe, model, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
         ),
-        channels_last=trial is not None
-        and options.engine == "auto"
-        and runs_channels_last(model, first.input, trial, half=precision.name != "float32"),
-        onednn_products=trial is not None
-        and options.engine != "eager"
-        and precision.name == "float32"
-        and _gains_by_onednn(model, first.input, trial, device),
         world=world,
     )
+    if trial is not None:
+        session = _hastened(session, options.engine, call, trial, first)
     if trial is not None and options.verbose is not False and train.length is not None and world.leads:
         with onednn_products(session.onednn_products):
             session.advice.extend(precision_advice(session, trial, train.length * options.epoch_range[1]))
@@ -208,12 +204,30 @@ def _trial(
     return forward
 
 
-def _gains_by_onednn(model: nn.Module, input: Nested, forward: Callable[[], object], device: torch.device) -> bool:
-    numbers = sum(leaf.numel() for leaf in leaves(input) if isinstance(leaf, Tensor))
+def _hastened(
+    session: Session,
+    engine: str,
+    call: Callable[[Nested], Nested],
+    trial: Callable[[], tuple[Nested, Tensor]],
+    first: Batch,
+) -> Session:
+    """The session with the layout and the library that its module gains from, where the engine leaves the choice."""
+    model, half = session.model, session.precision.name != "float32"
+    return replace(
+        session,
+        channels_last=engine == "auto" and runs_channels_last(model, first.input, trial, half=half),
+        onednn_products=engine != "eager" and not half and _gains_by_onednn(model, call, first, session.device),
+    )
+
+
+def _gains_by_onednn(model: nn.Module, call: Callable[[Nested], Nested], first: Batch, device: torch.device) -> bool:
+    """Whether the products of a forward pass are large enough for oneDNN, as told by two rows."""
+    numbers = sum(leaf.numel() for leaf in leaves(first.input) if isinstance(leaf, Tensor))
     weights = max((value.numel() for value in model.parameters() if value.ndim > 1), default=0)
-    if numbers * weights < _PRODUCT_WORTH_IT:  # a small net is not run to find out
+    if numbers * weights < _PRODUCT_WORTH_IT or not onednn_gains(device):  # a small net is not run to find out
         return False
-    return onednn_gains(device) and mean_product(model, forward) >= _PRODUCT_WORTH_IT
+    few = map_leaves(lambda leaf: leaf[:_FEW_ROWS] if isinstance(leaf, Tensor) else leaf, first.input)
+    return mean_product(model, lambda: call(few)) * first.size / _FEW_ROWS >= _PRODUCT_WORTH_IT
 
 
 def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> None:

@@ -34,7 +34,7 @@ _C = TypeVar("_C", bound=Callback)
 
 _HARMLESS = (Progress, EMA, Remarks)
 _ASKED = ("compiled", "cuda_graph")
-_STEPS_WORTH_IT = 100_000  # of nets whose steps are mostly calls of torch
+_STEPS_WORTH_IT = 50_000  # of nets whose steps are mostly calls of torch
 _FLOPS_WORTH_IT = 50e6
 _ATTENTION_STEPS_WORTH_IT = 20_000
 _ATTENTION_FLOPS_WORTH_IT = 100e6, 1e9

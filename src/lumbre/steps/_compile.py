@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import Nested, leaves
+from lumbre.steps._numbers import numbers_apart
 
 _LOCK = threading.Lock()
 _FEW_CORES = 2
@@ -141,6 +142,7 @@ def _tracing(device: torch.device) -> Generator[None]:
     if device.type == "cpu":
         # Kernels are called from C++ instead of Python, and compiled in one piece.
         options["cpp_wrapper"] = True
+        options["post_grad_custom_post_pass"] = numbers_apart()
     if (os.cpu_count() or 1) <= _FEW_CORES:
         # torch would start processes that import it again, to run compilers beside one another on cores there are not.
         options["compile_threads"] = 1
