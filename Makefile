@@ -44,7 +44,7 @@ preflight-corpus: .venv/.dev ## the corpus of mistakes, and its table in docs/pr
 preflight-peers: .venv-peers/.ready .venv-checkers/.ready ## the same mistakes given to others, and their table
 	.venv-peers/bin/python -m benchmarks.mistakes --checkers .venv-checkers/bin/python
 
-bench: .venv-peers/.ready  ## lumbre beside hand-written loops and other libraries, 45 minutes; MNIST=folder, QUICK=1
+bench: .venv-peers/.ready  ## lumbre beside hand-written loops and other libraries, 40 minutes; MNIST=folder, QUICK=1
 	.venv-peers/bin/python -m benchmarks.peers $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
 
 bench-parts: .venv/.dev  ## import, callbacks, data and engines, each by itself

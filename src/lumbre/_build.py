@@ -20,15 +20,7 @@ from lumbre.base import Batch, Batches, DataError, Loss, Nested, OptionError, le
 from lumbre.callbacks import Accumulate, SampleGenerations, TensorBoard
 from lumbre.core import Context, Listeners, Plan
 from lumbre.data import Augmented, LoaderFeed, RowFeed, Stripe, data_record
-from lumbre.devices import (
-    Precision,
-    World,
-    join_world,
-    onednn_gains,
-    onednn_products,
-    resolve_device,
-    seeder,
-)
+from lumbre.devices import Precision, World, join_world, onednn_gains, onednn_products, resolve_device, seeder
 from lumbre.inspection import Inspect
 from lumbre.metrics import LossMeter, Metric
 from lumbre.preflight import Findings, Subject, run_checks
@@ -48,7 +40,7 @@ if TYPE_CHECKING:
 
 _QUICK_SECONDS = 1.0
 _QUICK_NUMBERS = 5_000_000
-_PRODUCT_WORTH_IT = 3_000_000
+_PRODUCT_WORTH_IT = 3_000_000  # multiplications, on average over the products of a forward pass
 _FEW_ROWS = 2
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from lumbre.devices import _products, onednn_gains, onednn_products
 from lumbre.devices._wanted import WhileWanted
@@ -29,9 +30,19 @@ def test_products_are_float32_and_torch_is_as_it_was() -> None:
     assert torch.backends.cuda.matmul.fp32_precision == "none"
 
 
-def test_products_that_are_rounded_are_found_out() -> None:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not _products._is_exact.__wrapped__()
+@pytest.mark.parametrize("bits", [8, 11])  # of bfloat16, and of the TF32 of graphics processors
+def test_products_that_are_rounded_are_found_out(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = Tensor.__matmul__
+
+    def rounded(value: Tensor) -> Tensor:
+        mantissa, exponent = torch.frexp(value)
+        return torch.ldexp((mantissa * 2**bits).round() / 2**bits, exponent)
+
+    def product(left: Tensor, right: Tensor) -> Tensor:
+        return exact(rounded(left), rounded(right)) if left.dtype == torch.float32 else exact(left, right)
+
+    monkeypatch.setattr(Tensor, "__matmul__", product)
+    assert not _products._is_exact.__wrapped__()
 
 
 @here
@@ -47,8 +58,9 @@ def test_the_user_who_has_set_a_precision_keeps_it() -> None:
 
 
 def test_processors_on_which_mkl_is_fast_or_onednn_rounds_keep_mkl(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not torch.cuda.is_available():
-        assert on_a(monkeypatch) == torch.backends.mkl.is_available()
+    monkeypatch.setattr(_products, "_is_exact", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert on_a(monkeypatch) == (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available())
     assert not on_a(monkeypatch, cpu_name="Intel(R) Xeon(R) Platinum 8275CL")
     assert not on_a(monkeypatch, amx_tile=True)
     assert not on_a(monkeypatch, avx512_bf16=False)

@@ -1,18 +1,22 @@
 """Numbers of a compiled step are computed once, not in the loops over the parameters."""
 
 import torch
-from torch import Tensor, fx
+import torch._inductor.config
+from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from lumbre.steps._compile import _tracing
 from lumbre.steps._numbers import _set_apart, numbers_apart
 
 
-def traced(function, *arguments: Tensor) -> fx.GraphModule:
-    return make_fx(function, tracing_mode="fake")(*arguments)
-
-
-def calls(module: fx.GraphModule) -> list[str]:
-    return [str(node.target) for node in module.graph.nodes if node.op == "call_function"]
+def places_for_numbers(function, *arguments: Tensor) -> int:
+    """How many the pass makes in the graph of `function`, which gives what it gave before."""
+    module = make_fx(function, tracing_mode="fake")(*arguments)
+    _set_apart(module.graph)
+    module.recompile()
+    for found, expected in zip(module(*arguments), function(*arguments), strict=True):
+        assert torch.equal(found, expected)
+    return sum(node.target is torch.ops.aten.as_strided.default for node in module.graph.nodes)
 
 
 def test_a_number_that_larger_tensors_need_has_a_place_of_its_own() -> None:
@@ -21,12 +25,7 @@ def test_a_number_that_larger_tensors_need_has_a_place_of_its_own() -> None:
         return weight / correction, moment * correction
 
     arguments = torch.tensor(3.0, dtype=torch.float64), torch.randn(5), torch.randn(7)
-    module = traced(update, *arguments)
-    _set_apart(module.graph)
-    module.recompile()
-    assert calls(module).count("aten.as_strided.default") == 1
-    for found, expected in zip(module(*arguments), update(*arguments), strict=True):
-        assert torch.equal(found, expected)
+    assert places_for_numbers(update, *arguments) == 1
 
 
 def test_lists_of_numbers_are_taken_apart_and_what_is_given_is_left() -> None:
@@ -36,14 +35,11 @@ def test_lists_of_numbers_are_taken_apart_and_what_is_given_is_left() -> None:
         return (given, *torch._foreach_div([weight, moment], list(corrections)))
 
     arguments = torch.tensor(3.0), torch.tensor(0.1), torch.randn(5), torch.randn(7)
-    module = traced(update, *arguments)
-    _set_apart(module.graph)
-    module.recompile()
-    assert calls(module).count("aten.as_strided.default") == 2
-    for found, expected in zip(module(*arguments), update(*arguments), strict=True):
-        assert torch.equal(found, expected)
+    assert places_for_numbers(update, *arguments) == 2
 
 
-def test_the_pass_is_one_for_all_and_has_a_name_for_the_cache() -> None:
-    assert numbers_apart() is numbers_apart()
+def test_steps_are_compiled_with_the_pass_under_a_name_for_the_cache() -> None:
+    with _tracing(torch.device("cpu")):
+        assert torch._inductor.config.post_grad_custom_post_pass is numbers_apart()
+    assert torch._inductor.config.post_grad_custom_post_pass is None
     assert numbers_apart().uuid()

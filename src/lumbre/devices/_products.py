@@ -52,7 +52,8 @@ _by_onednn = WhileWanted(_ask_onednn)
 @cache
 def _has_full_width() -> bool:
     """Whether this is a processor on which MKL is slow and oneDNN does not round."""
-    has = torch.cpu.get_capabilities()
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)  # older torch does not tell
+    has = capabilities()
     return (
         torch.backends.mkl.is_available()
         and torch.backends.mkldnn.is_available()
