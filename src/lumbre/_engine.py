@@ -41,7 +41,6 @@ _ATTENTION_FLOPS_WORTH_IT = 100e6, 1e9
 _STEPS_WORTH_A_TRIAL = 1_000  # a trial takes the time of about six
 _FLOPS_WORTH_A_TRIAL = 3e8  # below that, calling torch takes longer than computing
 _GAIN_WORTH_SAYING = 1.3
-_TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-2}
 _TRACEABLE = (
     optim.SGD,
     optim.Adam,
@@ -187,7 +186,7 @@ def make_engine(
         device=device,
         meter=meter,
         watched=options.watched,
-        tolerance=_TOLERANCE[session.precision.name],
+        dtype=session.precision.dtype,
         why=why,
         replay=options.engine == "cuda_graph",
     ), _no_minimize
