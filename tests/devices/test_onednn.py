@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lumbre.base import mkl_is_slow
 from lumbre.devices import _products, onednn_gains, onednn_products
 from lumbre.devices._wanted import WhileWanted
 
@@ -15,11 +16,11 @@ here = pytest.mark.skipif(not onednn_gains(CPU), reason="no AMD processor with A
 
 def on_a(monkeypatch: pytest.MonkeyPatch, **capabilities: object) -> bool:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {**AMD, **capabilities})
-    _products._has_full_width.cache_clear()
+    mkl_is_slow.cache_clear()
     try:
         return onednn_gains(CPU)
     finally:
-        _products._has_full_width.cache_clear()
+        mkl_is_slow.cache_clear()
 
 
 @here

@@ -5,7 +5,7 @@ import torch._inductor.config
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from lumbre.steps._compile import _tracing
+from lumbre.steps._compile import _options
 from lumbre.steps._numbers import _set_apart, numbers_apart
 
 
@@ -39,7 +39,6 @@ def test_lists_of_numbers_are_taken_apart_and_what_is_given_is_left() -> None:
 
 
 def test_steps_are_compiled_with_the_pass_under_a_name_for_the_cache() -> None:
-    with _tracing(torch.device("cpu")):
-        assert torch._inductor.config.post_grad_custom_post_pass is numbers_apart()
+    assert _options(torch.device("cpu"))["post_grad_custom_post_pass"] is numbers_apart()
     assert torch._inductor.config.post_grad_custom_post_pass is None
     assert numbers_apart().uuid()

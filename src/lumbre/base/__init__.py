@@ -23,6 +23,7 @@ from lumbre.base._nested import describe as describe
 from lumbre.base._nested import leaves as leaves
 from lumbre.base._nested import map_leaves as map_leaves
 from lumbre.base._nested import row_count as row_count
+from lumbre.base._processor import mkl_is_slow as mkl_is_slow
 from lumbre.base._protocols import Batch as Batch
 from lumbre.base._protocols import Batches as Batches
 from lumbre.base._protocols import Engine as Engine

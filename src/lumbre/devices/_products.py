@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lumbre.base import mkl_is_slow
 from lumbre.devices._wanted import WhileWanted
 
 
@@ -30,7 +31,7 @@ def onednn_gains(device: torch.device) -> bool:
         return False
     if not _by_onednn.on and _settings.fp32_precision != "none":
         return False
-    return _has_full_width() and _is_exact()
+    return mkl_is_slow() and _is_exact()
 
 
 def _ask_onednn() -> Callable[[], None]:
@@ -47,20 +48,6 @@ def _ask_onednn() -> Callable[[], None]:
 
 _settings: Any = getattr(torch.backends.mkldnn, "matmul")  # noqa: B009  (not declared in torch's types)
 _by_onednn = WhileWanted(_ask_onednn)
-
-
-@cache
-def _has_full_width() -> bool:
-    """Whether this is a processor on which MKL is slow and oneDNN does not round."""
-    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)  # older torch does not tell
-    has = capabilities()
-    return (
-        torch.backends.mkl.is_available()
-        and torch.backends.mkldnn.is_available()
-        and str(has.get("cpu_name", "")).startswith("AMD")
-        and bool(has.get("avx512_bf16"))  # without it torch does not ask oneDNN
-        and not has.get("amx_tile", True)
-    )
 
 
 @cache

@@ -11,7 +11,6 @@ import shutil
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from lumbre.base import Nested, leaves
 from lumbre.steps._numbers import numbers_apart
+from lumbre.steps._small_products import small_products
 
 _LOCK = threading.Lock()
 _FEW_CORES = 2
@@ -47,6 +47,7 @@ def obstacle(device: torch.device) -> str | None:
 def compiled(step: Any, arguments: tuple[Any, ...], device: torch.device) -> tuple[Run, tuple[Nested, Tensor]]:
     """The compiled step in its shortest form, and what its first call gave."""
     from torch._inductor import output_code
+    from torch._inductor.exc import CppCompileError
 
     graphs: list[tuple[Any, list[Any]]] = []
     kind: Any = output_code.CompiledFxGraph
@@ -59,18 +60,27 @@ def compiled(step: Any, arguments: tuple[Any, ...], device: torch.device) -> tup
     # torch keeps what it has compiled with the code object, of which each run must have its own.
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     function: Any = torch.compile(own, fullgraph=True, dynamic=False)
-    with _LOCK, _tracing(device), _compiler_believed():
+    options = _options(device)
+    products = small_products() if device.type == "cpu" else {}
+
+    def run(arguments: tuple[Any, ...]) -> tuple[Nested, Tensor]:
+        with _tracing(options | products):
+            return function(*arguments)
+
+    with _LOCK, _compiler_believed():
         kind.__call__ = watched
         try:
-            first = function(*arguments)
+            try:
+                first = run(arguments)
+            except Exception as error:
+                if not (products and isinstance(getattr(error, "inner_exception", None), CppCompileError)):
+                    raise
+                products = {}  # another torch may not take our C++
+                first = run(arguments)
         except Exception as error:
             raise CaptureError(first_line(error)) from error
         finally:
             kind.__call__ = original
-
-    def run(arguments: tuple[Any, ...]) -> tuple[Nested, Tensor]:
-        with _tracing(device):
-            return function(*arguments)
 
     flat = _Flat.of(graphs, arguments, first) if device.type == "cpu" else None
     return flat or run, first
@@ -132,12 +142,8 @@ def _same(value: Any, leaf: Tensor) -> bool:
     return isinstance(value, Tensor) and value.data_ptr() == leaf.data_ptr() and value.shape == leaf.shape
 
 
-@contextmanager
-def _tracing(device: torch.device) -> Generator[None]:
-    """The settings under which a step is traced. Random numbers come from torch's generators, as they do eagerly."""
-    import torch._dynamo.config
-    import torch._inductor.config
-
+def _options(device: torch.device) -> dict[str, Any]:
+    """Settings of torch's compiler for a step. Random numbers come from torch's generators, as they do eagerly."""
     options: dict[str, Any] = {"fallback_random": True, "size_asserts": False}
     if device.type == "cpu":
         # Kernels are called from C++ instead of Python, and compiled in one piece.
@@ -146,9 +152,18 @@ def _tracing(device: torch.device) -> Generator[None]:
     if (os.cpu_count() or 1) <= _FEW_CORES:
         # torch would start processes that import it again, to run compilers beside one another on cores there are not.
         options["compile_threads"] = 1
-    if not _has_openssl():
+    if shutil.which("openssl") is None:
         # torch 2.13 calls the openssl program to name its precompiled headers.
         options["cpp_cache_precompile_headers"] = False
+    return options
+
+
+@contextmanager
+def _tracing(options: dict[str, Any]) -> Generator[None]:
+    """The settings under which a step is traced."""
+    import torch._dynamo.config
+    import torch._inductor.config
+
     notes = logging.getLogger("torch._inductor.ir")  # of operations that C++ calls by a longer way
     with (
         torch._dynamo.config.patch(trace_autograd_ops=True),
@@ -179,11 +194,6 @@ def _compiler_believed() -> Generator[None]:
         yield
     finally:
         kind.check_build = original
-
-
-@cache
-def _has_openssl() -> bool:  # asked at every step that has no flat call
-    return shutil.which("openssl") is not None
 
 
 @contextmanager

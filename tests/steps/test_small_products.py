@@ -1,0 +1,105 @@
+"""Products of small matrices in a compiled step by oneDNN's kernels, and by torch where they do not suit."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+import lumbre as lb
+from conftest import Net, blobs
+from lumbre.base import mkl_is_slow
+from lumbre.steps import _small_products as small
+from lumbre.steps import obstacle
+from lumbre.steps._compile import _options, _tracing
+
+pytestmark = [
+    pytest.mark.skipif(obstacle(torch.device("cpu")) is not None, reason=str(obstacle(torch.device("cpu")))),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch.*"),
+]
+here = pytest.mark.skipif(not mkl_is_slow(), reason="no AMD processor with AVX-512 and bfloat16")
+MARK = 12345.0
+
+
+def traced(function: Callable[..., object], *arguments: Tensor) -> object:
+    torch._dynamo.reset()
+    with _tracing(_options(torch.device("cpu")) | small.small_products()):
+        return torch.compile(function, fullgraph=True, dynamic=False)(*arguments)
+
+
+@pytest.fixture
+def marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product that is made here says so in its first number."""
+    source = small._source().replace("  return works;\n}", f"  o.data[0] = {MARK};\n  return works;\n}}")
+    monkeypatch.setattr(small, "_source", lambda: source)
+    monkeypatch.setattr(small, "_MOST_MULTIPLICATIONS", 1_000_000 * torch.get_num_threads() ** 2)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor, upstream: Tensor) -> tuple[Tensor, ...]:
+    """The four forms in which the products of a layer come: with a bias, and with transposed factors."""
+    return torch.addmm(bias, x, weight.t()), upstream @ weight, upstream.t() @ x, x @ weight.t()
+
+
+@here
+@pytest.mark.usefixtures("marked")
+def test_products_of_layers_are_made_here_and_large_ones_are_not() -> None:
+    shapes = [(1, 1, 1), (7, 5, 3), (32, 20, 64), (128, 64, 2), (1, 300, 17), (600, 5, 33), (9, 700, 1), (200, 100, 60)]
+    for rows, deep, columns in shapes:
+        arguments = (
+            torch.randn(rows, deep), torch.randn(columns, deep), torch.randn(columns), torch.randn(rows, columns)
+        )  # fmt: skip
+        large = rows * deep * columns > 1_000_000
+        assert large == (rows == 200)
+        exact = linear(*(part.double() for part in arguments))
+        for found, wanted in zip(traced(linear, *arguments), exact, strict=True):
+            if min(rows, deep, columns) > 1:  # torch's compiler writes what has a single row or column as it likes
+                assert (found.flatten()[0] == MARK) == (not large)
+            torch.testing.assert_close(found.double().flatten()[1:], wanted.flatten()[1:], rtol=1e-4, atol=1e-4)
+
+
+@here
+@pytest.mark.usefixtures("marked")
+def test_parts_of_matrices_suit_and_other_numbers_are_left_to_torch() -> None:
+    def times(left: Tensor, right: Tensor) -> Tensor:
+        return left @ right
+
+    left, right = torch.randn(12, 20), torch.randn(20, 8)
+    narrow = torch.randn(20, 30)[:, 3:11]
+    for a, b, here_made in (
+        (left, right, True),
+        (left, narrow, True),
+        (left.double(), right.double(), False),
+        (left.bfloat16(), right.bfloat16(), False),
+    ):
+        found = traced(times, a, b)
+        assert (found.flatten()[0] == MARK) == here_made
+        torch.testing.assert_close(found.flatten()[1:], (a @ b).flatten()[1:], rtol=1e-2, atol=1e-4)
+
+
+@here
+def test_a_torch_that_does_not_take_the_code_compiles_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "_source", lambda: "int nothing(")
+    recipe = lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
+    fitted = recipe.fit(blobs(60), epochs=2, batch_size=10, engine="compiled", verbose=False)
+    assert fitted.engine.startswith("compiled"), fitted.engine
+
+
+@here
+def test_a_onednn_that_may_not_use_the_whole_processor_leaves_products_to_torch() -> None:
+    code = (
+        "import torch; from test_small_products import linear, traced;"
+        "given = torch.randn(64, 20), torch.randn(32, 20), torch.randn(32), torch.randn(64, 32);"
+        "[torch.testing.assert_close(a, b) for a, b in zip(traced(linear, *given), linear(*given))]"
+    )
+    path = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment, check=True, timeout=300)
+
+
+def test_other_processors_keep_the_products_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "mkl_is_slow", lambda: False)
+    assert small.small_products() == {}
