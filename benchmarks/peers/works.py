@@ -218,7 +218,7 @@ WORKS = {
     ),
     "mnist": Work(title=_MNIST, net=cnn, data=digits, rows=4096, full_rows=60_000, batch=128, epochs=2),
     "residual": Work(
-        title="residual net 3x32x32, batch 32", net=residual, data=pictures, rows=2048, batch=32, epochs=3
+        title="residual net 3x32x32, batch 32", net=residual, data=pictures, rows=2048, batch=32, epochs=4
     ),
     "transformer": Work(
         title="transformer 2x64, 32 tokens, batch 32", net=Transformer, data=words, rows=4096, batch=32, epochs=3

@@ -28,6 +28,7 @@ from lumbre.steps import (
     Sharded,
     Together,
     caller,
+    channels_last,
     check_optimizers,
     leaves_parameters_out,
     mean_product,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 _QUICK_SECONDS = 1.0
 _QUICK_NUMBERS = 5_000_000
 _PRODUCT_WORTH_IT = 3_000_000  # multiplications, on average over the products of a forward pass
-_FEW_ROWS = 2
+_FEW_ROWS = 8  # as many as a check takes, so that torch makes its kernels once
 
 
 def build(
@@ -71,15 +72,15 @@ def build(
     loss = loss_function(recipe, model, device)
     _check_loss(model, loss, first)
     optimizers = make_optimizers(recipe, model, device)
+    trial = _trial(model, call, loss, first, precision)
+    last, by_onednn = _choices(options.engine, model, call, first, trial, precision)
     findings = None
     if options.preflight:
         subject = _subject(recipe, options, (model, call, loss, optimizers), (given, train, first), device)
         if test_data is not None:
             subject.test = columns_of(given_data(test_data, given.encoding, seed, need_target=True))
-        if not every_check:
-            subject.most_numbers = _QUICK_NUMBERS
-        findings = run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
-    trial = _trial(model, call, loss, first, precision)
+        with channels_last(model, last), onednn_products(by_onednn):  # as in the run, whose kernels torch makes here
+            findings = _checked(subject, options, every_check)
     batch_size = _whole_batch(train) or first.size
     session = Session(
         recipe=recipe,
@@ -95,11 +96,11 @@ def build(
             recipe, model, options, data=records, findings=findings, device=device, seed=seed, batch_size=batch_size
         ),
         world=world,
+        channels_last=last,
+        onednn_products=by_onednn,
     )
-    if trial is not None:
-        session = _hastened(session, options.engine, call, trial, first)
     if trial is not None and options.verbose is not False and train.length is not None and world.leads:
-        with onednn_products(session.onednn_products):
+        with channels_last(model, last), onednn_products(by_onednn):
             session.advice.extend(precision_advice(session, trial, train.length * options.epoch_range[1]))
     if world.size > 1 and trial is not None:
         call, session, optimizers = _in_parallel(session, call, trial, first, optimizers, options)
@@ -196,27 +197,36 @@ def _trial(
     return forward
 
 
-def _hastened(
-    session: Session,
+def _checked(subject: Subject, options: Options, every_check: bool) -> Findings:
+    if every_check:
+        return run_checks(subject, ignore=options.ignore, seconds=None)
+    subject.most_numbers = _QUICK_NUMBERS
+    return run_checks(subject, ignore=options.ignore, seconds=_QUICK_SECONDS)
+
+
+def _choices(
     engine: str,
+    model: nn.Module,
     call: Callable[[Nested], Nested],
-    trial: Callable[[], tuple[Nested, Tensor]],
     first: Batch,
-) -> Session:
-    """The session with the layout and the library that its module gains from, where the engine leaves the choice."""
-    model, half = session.model, session.precision.name != "float32"
-    return replace(
-        session,
-        channels_last=engine == "auto" and runs_channels_last(model, first.input, trial, half=half),
-        onednn_products=engine != "eager" and not half and _gains_by_onednn(model, call, first, session.device),
-    )
+    trial: Callable[[], tuple[Nested, Tensor]] | None,
+    precision: Precision,
+) -> tuple[bool, bool]:
+    """Whether the module gains from channels last, and from oneDNN's products, where the engine leaves the choice."""
+    if trial is None or engine == "eager":
+        return False, False
+    last = engine == "auto" and runs_channels_last(model, first.input, trial, half=precision.name != "float32")
+    with channels_last(model, last):
+        return last, _gains_by_onednn(model, call, first, precision)
 
 
-def _gains_by_onednn(model: nn.Module, call: Callable[[Nested], Nested], first: Batch, device: torch.device) -> bool:
-    """Whether the products of a forward pass are large enough for oneDNN, as told by two rows."""
+def _gains_by_onednn(model: nn.Module, call: Callable[[Nested], Nested], first: Batch, precision: Precision) -> bool:
+    """Whether the products of a forward pass are large enough for oneDNN, as told by a few rows."""
     numbers = sum(leaf.numel() for leaf in leaves(first.input) if isinstance(leaf, Tensor))
     weights = max((value.numel() for value in model.parameters() if value.ndim > 1), default=0)
-    if numbers * weights < _PRODUCT_WORTH_IT or not onednn_gains(device):  # a small net is not run to find out
+    if numbers * weights < _PRODUCT_WORTH_IT:  # a small net is not run to find out
+        return False
+    if precision.name != "float32" or not onednn_gains(precision.device):
         return False
     few = map_leaves(lambda leaf: leaf[:_FEW_ROWS] if isinstance(leaf, Tensor) else leaf, first.input)
     return mean_product(model, lambda: call(few)) * first.size / _FEW_ROWS >= _PRODUCT_WORTH_IT
