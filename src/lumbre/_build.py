@@ -228,8 +228,9 @@ def _gains_by_onednn(model: nn.Module, call: Callable[[Nested], Nested], first: 
         return False
     if precision.name != "float32" or not onednn_gains(precision.device):
         return False
-    few = map_leaves(lambda leaf: leaf[:_FEW_ROWS] if isinstance(leaf, Tensor) else leaf, first.input)
-    return mean_product(model, lambda: call(few)) * first.size / _FEW_ROWS >= _PRODUCT_WORTH_IT
+    rows = min(_FEW_ROWS, first.size)
+    few = map_leaves(lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) else leaf, first.input)
+    return mean_product(model, lambda: call(few)) * first.size / rows >= _PRODUCT_WORTH_IT
 
 
 def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> None:

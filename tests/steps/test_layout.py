@@ -27,7 +27,8 @@ class Residual(nn.Module):
         self.seen.add(h.is_contiguous())
         if self.spatial:
             return h
-        return self.last(h.view(len(h), -1) if self.flat == "view" else h.flatten(1))
+        views = self.flat == "view" or (self.flat == "view in evaluation" and not self.training)
+        return self.last(h.view(len(h), -1) if views else h.flatten(1))
 
 
 IMAGES = torch.randn(48, 3, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -86,10 +87,11 @@ def test_it_ends_with_a_run_that_fails() -> None:
     ("module", "loss", "target"),
     [
         (lambda: Residual(flat="view"), None, LABELS),
+        (lambda: Residual(flat="view in evaluation"), None, LABELS),
         (lambda: Residual(spatial=True), nn.CrossEntropyLoss(), torch.arange(48 * 36).reshape(48, 6, 6) % 8),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(108, 4)), None, LABELS),
     ],
-    ids=["a view that needs channels first", "a prediction of images", "no convolution"],
+    ids=["a view that needs channels first", "a view in evaluation alone", "a prediction of images", "no convolution"],
 )
 def test_what_it_does_not_suit_trains_as_ever(module: Any, loss: Any, target: Tensor) -> None:
     fitted = fit(recipe(module, loss), target)

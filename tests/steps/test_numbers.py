@@ -40,5 +40,4 @@ def test_lists_of_numbers_are_taken_apart_and_what_is_given_is_left() -> None:
 
 def test_steps_are_compiled_with_the_pass_under_a_name_for_the_cache() -> None:
     assert _options(torch.device("cpu"))["post_grad_custom_post_pass"] is numbers_apart()
-    assert torch._inductor.config.post_grad_custom_post_pass is None
     assert numbers_apart().uuid()

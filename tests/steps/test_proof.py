@@ -1,5 +1,7 @@
 """What is asked of a graph before its steps count: what rounding explains passes, and nothing else."""
 
+import re
+
 import pytest
 import torch
 from benchmarks.peers.works import pictures, residual
@@ -53,10 +55,11 @@ class Differs(Strays):
         return super(Strays, self).forward(x) * (1.01 if torch.compiler.is_compiling() else 1.0)
 
 
-def run(net: type[Net], engine: str, accumulate: int = 1) -> lb.Fitted:
-    recipe = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_opt_hparams(lr=0.1, momentum=0.9)
+def run(net: type[Net], engine: str, accumulate: int = 1, seed: int = 0) -> lb.Fitted:
+    recipe = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD, metrics=[lb.metrics.Accuracy()])
+    recipe = recipe.set_opt_hparams(lr=0.1, momentum=0.9)
     callbacks = [lb.callbacks.Accumulate(accumulate)] if accumulate > 1 else []
-    return recipe.fit(blobs(300), epochs=2, batch_size=10, engine=engine, callbacks=callbacks, verbose=False)
+    return recipe.fit(blobs(300), epochs=2, batch_size=10, engine=engine, callbacks=callbacks, seed=seed, verbose=False)
 
 
 def weights(fitted: lb.Fitted) -> Tensor:
@@ -79,21 +82,45 @@ class TestCompiled:
         fitted = run(net, "compiled", accumulate)
         with pytest.raises(AssertionError, match=f"not compiled: {why}"):
             raise AssertionError(fitted.engine)
-        assert torch.equal(weights(fitted), weights(run(net, "eager", accumulate)))
+        eager = run(net, "eager", accumulate)
+        assert torch.equal(weights(fitted), weights(eager))
+        assert fitted.history.equals(eager.history)
 
     @pytest.mark.parametrize("accumulate", [1, 2])
     def test_a_batch_that_rounding_has_tipped_is_passed_over(self, accumulate: int) -> None:
-        fitted = run(StraysAtTimes, "compiled", accumulate)
-        assert fitted.engine.startswith("compiled")
-        torch.testing.assert_close(
-            weights(fitted), weights(run(StraysAtTimes, "eager", accumulate)), rtol=0.1, atol=0.01
-        )
+        fitted, eager = (run(StraysAtTimes, engine, accumulate, seed=4) for engine in ("compiled", "eager"))
+        # Batches before the graph: two updates, and those that were passed over.
+        steps = int(re.search(r"(\d+) steps of it", fitted.engine)[1])
+        assert 60 - 2 * accumulate - 9 * accumulate <= steps < 60 - 2 * accumulate
+        assert fitted.history["value"].tolist() == pytest.approx(eager.history["value"].tolist(), rel=0.01)
+        torch.testing.assert_close(weights(fitted), weights(eager), rtol=0.1, atol=0.01)
 
     @pytest.mark.parametrize("steps", range(3, 16, 2))
     def test_a_run_goes_on_by_its_graph_whatever_batch_comes_first(self, steps: int) -> None:
-        recipe = lb.setup(StraysAtTimes, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+        recipe = lb.setup(
+            StraysAtTimes, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=[lb.metrics.Perplexity()]
+        )
         proof = recipe.verify_resume(blobs(300), steps=steps, epochs=1, batch_size=10, engine="compiled", seed=2)
         assert proof, str(proof)
+
+    def test_a_run_goes_on_to_try_its_graph_on_batches_that_it_is_made_for(self) -> None:
+        """Stopped after the first try, before the short batch of the epoch."""
+        recipe = lb.setup(Strays, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+        proof = recipe.verify_resume(blobs(35), steps=3, epochs=3, batch_size=10, engine="compiled", seed=2)
+        assert proof, str(proof)
+
+    def test_ctrl_c_while_a_graph_is_tried_leaves_the_last_whole_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before: list[Tensor] = []
+
+        def stop(values: list[Tensor], dtype: torch.dtype) -> None:
+            before.extend(value.detach().clone() for value in values)
+            nudge(values, dtype)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("lumbre.steps._compiled.nudge", stop)
+        fitted = run(Strays, "compiled")
+        assert before
+        assert torch.equal(weights(fitted), torch.cat([value.flatten() for value in before]))
 
     @pytest.mark.slow
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -47,7 +47,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, upstream: Tensor) -> tuple[T
 @here
 @pytest.mark.usefixtures("marked")
 def test_products_of_layers_are_made_here_and_large_ones_are_not() -> None:
-    shapes = [(1, 1, 1), (7, 5, 3), (32, 20, 64), (128, 64, 2), (1, 300, 17), (600, 5, 33), (9, 700, 1), (200, 100, 60)]
+    shapes = [(17, 5, 3), (32, 20, 64), (128, 64, 2), (600, 5, 33), (40, 700, 4), (200, 100, 60)]
     for rows, deep, columns in shapes:
         arguments = (
             torch.randn(rows, deep), torch.randn(columns, deep), torch.randn(columns), torch.randn(rows, columns)
@@ -56,9 +56,20 @@ def test_products_of_layers_are_made_here_and_large_ones_are_not() -> None:
         assert large == (rows == 200)
         exact = linear(*(part.double() for part in arguments))
         for found, wanted in zip(traced(linear, *arguments), exact, strict=True):
-            if min(rows, deep, columns) > 1:  # torch's compiler writes what has a single row or column as it likes
-                assert (found.flatten()[0] == MARK) == (not large)
+            assert (found.flatten()[0] == MARK) == (not large)
             torch.testing.assert_close(found.double().flatten()[1:], wanted.flatten()[1:], rtol=1e-4, atol=1e-4)
+
+
+@here
+def test_single_rows_and_columns_and_a_bias_that_is_spread_come_out_right() -> None:
+    """Where memory beyond a factor is no part of it."""
+    for rows, deep, columns in [(1, 1, 1), (1, 300, 17), (9, 700, 1), (20, 1, 30), (64, 8, 8)]:
+        for size in {1, columns}:
+            x, weight, upstream = torch.randn(rows, deep), torch.randn(columns, deep), torch.randn(rows, columns)
+            bias = torch.full((2 * columns,), 1e9)[:size].copy_(torch.randn(size))
+            exact = linear(*(part.double() for part in (x, weight, bias, upstream)))
+            for found, wanted in zip(traced(linear, x, weight, bias, upstream), exact, strict=True):
+                torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
 @here

@@ -46,8 +46,8 @@ def obstacle(device: torch.device) -> str | None:
 
 def compiled(step: Any, arguments: tuple[Any, ...], device: torch.device) -> tuple[Run, tuple[Nested, Tensor]]:
     """The compiled step in its shortest form, and what its first call gave."""
+    from torch._dynamo.exc import BackendCompilerFailed
     from torch._inductor import output_code
-    from torch._inductor.exc import CppCompileError
 
     graphs: list[tuple[Any, list[Any]]] = []
     kind: Any = output_code.CompiledFxGraph
@@ -72,8 +72,8 @@ def compiled(step: Any, arguments: tuple[Any, ...], device: torch.device) -> tup
         try:
             try:
                 first = run(arguments)
-            except Exception as error:
-                if not (products and isinstance(getattr(error, "inner_exception", None), CppCompileError)):
+            except BackendCompilerFailed:
+                if not products:
                     raise
                 products = {}  # another torch may not take our C++
                 first = run(arguments)

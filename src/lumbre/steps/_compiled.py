@@ -85,10 +85,13 @@ class Compiled:
     @property
     def reason(self) -> str:
         """What ran, and why."""
+        made = "recorded" if self._replay else "compiled"
         if self._left is not None:
-            return f"{self._eager.reason}; not {'recorded' if self._replay else 'compiled'}: {self._left}"
+            return f"{self._eager.reason}; not {made}: {self._left}"
+        if not self._proved and self._tries:
+            return f"{self._eager.reason}; not {made}: gradients of {self._tries} batches differed from eager ones"
         if not self._proved:
-            return f"{self._eager.reason}; too few steps to {'record' if self._replay else 'compile'}"
+            return f"{self._eager.reason}; too few steps to be {made}"
         return (
             f"{self.name}: the whole step as one graph on {self._device}, {self._steps} steps of it, the first within "
             f"{self._difference:.0e} of the eager one; {self._why}"
@@ -160,35 +163,41 @@ class Compiled:
                 for optimizer in self._optimizers:
                     optimizer.zero_grad(set_to_none=False)
 
-        loss, expected = self._eager_gradients(batch, weight, parameters)
-        buffers = [value.clone() for value in self._model.buffers()]
-        moved = self._eager_update(parameters) if self._replay and weight is None else None
-        start_anew()
         try:
+            loss, expected = self._eager_gradients(batch, weight, parameters)
+            buffers = [value.clone() for value in self._model.buffers()]
+            moved = self._eager_update(parameters) if self._replay and weight is None else None
+            start_anew()
+            made = self._graph is None
             if self._graph is None:
-                self._graph = self._captured(batch, weight, start_anew)
+                self._graph, self._made_for = self._captured(batch, weight, start_anew), shapes_of(batch)
+                self._eager.keep_gradients = weight is not None
                 kept = [p.grad for p in parameters]
-                result = self._graph.first
-            else:
-                result = self._graph(batch)
             graph = self._graph
-            self._eager.keep_gradients = weight is not None
-            self._compare(result[1], loss, buffers, before[: len(parameters)], moved)
-            self._difference = apart([p.grad for p in parameters], expected)
-            if not self._difference <= self._tolerance:
+            result = graph.first if made else graph(batch)
+            self._compare(result[1], loss, buffers)
+            difference = apart([p.grad for p in parameters], expected)
+            if difference <= self._tolerance:
+                self._compare_update(before[: len(parameters)], moved)
+            if not self._proved:  # else it was proved before the run was interrupted
+                self._difference = difference
+                self._proved = difference <= self._tolerance
+            if not self._proved:
                 start_anew()
-                if not self._rounded(batch, weight, parameters, expected):
-                    start_anew()
-                    return self._beside(graph, batch, epoch, step)
+                self._proved = self._rounded(batch, weight, parameters, expected)
                 start_anew()
-                result = graph(batch)
+                result = graph(batch) if self._proved else result
         except CaptureError as error:
             self._leave(str(error))
             self._eager.keep_gradients = False
             _restore(held, before, chance)
             clear(self._optimizers)
             return self._eager.train_step(batch, epoch, step)
-        self._proved, self._made_for = True, shapes_of(batch)
+        except BaseException:  # Ctrl-C, or no more memory: the model stays as the last whole step has left it
+            _restore(held, before, chance)
+            raise
+        if not self._proved:
+            return self._beside(graph, batch, epoch, step)
         self.measured = graph.measured
         return self._count(batch, (detached(result[0]), result[1].detach()), epoch, step)
 
@@ -203,16 +212,16 @@ class Compiled:
             self._body.clip(parameters)
         return loss.detach(), [None if p.grad is None else p.grad.clone() for p in parameters]
 
-    def _compare(
-        self, loss: Tensor, expected: Tensor, buffers: list[Tensor], old: list[Tensor], moved: list[Tensor] | None
-    ) -> None:
-        """Raise for a loss, buffers or an update other than eager ones. Rounding that tips a maximum shows in none."""
+    def _compare(self, loss: Tensor, expected: Tensor, buffers: list[Tensor]) -> None:
+        """Raise for a loss or buffers other than eager ones. Rounding that tips a maximum shows in neither."""
         difference = apart([loss.detach()], [expected])
         if not difference <= self._tolerance:
             raise CaptureError(f"the loss differs from the eager one by {difference:.2g}")
         difference = apart(list(self._model.buffers()), buffers)
         if not difference <= self._tolerance:
             raise CaptureError(f"buffers differ from eager ones by {difference:.2g}")
+
+    def _compare_update(self, old: list[Tensor], moved: list[Tensor] | None) -> None:
         if moved is not None:
             steps = [(p - o, m - o) for p, m, o in zip(self._parameters(), moved, old, strict=True)]
             difference = apart([made for made, _ in steps], [wanted for _, wanted in steps])
@@ -226,14 +235,14 @@ class Compiled:
         differ = f"gradients differ from eager ones by {self._difference:.2g}"
         if not self._difference <= MOST_ROUNDING:
             raise CaptureError(differ)
-        if self._made_for is not None:  # proved before this run was interrupted
-            return True
         nudge(parameters, self._dtype)
         rounding = apart(self._eager_gradients(batch, weight, parameters)[1], expected)
+        if self._difference <= rounding:
+            return True
         self._tries += 1
-        if self._difference > rounding and self._tries == _TRIES:
+        if self._tries >= _TRIES:
             raise CaptureError(f"{differ}, rounding of weights by {rounding:.2g}, the last of {_TRIES} batches alike")
-        return self._difference <= rounding
+        return False
 
     def _captured(self, batch: Batch, weight: float | None, start_anew: Callable[[], None]) -> Captured:
         """The graph, with the update of the meter in it where that can be traced and gives what the meter gives."""
@@ -290,11 +299,13 @@ class Compiled:
         self._eager.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Which batches the graph is made for, or why it was left: a run that goes on does alike."""
+        """For which batches the graph is made, whether it is proved, or why it was left: a run goes on alike."""
         return {
             **self._eager.state_dict(),
             "made_for": self._made_for,
+            "proved": self._proved,
             "tries": self._tries,
+            "difference": self._difference,
             "left": self._left,
             "steps": self._steps,
         }
@@ -303,7 +314,8 @@ class Compiled:
         """Go on from there; the graph is made anew at the first batch that it is for."""
         self._eager.load_state_dict(state)
         self._made_for, self._left, self._steps = state["made_for"], state["left"], state["steps"]
-        self._tries = state.get("tries", 0)
+        self._proved = state.get("proved", self._made_for is not None)
+        self._tries, self._difference = state.get("tries", 0), state.get("difference", 0.0)
 
 
 def _chance(device: torch.device) -> tuple[Tensor, Tensor | None]:

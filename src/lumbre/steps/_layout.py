@@ -10,8 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import Nested, leaves
-from lumbre.steps._trial import tried
+from lumbre.base import Nested, leaves, untouched
 
 
 def runs_channels_last(
@@ -36,12 +35,16 @@ def runs_channels_last(
         return False
     if not all(parameter.is_contiguous() for parameter in model.parameters()):
         return False
-    with tried(model), channels_last(model, True), torch.no_grad():
-        try:
-            pred, _ = forward()
-        except Exception:  # whatever a module raises that takes the other layout
-            return False
-        return all(leaf.is_contiguous() for leaf in leaves(pred) if isinstance(leaf, Tensor))
+    for training in (True, False):
+        with untouched(model, next(model.parameters()).device, training=training), channels_last(model, True):
+            try:
+                with torch.no_grad():
+                    pred, _ = forward()
+            except Exception:  # whatever a module raises that takes the other layout
+                return False
+            if not all(leaf.is_contiguous() for leaf in leaves(pred) if isinstance(leaf, Tensor)):
+                return False
+    return True
 
 
 @contextmanager

@@ -5,15 +5,13 @@ microseconds a product. `products.cpp` calls the kernels of oneDNN at once, by a
 compiler (`at::native::cpublas::brgemm`). Without that function in torch's headers it leaves all as it is.
 
 Measured on a Zen 5 processor beside MKL, with factors transposed or not: on one core 1.3 to 4 times as fast from a
-thousand to sixteen million multiplications, but for a single column. On two cores, of which this uses one, up to four
-million.
+thousand to sixteen million multiplications, but for a single column, or a few rows and a transposed factor. On two
+cores, of which this uses one, up to four million.
 """
 
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from lumbre.base import mkl_is_slow
 
@@ -22,7 +20,9 @@ _MOST_MULTIPLICATIONS = 16_000_000  # on one core
 
 def small_products() -> dict[str, Any]:
     """Settings of torch's compiler by which a step has these products; none where they would gain nothing."""
-    if not mkl_is_slow():
+    import torch._inductor.config
+
+    if not mkl_is_slow() or not hasattr(torch._inductor.config, "aot_inductor.custom_ops_to_c_shims"):
         return {}
     most = _MOST_MULTIPLICATIONS // torch.get_num_threads() ** 2
     # What stands here for an operation is written before the step, after the word "extern".

@@ -14,6 +14,7 @@
 namespace lumbre {
 
 constexpr int64_t depth = 256;  // of a product at a time, so that what is transposed for it stays in the cache
+constexpr int64_t few = 16;  // rows, for which transposing the other factor costs more than it gains
 
 struct Matrix {
   float* data;
@@ -65,11 +66,12 @@ inline bool product(AtenTensorHandle out, AtenTensorHandle bias, AtenTensorHandl
   Matrix o, l, r;
   if (!works || !read(out, o) || !read(left, l) || !read(right, r) || !o.by_rows()) return false;
   const int64_t multiplications = o.rows * o.columns * l.columns;
-  if (multiplications == 0 || multiplications > LUMBRE_MOST_MULTIPLICATIONS || o.columns == 1) return false;
+  if (multiplications == 0 || multiplications > LUMBRE_MOST_MULTIPLICATIONS) return false;
+  if (o.columns == 1 || (o.rows < few && !r.by_rows())) return false;
   if (bias) {
     float* row;
     int64_t *sizes, *strides;
-    if (!read(bias, 1, row, sizes, strides) || (strides[0] != 1 && sizes[0] > 1)) return false;
+    if (!read(bias, 1, row, sizes, strides) || strides[0] != 1 || sizes[0] != o.columns) return false;
     for (int64_t i = 0; i < o.rows; i++) std::memcpy(o.data + i * o.down, row, o.columns * sizeof(float));
   }
   static thread_local std::vector<float> of_left, of_right;
