@@ -99,6 +99,14 @@ def test_what_it_does_not_suit_trains_as_ever(module: Any, loss: Any, target: Te
     assert torch.equal(fitted.predict(IMAGES), fit(recipe(module, loss), target, engine="eager").predict(IMAGES))
 
 
+def test_a_module_that_gives_its_loss_nothing_in_evaluation_is_not_slowed_down() -> None:
+    class Plain(Residual):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(x) if self.training else None
+
+    assert "channels last" in fit(recipe(Plain)).engine
+
+
 def test_the_trial_leaves_no_trace() -> None:
     net = Residual().eval()
     before = copy.deepcopy(net.state_dict())
