@@ -80,8 +80,7 @@ class TestCompiled:
     )
     def test_a_wrong_graph_is_left_and_leaves_no_trace(self, net: type[Net], why: str, accumulate: int) -> None:
         fitted = run(net, "compiled", accumulate)
-        with pytest.raises(AssertionError, match=f"not compiled: {why}"):
-            raise AssertionError(fitted.engine)
+        assert re.search(f"not compiled: {why}", fitted.engine), fitted.engine
         eager = run(net, "eager", accumulate)
         assert torch.equal(weights(fitted), weights(eager))
         assert fitted.history.equals(eager.history)

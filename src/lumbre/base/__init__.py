@@ -1,4 +1,4 @@
-"""The ground every room stands on: errors, the shared types, seeds, nested structures, optional imports."""
+"""The ground every room stands on: errors, types, seeds, nested structures, optional imports, the processor."""
 
 from lumbre.base._errors import ArchiveError as ArchiveError
 from lumbre.base._errors import CallbackError as CallbackError

@@ -60,11 +60,11 @@ def compiled(step: Any, arguments: tuple[Any, ...], device: torch.device) -> tup
     # torch keeps what it has compiled with the code object, of which each run must have its own.
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     function: Any = torch.compile(own, fullgraph=True, dynamic=False)
-    options = _options(device)
-    products = small_products() if device.type == "cpu" else {}
+    plain = _options(device)
+    options = plain | (small_products() if device.type == "cpu" else {})
 
     def run(arguments: tuple[Any, ...]) -> tuple[Nested, Tensor]:
-        with _tracing(options | products):
+        with _tracing(options):
             return function(*arguments)
 
     with _LOCK, _compiler_believed():
@@ -73,9 +73,9 @@ def compiled(step: Any, arguments: tuple[Any, ...], device: torch.device) -> tup
             try:
                 first = run(arguments)
             except BackendCompilerFailed:
-                if not products:
+                if options == plain:
                     raise
-                products = {}  # another torch may not take our C++
+                options = plain  # another torch may not take our C++
                 first = run(arguments)
         except Exception as error:
             raise CaptureError(first_line(error)) from error

@@ -35,7 +35,7 @@ class Compiled:
         device: where the parameters are.
         meter: of the training pass, which the graph updates, too, where its metrics keep sums.
         watched: whether callbacks hear batches, and may so change the model between steps.
-        dtype: in which forward passes compute.
+        dtype: to which forward passes round; float32 where they compute as the weights are.
         why: why the run is compiled.
         replay: record a CUDA graph of torch's own kernels instead of compiling others.
     """
@@ -177,16 +177,16 @@ class Compiled:
             result = graph.first if made else graph(batch)
             self._compare(result[1], loss, buffers)
             difference = apart([p.grad for p in parameters], expected)
-            if difference <= self._tolerance:
+            near = difference <= self._tolerance
+            if near:
                 self._compare_update(before[: len(parameters)], moved)
-            if not self._proved:  # else it was proved before the run was interrupted
-                self._difference = difference
-                self._proved = difference <= self._tolerance
-            if not self._proved:
+            elif not self._proved:  # else it was proved before the run was interrupted
                 start_anew()
-                self._proved = self._rounded(batch, weight, parameters, expected)
+                near = self._rounded(difference, batch, weight, parameters, expected)
                 start_anew()
-                result = graph(batch) if self._proved else result
+                result = graph(batch) if near else result
+            if near and not self._proved:
+                self._proved, self._difference = True, difference
         except CaptureError as error:
             self._leave(str(error))
             self._eager.keep_gradients = False
@@ -229,15 +229,20 @@ class Compiled:
                 raise CaptureError(f"the update differs from the eager one by {difference:.2g}")
 
     def _rounded(
-        self, batch: Batch, weight: float | None, parameters: list[nn.Parameter], expected: list[Tensor | None]
+        self,
+        difference: float,
+        batch: Batch,
+        weight: float | None,
+        parameters: list[nn.Parameter],
+        expected: list[Tensor | None],
     ) -> bool:
         """Whether rounding explains by how much the gradients lie apart; or raise, if that cannot be or goes on."""
-        differ = f"gradients differ from eager ones by {self._difference:.2g}"
-        if not self._difference <= MOST_ROUNDING:
+        differ = f"gradients differ from eager ones by {difference:.2g}"
+        if not difference <= MOST_ROUNDING:
             raise CaptureError(differ)
         nudge(parameters, self._dtype)
         rounding = apart(self._eager_gradients(batch, weight, parameters)[1], expected)
-        if self._difference <= rounding:
+        if difference <= rounding:
             return True
         self._tries += 1
         if self._tries >= _TRIES:

@@ -19,13 +19,15 @@ def apart(found: Sequence[Tensor | None], expected: Sequence[Tensor | None]) -> 
 
 
 def nudge(values: Sequence[Tensor], dtype: torch.dtype) -> None:
-    """Move each number by its last digit at most, up or down, as it is rounded where `dtype` is computed with.
+    """Move each number by its last digit at most, up or down, and always alike; torch's generators are left alone.
 
-    Always alike, and torch's generators are left alone.
+    Args:
+        values: floating-point numbers, changed in place.
+        dtype: to which a forward pass rounds them; float32 where it takes them as they are.
     """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for value in values:
-            digit = max(torch.finfo(value.dtype).eps, torch.finfo(dtype).eps if dtype != torch.float32 else 0)
+            digit = torch.finfo(value.dtype if dtype == torch.float32 else dtype).eps
             chance = torch.rand(value.shape, generator=generator).to(value)
             value.mul_(1 + digit * (2 * chance - 1))
