@@ -105,8 +105,29 @@ class TestCompiled:
     def test_a_run_goes_on_to_try_its_graph_on_batches_that_it_is_made_for(self) -> None:
         """Stopped after the first try, before the short batch of the epoch."""
         recipe = lb.setup(Strays, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
-        proof = recipe.verify_resume(blobs(35), steps=3, epochs=3, batch_size=10, engine="compiled", seed=2)
+        proof = recipe.verify_resume(blobs(35), steps=7, epochs=3, batch_size=10, engine="compiled", seed=2)
         assert proof, str(proof)
+
+    def test_a_step_that_rounding_explains_counts_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The graph, which has made it once to be looked at, makes it again."""
+        counts: list[float] = []
+
+        def look(ctx: lb.Context) -> None:
+            counts.extend(state["step"].item() for state in ctx.optimizer.state.values())
+
+        def far(values: list[Tensor], dtype: torch.dtype) -> None:
+            with torch.no_grad():
+                for value in values:
+                    value.mul_(1.1)
+
+        monkeypatch.setattr("lumbre.steps._compiled.nudge", far)
+        recipe = lb.setup(Strays, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+        fitted = recipe.fit(
+            blobs(100), epochs=1, batch_size=10, engine="compiled", callbacks=lb.callbacks.On(train_end=look),
+            verbose=False,
+        )  # fmt: skip
+        assert " 8 steps of it" in fitted.engine
+        assert set(counts) == {10.0}
 
     def test_ctrl_c_while_a_graph_is_tried_leaves_the_last_whole_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before: list[Tensor] = []

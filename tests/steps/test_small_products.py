@@ -34,7 +34,7 @@ def traced(function: Callable[..., object], *arguments: Tensor) -> object:
 @pytest.fixture
 def marked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A product that is made here says so in its first number."""
-    source = small._source().replace("  return works;\n}", f"  o.data[0] = {MARK};\n  return works;\n}}")
+    source = small._source().replace("  return true;\n}", f"  o.data[0] = {MARK};\n  return true;\n}}")
     monkeypatch.setattr(small, "_source", lambda: source)
     monkeypatch.setattr(small, "_MOST_MULTIPLICATIONS", 1_000_000 * torch.get_num_threads() ** 2)
 
@@ -92,6 +92,15 @@ def test_parts_of_matrices_suit_and_other_numbers_are_left_to_torch() -> None:
 
 
 @here
+def test_a_sum_with_factors_comes_out_right() -> None:
+    def weighed(bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        return torch.addmm(bias, left, right, beta=0.5, alpha=2.0)
+
+    arguments = torch.randn(30), torch.randn(40, 20), torch.randn(20, 30)
+    torch.testing.assert_close(traced(weighed, *arguments), weighed(*arguments), rtol=1e-4, atol=1e-4)
+
+
+@here
 def test_a_torch_that_does_not_take_the_code_compiles_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small, "_source", lambda: "int nothing(")
     recipe = lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
@@ -100,7 +109,7 @@ def test_a_torch_that_does_not_take_the_code_compiles_without_it(monkeypatch: py
 
 
 @here
-def test_a_onednn_that_may_not_use_the_whole_processor_leaves_products_to_torch() -> None:
+def test_a_onednn_that_may_not_use_the_whole_processor_gives_the_same_numbers() -> None:
     code = (
         "import torch; from test_small_products import linear, traced;"
         "given = torch.randn(64, 20), torch.randn(32, 20), torch.randn(32), torch.randn(64, 32);"

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
 #include <vector>
 
 #ifdef CPUBLAS_BRGEMM_F32F32F32
@@ -62,9 +61,8 @@ struct Part {
 
 // left @ right (+ bias, the same in each row) into out, or false.
 inline bool product(AtenTensorHandle out, AtenTensorHandle bias, AtenTensorHandle left, AtenTensorHandle right) {
-  static bool works = true;
   Matrix o, l, r;
-  if (!works || !read(out, o) || !read(left, l) || !read(right, r) || !o.by_rows()) return false;
+  if (!read(out, o) || !read(left, l) || !read(right, r) || !o.by_rows()) return false;
   const int64_t multiplications = o.rows * o.columns * l.columns;
   if (multiplications == 0 || multiplications > LUMBRE_MOST_MULTIPLICATIONS) return false;
   if (o.columns == 1 || (o.rows < few && !r.by_rows())) return false;
@@ -75,17 +73,13 @@ inline bool product(AtenTensorHandle out, AtenTensorHandle bias, AtenTensorHandl
     for (int64_t i = 0; i < o.rows; i++) std::memcpy(o.data + i * o.down, row, o.columns * sizeof(float));
   }
   static thread_local std::vector<float> of_left, of_right;
-  try {
-    for (int64_t at = 0; at < l.columns; at += depth) {
-      const int64_t deep = std::min(depth, l.columns - at);
-      const Part a(l, 0, l.rows, at, deep, of_left), b(r, at, deep, 0, r.columns, of_right);
-      at::native::cpublas::brgemm(
-          o.rows, o.columns, deep, a.down, b.down, o.down, bias || at > 0, a.data, b.data, o.data);
-    }
-  } catch (const std::exception&) {  // oneDNN may be told to use less than this processor has
-    works = false;
+  for (int64_t at = 0; at < l.columns; at += depth) {
+    const int64_t deep = std::min(depth, l.columns - at);
+    const Part a(l, 0, l.rows, at, deep, of_left), b(r, at, deep, 0, r.columns, of_right);
+    at::native::cpublas::brgemm(
+        o.rows, o.columns, deep, a.down, b.down, o.down, bias || at > 0, a.data, b.data, o.data);
   }
-  return works;
+  return true;
 }
 
 inline AOTITorchError mm(AtenTensorHandle out, AtenTensorHandle left, AtenTensorHandle right) {
