@@ -47,10 +47,11 @@ preflight-peers: .venv-peers/.ready .venv-checkers/.ready ## the same mistakes g
 bench: .venv-peers/.ready  ## lumbre beside hand-written loops and other libraries, 40 minutes; MNIST=folder, QUICK=1
 	.venv-peers/bin/python -m benchmarks.peers $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
 
-bench-parts: .venv/.dev  ## import, callbacks, data and engines, each by itself
+bench-parts: .venv/.dev  ## import, callbacks, data, engines and their choice, each by itself
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/callbacks.py
+	$(BIN)/python -m benchmarks.choice $(if $(QUICK),--nets tabular_128 --rounds 1)
 	$(BIN)/python -m benchmarks.engines $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.checkpoints
 

@@ -212,10 +212,10 @@ def _choices(
     trial: Callable[[], tuple[Nested, Tensor]] | None,
     precision: Precision,
 ) -> tuple[bool, bool]:
-    """Whether the module gains from channels last, and from oneDNN's products, where the engine leaves the choice."""
+    """Whether the module gains from channels last, and from oneDNN's products; the eager engine asks for neither."""
     if trial is None or engine == "eager":
         return False, False
-    last = engine == "auto" and runs_channels_last(model, first.input, trial, half=precision.name != "float32")
+    last = runs_channels_last(model, first.input, trial, half=precision.name != "float32")
     with channels_last(model, last):
         return last, _gains_by_onednn(model, call, first, precision)
 

@@ -10,7 +10,7 @@ from torch import Tensor, optim
 
 from lumbre._parts import LossFunction, NamedLosses
 from lumbre._session import Session
-from lumbre.base import Batch, Engine, Meter, Nested, OptionError, RecipeError
+from lumbre.base import Batch, Engine, Meter, Nested, OptionError, RecipeError, mkl_is_slow
 from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks
 from lumbre.core import INSIDE, Callback
 from lumbre.steps import (
@@ -34,10 +34,11 @@ _C = TypeVar("_C", bound=Callback)
 
 _HARMLESS = (Progress, EMA, Remarks)
 _ASKED = ("compiled", "cuda_graph")
-_STEPS_WORTH_IT = 50_000  # of nets whose steps are mostly calls of torch
-_FLOPS_WORTH_IT = 50e6
-_ATTENTION_STEPS_WORTH_IT = 10_000
-_ATTENTION_FLOPS_WORTH_IT = 5e6, 1e9
+# Steps after which a compiled run has repaid its compilation, by floating-point operations of a forward pass.
+_TINY_FLOPS, _TINY_STEPS = 5e6, 50_000
+_SMALL_FLOPS, _SMALL_STEPS = 50e6, 25_000
+_DENSE_FLOPS = 200e6  # as small nets, where nothing is convolved and products gain
+_ATTENTION_FLOPS, _ATTENTION_STEPS = 1e9, 10_000
 _STEPS_WORTH_A_TRIAL = 1_000  # a trial takes the time of about six
 _FLOPS_WORTH_A_TRIAL = 3e8  # below that, calling torch takes longer than computing
 _GAIN_WORTH_SAYING = 1.3
@@ -249,29 +250,35 @@ def _why_compile(options: StepOptions, session: Session, call: Callable[[Nested]
 
     "auto" decides by counts and never by the clock, so that the same run chooses alike every time: compiling takes 7 to
     100 seconds the first time. It saves the cost of calling torch some hundred times a step, which shows on small nets,
-    and a tenth to three quarters of the step of a transformer, whose many operations are fused; of other nets nothing.
-    Measured on one core, a small net repays it after 35,000 to 60,000 steps, transformers after 6,000 to 15,000.
+    and of going through memory once for each operation; of large convolutions nothing that can be foretold. Measured on
+    one core, nets below 5 MFLOP repay it after 40,000 to 75,000 steps, larger ones after 12,000 to 50,000, transformers
+    after 6,000 to 15,000 (benchmarks/choice.py).
     """
     steps = options.steps
     if options.engine != "auto":
         return "as was asked" if options.engine in _ASKED else None
-    fewest = min(_STEPS_WORTH_IT, _ATTENTION_STEPS_WORTH_IT)
-    if steps is None or steps < fewest or session.device.type != "cpu" or session.sharded is not None:
+    if steps is None or steps < min(_TINY_STEPS, _SMALL_STEPS, _ATTENTION_STEPS):
+        return None
+    if session.device.type != "cpu" or session.sharded is not None:
         return None
     counts = forward_flops(session.model, lambda: call(first.input))
     flops = sum(counts.values())
-    if steps >= _STEPS_WORTH_IT and flops <= _FLOPS_WORTH_IT:
-        return f"{steps:,} steps of a small net ({flops / 1e6:.2g} MFLOP forward) repay the compilation"
-    least, most = _ATTENTION_FLOPS_WORTH_IT
-    if steps >= _ATTENTION_STEPS_WORTH_IT and least <= flops <= most and _attends(counts):
-        return f"{steps:,} steps with attention ({flops / 1e6:.3g} MFLOP forward) repay the compilation"
+    fewest = _fewest_steps(counts, flops)
+    if fewest is None or steps < fewest:
+        return None
+    return f"{steps:,} steps of a net of {flops / 1e6:.3g} MFLOP forward repay the compilation"
+
+
+def _fewest_steps(counts: Mapping[str, int], flops: int) -> int | None:
+    """From how many steps on a net is compiled, or None where that is not known to gain."""
+    convolved = any("convolution" in name for name in counts)
+    if flops <= _TINY_FLOPS:
+        return _TINY_STEPS
+    if not convolved and flops <= _ATTENTION_FLOPS and any("bmm" in name or "attention" in name for name in counts):
+        return _ATTENTION_STEPS
+    if flops <= _SMALL_FLOPS or (not convolved and flops <= _DENSE_FLOPS and mkl_is_slow()):
+        return _SMALL_STEPS
     return None
-
-
-def _attends(flops: Mapping[str, int]) -> bool:
-    """Whether rows attend to one another in products of batches of matrices, and nothing is convolved."""
-    attention = any("bmm" in name or "attention" in name for name in flops)
-    return attention and not any("convolution" in name for name in flops)
 
 
 def precision_advice(session: Session, forward: Callable[[], tuple[Nested, Tensor]], steps: int) -> list[str]:

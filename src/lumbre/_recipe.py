@@ -123,10 +123,10 @@ class Recipe:
             engine: how steps are executed: "eager", one torch operation after the other; "compiled", the whole step as
                 one graph, which takes seconds to make (torch 2.13 and a C++ compiler); "cuda_graph", the step recorded
                 on a CUDA device and replayed (SGD, Adam and AdamW in their fused form); or "auto", which compiles
-                long runs of small nets and transformers on a processor, and keeps the weights of convolutions with
-                their channels last while it trains, where that is faster and the module runs so (dropout of images
-                then draws another mask). All but "eager" have oneDNN multiply large matrices on processors of AMD, in
-                float32 as well and up to twice as fast. `Fitted.engine` says what was done and why.
+                long runs of small nets and transformers on a processor. All but "eager" keep the weights of
+                convolutions with their channels last while they train, where that is faster and the module runs so
+                (dropout of images then draws another mask), and have oneDNN multiply large matrices on processors of
+                AMD, in float32 as well and up to twice as fast. `Fitted.engine` says what was done and why.
             strategy: how several processes share the run: "ddp", where not given, keeps the model in each; "fsdp" keeps
                 a part of its parameters, gradients and optimizer state in each (`fully_shard` of torch; the page "Many
                 devices" says what cannot be had then). The trained model is whole in every process. One process does

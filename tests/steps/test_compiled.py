@@ -23,11 +23,11 @@ class Convnet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.3))
-        self.head = nn.Linear(36, 3)
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(36, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x).flatten(1))
+        return self.head(self.body(x))
 
 
 class Attention(nn.Module):
@@ -225,31 +225,47 @@ def test_what_cannot_be_one_graph_is_refused_by_name(option, match) -> None:
         run(lambda: Net(4), **option)
 
 
-def test_auto_compiles_long_runs_of_small_nets_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
-    assert recipe.fit(blobs(60), epochs=1, verbose=False).engine.startswith("eager")
-    monkeypatch.setattr("lumbre._engine._STEPS_WORTH_IT", 10)
-    fitted = recipe.fit(blobs(60), epochs=5, batch_size=10, verbose=False)
-    assert fitted.engine.startswith("compiled")
-    assert "repay" in fitted.engine
-    monkeypatch.setattr("lumbre._engine._FLOPS_WORTH_IT", 10)
-    assert recipe.fit(blobs(60), epochs=5, batch_size=10, verbose=False).engine.startswith("eager")
+class Convolves(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv1d(1, 4, 3), nn.Linear(24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x.unsqueeze(1)).flatten(1))
 
 
-def test_auto_compiles_long_runs_with_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Attends(Attention):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+class Attends(Attention):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
 
+
+@pytest.mark.parametrize(
+    ("net", "limits", "engine"),
+    [
+        (lambda: nn.Linear(8, 3), {}, "eager"),  # too few steps
+        (lambda: nn.Linear(8, 3), {"TINY_STEPS": 10}, "compiled"),
+        (lambda: nn.Linear(8, 3), {"TINY_STEPS": 10, "TINY_FLOPS": 9}, "eager"),
+        (lambda: nn.Linear(8, 3), {"SMALL_STEPS": 10}, "eager"),
+        (lambda: nn.Linear(8, 3), {"SMALL_STEPS": 10, "TINY_FLOPS": 9}, "compiled"),
+        (lambda: nn.Linear(8, 3), {"SMALL_STEPS": 10, "TINY_FLOPS": 9, "SMALL_FLOPS": 9}, "compiled"),
+        (lambda: nn.Linear(8, 3), {"SMALL_STEPS": 10, "TINY_FLOPS": 9, "SMALL_FLOPS": 9, "SLOW_MKL": False}, "eager"),
+        (Convolves, {"SMALL_STEPS": 10, "TINY_FLOPS": 9}, "compiled"),
+        (Convolves, {"SMALL_STEPS": 10, "TINY_FLOPS": 9, "SMALL_FLOPS": 9}, "eager"),
+        (Attends, {"ATTENTION_STEPS": 10}, "eager"),  # a tiny one
+        (Attends, {"ATTENTION_STEPS": 10, "TINY_FLOPS": 9}, "compiled"),
+        (Attends, {"ATTENTION_STEPS": 10, "TINY_FLOPS": 9, "ATTENTION_FLOPS": 9}, "eager"),
+    ],
+)
+def test_auto_compiles_runs_long_enough_for_the_size_of_their_nets(net, limits, engine, monkeypatch) -> None:
+    monkeypatch.setattr("lumbre._engine.mkl_is_slow", lambda: limits.get("SLOW_MKL", True))
+    for name in limits.keys() - {"SLOW_MKL"}:
+        monkeypatch.setattr(f"lumbre._engine._{name}", limits[name])
     data = torch.randn(60, 8), torch.arange(60) % 3
-    monkeypatch.setattr("lumbre._engine._ATTENTION_STEPS_WORTH_IT", 10)
-    monkeypatch.setattr("lumbre._engine._ATTENTION_FLOPS_WORTH_IT", (10, 1e9))
-    for net, engine in ((Attends, "compiled"), (lambda: nn.Linear(8, 3), "eager")):
-        fitted = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).fit(
-            data, epochs=3, batch_size=10, verbose=False
-        )
-        assert fitted.engine.startswith(engine), fitted.engine
+    recipe = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
+    fitted = recipe.fit(data, epochs=3, batch_size=10, verbose=False)
+    assert fitted.engine.startswith(engine), fitted.engine
+    assert ("repay" in fitted.engine) == (engine == "compiled")
 
 
 def test_a_machine_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

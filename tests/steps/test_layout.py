@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn, optim
 
 import lumbre as lb
+from lumbre.steps import obstacle
 
 
 class Residual(nn.Module):
@@ -31,6 +32,12 @@ class Residual(nn.Module):
         return self.last(h.view(len(h), -1) if views else h.flatten(1))
 
 
+compiles = (
+    pytest.mark.slow,
+    pytest.mark.skipif(obstacle(torch.device("cpu")) is not None, reason=str(obstacle(torch.device("cpu")))),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*", "ignore::UserWarning:torch.*"),
+)
+
 IMAGES = torch.randn(48, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(48) % 4
 
@@ -45,13 +52,15 @@ def recipe(module: Any = Residual, loss: Any = None) -> lb.Recipe:
     return lb.setup(module, loss=loss or nn.CrossEntropyLoss(), optimizer=optim.SGD).set_opt_hparams(lr=0.05)
 
 
-def test_a_net_of_convolutions_trains_with_channels_last_to_the_same_numbers() -> None:
-    auto, eager = fit(recipe()), fit(recipe(), engine="eager")
-    assert "channels last" in auto.engine
+@pytest.mark.parametrize("engine", ["auto", pytest.param("compiled", marks=compiles)])
+def test_a_net_of_convolutions_trains_with_channels_last_to_the_same_numbers(engine: str) -> None:
+    fitted, eager = fit(recipe(), engine=engine), fit(recipe(), engine="eager")
+    assert fitted.engine.startswith("compiled") == (engine == "compiled")
+    assert "channels last" in fitted.engine
     assert "channels last" not in eager.engine
-    assert False in auto.model.seen
+    assert False in fitted.model.seen
     assert eager.model.seen == {True}
-    for ours, theirs in zip(auto.model.state_dict().values(), eager.model.state_dict().values(), strict=True):
+    for ours, theirs in zip(fitted.model.state_dict().values(), eager.model.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -63,16 +72,20 @@ def test_nothing_of_it_stays_when_the_run_is_over(tmp_path: Any) -> None:
     assert lb.replay(tmp_path / "net.lumbre", recipe(), (IMAGES, LABELS)).same
 
 
-def test_a_run_that_goes_on_keeps_it_and_its_bits(tmp_path: Any) -> None:
+@pytest.mark.parametrize("engine", ["auto", pytest.param("compiled", marks=compiles)])
+def test_a_run_that_goes_on_keeps_it_and_its_bits(engine: str, tmp_path: Any) -> None:
     def run(epochs: int, **options: Any) -> lb.Fitted:
         net = lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(), nn.Flatten(), nn.Linear(128, 4))  # noqa: E731
         made = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
-        return made.fit((IMAGES, LABELS), epochs=epochs, batch_size=16, verbose=False, device="cpu", **options)
+        return made.fit(
+            (IMAGES, LABELS), epochs=epochs, batch_size=16, verbose=False, device="cpu", engine=engine, **options
+        )
 
     whole = run(4)
     run(2, resume=tmp_path)
     rest = run(4, resume=tmp_path)
     assert "channels last" in rest.engine
+    assert rest.engine.startswith("compiled") == (engine == "compiled")
     assert torch.equal(rest.predict(IMAGES), whole.predict(IMAGES))
 
 
