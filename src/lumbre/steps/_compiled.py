@@ -11,7 +11,7 @@ from lumbre.steps._body import Body, clear, detached
 from lumbre.steps._capture import Captured, shapes_of, state_tensors
 from lumbre.steps._compile import CaptureError
 from lumbre.steps._eager import Eager
-from lumbre.steps._proof import MOST_ROUNDING, TOLERANCE, UPDATE_TOLERANCE, apart, nudge
+from lumbre.steps._proof import MOST_ROUNDING, ROUNDINGS, TOLERANCE, UPDATE_TOLERANCE, apart, nudge
 
 _WARM_UP_STEPS = 2
 _TRIES = 10
@@ -22,9 +22,9 @@ class Compiled:
 
     Before the first step of the graph counts, its loss and gradients are compared with those of the eager step on the
     same batch and the same random numbers. Rounding may tip a maximum in pooling or a ReLU, and send a gradient another
-    way: where gradients lie apart, and farther than eager ones move when each weight moves by its last digit, the next
-    batches decide. A graph that differs, cannot be made, or is overtaken by a change of the model is left, and the run
-    goes on eagerly; `reason` says why.
+    way: where gradients lie apart, and much farther than eager ones move when each weight moves by its last digit, the
+    next batches decide. A graph that differs, cannot be made, or is overtaken by a change of the model is left, and the
+    run goes on eagerly; `reason` says why.
 
     Args:
         eager: does what the graph does not: short batches, and the updates where gradients are accumulated.
@@ -242,7 +242,7 @@ class Compiled:
             raise CaptureError(differ)
         nudge(parameters, self._dtype)
         rounding = apart(self._eager_gradients(batch, weight, parameters)[1], expected)
-        if difference <= rounding:
+        if difference <= ROUNDINGS * rounding:
             return True
         self._tries += 1
         if self._tries >= _TRIES:

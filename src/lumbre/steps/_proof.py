@@ -7,6 +7,7 @@ from torch import Tensor
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 5e-2, torch.float16: 5e-2}
 UPDATE_TOLERANCE = 1e-2  # Adam divides small gradients by their own size, and rounding with them
+ROUNDINGS = 4  # times as far as a nudge of the weights moves gradients: a graph rounds in every operation anew
 MOST_ROUNDING = 0.1  # by which gradients may lie apart where rounding has tipped maxima and ReLUs
 
 
