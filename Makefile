@@ -51,8 +51,8 @@ bench-parts: .venv/.dev  ## import, callbacks, data, engines and their choice, e
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/callbacks.py
-	$(BIN)/python -m benchmarks.choice $(if $(QUICK),--nets tabular_128 --rounds 1)
-	$(BIN)/python -m benchmarks.engines $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.choice $(if $(QUICK),--nets tabular_128 --rounds 1 --out .venv/quick)
+	$(BIN)/python -m benchmarks.engines $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick --out .venv/quick)
 	$(BIN)/python -m benchmarks.checkpoints
 
 clean:
