@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn, optim
 
 import lumbre as lb
+from benchmarks.engines import Between
 from benchmarks.peers.report import machine
 from benchmarks.peers.works import WORKS
 from lumbre._engine import _fewest_steps  # the rule itself
@@ -120,61 +120,35 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Tensor], int]] = 
 }
 
 
-class Timed(lb.Callback):
-    """Seconds of training passes; `between` runs after each but the first."""
-
-    def __init__(self, between: Callable[[], None] = lambda: None) -> None:
-        self.seconds: list[float] = []
-        self.between = between
-
-    def on_train_begin(self, ctx: lb.Context) -> None:
-        self.began = time.perf_counter()
-
-    def on_train_end(self, ctx: lb.Context) -> None:
-        self.seconds.append(time.perf_counter() - self.began)
-
-    def on_epoch_end(self, ctx: lb.Context) -> None:
-        if ctx.epoch > 1:
-            self.between()
-
-
 def measure(name: str, rounds: int) -> dict[str, Any]:
     net, data, batch = NETS[name]
-    x = data(1)
     probe = net()
     counts = forward_flops(probe, lambda: probe(data(batch)))
+    flops = sum(counts.values())
     recipe = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
 
-    def fit(steps: int, engine: str, epochs: int, timed: Timed) -> lb.Fitted:
-        x = data(steps * batch)
+    def fit(steps: int, engine: str, epochs: int, others: Callable[[], None] = lambda: None) -> tuple[list[float], str]:
+        """Seconds of the epochs, and the engine."""
+        x, between = data(steps * batch), Between(others)
         with torch.enable_grad():
-            return recipe.fit(
+            fitted = recipe.fit(
                 (x, torch.arange(len(x)) % 2), epochs=epochs, batch_size=batch, shuffle=False, device="cpu",
-                engine=engine, callbacks=timed, preflight=False, verbose=False,
+                engine=engine, callbacks=between, preflight=False, verbose=False,
             )  # fmt: skip
+        return between.wall, fitted.engine
 
-    first = Timed()
-    fit(20, "auto", 3, first)
-    steps = max(20, round(20 * EPOCH_SECONDS / first.seconds[-1]))
+    steps = max(20, round(20 * EPOCH_SECONDS / fit(20, "auto", 3)[0][-1]))
     auto: list[float] = []
-
-    def between() -> None:
-        timed = Timed()
-        fit(steps, "auto", 2, timed)
-        auto.append(timed.seconds[1])
-
-    compiled = Timed(between)
-    fitted = fit(steps, "compiled", rounds + 1, compiled)
+    seconds, engine = fit(steps, "compiled", rounds + 1, lambda: auto.append(fit(steps, "auto", 2)[0][1]))
+    compiled = statistics.median(seconds[1:])
     return {
-        "mflop": sum(counts.values()) / 1e6,
-        "fewest": _fewest_steps(counts, sum(counts.values())),
+        "mflop": flops / 1e6,
+        "fewest": _fewest_steps(counts, flops),
         "auto": statistics.median(auto) / steps,
-        "compiled": statistics.median(compiled.seconds[1:]) / steps,
-        "capture": compiled.seconds[0] - statistics.median(compiled.seconds[1:]),
-        "ratios": [slow / fast for slow, fast in zip(auto, compiled.seconds[1:], strict=True)],
-        "engine": fitted.engine,
-        "row": list(x.shape[1:]),
-        "batch": batch,
+        "compiled": compiled / steps,
+        "capture": seconds[0] - compiled,
+        "ratios": [slow / fast for slow, fast in zip(auto, seconds[1:], strict=True)],
+        "engine": engine,
     }
 
 
@@ -189,7 +163,7 @@ def longer(found: dict[str, Any], seconds: float) -> tuple[float, bool]:
 
 def cell(found: dict[str, Any], seconds: float) -> str:
     percent, chosen = longer(found, seconds)
-    return f"{abs(round(percent))}{' c' if chosen else ''}"
+    return f"{round(percent)}{' c' if chosen else ''}"
 
 
 def worst(found: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from lumbre.data import Augmented, LoaderFeed, RowFeed, Stripe, data_record
 from lumbre.devices import Precision, World, join_world, onednn_gains, onednn_products, resolve_device, seeder
 from lumbre.inspection import Inspect
 from lumbre.metrics import LossMeter, Metric
-from lumbre.preflight import Findings, Subject, run_checks
+from lumbre.preflight import FEW_ROWS, Findings, Subject, run_checks
 from lumbre.steps import (
     Sharded,
     Together,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 _QUICK_SECONDS = 1.0
 _QUICK_NUMBERS = 5_000_000
 _PRODUCT_WORTH_IT = 3_000_000  # multiplications, on average over the products of a forward pass
-_FEW_ROWS = 8  # as many as a check takes, so that torch makes its kernels once
 
 
 def build(
@@ -228,7 +227,7 @@ def _gains_by_onednn(model: nn.Module, call: Callable[[Nested], Nested], first: 
         return False
     if precision.name != "float32" or not onednn_gains(precision.device):
         return False
-    rows = min(_FEW_ROWS, first.size)
+    rows = min(FEW_ROWS, first.size)  # as in a check, so that torch makes its kernels once
     few = map_leaves(lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) else leaf, first.input)
     return mean_product(model, lambda: call(few)) * first.size / rows >= _PRODUCT_WORTH_IT
 

@@ -240,6 +240,15 @@ class Attends(Attention):
         self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
 
 
+class AttendsAndConvolves(Attends):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(1, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.first(x.unsqueeze(1)).squeeze(1))
+
+
 @pytest.mark.parametrize(
     ("net", "limits", "engine"),
     [
@@ -254,6 +263,7 @@ class Attends(Attention):
         (Convolves, {"SMALL_STEPS": 10, "TINY_FLOPS": 9, "SMALL_FLOPS": 9}, "eager"),
         (Attends, {"ATTENTION_STEPS": 10}, "eager"),  # a tiny one
         (Attends, {"ATTENTION_STEPS": 10, "TINY_FLOPS": 9}, "compiled"),
+        (AttendsAndConvolves, {"ATTENTION_STEPS": 10, "TINY_FLOPS": 9}, "eager"),
         (Attends, {"ATTENTION_STEPS": 10, "TINY_FLOPS": 9, "ATTENTION_FLOPS": 9}, "eager"),
     ],
 )

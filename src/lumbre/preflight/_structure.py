@@ -12,7 +12,7 @@ from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_FEW_ROWS = 8
+FEW_ROWS = 8
 
 
 @check("LB001", "error", "Nothing to train")
@@ -116,7 +116,7 @@ def rows_mixed(subject: Subject) -> Iterator[Found]:
     if any(getattr(part, "running_mean", 0) is None for part in model.modules() if isinstance(part, NORMS)):
         return  # it normalizes over the batch, and says so
     # A few rows tell; a module that takes batches of one size alone is given them all.
-    for rows in dict.fromkeys((min(size, _FEW_ROWS), size)):
+    for rows in dict.fromkeys((min(size, FEW_ROWS), size)):
         try:
             mixed = _mixed_row(subject, rows)
         except Exception:  # a module that cannot take rows that are all alike has not been found to mix them
