@@ -25,7 +25,7 @@ import lumbre as lb
 from benchmarks.engines import Between
 from benchmarks.peers.report import machine
 from benchmarks.peers.works import WORKS
-from lumbre._engine import _fewest_steps  # the rule itself
+from lumbre.run._engine import _fewest_steps
 from lumbre.steps import forward_flops
 
 ROOT = Path(__file__).parents[1]

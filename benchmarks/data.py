@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lumbre as lb
-from lumbre._feeds import feed, training_data
+from lumbre.run._feeds import feed, training_data
 
 BATCH = 128
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn, optim
 
 import lumbre as lb
-from lumbre import _export
+from lumbre.fitted import _export
 
 
 class TwoInputs(nn.Module):

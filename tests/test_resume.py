@@ -16,8 +16,8 @@ from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import lumbre as lb
-from lumbre import _run_state
 from lumbre.callbacks import EMA, SWA, Accumulate, EarlyStopping, KeepBestModel, LearningRate, LRScheduler, Mixup, On
+from lumbre.resume import _state as _run_state
 from lumbre.storage import CheckpointStore
 
 
@@ -192,7 +192,7 @@ def test_without_the_seed_of_a_step_the_bits_differ(tmp_path: Path, monkeypatch:
         torch.manual_seed(seed)
         return lambda name, epoch, batch: None
 
-    monkeypatch.setattr("lumbre._build.seeder", unseeded)
+    monkeypatch.setattr("lumbre.run._build.seeder", unseeded)
     with pytest.raises(AssertionError):
         same(fit(), killed_and_resumed(fit, tmp_path / "run"))
 

@@ -1,16 +1,11 @@
 """lumbre: from data to a trained model you can trust, on PyTorch."""
 
-from lumbre import _inspect as inspect
 from lumbre import callbacks as callbacks
 from lumbre import data as data
 from lumbre import datasets as datasets
 from lumbre import metrics as metrics
 from lumbre import plots as plots
 from lumbre import vision as vision
-from lumbre._evaluation import Evaluation as Evaluation
-from lumbre._fitted import Fitted as Fitted
-from lumbre._keep import Checkpoints as Checkpoints
-from lumbre._load import load as load
 from lumbre._recipe import PreflightWarning as PreflightWarning
 from lumbre._recipe import Recipe as Recipe
 from lumbre._recipe import setup as setup
@@ -34,9 +29,14 @@ from lumbre.callbacks import _schedules as schedules
 from lumbre.core import Callback as Callback
 from lumbre.core import Context as Context
 from lumbre.data import split as split
-from lumbre.devices import launch as launch
+from lumbre.fitted import Evaluation as Evaluation
+from lumbre.fitted import Fitted as Fitted
+from lumbre.fitted import _inspect as inspect
+from lumbre.fitted import load as load
 from lumbre.inspection import Summary as Summary
 from lumbre.inspection import summary as summary
+from lumbre.processes import launch as launch
+from lumbre.run import Checkpoints as Checkpoints
 from lumbre.steps import freeze as freeze
 from lumbre.steps import param_groups as param_groups
 from lumbre.steps import unfreeze as unfreeze

@@ -1,75 +1,56 @@
 """The face of a run: `setup` declares it, a `Recipe` holds it, `fit` runs it."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn, optim
 
-from lumbre._build import build
-from lumbre._finders import BatchSizes, LearningRates, OneBatch, find_batch_size, find_learning_rate, overfit_one_batch
-from lumbre._fitted import Fitted
-from lumbre._keep import Checkpoints
-from lumbre._options import options_from
-from lumbre._parts import has_loss, no_loss, no_optimizer
-from lumbre._rates import rates_ahead
-from lumbre._record import short_name
-from lumbre._resume import kept_run
-from lumbre._verify import ResumeProof, verify_resume
 from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
 from lumbre.callbacks import Progress, Remarks
 from lumbre.core import Callback, train
-from lumbre.devices import join_world, kept_memory, onednn_products, resolve_device
-from lumbre.metrics import Sets, as_sets
+from lumbre.devices import kept_memory, onednn_products, resolve_device
+from lumbre.fitted import Fitted
+from lumbre.metrics import as_sets
 from lumbre.preflight import Findings
+from lumbre.processes import join_world
+from lumbre.resume import kept_run
+from lumbre.run import Checkpoints, Spec, build, has_loss, no_loss, no_optimizer, options_from, rates_ahead
 from lumbre.steps import channels_last
+from lumbre.trials import (
+    BatchSizes,
+    LearningRates,
+    OneBatch,
+    ResumeProof,
+    find_batch_size,
+    find_learning_rate,
+    overfit_one_batch,
+    verify_resume,
+)
 
 
 class PreflightWarning(UserWarning):
     """A check before training found something that looks like a mistake."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """A run that is declared and not yet started. It never changes: every `set_*` gives a new one.
+class Recipe(Spec):
+    """A run that is declared and not yet started: the parts of a `Spec`, and what can be done with them.
+
+    It never changes: every `set_*` gives a new one.
 
     Attributes:
         module: a module class, a callable that returns a module, or a module.
         loss: a function of prediction and target; None where the module defines its own.
         optimizer: an optimizer class; None where the module configures its own.
-        metrics: gathered beside the loss, in training and in validation.
+        metrics: computed beside the loss, in training and in validation.
         hparams: what the module is built with.
         opt_hparams: what the optimizer is made with.
     """
 
-    module: Callable[..., nn.Module]
-    loss: Loss | None = None
-    optimizer: Callable[..., optim.Optimizer] | None = None
-    metrics: Sets = field(default_factory=Sets)
-    hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    opt_hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, MappingProxyType(value) if isinstance(value, dict) else value)
-
-    def set_hparams(self, **hparams: Any) -> "Recipe":
-        """This recipe with hyper-parameters of the module added, or changed where the name is set already."""
-        return replace(self, hparams=MappingProxyType({**self.hparams, **hparams}))
-
-    def set_opt_hparams(self, **opt_hparams: Any) -> "Recipe":
-        """This recipe with options of the optimizer added, or changed where the name is set already.
-
-        `groups={"body": {"lr": 1e-4}}` gives the parameters of a part options of their own; see `lumbre.param_groups`.
-        """
-        return replace(self, opt_hparams=MappingProxyType({**self.opt_hparams, **opt_hparams}))
+    __slots__ = ()
 
     def fit(
         self,
@@ -370,17 +351,6 @@ class Recipe:
             raise OptionError(f"steps={steps}", "at least 2, so that there is a middle", "steps=8")
         return verify_resume(self, data, options_from(options), steps)
 
-    def __repr__(self) -> str:
-        lines = [
-            f"module: {short_name(self.module)}",
-            f"loss: {short_name(self.loss)}",
-            f"optimizer: {short_name(self.optimizer)}",
-        ]
-        lines += [f"metrics: {self.metrics}"] if self.metrics else []
-        lines += [f"hparams: {dict(self.hparams)}"] if self.hparams else []
-        lines += [f"opt_hparams: {dict(self.opt_hparams)}"] if self.opt_hparams else []
-        return "Recipe\n  " + "\n  ".join(lines)
-
 
 def setup(
     module: Callable[..., nn.Module],
@@ -439,11 +409,6 @@ def setup(
     if optimizer is None and known and not hasattr(module, "configure_optimizers"):
         raise no_optimizer(name)
     return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_sets(metrics))
-
-
-def _plain(value: Any) -> Any:
-    """`value` in a form that can be sent to another process."""
-    return dict(value) if isinstance(value, MappingProxyType) else value
 
 
 def _progress(recipe: Recipe) -> Progress:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre._load import load_history
 from lumbre._recipe import Recipe
 from lumbre.base import ArchiveError, OptionError
 from lumbre.core import Callback, Context, History
+from lumbre.fitted import load_history
 from lumbre.storage import checked_model, read_archive
 
 # Seconds are never the same, and are no part of what a run gives.

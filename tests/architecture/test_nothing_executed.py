@@ -45,7 +45,7 @@ ALLOWED = {
     # Two functions of the C library that is loaded already, by their names, with numbers of lumbre's own.
     "devices/_memory.py": {"ctypes"},
     # Reads back, to try it, the file that the line before it wrote.
-    "_export.py": {"torch.export.load"},
+    "fitted/_export.py": {"torch.export.load"},
 }
 
 
@@ -99,7 +99,7 @@ def test_optional_packages_are_named_in_the_code() -> None:
 
 
 # A loop over names that stand in the line above it.
-LOOPS = {"_export.py": "package"}
+LOOPS = {"fitted/_export.py": "package"}
 
 
 @pytest.mark.parametrize(

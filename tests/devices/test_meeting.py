@@ -6,7 +6,7 @@ import time
 import pytest
 from torch.distributed import HashStore
 
-from lumbre.devices._meeting import meet
+from lumbre.processes._meeting import meet
 
 
 def meeting(store: HashStore, size: int, late: float = 0.0) -> list[str]:

@@ -21,8 +21,8 @@ import safetensors.torch
 import torch
 
 import lumbre as lb
-from lumbre._resume import RunKeeper
 from lumbre.base import own_part
+from lumbre.resume._keeper import RunKeeper
 from lumbre.storage import _checkpoints, pack
 
 _MOST_DEATHS = 40

@@ -14,7 +14,7 @@ import torch
 from faults_harness import Tally, differing, killed_at_boundary, killed_until_done, unbroken
 from faults_scenarios import COMPILED, SCENARIOS
 
-from lumbre import _run_state
+from lumbre.resume import _state as _run_state
 
 KILLS = int(os.environ.get("LUMBRE_KILLS", "16"))
 
@@ -62,7 +62,7 @@ def test_killed_runs_have_the_bits_of_unbroken_ones(name: str, tmp_path: Path, t
 def test_killed_compiled_runs_have_the_bits_of_unbroken_ones(
     tmp_path: Path, tallies: dict[str, Tally], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lumbre.steps import obstacle
+    from lumbre.graphs import obstacle
 
     if obstacle(torch.device("cpu")) is not None:
         pytest.skip(str(obstacle(torch.device("cpu"))))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["lumbre.storage", "lumbre.datasets", "lumbre._load"]):
+with atheris.instrument_imports(include=["lumbre.storage", "lumbre.datasets", "lumbre.fitted._load"]):
     from mutations import signed
     from targets import TARGETS
 

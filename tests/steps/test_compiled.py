@@ -7,8 +7,8 @@ from torch import Tensor, nn, optim
 import lumbre as lb
 from conftest import Net, blobs
 from lumbre.callbacks import GradientClip, Mixup
+from lumbre.graphs import obstacle
 from lumbre.metrics import LossMeter
-from lumbre.steps import obstacle
 
 pytestmark = [
     pytest.mark.skipif(obstacle(torch.device("cpu")) is not None, reason=str(obstacle(torch.device("cpu")))),
@@ -268,9 +268,9 @@ class AttendsAndConvolves(Attends):
     ],
 )
 def test_auto_compiles_runs_long_enough_for_the_size_of_their_nets(net, limits, engine, monkeypatch) -> None:
-    monkeypatch.setattr("lumbre._engine.mkl_is_slow", lambda: limits.get("SLOW_MKL", True))
+    monkeypatch.setattr("lumbre.run._engine.mkl_is_slow", lambda: limits.get("SLOW_MKL", True))
     for name in limits.keys() - {"SLOW_MKL"}:
-        monkeypatch.setattr(f"lumbre._engine._{name}", limits[name])
+        monkeypatch.setattr(f"lumbre.run._engine._{name}", limits[name])
     data = torch.randn(60, 8), torch.arange(60) % 3
     recipe = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
     fitted = recipe.fit(data, epochs=3, batch_size=10, verbose=False)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn, optim
 
 import lumbre as lb
-from lumbre.steps import obstacle
+from lumbre.graphs import obstacle
 
 
 class Residual(nn.Module):

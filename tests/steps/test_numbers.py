@@ -5,8 +5,8 @@ import torch._inductor.config
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from lumbre.steps._compile import _options
-from lumbre.steps._numbers import _set_apart, numbers_apart
+from lumbre.graphs._compile import _options
+from lumbre.graphs._numbers import _set_apart, numbers_apart
 
 
 def places_for_numbers(function, *arguments: Tensor) -> int:

@@ -9,8 +9,8 @@ from torch import Tensor, nn, optim
 
 import lumbre as lb
 from conftest import Net, blobs
-from lumbre.steps import obstacle
-from lumbre.steps._proof import apart, nudge
+from lumbre.graphs import obstacle
+from lumbre.graphs._proof import apart, nudge
 
 compiles = [
     pytest.mark.skipif(obstacle(torch.device("cpu")) is not None, reason=str(obstacle(torch.device("cpu")))),
@@ -88,7 +88,7 @@ class TestCompiled:
     def test_gradients_may_lie_some_times_as_far_apart_as_a_nudge_moves_them(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("lumbre.steps._compiled.ROUNDINGS", 1e6)
+        monkeypatch.setattr("lumbre.graphs._compiled.ROUNDINGS", 1e6)
         assert run(Strays, "compiled").engine.startswith("compiled")
 
     @pytest.mark.parametrize("accumulate", [1, 2])
@@ -126,7 +126,7 @@ class TestCompiled:
                 for value in values:
                     value.mul_(1.1)
 
-        monkeypatch.setattr("lumbre.steps._compiled.nudge", far)
+        monkeypatch.setattr("lumbre.graphs._compiled.nudge", far)
         recipe = lb.setup(Strays, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
         fitted = recipe.fit(
             blobs(100), epochs=1, batch_size=10, engine="compiled", callbacks=lb.callbacks.On(train_end=look),
@@ -143,7 +143,7 @@ class TestCompiled:
             nudge(values, dtype)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("lumbre.steps._compiled.nudge", stop)
+        monkeypatch.setattr("lumbre.graphs._compiled.nudge", stop)
         fitted = run(Strays, "compiled")
         assert before
         assert torch.equal(weights(fitted), torch.cat([value.flatten() for value in before]))

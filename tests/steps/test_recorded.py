@@ -9,8 +9,8 @@ from torch import Tensor, nn, optim
 
 import lumbre as lb
 from conftest import Net, blobs
-from lumbre.steps import Compiled
-from lumbre.steps import _replay as replay
+from lumbre.graphs import Compiled
+from lumbre.graphs import _replay as replay
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -29,7 +29,7 @@ def stand_in(step: Any, inputs: Any) -> tuple[Callable[[], None], tuple[Any, Ten
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.cuda.is_available():
         monkeypatch.setattr(replay, "recorded", stand_in)
-        monkeypatch.setattr("lumbre._engine._recording_hindrance", lambda *_: None)
+        monkeypatch.setattr("lumbre.run._engine._recording_hindrance", lambda *_: None)
 
 
 class Fall(lb.Callback):

@@ -5,7 +5,7 @@ import torch
 from torch import nn, optim
 
 import lumbre as lb
-from lumbre.steps._sharded import blocks, check_optimizers
+from lumbre.processes._sharded import blocks, check_optimizers
 
 
 def named(model: nn.Module) -> list[str]:

@@ -12,9 +12,9 @@ from torch import Tensor, nn, optim
 import lumbre as lb
 from conftest import Net, blobs
 from lumbre.base import mkl_is_slow
-from lumbre.steps import _small_products as small
-from lumbre.steps import obstacle
-from lumbre.steps._compile import _options, _tracing
+from lumbre.graphs import _small_products as small
+from lumbre.graphs import obstacle
+from lumbre.graphs._compile import _options, _tracing
 
 pytestmark = [
     pytest.mark.skipif(obstacle(torch.device("cpu")) is not None, reason=str(obstacle(torch.device("cpu")))),

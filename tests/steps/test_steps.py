@@ -6,8 +6,8 @@ from torch import Tensor, nn, optim
 
 import lumbre as lb
 from conftest import Net, blobs
-from lumbre.base import Batch, NonFiniteLossError
-from lumbre.steps import build_optimizer, caller
+from lumbre.base import Batch, NonFiniteLossError, caller
+from lumbre.steps import build_optimizer
 from lumbre.steps._guard import DeviceGuard, guard_for
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 from torch import nn, optim
 
 import lumbre as lb
-import lumbre._engine as engine
+import lumbre.run._engine as engine
 from lumbre.steps import bfloat16_gain, forward_flops
 
 

@@ -1,5 +1,6 @@
 """The ground every room stands on: errors, types, seeds, nested structures, optional imports, the processor."""
 
+from lumbre.base._call import caller as caller
 from lumbre.base._errors import ArchiveError as ArchiveError
 from lumbre.base._errors import CallbackError as CallbackError
 from lumbre.base._errors import DataError as DataError
@@ -42,4 +43,5 @@ from lumbre.base._shards import is_shared as is_shared
 from lumbre.base._shards import own_part as own_part
 from lumbre.base._shards import shared_like as shared_like
 from lumbre.base._shards import whole as whole
+from lumbre.base._untouched import tried as tried
 from lumbre.base._untouched import untouched as untouched

@@ -1,7 +1,7 @@
 """A look at a module that leaves no trace."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
@@ -33,3 +33,8 @@ def untouched(module: nn.Module, device: torch.device, *, training: bool = False
                 if not torch.equal(buffer, value):  # one that is expanded could not be written to
                     buffer.copy_(value)
                 part._buffers[name] = buffer  # pyright: ignore[reportPrivateUsage]
+
+
+def tried(module: nn.Module) -> AbstractContextManager[None]:
+    """Training mode that leaves no trace but gradients, which are the caller's to leave alone."""
+    return untouched(module, next(module.parameters()).device, training=True)

@@ -13,17 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from lumbre.base import (
-    DataError,
-    Nested,
-    Rows,
-    Source,
-    describe,
-    leaves,
-    map_leaves,
-    seed_host,
-    stream,
-)
+from lumbre.base import DataError, Nested, Rows, Source, describe, leaves, map_leaves, seed_host, stream
 
 
 class InMemoryDataset(Dataset[Any]):

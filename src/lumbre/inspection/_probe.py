@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lumbre.base import DataError, Nested, describe, leaves, map_leaves, untouched
-from lumbre.steps import caller
+from lumbre.base import DataError, Nested, caller, describe, leaves, map_leaves, untouched
 
 
 @dataclass(slots=True)

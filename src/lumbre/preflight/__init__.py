@@ -1,7 +1,7 @@
 """Findings before the costly run: what would train silently wrong, or fail late, is said first."""
 
 # In the order in which the checks are to run: what costs nothing first.
-from lumbre.preflight import _structure, _optimizer, _gradients, _output, _labels, _data  # noqa: I001
+from lumbre.preflight import _data, _gradients, _labels, _optimizer, _output, _structure
 from lumbre.preflight._finding import Finding as Finding
 from lumbre.preflight._finding import Findings as Findings
 from lumbre.preflight._registry import CHECKS as CHECKS

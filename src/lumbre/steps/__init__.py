@@ -7,9 +7,6 @@ from lumbre.steps._body import Body as Body
 from lumbre.steps._body import Clip as Clip
 from lumbre.steps._body import Inside as Inside
 from lumbre.steps._body import needs_closure as needs_closure
-from lumbre.steps._call import caller as caller
-from lumbre.steps._compile import obstacle as obstacle
-from lumbre.steps._compiled import Compiled as Compiled
 from lumbre.steps._eager import Eager as Eager
 from lumbre.steps._eager import EagerSeveral as EagerSeveral
 from lumbre.steps._layout import channels_last as channels_last
@@ -20,11 +17,8 @@ from lumbre.steps._parameters import freeze as freeze
 from lumbre.steps._parameters import param_groups as param_groups
 from lumbre.steps._parameters import unfreeze as unfreeze
 from lumbre.steps._products import mean_product as mean_product
-from lumbre.steps._sharded import Sharded as Sharded
-from lumbre.steps._sharded import check_optimizers as check_optimizers
 from lumbre.steps._special import EagerClosure as EagerClosure
 from lumbre.steps._special import EagerCustom as EagerCustom
-from lumbre.steps._together import Together as Together
 from lumbre.steps._trial import bfloat16_gain as bfloat16_gain
 from lumbre.steps._trial import forward_flops as forward_flops
 from lumbre.steps._trial import leaves_parameters_out as leaves_parameters_out

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lumbre.steps._trial import tried
+from lumbre.base import tried
 
 
 def mean_product(model: nn.Module, forward: Callable[[], object]) -> float:

@@ -2,20 +2,14 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import untouched
+from lumbre.base import tried
 
 _REPEATS = 2
-
-
-def tried(model: nn.Module) -> AbstractContextManager[None]:
-    """Training mode that leaves no trace but gradients, which are the caller's to leave alone."""
-    return untouched(model, next(model.parameters()).device, training=True)
 
 
 def forward_flops(model: nn.Module, forward: Callable[[], object]) -> dict[str, int]:

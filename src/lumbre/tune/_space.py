@@ -3,18 +3,14 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
-from lumbre._options import options_from
-from lumbre._parts import check_hparams
-from lumbre._record import short_name
+from lumbre._recipe import Recipe
 from lumbre.base import OptionError, RecipeError, did_you_mean
+from lumbre.run import check_hparams, options_from, short_name
 from lumbre.steps import check_options
-
-if TYPE_CHECKING:
-    from lumbre._recipe import Recipe
 
 PARTS = ("hparams", "opt_hparams", "fit")
 _OWN_OPTIONS = ("seed", "verbose")
@@ -78,7 +74,7 @@ class Parameter:
         return drawn if self.choices is None else self.choices[drawn]
 
 
-def read_space(space: Any, recipe: "Recipe", options: Mapping[str, Any]) -> list[Parameter]:
+def read_space(space: Any, recipe: Recipe, options: Mapping[str, Any]) -> list[Parameter]:
     """The parameters of `space`, checked against what the module, the optimizer and `fit` take.
 
     Args:
@@ -104,9 +100,7 @@ def read_space(space: Any, recipe: "Recipe", options: Mapping[str, Any]) -> list
     return parameters
 
 
-def settings(
-    recipe: "Recipe", parameters: list[Parameter], drawn: Mapping[str, Any]
-) -> tuple["Recipe", dict[str, Any]]:
+def settings(recipe: Recipe, parameters: list[Parameter], drawn: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
     """The recipe with drawn values set, and the options of `fit` that were drawn."""
     values: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     for parameter in parameters:
@@ -158,7 +152,7 @@ def _labelled(name: str, values: list[Any]) -> dict[Any, Any]:
     return dict(zip(labels, values, strict=True))
 
 
-def _check_recipe(recipe: "Recipe", parts: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_recipe(recipe: Recipe, parts: Mapping[str, Mapping[str, Any]]) -> None:
     if isinstance(recipe.module, nn.Module):
         name = type(recipe.module).__name__
         raise RecipeError(

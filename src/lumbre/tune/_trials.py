@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from lumbre._options import callback_list
 from lumbre._recipe import PreflightWarning, Recipe
 from lumbre.base import LumbreError, NonFiniteLossError, RecipeError
 from lumbre.callbacks import EarlyStopping, KeepBestModel, Monitor
 from lumbre.core import Callback, Context
+from lumbre.run import callback_list
 from lumbre.tune._space import Parameter, settings
 from lumbre.tune._study import Draws, Search, distributions
 

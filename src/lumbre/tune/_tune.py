@@ -4,10 +4,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lumbre._options import options_from
 from lumbre._recipe import Recipe
 from lumbre.base import OptionError, did_you_mean, import_extra
 from lumbre.core import format_seconds, format_value
+from lumbre.run import options_from
 from lumbre.tune._space import read_space
 from lumbre.tune._tuned import STATES, Tuned, shown
 

@@ -7,13 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lumbre.vision._color import (
-    adjust_brightness,
-    adjust_contrast,
-    adjust_hue,
-    adjust_saturation,
-    grayscale,
-)
+from lumbre.vision._color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, grayscale
 from lumbre.vision._random_moves import rectangles
 from lumbre.vision._rows import uniform
 from lumbre.vision._scene import Scene, Step, Transform, by_row, on_rows

@@ -1,0 +1,284 @@
+"""Truth beside prediction, row by row. What is a class and what is a number is decided here, in one place."""
+
+import copy
+import inspect
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lumbre.base import Batch, Batches, DataError, Nested, caller, concatenate, describe, map_leaves, stream
+from lumbre.data import LoaderFeed, Order, RowFeed, Taken
+from lumbre.devices import seeder
+from lumbre.run import Session
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a loss says of the prediction it takes. Log-probabilities count as logits: softmax leaves them as they are.
+_LOGITS = {
+    nn.CrossEntropyLoss,
+    nn.NLLLoss,
+    nn.BCEWithLogitsLoss,
+    F.cross_entropy,
+    F.nll_loss,
+    F.binary_cross_entropy_with_logits,
+}
+_PROBABILITIES = {nn.BCELoss, F.binary_cross_entropy}
+_NUMBERS = {
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+    nn.PoissonNLLLoss,
+    F.mse_loss,
+    F.l1_loss,
+    F.smooth_l1_loss,
+    F.huber_loss,
+    F.poisson_nll_loss,
+}
+
+
+class Examples(NamedTuple):
+    """Some rows of data with what the model makes of them.
+
+    Attributes:
+        input: as the module gets it, on the CPU: tensors of shape (n, ...).
+        frame: truth and prediction of these rows, with the columns of `Fitted.compare()`.
+    """
+
+    input: Nested
+    frame: "pd.DataFrame"
+
+
+def compared(session: Session, batches: Batches) -> "pd.DataFrame":
+    """Truth and prediction of every row, as a frame."""
+    return _frame(session, concatenate([seen for seen, _ in _seen(session, batches)]))
+
+
+def first_examples(session: Session, batches: Batches, count: int) -> Examples:
+    """The first `count` rows."""
+    parts: list[Nested] = []
+    rows = 0
+    for seen, batch in _seen(session, batches):
+        parts.append((seen, batch.input))
+        rows += batch.size
+        if rows >= count:
+            break
+    seen, input = map_leaves(lambda leaf: _rows_of(leaf, slice(count)), concatenate(parts))
+    return Examples(input, _frame(session, seen))
+
+
+def top_examples(
+    session: Session, batches: Batches, count: int, key: Callable[[dict[str, Tensor]], Tensor]
+) -> Examples:
+    """The `count` rows with the largest keys, largest first. Only so many inputs are held at a time."""
+    kept: Nested = None
+    for seen, batch in _seen(session, batches):
+        # Those of the batch come first, so that little of it has to leave the device.
+        new = _top((key(seen), seen, batch.input), count)
+        kept = _top(concatenate([new] if kept is None else [kept, new]), count)
+    _, seen, input = kept
+    return Examples(input, _frame(session, seen))
+
+
+def _top(rows: tuple[Tensor, Nested, Nested], count: int) -> tuple[Tensor, Nested, Nested]:
+    """The `count` rows with the largest keys, which stand in front."""
+    keys = rows[0]
+    return map_leaves(partial(_rows_of, rows=keys.topk(min(count, len(keys))).indices), rows)
+
+
+def wrongness(seen: dict[str, Tensor]) -> Tensor:
+    """How wrong each row is, shape (rows,): its loss; where that is not known, -log p(truth), or the mean |error|."""
+    if "loss" in seen:
+        return seen["loss"]
+    pred, target = seen["pred"], seen["target"]
+    numbers = _class_numbers(pred, target)
+    if numbers is not None:
+        return F.nll_loss(_normalized(pred, None).log(), numbers, reduction="none")
+    return (_as_outputs(pred).float() - _as_outputs(target).float()).abs().mean(1)
+
+
+def random_examples(session: Session, batches: RowFeed | LoaderFeed, count: int) -> Examples:
+    """`count` rows drawn by chance, the same ones every time."""
+    seed = stream(session.seed, "examples")
+    if isinstance(batches, RowFeed):
+        total = len(batches.source)
+        rows = torch.tensor(sorted(random.Random(seed).sample(range(total), min(count, total))))
+        order = Order(len(rows), batches.order.batch_size, False, False, session.seed)
+        found = first_examples(session, RowFeed(Taken(batches.source, rows), order, session.device), count)
+        return found._replace(frame=found.frame.assign(row=rows.numpy()[found.frame["row"]]))
+    generator = torch.Generator().manual_seed(seed)
+    return top_examples(session, batches, count, lambda seen: torch.rand(len(seen["pred"]), generator=generator))
+
+
+def probabilities(session: Session, pred: Nested) -> Tensor:
+    """Predictions as probabilities of the classes, float32 of shape (rows, classes).
+
+    Raises:
+        DataError: they are no scores of classes.
+    """
+    told = _told(session)
+    if not isinstance(pred, Tensor) or pred.ndim not in (1, 2) or not pred.is_floating_point() or told == "numbers":
+        raise DataError(
+            f"predictions that are a {describe(pred)}" + (", of a loss for numbers" if told == "numbers" else ""),
+            "a score for each class, shape (rows, classes), or one for the second of two, shape (rows,) or (rows, 1)",
+            "predict(), and turn its values into probabilities as this model means them",
+        )
+    return _normalized(pred, told)
+
+
+def _normalized(pred: Tensor, told: str | None) -> Tensor:
+    """Scores as probabilities, shape (rows, classes). Where the loss does not tell what they are, they do."""
+    scores = pred.float()
+    inside = bool(((scores >= 0) & (scores <= 1)).all())
+    if scores.ndim == 2 and scores.shape[1] > 1:
+        given = inside and bool(torch.isclose(scores.sum(1), torch.ones(()), atol=1e-4).all())
+        return scores if told == "probabilities" or (told is None and given) else scores.softmax(1)
+    scores = scores.reshape(-1)
+    second = scores if told == "probabilities" or (told is None and inside) else scores.sigmoid()
+    return torch.stack([1 - second, second], 1)
+
+
+def _told(session: Session) -> str | None:
+    """What the loss says of the predictions: "logits", "probabilities", "numbers", or None."""
+    loss: Any = session.loss
+    kind = type(loss) if isinstance(loss, nn.Module) else loss
+    for name, known in (("logits", _LOGITS), ("probabilities", _PROBABILITIES), ("numbers", _NUMBERS)):
+        if callable(kind) and kind in known:
+            # A module's own predict() may turn the scores that its loss takes into something else.
+            return None if name != "numbers" and hasattr(session.model, "predict") else name
+    return None
+
+
+def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor], Batch]]:
+    """Prediction, target, row number and, where it can be told apart by row, loss of each batch; on the CPU."""
+    row_loss = _row_loss(session.loss)
+    forward_again = hasattr(session.model, "predict")
+    session.model.eval()
+    begin = 0
+    with session.running(batches=batches.length):
+        seed_step = seeder(session.seed, session.device)
+        for index, batch in enumerate(batches.epoch(1)):
+            seed_step("predict", 1, index)
+            pred = session.predict_step(batch.input)
+            _check(pred, batch)
+            output = pred
+            if forward_again and row_loss is not None:
+                with torch.no_grad(), session.precision.autocast():
+                    output = caller(session.model, batch.input)(batch.input)
+            seen = {"row": torch.arange(begin, begin + batch.size), "pred": pred, "target": batch.target}
+            loss = None if row_loss is None else row_loss(output, batch.target)
+            if loss is not None:
+                seen["loss"] = loss
+            begin += batch.size
+            yield map_leaves(lambda leaf: leaf.detach().cpu(), seen), batch
+
+
+def _check(pred: Nested, batch: Batch) -> None:
+    if batch.target is None:
+        raise DataError("data without targets", "the truth beside the input", "pass (input, target)")
+    if not isinstance(pred, Tensor) or not isinstance(batch.target, Tensor) or pred.ndim not in (1, 2):
+        raise DataError(
+            f"predictions that are a {describe(pred)}, targets that are a {describe(batch.target)}",
+            "one row of scores or numbers for each row of data: shape (rows,) or (rows, outputs)",
+            "predict(), and compare its values as this model means them",
+        )
+
+
+def _row_loss(loss: Any) -> Callable[[Nested, Nested], Tensor | None] | None:
+    """`loss` for each row, shape (rows,), where it takes `reduction="none"` as torch's losses do."""
+    if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
+        each: Any = copy.copy(loss)
+        each.reduction = "none"
+    elif inspect.isfunction(loss) and "reduction" in inspect.signature(loss).parameters:
+        each = partial(loss, reduction="none")
+    else:
+        return None
+
+    def row_loss(pred: Nested, target: Nested) -> Tensor | None:
+        with torch.no_grad():
+            values = each(pred.float() if isinstance(pred, Tensor) else pred, target)
+        # Any other shape has mixed the rows: (rows, 1) against (rows,) spreads to (rows, rows).
+        if not isinstance(values, Tensor) or values.shape not in (pred.shape[:1], pred.shape):
+            return None
+        return values if values.ndim == 1 else values.mean(1)
+
+    return row_loss
+
+
+def _frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
+    pred, target = seen["pred"], seen["target"]
+    told = _told(session)
+    numbers = None if told == "numbers" else _class_numbers(pred, target)
+    if numbers is not None:
+        return _class_frame(session, seen, numbers, _normalized(pred, told))
+    return _number_frame(seen)
+
+
+def _class_numbers(pred: Tensor, target: Tensor) -> Tensor | None:
+    """The true class of each row, int64 of shape (rows,); None where targets are no classes."""
+    if pred.ndim == 2 and pred.shape[1] > 1:
+        if target.ndim == 2 and target.shape == pred.shape:
+            one_hot = ((target == 0) | (target == 1)).all() and (target.sum(1) == 1).all()
+            return target.argmax(1) if one_hot else None
+        flat = target.reshape(len(target), -1)
+        return None if target.is_floating_point() or flat.shape[1] != 1 else flat[:, 0].long()
+    binary = target.numel() == len(pred) and ((target == 0) | (target == 1)).all()
+    return target.reshape(-1).long() if binary else None
+
+
+def _class_frame(session: Session, seen: dict[str, Tensor], truth: Tensor, shares: Tensor) -> "pd.DataFrame":
+    import pandas as pd
+
+    count = shares.shape[1]
+    names = session.classes if session.classes is not None and len(session.classes) == count else tuple(range(count))
+    top = shares.max(1)
+    # What a loss leaves out (ignore_index=-100) has no class: a missing value.
+    codes = truth.where((truth >= 0) & (truth < count), torch.tensor(-1)).numpy()
+    columns: dict[str, Any] = {
+        "row": seen["row"].numpy(),
+        "truth": pd.Categorical.from_codes(codes, categories=list(names)),
+        "predicted": pd.Categorical.from_codes(top.indices.numpy(), categories=list(names)),
+        "correct": top.indices.numpy() == codes,
+        "probability": top.values.numpy(),
+    }
+    if "loss" in seen:
+        columns["loss"] = seen["loss"].numpy()
+    of_each = pd.DataFrame(shares.numpy(), columns=[f"probability_{name}" for name in names])
+    return pd.concat([pd.DataFrame(columns), of_each], axis=1)
+
+
+def _number_frame(seen: dict[str, Tensor]) -> "pd.DataFrame":
+    import pandas as pd
+
+    pred, target = _as_outputs(seen["pred"]), _as_outputs(seen["target"])
+    if pred.shape != target.shape:
+        raise DataError(
+            f"predictions that are a {describe(seen['pred'])}, targets that are a {describe(seen['target'])}",
+            "as many numbers in a row of both",
+            "target[:, None], or a last layer with as many outputs as the target has",
+        )
+    rows, outputs = pred.shape
+    columns: dict[str, Any] = {"row": np.repeat(seen["row"].numpy(), outputs)}
+    if outputs > 1:
+        columns["output"] = np.tile(np.arange(outputs), rows)
+    columns["truth"] = target.double().reshape(-1).numpy()
+    columns["predicted"] = pred.double().reshape(-1).numpy()
+    columns["residual"] = columns["truth"] - columns["predicted"]
+    if "loss" in seen:
+        columns["loss"] = np.repeat(seen["loss"].numpy(), outputs)
+    return pd.DataFrame(columns)
+
+
+def _as_outputs(values: Tensor) -> Tensor:
+    return values[:, None] if values.ndim == 1 else values.flatten(1)
+
+
+def _rows_of(leaf: Any, rows: slice | Tensor) -> Any:
+    return leaf[rows] if isinstance(leaf, Tensor) else leaf

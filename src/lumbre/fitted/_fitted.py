@@ -1,0 +1,459 @@
+"""What `fit()` gives back: the trained model, what happened, and what can be done with it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, preserved_randomness
+from lumbre.callbacks import Remarks
+from lumbre.core import Callback, Context, History, Listeners, evaluate, predict
+from lumbre.data import LoaderFeed, RowFeed, Stripe, data_record
+from lumbre.devices import seeder
+from lumbre.fitted._compare import (
+    Examples,
+    compared,
+    first_examples,
+    probabilities,
+    random_examples,
+    top_examples,
+    wrongness,
+)
+from lumbre.fitted._evaluation import Evaluation, Values, html_table, run_lines
+from lumbre.fitted._export import example_input, export
+from lumbre.run import Session, callback_list, feed, given_data, in_order, make_meter, share
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Fitted:
+    """A trained model with its history. `fit()` makes it, `lumbre.load` reads it back.
+
+    Attributes:
+        model: the module, in evaluation mode, on the device it was trained on.
+        engine: how its steps were executed, in a sentence.
+    """
+
+    def __init__(self, session: Session, history: History, engine: str, remarks: Remarks | None = None) -> None:
+        self._remarks = remarks
+        self._session = session
+        self._history = history
+        self.model: nn.Module = session.model
+        self.engine = engine
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        """What the module was built with."""
+        return dict(self._session.recipe.hparams)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes by class number, where the data had any."""
+        return self._session.classes
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """A DataFrame with the columns set ("train", "valid"), metric, epoch (from 1) and value.
+
+        Each value is a number: those of a metric with several stand in rows of their own, "f1_setosa" for example.
+        """
+        return self._history.frame()
+
+    @property
+    def history_wide(self) -> "pd.DataFrame":
+        """A DataFrame with a row for each epoch and a column for each value, such as "valid_loss"."""
+        return self._history.wide()
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was noticed while the model was trained, each in a line with its code; empty after loading."""
+        return [] if self._remarks is None else list(self._remarks.lines)
+
+    @property
+    def ledger(self) -> "pd.DataFrame":
+        """What the run did to each parameter: a DataFrame with a row for each.
+
+        Columns: parameter, numbers, trainable, gradient (its norm in the last step; NaN where there was none, or a
+        compiled step kept none), changed, start (its norm before the run), change (norm of what was added), ratio (of
+        both). Models of more than 20 million numbers have no change and no ratio.
+
+        Raises:
+            DataError: the model was loaded, or trained with `preflight=False`.
+        """
+        if self._remarks is None:
+            raise DataError(
+                "the ledger of a model that was loaded, or trained with preflight=False",
+                "a model as fit() gives it",
+                "fit(..., preflight=True)",
+            )
+        import pandas as pd
+
+        names = ["parameter", "numbers", "trainable", "gradient", "changed", "start", "change", "ratio"]
+        rows = [
+            (one.name, one.numbers, one.trainable, one.gradient, one.changed, one.start, one.change, one.ratio)
+            for one in self._remarks.ledger
+        ]
+        return pd.DataFrame(rows, columns=names)
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds: of the whole fit, of an epoch's training and validation on average, and where the time went.
+
+        The last come by name: waiting for data, step, metrics, callbacks, validation. On a GPU the time of a step
+        shows where the host waits for it.
+        """
+        history = self._history
+        timings = {"fit_seconds": history.fit_seconds}
+        for name, seconds in (("train", history.train_seconds), ("valid", history.valid_seconds)):
+            if seconds:
+                timings[f"{name}_seconds_per_epoch"] = sum(seconds) / len(seconds)
+        return timings | {f"{phase}_seconds": seconds for phase, seconds in history.phase_seconds.items()}
+
+    def evaluate(
+        self,
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        callbacks: Callback | Iterable[Callback] = (),
+    ) -> Evaluation:
+        """Loss and metrics on `data`, without training.
+
+        Args:
+            data: with targets; whatever `fit()` takes, or a frame with the columns of the training frame.
+            batch_size: rows in a batch; that of the training where not given.
+            num_workers: processes that fetch batches; none where not given.
+            callbacks: hear the `evaluate_...` events; the values are in `ctx.history.last("evaluate")` at the end.
+
+        Raises:
+            DataError: the data cannot be used as it is.
+            OptionError: an option cannot apply to this data.
+            RecipeError: the model was loaded without a loss.
+        """
+        session = self._session
+        rows = self._feed(data, batch_size, num_workers, need_target=True, shared=True)
+        batches = share(rows, rows)
+        context, listeners = self._context(rows, "evaluate"), Listeners(callback_list(callbacks))
+        meter = make_meter(session, session.recipe.metrics.valid)
+        with session.running(batches=rows.length):
+            seed_step = seeder(session.seed, session.device, session.world.rank)
+            return Evaluation(Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))
+
+    def predict(
+        self,
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        callbacks: Callback | Iterable[Callback] = (),
+    ) -> Nested:
+        """The model's output for each row of `data`, in order.
+
+        Args:
+            data: an input, or a pair (input, target) whose target is left aside; whatever `fit()` takes, or a frame
+                with the feature columns of the training frame. A module with several inputs takes ((a, b), None).
+            batch_size: rows in a batch; that of the training where not given.
+            num_workers: processes that fetch batches; none where not given.
+            callbacks: hear the `predict_...` events.
+
+        Returns:
+            A float32 tensor of shape (rows, ...) on the CPU, or tensors in the structure that the module returns.
+
+        Raises:
+            DataError: the data cannot be used as it is.
+            OptionError: an option cannot apply to this data.
+        """
+        rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True)
+        session = self._session
+        context, listeners = self._context(rows, "predict"), Listeners(callback_list(callbacks))
+        with session.running(batches=rows.length):
+            seed_step = seeder(session.seed, session.device, session.world.rank)
+            own = predict(context, listeners, session.predict_step, share(rows, rows), seed_step)
+        stripe = rows.order if isinstance(rows, RowFeed) else None
+        return in_order(session.world.gather(own), stripe) if isinstance(stripe, Stripe) else own
+
+    def predict_classes(
+        self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
+    ) -> "np.ndarray[Any, Any]":
+        """The most likely class of each row: its name where the training data had names, else its number.
+
+        Args:
+            data: as for `predict()`.
+            batch_size: as for `predict()`.
+            num_workers: as for `predict()`.
+
+        Returns:
+            An array of shape (rows,): names, or int64 class numbers.
+
+        Raises:
+            DataError: as `predict()` does, or the model does not give a score for each class.
+        """
+        scores = self.predict(data, batch_size=batch_size, num_workers=num_workers)
+        if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < 2:
+            raise DataError(
+                f"predictions that are a {describe(scores)}",
+                "a score for each class: shape (rows, classes)",
+                "predict(), and turn its values into classes as this model means them",
+            )
+        numbers = scores.argmax(1).numpy()
+        return numbers if self.classes is None else np.array(self.classes, dtype=object)[numbers]
+
+    def predict_probabilities(
+        self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
+    ) -> Tensor:
+        """The probability of each class for each row.
+
+        Scores become probabilities by softmax, or by the logistic function where there is one score a row. They are
+        taken as they are where the loss (`nn.BCELoss`) says that they are probabilities already; a loss that lumbre
+        does not know leaves it to the values: those of a row sum to 1, a single one lies between 0 and 1.
+
+        Args:
+            data: as for `predict()`.
+            batch_size: as for `predict()`.
+            num_workers: as for `predict()`.
+
+        Returns:
+            A float32 tensor of shape (rows, classes) on the CPU; two classes for a module with one output.
+
+        Raises:
+            DataError: as `predict()` does, or the model does not give scores of classes.
+
+        Example:
+            >>> import lumbre as lb, torch
+            >>> x, y = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
+            >>> fitted = recipe.set_hparams(in_features=4, out_features=3).fit((x, y), epochs=1, verbose=False)
+            >>> fitted.predict_probabilities(x).shape
+            torch.Size([6, 3])
+        """
+        return probabilities(self._session, self.predict(data, batch_size=batch_size, num_workers=num_workers))
+
+    def compare(self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None) -> "pd.DataFrame":
+        """Truth and prediction of each row, from one pass over `data`, so that a loader may shuffle.
+
+        Args:
+            data: with targets; whatever `evaluate()` takes.
+            batch_size: as for `evaluate()`.
+            num_workers: as for `evaluate()`.
+
+        Returns:
+            A DataFrame. With classes, one line a row of data: row (its number, from 0, in the order in which it
+            came), truth and predicted (categorical, with the names of the classes where the data had names, else
+            numbers), correct, probability (of the predicted class), loss, and probability_<class> of each class.
+            With numbers: row, truth, predicted, residual (truth minus prediction) and loss; for a model with several
+            outputs one line for each of them, numbered in a column output.
+            The column loss is there where the loss can be had by row: those of `torch.nn` and functions that take
+            `reduction="none"`. One output and targets that are all 0 or 1 are two classes, unless the loss is one
+            for numbers, such as `nn.MSELoss`.
+
+        Raises:
+            DataError: the data cannot be used as it is, has no targets, or truth and prediction cannot be compared.
+            OptionError: an option cannot apply to this data.
+
+        Example:
+            >>> import lumbre as lb, torch
+            >>> x = torch.linspace(0, 1, 5)[:, None]
+            >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+            >>> fitted = line.set_hparams(in_features=1, out_features=1).fit((x, 2 * x), epochs=1, verbose=False)
+            >>> list(fitted.compare((x, 2 * x)).columns)
+            ['row', 'truth', 'predicted', 'residual', 'loss']
+        """
+        return compared(self._session, self._feed(data, batch_size, num_workers, need_target=True))
+
+    def examples(self, data: Any, n: int = 16, *, choose: str = "random", batch_size: int | None = None) -> Examples:
+        """Some rows of `data` with what the model makes of them.
+
+        Args:
+            data: with targets; whatever `evaluate()` takes.
+            n: how many rows; all of them where there are fewer.
+            choose: "first", "random" (the same rows every time), or "worst": those with the largest loss, largest
+                first. Where the loss cannot be had by row, the least probable truth or the largest mean error counts.
+            batch_size: as for `evaluate()`.
+
+        Returns:
+            A named tuple of `input`, as the module gets it, tensors of shape (n, ...) on the CPU, and `frame`, with
+            the columns of `compare()`.
+
+        Raises:
+            DataError: as `compare()` does.
+            OptionError: an option is impossible or cannot apply to this data.
+
+        Example:
+            >>> import lumbre as lb, torch
+            >>> x = torch.linspace(0, 1, 5)[:, None]
+            >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+            >>> fitted = line.set_hparams(in_features=1, out_features=1).fit((x, 9 * x), epochs=1, verbose=False)
+            >>> worst = fitted.examples((x, 9 * x), 2, choose="worst")
+            >>> worst.input.tolist(), worst.frame["row"].tolist()
+            ([[1.0], [0.75]], [4, 3])
+        """
+        known = ("first", "random", "worst")
+        if choose not in known:
+            raise OptionError(f"choose={choose!r}", " or ".join(known), f'{did_you_mean(choose, known)}choose="random"')
+        if n < 1:
+            raise OptionError(f"n={n}", "a whole number from 1", "n=16")
+        session = self._session
+        batches = self._feed(data, batch_size, None, need_target=True)
+        if choose == "first":
+            return first_examples(session, batches, n)
+        if choose == "random":
+            return random_examples(session, batches, n)
+        return top_examples(session, batches, n, wrongness)
+
+    def plot(self) -> Any:
+        """Loss and metrics by epoch, training and validation; a plotnine object, open to `+ theme_...()` and `.save()`.
+
+        Raises:
+            MissingExtraError: plotnine is not installed.
+        """
+        from lumbre.plots import plot_history
+
+        return plot_history(self._history)
+
+    def report(self, path: str | Path, data: Any = None, *, title: str | None = None) -> None:
+        """Write one HTML file that tells what was trained, on what, how well it does, and how to use it again.
+
+        It needs no network and no other file, runs no script, and suits a phone as well as a desk, by day and by
+        night. In it: recipe, options, shapes of the data with a fingerprint of them, loss and metrics by epoch, the
+        layers, what the checks before training found, where the time went, versions, and code that loads the model.
+        With data also their evaluation, the confusion matrix or true and predicted numbers with residuals, and the
+        rows with the largest loss, shown where they are images. Most reports have less than 1 MB; none more than 3.
+
+        The fingerprint is that of the rows as the module gets them: for rows in memory of all of them, or of an even
+        sample of 16 MiB; for others of the first batch.
+
+        Args:
+            path: where to, such as "report.html"; a file that is there is replaced once the new one is complete.
+            data: with targets, held out from training; whatever `evaluate()` takes. It is read several times.
+            title: the heading; the name of the module where not given.
+
+        Raises:
+            MissingExtraError: plotnine is not installed.
+            OptionError: nothing can be written at `path`, or `data` can be read only once.
+            DataError: the data cannot be used as it is.
+
+        Example:
+            >>> import lumbre as lb, torch
+            >>> x, y = torch.randn(60, 4), torch.arange(60) % 3
+            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
+            >>> fitted = recipe.set_hparams(in_features=4, out_features=3).fit((x, y), epochs=2, verbose=False)
+            >>> fitted.report("report.html", (x, y))
+            >>> from pathlib import Path
+            >>> Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+            True
+        """
+        from lumbre.report import Told, write_report
+
+        session = self._session
+        told = Told(
+            record=session.record,
+            history=self._history,
+            columns=() if session.encoding is None else session.encoding.described,
+        )
+        if data is not None:
+            if isinstance(data, Iterator):
+                raise OptionError(
+                    f"a {type(data).__name__}, which can be read only once",
+                    "data that can be read several times",
+                    "list(...) of its batches, or a DataLoader",
+                )
+            batches = self._feed(data, None, None, need_target=True)
+            with preserved_randomness(session.device):
+                told = replace(told, test=data_record(batches, batches.first()))
+        write_report(Path(path), self, told, data, title)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one file: weights, hyper-parameters, encoding, class names, history.
+
+        The file holds tensors and JSON, and runs nothing; `lumbre.load(path, Net)` reads it. Its receipt, for
+        `lumbre.replay`, holds options, versions, fingerprints of the data, and the source text of your own classes.
+
+        Args:
+            path: where to; a file that is there is replaced once the new one is complete.
+
+        Raises:
+            ArchiveError: it cannot be written there.
+        """
+        world = self._session.world
+        if world.leads:
+            self._session.save(Path(path), self._history, self.engine)
+        world.gather(None)  # no process reads the file before it is there
+
+    def export(self, path: str | Path, data: Any = None) -> None:
+        """Write what `predict()` computes, for programs without lumbre: ".onnx" or ".pt2" says in which format.
+
+        The file takes the module's input, for any number of rows. It is tried before it is there, and refused where
+        its numbers differ from the model's by more than 1e-4 of the largest. Inputs of ".onnx" are called input, or
+        input_0, input_1. ".pt2" is read by `torch.export.load`: only files that you trust, it may run what it reads.
+
+        Args:
+            path: where to; a file that is there is replaced once the new one is complete.
+            data: two rows or more that show what goes in, as for `predict()`; where not given, numbers of chance in
+                the shape of the training data.
+
+        Raises:
+            OptionError: the name ends in something else.
+            MissingExtraError: the packages for ONNX are not installed.
+            ArchiveError: the module cannot be followed, or the file not be written, or it gives other numbers.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+            >>> recipe = recipe.set_hparams(in_features=2, out_features=1)
+            >>> fitted = recipe.fit((torch.zeros(4, 2), torch.zeros(4, 1)), epochs=1, verbose=False)
+            >>> fitted.export("line.pt2")
+            >>> torch.export.load("line.pt2").module()(torch.zeros(7, 2)).shape
+            torch.Size([7, 1])
+        """
+        session = self._session
+        rows = None if data is None else self._feed(data, None, None, need_target=False).first().input
+        export(session, Path(path), example_input(session) if data is None else rows)
+
+    def _feed(
+        self, data: Any, batch_size: int | None, num_workers: int | None, *, need_target: bool, shared: bool = False
+    ) -> RowFeed | LoaderFeed:
+        session = self._session
+        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+            if value is not None and value < least:
+                raise OptionError(f"{name}={value}", f"a whole number from {least}", f"{name}={least}, or more")
+        rows = given_data(data, session.encoding, session.seed, need_target=need_target)
+        return feed(
+            rows,
+            session.device,
+            session.seed,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            default_size=session.batch_size,
+            world=session.world if shared else None,
+        )
+
+    def _context(self, batches: RowFeed | LoaderFeed, phase: str) -> Context:
+        def refused(*_: Any) -> None:
+            raise OptionError(f"a step of training in {phase}()", "training in fit()", "leave it out of the callback")
+
+        context = Context(
+            model=self.model,
+            optimizers={},
+            device=self._session.device,
+            epochs=(1, 1),
+            batches_per_epoch=batches.length,
+            monitored=(),
+            save=self.save,
+            minimize=refused,
+            see_training_data=refused,
+        )
+        context.epoch, context.phase = 1, phase
+        return context
+
+    def __repr__(self) -> str:
+        body = [f"  {name}: {value}" for name, value in run_lines(self._history, self.engine)]
+        return "\n".join([f"Fitted {type(self.model).__name__}", *body, str(self.model)])
+
+    def _repr_html_(self) -> str:
+        rows = [("Fitted", type(self.model).__name__), *run_lines(self._history, self.engine)]
+        return html_table(rows) + f"<pre>{escape(str(self.model))}</pre>"

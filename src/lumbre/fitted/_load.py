@@ -1,0 +1,144 @@
+"""Reading a model back from its file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lumbre.base import ArchiveError, preserved_randomness
+from lumbre.core import History
+from lumbre.data import Column, FrameEncoding
+from lumbre.devices import Precision, onednn_gains, resolve_device
+from lumbre.fitted._fitted import Fitted
+from lumbre.processes import join_world
+from lumbre.report import record_from
+from lumbre.run import Session, Spec, loss_function, make_module
+from lumbre.storage import Archive, checked_model, read_archive
+
+
+def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", **hparams: Any) -> Fitted:
+    """Read a model that `fitted.save()` or a `ModelCheckpoint` wrote.
+
+    The file says nothing about code: the class comes from you, and its name in the file is never looked up.
+
+    Args:
+        path: the file.
+        module: the module class (or factory) of the model; or a recipe with that module, whose loss and metrics
+            `evaluate()` then uses; or a ready module, which is filled.
+        device: where to put it: "auto", or a device by name.
+        **hparams: hyper-parameters that the file could not hold (a class, a function), or that shall differ.
+
+    Raises:
+        ArchiveError: the file is not there, damaged, of another kind, or does not fit the module.
+        RecipeError: the module cannot be built with the hyper-parameters.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> from torch import nn, optim
+        >>> recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
+        >>> recipe = recipe.set_hparams(in_features=2, out_features=1)
+        >>> fitted = recipe.fit((torch.zeros(4, 2), torch.zeros(4, 1)), epochs=1, verbose=False)
+        >>> fitted.save("line.lumbre")
+        >>> lb.load("line.lumbre", nn.Linear).predict(torch.zeros(3, 2)).shape
+        torch.Size([3, 1])
+    """
+    archive = read_archive(Path(path))
+    try:
+        document = checked_model(archive.document)
+        parts = _parts(document)
+        history = load_history(document["history"])
+        declared = dict(document["hparams"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArchiveError(
+            f"{path}, whose content makes no sense: {error}",
+            "a file written by fitted.save(path)",
+            "lumbre.load_weights(path) and lumbre.inspect_file(path), for what can be read of it",
+        ) from error
+    recipe = module if isinstance(module, Spec) else Spec(module=module)
+    if not isinstance(recipe.module, nn.Module):
+        recipe = replace(recipe, hparams=_hparams(Path(path), declared, {**recipe.hparams, **hparams}))
+    place = resolve_device(device)
+    precision = Precision(document["precision"], place)
+    with preserved_randomness(place):
+        model = make_module(recipe.module, recipe.hparams)
+    _fill(Path(path), model, archive)
+    model = model.to(place).eval()
+    session = Session(
+        recipe=recipe,
+        model=model,
+        loss=loss_function(recipe, model, place),
+        device=place,
+        precision=precision,
+        onednn_products=document.get("onednn_products") is True and onednn_gains(place),
+        world=join_world(),
+        **parts,
+    )
+    return Fitted(session, history, document["engine"])
+
+
+def _parts(document: dict[str, Any]) -> dict[str, Any]:
+    """What a session holds beside the module and its recipe."""
+    encoding = document["encoding"]
+    return {
+        "seed": document["seed"],
+        "batch_size": document["batch_size"],
+        "encoding": None if encoding is None else _encoding(encoding),
+        "classes": None if document["classes"] is None else tuple(document["classes"]),
+        "record": record_from(document["record"]),
+    }
+
+
+def load_history(stored: dict[str, Any]) -> History:
+    """The history that an archive tells."""
+    history = History(**stored)
+    history.records = [tuple(record) for record in stored["records"]]
+    return history
+
+
+def _hparams(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    merged = {**stored, **given}
+    absent = {
+        name: value["__not_stored__"]
+        for name, value in merged.items()
+        if isinstance(value, dict) and "__not_stored__" in value
+    }
+    if absent:
+        raise ArchiveError(
+            f"{path}, which could not hold {', '.join(f'{name} ({value})' for name, value in absent.items())}",
+            "those hyper-parameters from you, since a file holds no code",
+            f"lumbre.load(path, Net, {', '.join(f'{name}=...' for name in absent)})",
+        )
+    return merged
+
+
+def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
+    wanted, stored = model.state_dict(), archive.tensors
+    problems = [f"{name} is not in the file" for name in wanted if name not in stored]
+    problems += [f"{name} is not in the module" for name in stored if name not in wanted]
+    problems += [
+        f"{name} has shape {tuple(stored[name].shape)} in the file and {tuple(wanted[name].shape)} in the module"
+        for name in wanted
+        if name in stored and stored[name].shape != wanted[name].shape
+    ]
+    if problems:
+        raise ArchiveError(
+            f"{path} of a {archive.document['module']} for a {type(model).__name__}: {'; '.join(problems[:5])}",
+            "the module whose weights were saved",
+            "pass the class, and the hyper-parameters, that it was saved with",
+        )
+    model.load_state_dict(stored)
+
+
+def _encoding(stored: dict[str, Any]) -> FrameEncoding:
+    def column(parts: dict[str, Any]) -> Column:
+        return Column(parts["name"], parts["kind"], tuple(parts["levels"]))
+
+    tuples: dict[str, Any] = {
+        "features": tuple(column(parts) for parts in stored["features"]),
+        "target": None if stored["target"] is None else column(stored["target"]),
+        "center": tuple(stored["center"]),
+        "scale": tuple(stored["scale"]),
+    }
+    return FrameEncoding(**{**stored, **tuples})

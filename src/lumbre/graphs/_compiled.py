@@ -1,0 +1,342 @@
+"""The engines of one graph, compiled or recorded: all steps but the first and those of short batches run by it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from lumbre.base import Batch, Loss, Losses, Meter, Nested
+from lumbre.graphs._capture import Captured, shapes_of, state_tensors
+from lumbre.graphs._compile import CaptureError
+from lumbre.graphs._proof import MOST_ROUNDING, ROUNDINGS, TOLERANCE, UPDATE_TOLERANCE, apart, nudge
+from lumbre.steps._body import Body, clear, detached
+from lumbre.steps._eager import Eager
+
+_WARM_UP_STEPS = 2
+_TRIES = 10
+
+
+class Compiled:
+    """Runs the training step as one graph, as long as that gives what eager execution gives.
+
+    Before the first step of the graph counts, its loss and gradients are compared with those of the eager step on the
+    same batch and the same random numbers. Rounding may tip a maximum in pooling or a ReLU, and send a gradient another
+    way: where gradients lie apart, and much farther than eager ones move when each weight moves by its last digit, the
+    next batches decide. A graph that differs, cannot be made, or is overtaken by a change of the model is left, and the
+    run goes on eagerly; `reason` says why.
+
+    Args:
+        eager: does what the graph does not: short batches, and the updates where gradients are accumulated.
+        model: the module.
+        body: the parts of the step.
+        loss_function: gives a scalar for prediction and target.
+        optimizers: by name.
+        device: where the parameters are.
+        meter: of the training pass, which the graph updates, too, where its metrics keep sums.
+        watched: whether callbacks hear batches, and may so change the model between steps.
+        dtype: to which forward passes round; float32 where they compute as the weights are.
+        why: why the run is compiled.
+        replay: record a CUDA graph of torch's own kernels instead of compiling others.
+    """
+
+    def __init__(
+        self,
+        *,
+        eager: Eager,
+        model: nn.Module,
+        body: Body,
+        loss_function: Loss,
+        optimizers: tuple[optim.Optimizer, ...],
+        device: torch.device,
+        meter: Meter,
+        watched: bool,
+        dtype: torch.dtype,
+        why: str,
+        replay: bool = False,
+    ) -> None:
+        self._eager = eager
+        self._model = model
+        self._body = body
+        self._loss_function = loss_function
+        self._optimizers = optimizers
+        self._device = device
+        self._meter = meter
+        self._watched = watched
+        self._dtype = dtype
+        self._tolerance = TOLERANCE[dtype]
+        self._why = why
+        self._replay = replay
+        self.name = "cuda_graph" if replay else "compiled"
+        self._graph: Captured | None = None
+        self._proved = False
+        self._difference = 0.0
+        self._tries = 0
+        self._made_for: str | None = None
+        self._left: str | None = None
+        self._steps = 0
+        self.measured = False
+
+    @property
+    def updates(self) -> int:
+        """Updates of the weights so far."""
+        return self._eager.updates
+
+    @property
+    def reason(self) -> str:
+        """What ran, and why."""
+        made = "recorded" if self._replay else "compiled"
+        if self._left is not None:
+            return f"{self._eager.reason}; not {made}: {self._left}"
+        if not self._proved and self._tries:
+            return f"{self._eager.reason}; not {made}: gradients of {self._tries} batches differed from eager ones"
+        if not self._proved:
+            return f"{self._eager.reason}; too few steps to be {made}"
+        return (
+            f"{self.name}: the whole step as one graph on {self._device}, {self._steps} steps of it, the first within "
+            f"{self._difference:.0e} of the eager one; {self._why}"
+        )
+
+    def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
+        """One step, by the graph where it fits."""
+        self.measured = False
+        graph = self._graph
+        if graph is None:
+            other = self._made_for is not None and shapes_of(batch) != self._made_for
+            if self._left is not None or other or self.updates < _WARM_UP_STEPS or self._eager.held:
+                return self._eager.train_step(batch, epoch, step)
+            return self._first(batch, epoch, step)
+        if (step == 1 or self._watched) and not graph.valid():
+            self._leave("the model or its optimizer was changed while it was training")
+            return self._eager.train_step(batch, epoch, step)
+        if not graph.fits(batch) or (self._eager.held and not self._proved):
+            return self._beside(graph, batch, epoch, step)
+        if not self._proved:
+            return self._first(batch, epoch, step)
+        self.measured = graph.measured
+        return self._count(batch, graph(batch), epoch, step)
+
+    def _beside(self, graph: Captured, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
+        """An eager step that leaves its gradients where the graph keeps them."""
+        if self._eager.keep_gradients:
+            return self._eager.train_step(batch, epoch, step)
+        kept = [(parameter, parameter.grad) for parameter in self._parameters()]
+        result = self._eager.train_step(batch, epoch, step)
+        for parameter, gradient in kept:
+            if gradient is not None and parameter.grad is not None:
+                gradient.copy_(parameter.grad)
+            parameter.grad = gradient
+        graph.catch_up()
+        return result
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]]
+
+    def _count(self, batch: Batch, result: tuple[Nested, Tensor], epoch: int, step: int) -> tuple[Nested, Losses]:
+        pred, loss = result
+        self._eager.watch(batch, pred, loss, epoch, step)
+        self._steps += 1
+        return pred, loss
+
+    def _leave(self, why: str) -> None:
+        self._graph, self._proved, self._left = None, False, why
+        self._meter.release()
+
+    def _first(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
+        """Make the graph, where there is none, and let it do this step if it proves equal."""
+        parameters = self._parameters()
+        held = self._held()
+        before = [value.detach().clone() for value in held]
+        chance = _chance(self._device)
+        weight = None
+        if self._eager.accumulate > 1:
+            weight = 1.0 if self._eager.summed else float(batch.size)
+        kept = [p.grad for p in parameters]
+
+        def start_anew() -> None:
+            _restore(held, before, chance)
+            if self._graph is not None:
+                for parameter, gradient in zip(parameters, kept, strict=True):
+                    parameter.grad = gradient
+                self._graph.catch_up()
+            if weight is not None:
+                for optimizer in self._optimizers:
+                    optimizer.zero_grad(set_to_none=False)
+
+        try:
+            loss, expected = self._eager_gradients(batch, weight, parameters)
+            buffers = [value.clone() for value in self._model.buffers()]
+            moved = self._eager_update(parameters) if self._replay and weight is None else None
+            start_anew()
+            made = self._graph is None
+            if self._graph is None:
+                self._graph, self._made_for = self._captured(batch, weight, start_anew), shapes_of(batch)
+                self._eager.keep_gradients = weight is not None
+                kept = [p.grad for p in parameters]
+            graph = self._graph
+            result = graph.first if made else graph(batch)
+            self._compare(result[1], loss, buffers)
+            difference = apart([p.grad for p in parameters], expected)
+            near = difference <= self._tolerance
+            if near:
+                self._compare_update(before[: len(parameters)], moved)
+            elif not self._proved:  # else it was proved before the run was interrupted
+                start_anew()
+                near = self._rounded(difference, batch, weight, parameters, expected)
+                start_anew()
+                result = graph(batch) if near else result
+            if near and not self._proved:
+                self._proved, self._difference = True, difference
+        except CaptureError as error:
+            self._leave(str(error))
+            self._eager.keep_gradients = False
+            _restore(held, before, chance)
+            clear(self._optimizers)
+            return self._eager.train_step(batch, epoch, step)
+        except BaseException:  # Ctrl-C, or no more memory: the model stays as the last whole step has left it
+            _restore(held, before, chance)
+            raise
+        if not self._proved:
+            return self._beside(graph, batch, epoch, step)
+        self.measured = graph.measured
+        return self._count(batch, (detached(result[0]), result[1].detach()), epoch, step)
+
+    def _eager_gradients(
+        self, batch: Batch, weight: float | None, parameters: list[nn.Parameter]
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """Loss and gradients of the eager step."""
+        pred, loss = self._body.forward(batch, self._loss_function)
+        clear(self._optimizers)
+        self._body.backward(pred, loss if weight is None else loss * weight)
+        if self._body.clip is not None and weight is None:
+            self._body.clip(parameters)
+        return loss.detach(), [None if p.grad is None else p.grad.clone() for p in parameters]
+
+    def _compare(self, loss: Tensor, expected: Tensor, buffers: list[Tensor]) -> None:
+        """Raise for a loss or buffers other than eager ones. Rounding that tips a maximum shows in neither."""
+        difference = apart([loss.detach()], [expected])
+        if not difference <= self._tolerance:
+            raise CaptureError(f"the loss differs from the eager one by {difference:.2g}")
+        difference = apart(list(self._model.buffers()), buffers)
+        if not difference <= self._tolerance:
+            raise CaptureError(f"buffers differ from eager ones by {difference:.2g}")
+
+    def _compare_update(self, old: list[Tensor], moved: list[Tensor] | None) -> None:
+        if moved is not None:
+            steps = [(p - o, m - o) for p, m, o in zip(self._parameters(), moved, old, strict=True)]
+            difference = apart([made for made, _ in steps], [wanted for _, wanted in steps])
+            if not difference <= UPDATE_TOLERANCE:
+                raise CaptureError(f"the update differs from the eager one by {difference:.2g}")
+
+    def _rounded(
+        self,
+        difference: float,
+        batch: Batch,
+        weight: float | None,
+        parameters: list[nn.Parameter],
+        expected: list[Tensor | None],
+    ) -> bool:
+        """Whether rounding explains by how much the gradients lie apart; or raise, if that cannot be or goes on."""
+        differ = f"gradients differ from eager ones by {difference:.2g}"
+        if not difference <= MOST_ROUNDING:
+            raise CaptureError(differ)
+        nudge(parameters, self._dtype)
+        rounding = apart(self._eager_gradients(batch, weight, parameters)[1], expected)
+        if difference <= ROUNDINGS * rounding:
+            return True
+        self._tries += 1
+        if self._tries >= _TRIES:
+            raise CaptureError(f"{differ}, rounding of weights by {rounding:.2g}, the last of {_TRIES} batches alike")
+        return False
+
+    def _captured(self, batch: Batch, weight: float | None, start_anew: Callable[[], None]) -> Captured:
+        """The graph, with the update of the meter in it where that can be traced and gives what the meter gives."""
+        parts = (self._model, self._body, self._loss_function, self._optimizers, batch, weight)
+        if self._meter.adder(batch.size) is not None:
+            before = [value.clone() for value in self._meter.tensors()]
+            try:
+                graph = Captured(*parts, meter=self._meter, replay=self._replay)
+                if self._adds_alike(graph, batch, before):
+                    return graph
+            except CaptureError:
+                if len(before) == 1:  # the loss alone, which any graph can add
+                    raise
+            self._meter.release()
+            start_anew()
+        return Captured(*parts, replay=self._replay)
+
+    def _adds_alike(self, graph: Captured, batch: Batch, before: list[Tensor]) -> bool:
+        """Whether the first step of `graph` has added to the meter what the meter adds by itself.
+
+        The sums stay those of the graph, to their last bit: a run that goes on from here has a graph of its own.
+        """
+        add = self._meter.adder(batch.size)
+        assert add is not None
+        tensors = self._meter.tensors()
+        found = [value.clone() for value in tensors]
+        with torch.no_grad():
+            _copy_all(before, tensors)
+            add(graph.first[0], batch.target, graph.first[1])
+            pairs = [(f, e) for f, e in zip(found, tensors, strict=True) if e.numel()]
+            alike = all((f - e).abs().max() <= self._tolerance * e.abs().max().clamp_min(1) for f, e in pairs)
+            _copy_all(found, tensors)
+        return alike
+
+    def _eager_update(self, parameters: list[nn.Parameter]) -> list[Tensor]:
+        """Where the optimizers bring the parameters by themselves."""
+        for optimizer in self._optimizers:
+            optimizer.step()
+        return [parameter.detach().clone() for parameter in parameters]
+
+    def _held(self) -> list[Tensor]:
+        """Everything that a step changes, the optimizers' parameters first."""
+        mine = self._parameters()
+        others = [p for p in self._model.parameters() if not any(p is one for one in mine)]
+        kept = [*self._model.buffers(), *state_tensors(self._optimizers), *self._meter.tensors()]
+        return [*mine, *others, *kept]
+
+    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
+        """Forward and loss, without gradients."""
+        return self._eager.valid_step(batch)
+
+    def end_epoch(self) -> None:
+        """Raise for a loss that the device kept to itself until now."""
+        self._eager.end_epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For which batches the graph is made, whether it is proved, or why it was left: a run goes on alike."""
+        return {
+            **self._eager.state_dict(),
+            "made_for": self._made_for,
+            "proved": self._proved,
+            "tries": self._tries,
+            "difference": self._difference,
+            "left": self._left,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; the graph is made anew at the first batch that it is for."""
+        self._eager.load_state_dict(state)
+        self._made_for, self._left, self._steps = state["made_for"], state["left"], state["steps"]
+        self._proved = state.get("proved", self._made_for is not None)
+        self._tries, self._difference = state.get("tries", 0), state.get("difference", 0.0)
+
+
+def _chance(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """The state of the generators that a step draws from."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _restore(held: list[Tensor], before: list[Tensor], chance: tuple[Tensor, Tensor | None]) -> None:
+    """Everything as it was before the step was tried."""
+    with torch.no_grad():
+        _copy_all(before, held)
+    torch.set_rng_state(chance[0])
+    if chance[1] is not None:
+        torch.cuda.set_rng_state(chance[1])
+
+
+def _copy_all(values: list[Tensor], places: list[Tensor]) -> None:
+    for value, place in zip(values, places, strict=True):
+        place.copy_(value)

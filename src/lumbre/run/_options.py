@@ -1,0 +1,172 @@
+"""The options of `fit()`, checked before anything is built."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+
+from lumbre.base import OptionError, did_you_mean
+from lumbre.callbacks import Remarks
+from lumbre.core import Callback
+from lumbre.preflight import CHECKS
+from lumbre.run._checkpoints import Checkpoints, as_checkpoints
+
+BATCH_SIZE = 32
+STRATEGIES = ("ddp", "fsdp")
+_ENGINES = ("auto", "eager", "compiled", "cuda_graph")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of `fit()`; `Recipe.fit` documents them. None stands for "not given"."""
+
+    epochs: int | tuple[int, int] = 10
+    valid_data: Any = None
+    callbacks: Sequence[Callback] = ()
+    batch_size: int | None = None
+    shuffle: bool | None = None
+    sampler: Any = None
+    drop_last: bool | None = None
+    num_workers: int | None = None
+    augment: Callable[..., Any] | None = None
+    seed: int | None = 0
+    device: str | torch.device = "auto"
+    precision: str = "float32"
+    engine: str = "auto"
+    strategy: str | None = None
+    resume: "str | Path | Checkpoints | None" = None
+    preflight: bool = True
+    ignore: Sequence[str] = ()
+    verbose: bool | None = None
+
+    def __post_init__(self) -> None:
+        fewest, most = self.epoch_range
+        if not (_whole(fewest, 0) and _whole(most, 1) and fewest <= most):
+            raise OptionError(
+                f"epochs={self.epochs!r}",
+                "a whole number from 1, or (fewest, most)",
+                "epochs=10, or epochs=(5, 50)",
+            )
+        if self.batch_size is not None and not _whole(self.batch_size, 1):
+            raise OptionError(
+                f"batch_size={self.batch_size!r}",
+                "a whole number from 1",
+                f"batch_size={BATCH_SIZE}",
+            )
+        if self.sampler is not None:
+            _check_sampler(self.sampler, self.shuffle)
+        if self.num_workers is not None and not _whole(self.num_workers, 0):
+            raise OptionError(
+                f"num_workers={self.num_workers!r}",
+                "a whole number from 0",
+                "num_workers=0 fetches in this process",
+            )
+        if self.seed is not None and not isinstance(self.seed, int):
+            raise OptionError(f"seed={self.seed!r}", "a whole number, or None for a seed of chance", "seed=0")
+        if self.engine not in _ENGINES:
+            raise OptionError(
+                f"engine={self.engine!r}",
+                f"one of {', '.join(_ENGINES)}",
+                f'{did_you_mean(str(self.engine), _ENGINES)}engine="auto"',
+            )
+        if self.strategy is not None and self.strategy not in STRATEGIES:
+            raise OptionError(
+                f"strategy={self.strategy!r}",
+                "ddp, which copies the model to every process, or fsdp, which shares it out",
+                f'{did_you_mean(str(self.strategy), STRATEGIES)}strategy="ddp"',
+            )
+        as_checkpoints(self.resume)
+        for code in self.ignore:
+            if code not in (*CHECKS, *Remarks.codes):
+                raise OptionError(
+                    f"ignore={list(self.ignore)!r}",
+                    "codes of checks, as findings have them",
+                    f'{did_you_mean(str(code), [*CHECKS, *Remarks.codes])}ignore=("LB038",)',
+                )
+        if self.augment is not None:
+            _check_augment(self.augment)
+
+    @property
+    def epoch_range(self) -> tuple[int, int]:
+        """(fewest, most) epochs."""
+        return self.epochs if isinstance(self.epochs, tuple) else (0, self.epochs)
+
+
+def options_from(given: Mapping[str, Any]) -> Options:
+    """Options by name.
+
+    Raises:
+        OptionError: a name is unknown, or a value impossible.
+    """
+    known = [field.name for field in fields(Options)]
+    for name in given:
+        if name not in known:
+            raise OptionError(
+                f"fit(..., {name}=...)",
+                f"an option of fit(): {', '.join(known)}",
+                f"{did_you_mean(name, known)}Correct or remove it",
+            )
+    ignored = given.get("ignore", ())
+    checked: dict[str, Any] = {
+        **given,
+        "callbacks": callback_list(given.get("callbacks", ())),
+        "ignore": (ignored,) if isinstance(ignored, str) else tuple(ignored),
+    }
+    return Options(**checked)
+
+
+def callback_list(callbacks: Callback | Iterable[Callback]) -> list[Callback]:
+    """The callbacks, one or many, as a list.
+
+    Raises:
+        OptionError: something among them is no callback.
+    """
+    listed = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for callback in listed:
+        if not isinstance(callback, Callback):  # pyright: ignore[reportUnnecessaryIsInstance]
+            fix = f"{callback.__name__}()" if isinstance(callback, type) else "an object of a class made from Callback"
+            raise OptionError(f"{callback!r} among the callbacks", "lumbre.Callback objects", fix)
+    return listed
+
+
+def _check_sampler(sampler: object, shuffle: bool | None) -> None:
+    if isinstance(sampler, str) and sampler != "balanced":
+        raise OptionError(
+            f"sampler={sampler!r}",
+            '"balanced", or one weight for each row',
+            f'{did_you_mean(sampler, ["balanced"])}sampler="balanced"',
+        )
+    if isinstance(sampler, Sampler):
+        raise OptionError(
+            f"sampler={type(sampler).__name__}(...)",
+            '"balanced", or one weight for each row',
+            "sampler=weights; a sampler of torch goes into a DataLoader of your own, passed as data",
+        )
+    if shuffle is False:
+        raise OptionError(
+            "shuffle=False beside sampler=...",
+            "one of them: a sampler draws rows by chance",
+            "leave one of them away",
+        )
+
+
+def _check_augment(augment: object) -> None:
+    fix = "augment=lumbre.vision.Augment([lumbre.vision.RandomHorizontalFlip(), ...])"
+    if not callable(augment):
+        raise OptionError(f"augment={augment!r}", "transforms of lumbre.vision, or a function (input, row_seeds)", fix)
+    try:
+        inspect.signature(augment).bind(None, None)
+    except TypeError as error:
+        raise OptionError(
+            f"augment={augment!r}, which cannot take two arguments",
+            "a function of the input of a batch and a seed for each row, so that chance can be the row's own",
+            f"{fix}; a function without chance goes in as lumbre.vision.Lambda(function)",
+        ) from error
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -1,0 +1,142 @@
+"""A model and what is needed to use it: held by a `Fitted`, and by a run while it goes on."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lumbre.base import Batch, Losses, Nested, RecipeError, caller, map_leaves, preserved_randomness
+from lumbre.core import History
+from lumbre.data import FrameEncoding
+from lumbre.devices import Precision, kept_memory, onednn_products
+from lumbre.processes import Sharded, World
+from lumbre.report import RunRecord
+from lumbre.run._net import LossFunction, loss_function
+from lumbre.run._spec import Spec
+from lumbre.storage import write_archive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A module on its device, with the recipe and the data's encoding that belong to it.
+
+    Attributes:
+        recipe: what it was built from.
+        model: the module.
+        loss: the loss function; None for a model loaded with its class alone, or with a step of its own.
+        device: where it is.
+        precision: of its forward passes.
+        seed: of the run.
+        batch_size: of the run.
+        encoding: how frames become tensors, or None.
+        classes: names of the classes, or None.
+        record: what a report tells of the run.
+        channels_last: whether it is trained with the channels of images last.
+        onednn_products: whether oneDNN is asked for products of matrices.
+        world: the processes that share the run.
+        sharded: what is trained in the model's place, where each process holds a part of it; the model is empty then.
+        advice: sentences for the user, said before the first epoch.
+    """
+
+    recipe: Spec
+    model: nn.Module
+    loss: LossFunction | None
+    device: torch.device
+    precision: Precision
+    seed: int
+    batch_size: int
+    encoding: FrameEncoding | None
+    classes: tuple[str, ...] | None
+    record: RunRecord = field(default_factory=RunRecord)
+    channels_last: bool = False
+    onednn_products: bool = False
+    world: World = field(default_factory=World)
+    sharded: Sharded | None = None
+    advice: list[str] = field(default_factory=list[str])
+
+    @contextmanager
+    def running(self, *, batches: int | None) -> Generator[None]:
+        """What a pass over so many batches runs in; the caller's chance is as it was."""
+        with kept_memory(batches != 1), onednn_products(self.onednn_products), preserved_randomness(self.device):
+            yield
+
+    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
+        """Prediction and loss of a batch, without gradients."""
+        if self.loss is None:
+            raise RecipeError(
+                "evaluate() of a model that was loaded with its class alone, so that there is no loss",
+                "a model with its recipe",
+                "lumbre.load(path, lumbre.setup(Net, loss=..., optimizer=..., metrics=...))",
+            )
+        with torch.no_grad(), self.precision.autocast():
+            pred = caller(self.model, batch.input)(batch.input)
+            return pred, self.loss(pred, batch.target)
+
+    def predict_step(self, input: Nested) -> Nested:
+        """The prediction for a batch in float32: by the module's `predict`, where it has one, else `forward`."""
+        with torch.no_grad(), self.precision.autocast():
+            pred = caller(getattr(self.model, "predict", self.model), input)(input)
+        return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
+
+    def told(self, engine: str) -> str:
+        """The sentence about the engine, and what else makes it fast."""
+        more = ("channels last" * self.channels_last, "products by oneDNN" * self.onednn_products)
+        return "; ".join([engine, *filter(None, more)])
+
+    @property
+    def trained(self) -> nn.Module:
+        """What is trained: the model, or what stands in its place."""
+        return self.model if self.sharded is None else self.sharded.model
+
+    def whole(self) -> "Session":
+        """This session with the whole model in every process."""
+        if self.sharded is None:
+            return self
+        self.sharded.restore()
+        return replace(self, sharded=None, loss=loss_function(self.recipe, self.model, self.device))
+
+    def save(self, path: Path, history: History, engine: str) -> None:
+        """Write model, hyper-parameters, encoding and history to an archive.
+
+        Where each process holds a part of the model, all must call this, and the first writes.
+        """
+        state = self.model.state_dict() if self.sharded is None else self.sharded.state()
+        if not self.world.leads:
+            return
+        document = {
+            "module": type(self.model).__name__,
+            "hparams": _plain(self.recipe.hparams),
+            "opt_hparams": _plain(self.recipe.opt_hparams),
+            "recipe": repr(self.recipe),
+            "encoding": None if self.encoding is None else asdict(self.encoding),
+            "classes": self.classes,
+            "history": asdict(history),
+            "engine": engine,
+            "precision": self.precision.name,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "onednn_products": self.onednn_products,
+            "record": asdict(self.record),
+        }
+        write_archive(path, state, document)
+
+
+def _widened(leaf: Any) -> Any:
+    return leaf.float() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that JSON can hold as they are; of others only how they print, marked as not stored."""
+    return {name: value if _is_plain(value) else {"__not_stored__": repr(value)} for name, value in values.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    return value is None or isinstance(value, (bool, int, float, str))
