@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre.base import Loss, OptionError, RecipeError, preserved_randomness
+from lumbre.base import Loss, OptionError, RecipeError, own_method, preserved_randomness
 from lumbre.callbacks import Progress, Remarks
 from lumbre.core import Callback, train
-from lumbre.devices import kept_memory, onednn_products, resolve_device
+from lumbre.devices import kept_memory, resolve_device
 from lumbre.fitted import Fitted
 from lumbre.metrics import as_sets
 from lumbre.preflight import Findings
 from lumbre.processes import join_world
 from lumbre.resume import kept_run
 from lumbre.run import Checkpoints, Spec, build, has_loss, no_loss, no_optimizer, options_from, rates_ahead
-from lumbre.steps import channels_last
 from lumbre.trials import (
     BatchSizes,
     LearningRates,
@@ -166,7 +165,7 @@ class Recipe(Spec):
             for progress in shown:
                 progress.notes += session.advice if kept is None else [*session.advice, *kept.notes(options)]
             session = session if kept is None else kept.chosen(session)
-            with channels_last(session.model, session.channels_last), onednn_products(session.onednn_products):
+            with session.choices.active(session.model):
                 if kept is None:
                     train(plan)
                 else:
@@ -175,7 +174,7 @@ class Recipe(Spec):
                         train(replace(plan, keeper=keeper))
             session = session.whole()
         session.model.eval()
-        return Fitted(session, plan.context.history, session.told(plan.engine.reason), *remarks)
+        return Fitted(session, plan.context.history, session.described(plan.engine.reason), *remarks)
 
     def check(self, data: Any, *, test_data: Any = None, **options: Any) -> Findings:
         """Look for mistakes without training: all that `fit(data, **options)` looks for, without haste.
@@ -406,7 +405,7 @@ def setup(
     name = getattr(module, "__name__", type(module).__name__)
     if loss is None and known and not has_loss(module):
         raise no_loss(name)
-    if optimizer is None and known and not hasattr(module, "configure_optimizers"):
+    if optimizer is None and known and not own_method(module, "configure_optimizers"):
         raise no_optimizer(name)
     return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_sets(metrics))
 

@@ -99,7 +99,7 @@ def test_optional_packages_are_named_in_the_code() -> None:
 
 
 # A loop over names that stand in the line above it.
-LOOPS = {"fitted/_export.py": "package"}
+LOOPS = {"_export.py": "package"}
 
 
 @pytest.mark.parametrize(

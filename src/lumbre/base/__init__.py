@@ -1,6 +1,8 @@
 """The ground every room stands on: errors, types, seeds, nested structures, optional imports, the processor."""
 
 from lumbre.base._call import caller as caller
+from lumbre.base._call import class_of as class_of
+from lumbre.base._call import own_method as own_method
 from lumbre.base._errors import ArchiveError as ArchiveError
 from lumbre.base._errors import CallbackError as CallbackError
 from lumbre.base._errors import DataError as DataError
@@ -32,6 +34,7 @@ from lumbre.base._protocols import Keeper as Keeper
 from lumbre.base._protocols import Loss as Loss
 from lumbre.base._protocols import Losses as Losses
 from lumbre.base._protocols import Meter as Meter
+from lumbre.base._protocols import NamedLosses as NamedLosses
 from lumbre.base._protocols import Rows as Rows
 from lumbre.base._protocols import Source as Source
 from lumbre.base._protocols import total_loss as total_loss

@@ -29,3 +29,16 @@ def caller(function: Callable[..., Any], example: Nested) -> Callable[[Nested], 
     except TypeError:
         pass
     return function
+
+
+def class_of(module: object) -> type:
+    """The class of a module; the class itself, where that is given. `torch.compile(module)` has that of its module."""
+    return module if isinstance(module, type) else type(getattr(module, "_orig_mod", module))
+
+
+def own_method(module: object, name: str) -> bool:
+    """Whether a module, or its class, defines a method `name`, such as a `step` of its own.
+
+    An attribute of that name is not one: a submodule called `predict` or a buffer called `step` is part of the net.
+    """
+    return inspect.isroutine(getattr(class_of(module), name, None))

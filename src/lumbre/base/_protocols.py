@@ -3,7 +3,7 @@
 Each is a small protocol with a real implementation in its room and a fake in the tests.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -184,3 +184,18 @@ class Loss(Protocol):
     """A function of prediction and target that gives a scalar: an `nn` loss, or any callable."""
 
     def __call__(self, pred: Nested, target: Nested, /) -> Tensor: ...
+
+
+class NamedLosses:
+    """The methods `loss_<name>` of a module, one for each of its optimizers.
+
+    Attributes:
+        parts: the methods by the optimizer's name.
+    """
+
+    def __init__(self, parts: Mapping[str, Loss]) -> None:
+        self.parts = dict(parts)
+
+    def __call__(self, pred: Nested, target: Nested, /) -> dict[str, Tensor]:
+        """Each loss by its name."""
+        return {name: loss(pred, target) for name, loss in self.parts.items()}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lumbre.base import Batch, Batches, DataError, Nested, caller, concatenate, describe, map_leaves, stream
+from lumbre.base import Batch, Batches, DataError, Nested, caller, concatenate, describe, map_leaves, own_method, stream
 from lumbre.data import LoaderFeed, Order, RowFeed, Taken
 from lumbre.devices import seeder
 from lumbre.run import Session
@@ -152,14 +152,14 @@ def _told(session: Session) -> str | None:
     for name, known in (("logits", _LOGITS), ("probabilities", _PROBABILITIES), ("numbers", _NUMBERS)):
         if callable(kind) and kind in known:
             # A module's own predict() may turn the scores that its loss takes into something else.
-            return None if name != "numbers" and hasattr(session.model, "predict") else name
+            return None if name != "numbers" and own_method(session.model, "predict") else name
     return None
 
 
 def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor], Batch]]:
     """Prediction, target, row number and, where it can be told apart by row, loss of each batch; on the CPU."""
     row_loss = _row_loss(session.loss)
-    forward_again = hasattr(session.model, "predict")
+    forward_again = own_method(session.model, "predict")
     session.model.eval()
     begin = 0
     with session.running(batches=batches.length):

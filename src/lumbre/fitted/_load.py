@@ -10,11 +10,11 @@ from torch import nn
 from lumbre.base import ArchiveError, preserved_randomness
 from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
-from lumbre.devices import Precision, onednn_gains, resolve_device
+from lumbre.devices import Precision, resolve_device
 from lumbre.fitted._fitted import Fitted
 from lumbre.processes import join_world
 from lumbre.report import record_from
-from lumbre.run import Session, Spec, loss_function, make_module
+from lumbre.run import Session, Spec, choices_from, loss_function, make_module
 from lumbre.storage import Archive, checked_model, read_archive
 
 
@@ -71,7 +71,7 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
         loss=loss_function(recipe, model, place),
         device=place,
         precision=precision,
-        onednn_products=document.get("onednn_products") is True and onednn_gains(place),
+        choices=choices_from(document, place),
         world=join_world(),
         **parts,
     )

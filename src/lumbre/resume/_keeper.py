@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from lumbre.base import LumbreError, ResumeError, is_out_of_memory
 from lumbre.core import Plan
-from lumbre.devices import onednn_gains
 from lumbre.processes import World, lock_patience, network_error
 from lumbre.resume._facts import facts_of, needs_epochs
 from lumbre.resume._state import Run, bring_back, merged_meter, take_state
-from lumbre.run import Checkpoints, Options, Session, Spec, as_checkpoints
+from lumbre.run import Checkpoints, Options, Session, Spec, as_checkpoints, choices_from
 from lumbre.storage import CheckpointStore, Stored, agreed, checked_run, pack, unpack
 
 TERMINATED = 143
@@ -269,12 +268,10 @@ class KeptRun:
         """The session with the choices of the found run: dropout draws by place, and products differ in a last bit."""
         if self.stored is None:
             return session
-        document = self.stored.document
-        return replace(
-            session,
-            channels_last=document["channels_last"] and session.sharded is None,
-            onednn_products=document.get("onednn_products") is True and onednn_gains(session.device),
-        )
+        chosen = choices_from(self.stored.document, session.device)
+        if session.sharded is not None:
+            chosen = replace(chosen, channels_last=False)
+        return replace(session, choices=chosen)
 
     def keeper(self, plan: Plan, session: Session, recipe: Spec, options: Options) -> RunKeeper:
         """The keeper of a run, whose session has what was `chosen`.
@@ -292,8 +289,7 @@ class KeptRun:
             )
         loss = session.loss if isinstance(session.loss, nn.Module) and session.loss is not session.model else None
         run = Run(plan, options.callbacks, loss, world)
-        chosen = {"channels_last": session.channels_last, "onednn_products": session.onednn_products}
-        return RunKeeper(run, self.store, self.when, facts, stored, self._line.ask, chosen)
+        return RunKeeper(run, self.store, self.when, facts, stored, self._line.ask, session.choices.state())
 
     def _compare(self, stored: Stored, facts: dict[str, str], plan: Plan, options: Options, session: Session) -> None:
         document = stored.document

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Engine, Meter, Nested, OptionError, RecipeError, mkl_is_slow
+from lumbre.base import Batch, Engine, Meter, Nested, OptionError, RecipeError, mkl_is_slow, own_method
 from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks
 from lumbre.core import INSIDE, Callback
 from lumbre.graphs import Compiled, obstacle
 from lumbre.processes import Sharded, Together
-from lumbre.run._net import LossFunction, NamedLosses
+from lumbre.run._net import LossFunction, NamedLosses, Net
 from lumbre.run._session import Session
+from lumbre.run._setting import Setting
 from lumbre.steps import (
     Body,
     Clip,
@@ -107,8 +108,7 @@ def step_options(
 
 def make_engine(
     session: Session,
-    call: Callable[[Nested], Nested],
-    optimizers: Mapping[str, optim.Optimizer],
+    net: Net,
     options: StepOptions,
     seed_step: Callable[[str, int, int], None],
     *,
@@ -120,9 +120,8 @@ def make_engine(
     """The engine for this module and its optimizers, and what `ctx.minimize` does in it.
 
     Args:
-        session: model, loss, device and precision.
-        call: the module, made ready for the form of its input.
-        optimizers: by name.
+        session: device, precision and processes.
+        net: module, loss and optimizers.
         options: of the step.
         seed_step: seeds the generators for (stream name, epoch, batch).
         first: the first batch.
@@ -134,10 +133,10 @@ def make_engine(
         RecipeError: losses and optimizers do not belong together.
         OptionError: an option cannot apply to this form of step.
     """
-    body = _body(session, call, options, inside)
-    model, loss, device = session.model, session.loss, session.device
+    model, call, loss, optimizers = net.model, net.call, net.loss, net.optimizers
+    body, device = _body(session, call, options, inside), session.device
     closures = [type(optimizer).__name__ for optimizer in optimizers.values() if needs_closure(optimizer)]
-    if hasattr(model, "step"):
+    if own_method(model, "step"):
         _refuse_more(options, f"{type(model).__name__}.step, which makes its own updates")
         custom = EagerCustom(
             model=model,
@@ -240,7 +239,7 @@ def _several_engine(
             "or loss(self, pred, target)",
         )
     _refuse_more(options, "several losses, each of which makes its own update")
-    return EagerSeveral(body=body, loss_functions=loss.parts, optimizers=optimizers, device=device)
+    return EagerSeveral(body=body, loss_functions=loss, optimizers=optimizers, device=device)
 
 
 def _why_compile(options: StepOptions, session: Session, call: Callable[[Nested], Nested], first: Batch) -> str | None:
@@ -279,14 +278,16 @@ def _fewest_steps(counts: Mapping[str, int], flops: int) -> int | None:
     return None
 
 
-def precision_advice(session: Session, forward: Callable[[], tuple[Nested, Tensor]], steps: int) -> list[str]:
+def precision_advice(
+    model: nn.Module, setting: Setting, forward: Callable[[], tuple[Nested, Tensor]], steps: int
+) -> list[str]:
     """What bfloat16 would gain, measured on a batch, if it is much and the run is long enough to measure it."""
-    device = session.device
-    if session.precision.name != "float32" or device.type not in ("cpu", "cuda") or steps < _STEPS_WORTH_A_TRIAL:
+    device = setting.device
+    if setting.precision.name != "float32" or device.type not in ("cpu", "cuda") or steps < _STEPS_WORTH_A_TRIAL:
         return []
-    if sum(forward_flops(session.model, forward).values()) < _FLOPS_WORTH_A_TRIAL:
+    if sum(forward_flops(model, forward).values()) < _FLOPS_WORTH_A_TRIAL:
         return []
-    gain = bfloat16_gain(session.model, forward, device)
+    gain = bfloat16_gain(model, forward, device)
     if gain < _GAIN_WORTH_SAYING:
         return []
     return [f'fit(..., precision="bfloat16") would be {gain:.1f} times as fast here, as measured on a batch.']

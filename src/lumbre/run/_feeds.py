@@ -1,45 +1,38 @@
-"""What the user passed as data, as batches on a device."""
+"""What the user passed as data, made ready once: batches to train and validate on, and what is known of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from lumbre.base import Batch, Batches, Nested, OptionError, Source, concatenate, leaves, map_leaves, seed_host, stream
+from lumbre.base import Batch, Batches, DataRecord, Nested, OptionError, Source, leaves, map_leaves, seed_host, stream
 from lumbre.data import (
+    Augmented,
     FrameData,
     FrameEncoding,
     InMemoryDataset,
     Loaded,
     LoaderFeed,
-    Order,
     ParquetData,
     RowFeed,
-    RowOrder,
-    Shared,
     Stripe,
     Taken,
-    WeightedOrder,
-    WindowOrder,
     accept,
+    data_record,
     held_out,
-    is_frame,
-    parquet_by,
     sampling_weights,
     split_rows,
 )
-from lumbre.processes import World
-from lumbre.run._options import BATCH_SIZE
+from lumbre.run._batches import feed, given_data, share
+from lumbre.run._options import Options
+from lumbre.run._setting import Setting
 from lumbre.vision import Augment, row_seeds
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Data ready for batches.
+    """The rows of a run, encoded.
 
     Attributes:
         train: rows or batches to train on.
@@ -104,18 +97,87 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None) ->
     return TrainingData(source, valid, encoding, classes, weights)
 
 
-def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_target: bool) -> Source | Loaded:
-    """Data to validate, evaluate or predict on; frames and Parquet go through the training data's encoding."""
-    if encoding is not None and isinstance(data, (str, Path)):
-        return parquet_by(data, encoding, need_target=need_target)
-    if encoding is not None and (isinstance(data, FrameData) or is_frame(data)):
-        return encoding.encode(data.frame if isinstance(data, FrameData) else data, need_target=need_target)
-    accepted = accept(data, seed)
-    if isinstance(accepted, FrameData):
-        return accepted.encoding.fitted(accepted.frame).encode(accepted.frame, need_target=need_target)
-    if isinstance(accepted, ParquetData):
-        return accepted.fitted() if encoding is None else accepted.encoded_by(encoding, need_target=need_target)
-    return accepted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feeds:
+    """The batches of a run. Data are read here and nowhere else: what follows takes its facts from this object.
+
+    Attributes:
+        data: the rows behind the batches, with the encoding of frames and the names of classes.
+        train: training batches, augmented; of each batch a process has its part.
+        valid: validation batches, or None.
+        first: the first training batch, as the module will see it.
+        batch_size: rows of a batch, in all processes that share it.
+        fewest_rows: rows of the smallest batch of an epoch; None where a loader decides.
+        shuffled: whether each epoch has an order of its own; None where a loader decides.
+        records: what a report says of the sets, by name.
+    """
+
+    data: TrainingData
+    train: Batches
+    valid: Batches | None
+    first: Batch
+    batch_size: int
+    fewest_rows: int | None
+    shuffled: bool | None
+    records: dict[str, DataRecord]
+
+
+def make_feeds(data: Any, options: Options, setting: Setting) -> Feeds:
+    """Take in the data, hold out what is for validation, encode, cut into batches, augment.
+
+    Raises:
+        DataError: something is no data.
+        OptionError: an option cannot apply to this data.
+    """
+    given = training_data(data, options.valid_data, setting.seed, options.sampler)
+    train, valid = _both(given, options, setting)
+    first = train.first()
+    records = {"train": data_record(train, first)} | ({} if valid is None else {"valid": data_record(valid)})
+    batches: Batches = train
+    if options.augment is not None:
+        change = augmenter(options.augment, setting.seed, setting.seed_step, repeated=given.weights is not None)
+        first, batches = change(first, 1, 0), Augmented(train, change)
+    rows = isinstance(train, RowFeed)
+    return Feeds(
+        data=given,
+        train=share(batches, train),
+        valid=None if valid is None else share(valid, valid),
+        first=first,
+        batch_size=_whole_batch(train) or first.size,
+        fewest_rows=train.order.fewest_rows if rows else None,
+        shuffled=options.sampler is not None or options.shuffle is not False if rows else None,
+        records=records,
+    )
+
+
+def _both(
+    given: TrainingData, options: Options, setting: Setting
+) -> tuple[RowFeed | LoaderFeed, RowFeed | LoaderFeed | None]:
+    """Training and validation batches. A ready validation loader is left as it is."""
+    rows = not hasattr(given.train, "loader")
+    shuffle = True if rows and options.shuffle is None else options.shuffle
+    common: dict[str, Any] = {"batch_size": options.batch_size, "num_workers": options.num_workers}
+    train = feed(
+        given.train,
+        setting.device,
+        setting.seed,
+        shuffle=shuffle,
+        drop_last=options.drop_last,
+        weights=given.weights,
+        world=setting.world,
+        **common,
+    )
+    if given.valid is None:
+        return train, None
+    ready = hasattr(given.valid, "loader")
+    return train, feed(given.valid, setting.device, setting.seed, world=setting.world, **({} if ready else common))
+
+
+def _whole_batch(train: RowFeed | LoaderFeed) -> int | None:
+    """Rows of a batch, in all processes that share it; None where the loader decides."""
+    if not isinstance(train, RowFeed):
+        return None
+    return train.order.order.batch_size if isinstance(train.order, Stripe) else train.order.batch_size
 
 
 _AT_HAND = 50_000_000
@@ -136,102 +198,6 @@ def columns_of(source: Source | Loaded | None) -> tuple[Nested, Nested] | None:
 
             return map_leaves(take, inner[0]), map_leaves(take, inner[1])
     return None
-
-
-def feed(
-    data: Source | Loaded,
-    device: torch.device,
-    seed: int,
-    *,
-    batch_size: int | None = None,
-    shuffle: bool | None = None,
-    drop_last: bool | None = None,
-    num_workers: int | None = None,
-    default_size: int = BATCH_SIZE,
-    weights: Tensor | None = None,
-    world: World | None = None,
-) -> RowFeed | LoaderFeed:
-    """`data` as batches on `device`. None stands for an option that was not given; `weights` takes shuffle's place.
-
-    Of each batch a process of `world` takes its part.
-
-    Raises:
-        OptionError: an option was given that cannot apply to a ready loader or a stream.
-    """
-    if isinstance(data, ParquetData):
-        window = data.order(batch_size or default_size, shuffle=bool(shuffle), drop_last=bool(drop_last), seed=seed)
-        # No workers: each would have to decode every row group, as its batches come from all of them.
-        return RowFeed(data, _stripe(window, world), device)
-    if not isinstance(data, Loaded):
-        size = batch_size or default_size
-        order = (
-            Order(len(data), size, bool(shuffle), bool(drop_last), seed)
-            if weights is None
-            else WeightedOrder(weights, size, drop_last=bool(drop_last), seed=seed)
-        )
-        return RowFeed(data, _stripe(order, world), device, 0 if _gathered(data) else num_workers or 0)
-    if world is not None and world.size > 1:
-        raise OptionError(
-            f"a {type(data.loader).__name__} in a run that {world.size} processes share",
-            "data whose rows lumbre can share out",
-            "pass the Dataset behind it, tensors, a frame, or Parquet",
-        )
-    beside = {
-        "batch_size": batch_size,
-        "shuffle": shuffle,
-        "drop_last": drop_last,
-        "num_workers": num_workers,
-    }
-    refused = [name for name, value in beside.items() if value is not None and (data.ready or name == "shuffle")]
-    if refused:
-        kind = type(data.loader).__name__
-        raise OptionError(
-            f"{', '.join(f'{name}={beside[name]!r}' for name in refused)} beside a {kind}",
-            f"a {kind} alone: it decides that itself",
-            f"set {', '.join(refused)} where the {kind} is made, or pass the Dataset behind it",
-        )
-    if data.ready:
-        return LoaderFeed(data.loader, device, seed)
-    if (num_workers or 0) > 1:
-        raise OptionError(
-            f"num_workers={num_workers} for a stream, of which each of them would give every row",
-            "one process for a stream",
-            "num_workers=1; or a DataLoader of it, if the stream shares itself out (torch.utils.data.get_worker_info)",
-        )
-    loader: DataLoader[Any] = DataLoader(
-        data.loader,
-        batch_size=batch_size or default_size,
-        drop_last=bool(drop_last),
-        num_workers=num_workers or 0,
-    )
-    return LoaderFeed(loader, device, seed)
-
-
-def _stripe(order: Order | WeightedOrder | WindowOrder, world: World | None) -> RowOrder:
-    return order if world is None or world.size == 1 else order.stripe(world.rank, world.size)
-
-
-def share(batches: Batches, rows: RowFeed | LoaderFeed) -> Batches:
-    """`batches` of the rows of a feed, told how much of each whole batch they are where processes share it."""
-    order = rows.order if isinstance(rows, RowFeed) else None
-    return Shared(batches, order) if isinstance(order, Stripe) else batches
-
-
-def in_order(parts: list[Nested], stripe: Stripe) -> Nested:
-    """What the processes have for their stripes of some rows, by rank, in the order of the rows."""
-    places: list[Tensor] = []
-    for rank in range(stripe.world):
-        own = Stripe(stripe.order, rank, stripe.world)
-        places += [torch.as_tensor(rows) for index, rows in enumerate(own.batches(1)) if own.counts(index)[0]]
-    order = torch.cat(places).argsort()
-    return map_leaves(lambda leaf: leaf[order], concatenate(parts))
-
-
-def _gathered(data: Source) -> bool:
-    """Whether a batch is one gather from memory: sending it from another process would take many times as long."""
-    if isinstance(data, Taken):
-        return _gathered(data.source)
-    return isinstance(data, InMemoryDataset) and data.transform is None
 
 
 def augmenter(

@@ -1,33 +1,89 @@
-"""The parts of a recipe, made: module, loss, optimizers."""
+"""The parts of a recipe, made: module, loss and optimizers, together a `Net`."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn, optim
+from torch.nn.parameter import is_lazy
 
-from lumbre.base import Loss, Nested, RecipeError, did_you_mean
+from lumbre.base import (
+    Batch,
+    DataError,
+    Loss,
+    NamedLosses,
+    Nested,
+    RecipeError,
+    caller,
+    class_of,
+    did_you_mean,
+    own_method,
+    total_loss,
+)
+from lumbre.devices import Precision
+from lumbre.run._setting import Setting
 from lumbre.run._spec import Spec
 from lumbre.steps import build_optimizer
 
+LossFunction: TypeAlias = Loss | NamedLosses
 
-class NamedLosses:
-    """The methods `loss_<name>` of a module, one for each of its optimizers.
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """What is trained, and by what.
 
     Attributes:
-        parts: the methods by the optimizer's name.
+        model: the module, on its device.
+        call: the module, made ready for the form of its input.
+        loss: the loss function; None for a module with a step of its own.
+        optimizers: by name.
     """
 
-    def __init__(self, parts: Mapping[str, Loss]) -> None:
-        self.parts = dict(parts)
+    model: nn.Module
+    call: Callable[[Nested], Nested]
+    loss: LossFunction | None
+    optimizers: dict[str, optim.Optimizer]
 
-    def __call__(self, pred: Nested, target: Nested, /) -> dict[str, Tensor]:
-        """Each loss by its name."""
-        return {name: loss(pred, target) for name, loss in self.parts.items()}
+    @property
+    def scalar_loss(self) -> Loss | None:
+        """The loss as one number; None for a module with a step of its own, of which nothing more can be asked."""
+        loss = self.loss
+        if loss is None or own_method(self.model, "step"):
+            return None
+        return (lambda pred, target: total_loss(loss(pred, target))) if isinstance(loss, NamedLosses) else loss
+
+    def trial(self, first: Batch, precision: Precision) -> Callable[[], tuple[Nested, Tensor]] | None:
+        """Prediction and loss of a batch, to try things out; None for a module with a step of its own."""
+        scalar = self.scalar_loss
+        if scalar is None:
+            return None
+
+        def forward() -> tuple[Nested, Tensor]:
+            with precision.autocast():
+                pred = self.call(first.input)
+                return pred, scalar(pred, first.target)
+
+        return forward
 
 
-LossFunction: TypeAlias = Loss | NamedLosses
+def make_net(spec: Spec, first: Batch, setting: Setting) -> Net:
+    """The parts of `spec`, made for batches like `first`: the module from the run's own seed, on its device.
+
+    Raises:
+        RecipeError: parts are missing, or do not fit together.
+        DataError: the loss needs a target, and the data has none.
+    """
+    setting.seed_step("init", 0, 0)
+    model = make_module(spec.module, spec.hparams).to(setting.device)
+    call = caller(model, first.input)
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        with torch.no_grad():
+            call(first.input)  # lazy layers learn their shapes, so that the optimizer finds parameters
+    loss = loss_function(spec, model, setting.device)
+    _check_loss(model, loss, first)
+    return Net(model, call, loss, make_optimizers(spec, model, setting.device))
 
 
 def make_module(module: Any, hparams: Mapping[str, Any]) -> nn.Module:
@@ -91,12 +147,11 @@ def make_optimizers(recipe: Spec, model: nn.Module, device: torch.device) -> dic
     Raises:
         RecipeError: there is none, or it cannot be made with the options given.
     """
-    configure = getattr(model, "configure_optimizers", None)
     if recipe.optimizer is not None:
         return {"optimizer": build_optimizer(recipe.optimizer, model.named_parameters(), recipe.opt_hparams, device)}
-    if configure is None:
+    if not own_method(model, "configure_optimizers"):
         raise no_optimizer(type(model).__name__)
-    built = configure(**recipe.opt_hparams)
+    built: Any = getattr(model, "configure_optimizers")(**recipe.opt_hparams)  # noqa: B009
     named: dict[Any, Any] = built if isinstance(built, dict) else {"optimizer": built}
     for name, optimizer in named.items():
         if not isinstance(optimizer, optim.Optimizer) or not isinstance(name, str):
@@ -114,16 +169,15 @@ def loss_function(recipe: Spec, model: nn.Module, device: torch.device) -> LossF
     """The recipe's loss, brought to the device, else the module's `loss`, or its `loss_<name>`s, or None."""
     if recipe.loss is not None:
         return recipe.loss.to(device) if isinstance(recipe.loss, nn.Module) else recipe.loss
-    if hasattr(model, "loss"):
+    if own_method(model, "loss"):
         return model.loss  # pyright: ignore[reportReturnType]
-    names = _loss_methods(type(model))
+    names = _loss_methods(class_of(model))
     return NamedLosses({name.removeprefix("loss_"): getattr(model, name) for name in names}) if names else None
 
 
 def has_loss(module: object) -> bool:
     """Whether a module or its class brings a loss, or a step that needs none."""
-    kind = module if isinstance(module, type) else type(module)
-    return any(hasattr(module, name) for name in ("loss", "step")) or bool(_loss_methods(kind))
+    return any(own_method(module, name) for name in ("loss", "step")) or bool(_loss_methods(class_of(module)))
 
 
 def _loss_methods(kind: type) -> list[str]:
@@ -146,3 +200,14 @@ def no_optimizer(name: str) -> RecipeError:
         "an optimizer class, or a module that defines configure_optimizers(self, **opt_hparams)",
         "setup(..., optimizer=torch.optim.AdamW)",
     )
+
+
+def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> None:
+    if loss is None and not own_method(model, "step"):
+        raise no_loss(type(model).__name__)
+    if first.target is None and isinstance(loss, nn.modules.loss._Loss):  # pyright: ignore[reportPrivateUsage]
+        raise DataError(
+            f"data without a target for {type(loss).__name__}",
+            "pairs of input and target",
+            "(x, y); or define loss(self, pred, target) in the module, if it needs no target",
+        )

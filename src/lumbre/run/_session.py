@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import Batch, Losses, Nested, RecipeError, caller, map_leaves, preserved_randomness
+from lumbre.base import Batch, Losses, Nested, RecipeError, caller, map_leaves, own_method, preserved_randomness
 from lumbre.core import History
 from lumbre.data import FrameEncoding
-from lumbre.devices import Precision, kept_memory, onednn_products
+from lumbre.devices import Precision, kept_memory
 from lumbre.processes import Sharded, World
 from lumbre.report import RunRecord
+from lumbre.run._choices import Choices
 from lumbre.run._net import LossFunction, loss_function
 from lumbre.run._spec import Spec
 from lumbre.storage import write_archive
@@ -34,9 +35,8 @@ class Session:
         batch_size: of the run.
         encoding: how frames become tensors, or None.
         classes: names of the classes, or None.
-        record: what a report tells of the run.
-        channels_last: whether it is trained with the channels of images last.
-        onednn_products: whether oneDNN is asked for products of matrices.
+        record: what a report says of the run.
+        choices: what makes it faster.
         world: the processes that share the run.
         sharded: what is trained in the model's place, where each process holds a part of it; the model is empty then.
         advice: sentences for the user, said before the first epoch.
@@ -52,8 +52,7 @@ class Session:
     encoding: FrameEncoding | None
     classes: tuple[str, ...] | None
     record: RunRecord = field(default_factory=RunRecord)
-    channels_last: bool = False
-    onednn_products: bool = False
+    choices: Choices = field(default_factory=Choices)
     world: World = field(default_factory=World)
     sharded: Sharded | None = None
     advice: list[str] = field(default_factory=list[str])
@@ -61,7 +60,7 @@ class Session:
     @contextmanager
     def running(self, *, batches: int | None) -> Generator[None]:
         """What a pass over so many batches runs in; the caller's chance is as it was."""
-        with kept_memory(batches != 1), onednn_products(self.onednn_products), preserved_randomness(self.device):
+        with kept_memory(batches != 1), self.choices.active(), preserved_randomness(self.device):
             yield
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
@@ -79,13 +78,13 @@ class Session:
     def predict_step(self, input: Nested) -> Nested:
         """The prediction for a batch in float32: by the module's `predict`, where it has one, else `forward`."""
         with torch.no_grad(), self.precision.autocast():
-            pred = caller(getattr(self.model, "predict", self.model), input)(input)
+            predicting: Any = getattr(self.model, "predict") if own_method(self.model, "predict") else self.model  # noqa: B009
+            pred = caller(predicting, input)(input)
         return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
 
-    def told(self, engine: str) -> str:
+    def described(self, engine: str) -> str:
         """The sentence about the engine, and what else makes it fast."""
-        more = ("channels last" * self.channels_last, "products by oneDNN" * self.onednn_products)
-        return "; ".join([engine, *filter(None, more)])
+        return "; ".join([engine, *self.choices.words])
 
     @property
     def trained(self) -> nn.Module:
@@ -119,7 +118,7 @@ class Session:
             "precision": self.precision.name,
             "seed": self.seed,
             "batch_size": self.batch_size,
-            "onednn_products": self.onednn_products,
+            "onednn_products": self.choices.onednn_products,
             "record": asdict(self.record),
         }
         write_archive(path, state, document)

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn, optim
@@ -117,17 +117,6 @@ class Body:
             self.scaler.update()
         if self.agree is not None:
             self.agree()
-
-
-def scaler_state(body: Body) -> dict[str, Any] | None:
-    """What the loss scale has come to; None without one."""
-    return None if body.scaler is None else body.scaler.state_dict()
-
-
-def restore_scaler(body: Body, state: dict[str, Any] | None) -> None:
-    """Go on with a kept loss scale."""
-    if body.scaler is not None and state is not None:
-        body.scaler.load_state_dict(state)
 
 
 def clear(optimizers: Iterable[optim.Optimizer]) -> None:

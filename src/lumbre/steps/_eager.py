@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import Batch, Loss, Losses, Nested
-from lumbre.steps._body import Body, clear, detached, parameters_of, restore_scaler, scaler_state
-from lumbre.steps._guard import guard_for
+from lumbre.base import Batch, Loss, Losses, NamedLosses, Nested
+from lumbre.steps._base import EagerEngine
+from lumbre.steps._body import Body, clear, detached, parameters_of
 
 
-class Eager:
+class Eager(EagerEngine):
     """Runs the training step as Python and torch run it.
 
     Args:
@@ -25,13 +24,9 @@ class Eager:
         summed: the loss adds rows up instead of averaging them.
 
     Attributes:
-        updates: of the weights so far.
         held: batches whose gradients wait for their update.
         keep_gradients: clear gradients by zeros in place, for a graph that adds to them where they are.
     """
-
-    name = "eager"
-    measured = False
 
     def __init__(
         self,
@@ -44,10 +39,9 @@ class Eager:
         batches: int | None = None,
         summed: bool = False,
     ) -> None:
-        self.updates = 0
-        self._body = body
-        self._loss_function = loss_function
         self._optimizers = tuple(optimizers.values())
+        super().__init__(body, loss_function, self._optimizers, device, scaled=body.scaler is not None)
+        self._loss = loss_function
         self.accumulate = accumulate
         self._batches = batches
         self.summed = summed
@@ -55,8 +49,6 @@ class Eager:
         self.keep_gradients = False
         self._held_rows = 0
         self._last: tuple[Nested, Tensor] | None = None
-        self._guard = guard_for(self._optimizers, device, scaled=body.scaler is not None)
-        self.reason = describe_engine(self._optimizers, device)
         if accumulate > 1:
             self.reason += f", an update every {accumulate} batches"
 
@@ -67,7 +59,7 @@ class Eager:
         if self.accumulate > 1:
             pred, loss = self._accumulated(batch, last=step == self._batches)
         else:
-            pred, loss = body.forward(batch, self._loss_function)
+            pred, loss = body.forward(batch, self._loss)
             self._guard.check(loss, pred)
             clear(self._optimizers)
             body.backward(pred, loss if body.processes == 1 else loss * self._share(batch))
@@ -99,7 +91,7 @@ class Eager:
         if not self.held and not self.keep_gradients:
             clear(self._optimizers)
         with body.apart() if self.held + 1 < self.accumulate and not last else nullcontext():
-            pred, loss = body.forward(batch, self._loss_function)
+            pred, loss = body.forward(batch, self._loss)
             self._guard.check(loss, pred)
             weight = float(batch.size > 0) if self.summed else float(batch.size)
             body.backward(pred, loss * (weight * body.processes))
@@ -125,30 +117,14 @@ class Eager:
             for optimizer in self._optimizers:
                 optimizer.zero_grad(set_to_none=False)
 
-    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
-        """Forward and loss, without gradients."""
-        with torch.no_grad(), self._body.autocast():
-            pred = self._body.call(batch.input)
-            return pred, self._loss_function(pred, batch.target)
-
     def end_epoch(self) -> None:
         """Update with a group that is not full, and raise for a loss that the device kept to itself until now."""
         if self.held:
             self._release()
-        self._guard.poll()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Updates so far, and the loss scale."""
-        self._guard.poll()
-        return {"updates": self.updates, "scaler": scaler_state(self._body)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.updates = state["updates"]
-        restore_scaler(self._body, state["scaler"])
+        super().end_epoch()
 
 
-class EagerSeveral:
+class EagerSeveral(EagerEngine):
     """One forward, loss, backward and update for each optimizer in turn: adversaries, actor and critic.
 
     Each sees the weights as the one before has left them, and gradients reach its own parameters only.
@@ -160,23 +136,17 @@ class EagerSeveral:
         device: where the parameters are.
     """
 
-    name = "eager"
-    measured = False
-
     def __init__(
         self,
         *,
         body: Body,
-        loss_functions: Mapping[str, Loss],
+        loss_functions: NamedLosses,
         optimizers: Mapping[str, optim.Optimizer],
         device: torch.device,
     ) -> None:
-        self.updates = 0
-        self._body = body
-        self._passes = [(name, loss_functions[name], optimizer) for name, optimizer in optimizers.items()]
-        all_of_them = tuple(optimizers.values())
-        self._guard = guard_for(all_of_them, device, scaled=True)
-        self.reason = f"{describe_engine(all_of_them, device)}, one after the other"
+        super().__init__(body, loss_functions, tuple(optimizers.values()), device, scaled=True)
+        self.reason += ", one after the other"
+        self._passes = [(name, loss_functions.parts[name], optimizer) for name, optimizer in optimizers.items()]
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """Forward, loss, backward and update, once for each optimizer."""
@@ -193,32 +163,3 @@ class EagerSeveral:
         body.end_step()
         self.updates += 1
         return detached(pred), losses
-
-    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
-        """One forward pass, and each loss of it, without gradients."""
-        with torch.no_grad(), self._body.autocast():
-            pred = self._body.call(batch.input)
-            return pred, {name: loss_function(pred, batch.target) for name, loss_function, _ in self._passes}
-
-    def end_epoch(self) -> None:
-        """Nothing is kept back."""
-        self._guard.poll()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Updates so far, and the loss scale."""
-        self._guard.poll()
-        return {"updates": self.updates, "scaler": scaler_state(self._body)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.updates = state["updates"]
-        restore_scaler(self._body, state["scaler"])
-
-
-def describe_engine(optimizers: tuple[optim.Optimizer, ...], device: torch.device) -> str:
-    """What runs, in words."""
-    names = " and ".join(
-        ("fused " if all(group.get("fused") for group in optimizer.param_groups) else "") + type(optimizer).__name__
-        for optimizer in optimizers
-    )
-    return f"eager: one torch operation after the other on {device}, {names}"

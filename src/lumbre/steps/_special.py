@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Losses, Nested, RecipeError, describe, total_loss
-from lumbre.steps._body import Body, clear, detached, parameters_of, restore_scaler, scaler_state
-from lumbre.steps._eager import describe_engine
-from lumbre.steps._guard import guard_for
+from lumbre.steps._base import EagerEngine
+from lumbre.steps._body import Body, clear, detached, parameters_of
 
 
-class EagerClosure:
+class EagerClosure(EagerEngine):
     """Steps of an optimizer that asks for the loss as often as it likes, such as `torch.optim.LBFGS`.
 
     The loss of a step is that of its first evaluation, before the update. Dropout is drawn alike in all evaluations of
@@ -26,9 +25,6 @@ class EagerClosure:
         seed_step: seeds the generators for (stream name, epoch, batch).
     """
 
-    name = "eager"
-    measured = False
-
     def __init__(
         self,
         *,
@@ -38,13 +34,11 @@ class EagerClosure:
         device: torch.device,
         seed_step: Callable[[str, int, int], None],
     ) -> None:
-        self.updates = 0
-        self._body = body
-        self._loss_function = loss_function
+        super().__init__(body, loss_function, (optimizer,), device, scaled=False)
+        self.reason += ", which evaluates the loss itself"
+        self._loss = loss_function
         self._optimizer = optimizer
         self._seed_step = seed_step
-        self._guard = guard_for((optimizer,), device, scaled=False)
-        self.reason = f"{describe_engine((optimizer,), device)}, which evaluates the loss itself"
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """One step of the optimizer, with as many evaluations as it asks for."""
@@ -53,7 +47,7 @@ class EagerClosure:
 
         def closure() -> Tensor:
             self._seed_step("step", epoch, step - 1)
-            pred, loss = self._body.forward(batch, self._loss_function)
+            pred, loss = self._body.forward(batch, self._loss)
             if not first:
                 # A line search may try a point where the loss is infinite, and turns back by itself.
                 self._guard.check(loss, pred)
@@ -68,28 +62,8 @@ class EagerClosure:
         self.updates += 1
         return first[0]
 
-    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
-        """Forward and loss, without gradients."""
-        with torch.no_grad(), self._body.autocast():
-            pred = self._body.call(batch.input)
-            return pred, self._loss_function(pred, batch.target)
 
-    def end_epoch(self) -> None:
-        """Nothing is kept back."""
-        self._guard.poll()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Updates so far, and the loss scale."""
-        self._guard.poll()
-        return {"updates": self.updates, "scaler": scaler_state(self._body)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.updates = state["updates"]
-        restore_scaler(self._body, state["scaler"])
-
-
-class EagerCustom:
+class EagerCustom(EagerEngine):
     """The module's own `step(ctx)`; what the module leaves out is as always.
 
     Args:
@@ -101,9 +75,6 @@ class EagerCustom:
         device: where the parameters are.
     """
 
-    name = "eager"
-    measured = False
-
     def __init__(
         self,
         *,
@@ -114,13 +85,10 @@ class EagerCustom:
         optimizers: tuple[optim.Optimizer, ...],
         device: torch.device,
     ) -> None:
-        self.updates = 0
+        super().__init__(body, loss_function, optimizers, device, scaled=True)
         self._name = type(model).__name__
+        self.reason += f", by {self._name}.step"
         self._step = step
-        self._body = body
-        self._loss_function = loss_function
-        self._guard = guard_for(optimizers, device, scaled=True)
-        self.reason = f"{describe_engine(optimizers, device)}, by {self._name}.step"
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """Call the module's step."""
@@ -160,20 +128,4 @@ class EagerCustom:
                 "a loss to validate with",
                 "setup(..., loss=...), or a method loss(self, pred, target); or no valid_data",
             )
-        with torch.no_grad(), self._body.autocast():
-            pred = self._body.call(batch.input)
-            return pred, self._loss_function(pred, batch.target)
-
-    def end_epoch(self) -> None:
-        """Nothing is kept back."""
-        self._guard.poll()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Updates so far, and the loss scale."""
-        self._guard.poll()
-        return {"updates": self.updates, "scaler": scaler_state(self._body)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.updates = state["updates"]
-        restore_scaler(self._body, state["scaler"])
+        return super().valid_step(batch)

@@ -13,7 +13,7 @@ from torch import nn
 from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, preserved_randomness, total_loss
 from lumbre.callbacks import Accumulate, CutMix, GradientClip, Mixup
 from lumbre.core import Plan, format_value
-from lumbre.devices import kept_memory, onednn_products, resolve_device
+from lumbre.devices import kept_memory, resolve_device
 from lumbre.run import Options, Spec, build
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _trial(recipe: Spec, data: Any, options: Options) -> Generator[Plan]:
             )
             findings.raise_errors()
             plan.model.train()
-            with onednn_products(session.onednn_products):
+            with session.choices.active(session.model):
                 yield plan
         finally:
             if given is not None and weights is not None:

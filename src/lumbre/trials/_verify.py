@@ -14,11 +14,10 @@ from lumbre.base import DataError, OptionError, preserved_randomness, seed_host
 from lumbre.callbacks import ModelCheckpoint
 from lumbre.core import Callback, Context, train
 from lumbre.data import own_chance, restore_own_chance
-from lumbre.devices import onednn_products, resolve_device
+from lumbre.devices import resolve_device
 from lumbre.processes import World, join_world
 from lumbre.resume import ONLY_TELL, KeptRun
 from lumbre.run import Checkpoints, Options, Spec, build
-from lumbre.steps import channels_last
 from lumbre.storage import Stored
 
 _TIMES = ("train_seconds", "valid_seconds", "fit_seconds", "phase_seconds")
@@ -123,8 +122,7 @@ def _ended(recipe: Spec, data: Any, options: Options, folder: Path, steps: int, 
             session = kept.chosen(session)
             with (
                 suppress(_Stopped),
-                channels_last(session.model, session.channels_last),
-                onednn_products(session.onednn_products),
+                session.choices.active(session.model),
             ):
                 train(replace(plan, keeper=kept.keeper(plan, session, recipe, adjusted)))
         found = kept.store.newest()

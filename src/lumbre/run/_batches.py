@@ -1,0 +1,141 @@
+"""Data of any kind as batches on a device."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lumbre.base import Batches, Nested, OptionError, Source, concatenate, map_leaves
+from lumbre.data import (
+    FrameData,
+    FrameEncoding,
+    InMemoryDataset,
+    Loaded,
+    LoaderFeed,
+    Order,
+    ParquetData,
+    RowFeed,
+    RowOrder,
+    Shared,
+    Stripe,
+    Taken,
+    WeightedOrder,
+    WindowOrder,
+    accept,
+    is_frame,
+    parquet_by,
+)
+from lumbre.processes import World
+from lumbre.run._options import BATCH_SIZE
+
+
+def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_target: bool) -> Source | Loaded:
+    """Data to validate, evaluate or predict on; frames and Parquet go through the training data's encoding."""
+    if encoding is not None and isinstance(data, (str, Path)):
+        return parquet_by(data, encoding, need_target=need_target)
+    if encoding is not None and (isinstance(data, FrameData) or is_frame(data)):
+        return encoding.encode(data.frame if isinstance(data, FrameData) else data, need_target=need_target)
+    accepted = accept(data, seed)
+    if isinstance(accepted, FrameData):
+        return accepted.encoding.fitted(accepted.frame).encode(accepted.frame, need_target=need_target)
+    if isinstance(accepted, ParquetData):
+        return accepted.fitted() if encoding is None else accepted.encoded_by(encoding, need_target=need_target)
+    return accepted
+
+
+def feed(
+    data: Source | Loaded,
+    device: torch.device,
+    seed: int,
+    *,
+    batch_size: int | None = None,
+    shuffle: bool | None = None,
+    drop_last: bool | None = None,
+    num_workers: int | None = None,
+    default_size: int = BATCH_SIZE,
+    weights: Tensor | None = None,
+    world: World | None = None,
+) -> RowFeed | LoaderFeed:
+    """`data` as batches on `device`. None stands for an option that was not given; `weights` takes shuffle's place.
+
+    Of each batch a process of `world` takes its part.
+
+    Raises:
+        OptionError: an option was given that cannot apply to a ready loader or a stream.
+    """
+    if isinstance(data, ParquetData):
+        window = data.order(batch_size or default_size, shuffle=bool(shuffle), drop_last=bool(drop_last), seed=seed)
+        # No workers: each would have to decode every row group, as its batches come from all of them.
+        return RowFeed(data, _stripe(window, world), device)
+    if not isinstance(data, Loaded):
+        size = batch_size or default_size
+        order = (
+            Order(len(data), size, bool(shuffle), bool(drop_last), seed)
+            if weights is None
+            else WeightedOrder(weights, size, drop_last=bool(drop_last), seed=seed)
+        )
+        return RowFeed(data, _stripe(order, world), device, 0 if _gathered(data) else num_workers or 0)
+    if world is not None and world.size > 1:
+        raise OptionError(
+            f"a {type(data.loader).__name__} in a run that {world.size} processes share",
+            "data whose rows lumbre can share out",
+            "pass the Dataset behind it, tensors, a frame, or Parquet",
+        )
+    beside = {
+        "batch_size": batch_size,
+        "shuffle": shuffle,
+        "drop_last": drop_last,
+        "num_workers": num_workers,
+    }
+    refused = [name for name, value in beside.items() if value is not None and (data.ready or name == "shuffle")]
+    if refused:
+        kind = type(data.loader).__name__
+        raise OptionError(
+            f"{', '.join(f'{name}={beside[name]!r}' for name in refused)} beside a {kind}",
+            f"a {kind} alone: it decides that itself",
+            f"set {', '.join(refused)} where the {kind} is made, or pass the Dataset behind it",
+        )
+    if data.ready:
+        return LoaderFeed(data.loader, device, seed)
+    if (num_workers or 0) > 1:
+        raise OptionError(
+            f"num_workers={num_workers} for a stream, of which each of them would give every row",
+            "one process for a stream",
+            "num_workers=1; or a DataLoader of it, if the stream shares itself out (torch.utils.data.get_worker_info)",
+        )
+    loader: DataLoader[Any] = DataLoader(
+        data.loader,
+        batch_size=batch_size or default_size,
+        drop_last=bool(drop_last),
+        num_workers=num_workers or 0,
+    )
+    return LoaderFeed(loader, device, seed)
+
+
+def _stripe(order: Order | WeightedOrder | WindowOrder, world: World | None) -> RowOrder:
+    return order if world is None or world.size == 1 else order.stripe(world.rank, world.size)
+
+
+def share(batches: Batches, rows: RowFeed | LoaderFeed) -> Batches:
+    """`batches` of the rows of a feed, told how much of each whole batch they are where processes share it."""
+    order = rows.order if isinstance(rows, RowFeed) else None
+    return Shared(batches, order) if isinstance(order, Stripe) else batches
+
+
+def in_order(parts: list[Nested], stripe: Stripe) -> Nested:
+    """What the processes have for their stripes of some rows, by rank, in the order of the rows."""
+    places: list[Tensor] = []
+    for rank in range(stripe.world):
+        own = Stripe(stripe.order, rank, stripe.world)
+        places += [torch.as_tensor(rows) for index, rows in enumerate(own.batches(1)) if own.counts(index)[0]]
+    order = torch.cat(places).argsort()
+    return map_leaves(lambda leaf: leaf[order], concatenate(parts))
+
+
+def _gathered(data: Source) -> bool:
+    """Whether a batch is one gather from memory: sending it from another process would take many times as long."""
+    if isinstance(data, Taken):
+        return _gathered(data.source)
+    return isinstance(data, InMemoryDataset) and data.transform is None

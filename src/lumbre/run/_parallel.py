@@ -1,0 +1,44 @@
+"""A net that several processes train: copies whose gradients are averaged (DDP), or parts of one model (FSDP)."""
+
+from dataclasses import replace
+
+from lumbre.base import Batch, OptionError
+from lumbre.callbacks import SampleGenerations, TensorBoard
+from lumbre.inspection import Inspect
+from lumbre.processes import Sharded, Together, check_optimizers
+from lumbre.run._net import NamedLosses, Net, loss_function, make_optimizers
+from lumbre.run._options import Options
+from lumbre.run._setting import Setting
+from lumbre.run._spec import Spec
+from lumbre.steps import leaves_parameters_out
+
+
+def in_parallel(net: Net, spec: Spec, options: Options, setting: Setting, first: Batch) -> tuple[Net, Sharded | None]:
+    """The net whose call exchanges gradients; where the model is sharded, also what is trained in its place.
+
+    Raises:
+        OptionError: sharded, beside callbacks or optimizers that need the whole model.
+    """
+    trial = net.trial(first, setting.precision)
+    if setting.world.size == 1 or trial is None:
+        return net, None
+    if options.strategy != "fsdp" or isinstance(net.loss, NamedLosses):
+        together = Together(net.model, net.call, unused=leaves_parameters_out(net.model, trial))
+        shared = replace(net, call=together)
+        settling = shared.trial(first, setting.precision)
+        assert settling is not None
+        together.settle(settling)
+        return shared, None
+    for one in options.callbacks:
+        if isinstance(one, (SampleGenerations, Inspect)) or (isinstance(one, TensorBoard) and one.histograms):
+            raise OptionError(
+                f'{type(one).__name__} beside strategy="fsdp"',
+                "callbacks that need no whole model in a single process",
+                'strategy="ddp", or leave it out',
+            )
+    check_optimizers(net.optimizers)
+    sharded = Sharded(net.model, first.input)
+    optimizers = make_optimizers(spec, sharded.model, setting.device)
+    check_optimizers(optimizers)
+    loss = loss_function(spec, sharded.model, setting.device)
+    return Net(net.model, sharded, loss, optimizers), sharded

@@ -1,0 +1,144 @@
+"""The plan of a run: what the loop needs, from the parts that are ready."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lumbre.base import Nested
+from lumbre.core import Context, Listeners, Plan
+from lumbre.metrics import LossMeter, Metric
+from lumbre.preflight import Findings
+from lumbre.run._choices import Choices
+from lumbre.run._engine import make_engine, precision_advice, step_options
+from lumbre.run._feeds import Feeds
+from lumbre.run._net import NamedLosses, Net
+from lumbre.run._options import Options
+from lumbre.run._parallel import in_parallel
+from lumbre.run._record import run_record
+from lumbre.run._session import Session
+from lumbre.run._setting import Setting
+from lumbre.run._spec import Spec
+
+
+def make_session(
+    spec: Spec,
+    options: Options,
+    setting: Setting,
+    feeds: Feeds,
+    net: Net,
+    choices: Choices,
+    findings: Findings | None,
+) -> Session:
+    """What a trained model keeps of its run."""
+    record = run_record(
+        spec,
+        net.model,
+        options,
+        data=feeds.records,
+        findings=findings,
+        device=setting.device,
+        seed=setting.seed,
+        batch_size=feeds.batch_size,
+    )
+    return Session(
+        recipe=spec,
+        model=net.model,
+        loss=net.loss,
+        device=setting.device,
+        precision=setting.precision,
+        seed=setting.seed,
+        batch_size=feeds.batch_size,
+        encoding=feeds.data.encoding,
+        classes=feeds.data.classes,
+        record=record,
+        world=setting.world,
+        choices=choices,
+        advice=_advice(options, setting, feeds, net, choices),
+    )
+
+
+def _advice(options: Options, setting: Setting, feeds: Feeds, net: Net, choices: Choices) -> list[str]:
+    """Sentences for the user, said before the first epoch."""
+    trial, batches = net.trial(feeds.first, setting.precision), feeds.train.length
+    if trial is None or batches is None or options.verbose is False or not setting.world.leads:
+        return []
+    with choices.active(net.model):
+        return precision_advice(net.model, setting, trial, batches * options.epoch_range[1])
+
+
+def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, session: Session) -> tuple[Plan, Session]:
+    """The plan, and the session as the processes that share the run train it."""
+    net, sharded = in_parallel(net, session.recipe, options, setting, feeds.first)
+    if sharded is not None:  # its parts have a layout of their own
+        choices = replace(session.choices, channels_last=False)
+        session = replace(session, sharded=sharded, loss=net.loss, choices=choices)
+    train, valid = feeds.train, feeds.valid
+    listeners = Listeners(one for one in options.callbacks if one.everywhere or session.world.leads)
+    gathered = {} if valid is None else {"valid": session.recipe.metrics.valid}
+    gathered["train"] = session.recipe.metrics.train
+    losses = ["loss"]
+    if isinstance(session.loss, NamedLosses):
+        losses += [f"loss_{name}" for name in session.loss.parts]
+
+    def see_training_data() -> None:
+        with torch.no_grad(), session.precision.autocast():
+            for index, batch in enumerate(train.epoch(context.epoch)):
+                setting.seed_step("statistics", context.epoch, index)
+                net.call(batch.input)
+
+    context = Context(
+        model=session.trained,
+        optimizers=net.optimizers,
+        device=session.device,
+        epochs=options.epoch_range,
+        batches_per_epoch=train.length,
+        monitored=tuple(
+            f"{set_name}_{name}"
+            for set_name, metrics in gathered.items()
+            for name in (*losses, *(metric.name.lower() for metric in metrics if not metric.by_class))
+        ),
+        save=lambda path: session.save(path, context.history, session.described(engine.reason)),
+        minimize=lambda loss, optimizer: minimize(loss, optimizer),
+        see_training_data=see_training_data,
+    )
+    train_meter = make_meter(session, session.recipe.metrics.train)
+    engine, minimize = make_engine(
+        session,
+        net,
+        step_options(options.callbacks, options.engine, options.epoch_range[1], train.length, session.world.size),
+        setting.seed_step,
+        first=feeds.first,
+        meter=train_meter,
+        step=lambda: session.model.step(context),  # pyright: ignore
+        inside=_inside(listeners, context) if listeners.inside else None,
+    )
+    plan = Plan(
+        model=session.trained,
+        engine=engine,
+        train=train,
+        valid=valid,
+        train_meter=train_meter,
+        valid_meter=make_meter(session, session.recipe.metrics.valid),
+        epochs=options.epoch_range,
+        context=context,
+        listeners=listeners,
+        seed_step=setting.seed_step,
+    )
+    return plan, session
+
+
+def _inside(listeners: Listeners, context: Context) -> Callable[[str, Nested, Tensor | None], None]:
+    def inside(event: str, pred: Nested, loss: Tensor | None, /) -> None:
+        context.pred, context.loss = pred, loss
+        listeners.fire(event, context)
+
+    return inside
+
+
+def make_meter(session: Session, metrics: tuple[Metric, ...]) -> LossMeter:
+    """The meter of one pass."""
+    summed = getattr(session.loss, "reduction", "mean") == "sum"
+    gather = session.world.gather if session.world.size > 1 else None
+    return LossMeter(metrics, session.device, summed=summed, classes=session.classes, gather=gather)

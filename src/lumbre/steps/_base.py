@@ -1,0 +1,77 @@
+"""What all eager engines have in common: the watched loss, the validation step, the count of updates."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import optim
+
+from lumbre.base import Batch, Losses, Nested
+from lumbre.steps._body import Body
+from lumbre.steps._guard import guard_for
+
+
+class EagerEngine:
+    """The base of the eager engines; each adds a `train_step` of its own.
+
+    Args:
+        body: the parts of the step.
+        loss_function: gives the loss, or several by name, for prediction and target.
+        optimizers: of the run.
+        device: where the parameters are.
+        scaled: a loss that is not finite may be followed by further updates before it is looked at.
+
+    Attributes:
+        updates: of the weights so far.
+        reason: what runs, in words.
+    """
+
+    name = "eager"
+    measured = False
+
+    def __init__(
+        self,
+        body: Body,
+        loss_function: Callable[[Nested, Nested], Losses] | None,
+        optimizers: tuple[optim.Optimizer, ...],
+        device: torch.device,
+        *,
+        scaled: bool,
+    ) -> None:
+        self.updates = 0
+        self.reason = describe_engine(optimizers, device)
+        self._body = body
+        self._loss_function = loss_function
+        self._guard = guard_for(optimizers, device, scaled=scaled)
+
+    def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
+        """Forward and loss, without gradients."""
+        assert self._loss_function is not None
+        with torch.no_grad(), self._body.autocast():
+            pred = self._body.call(batch.input)
+            return pred, self._loss_function(pred, batch.target)
+
+    def end_epoch(self) -> None:
+        """Raise for a loss that the device kept to itself until now."""
+        self._guard.poll()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Updates so far, and the loss scale."""
+        self._guard.poll()
+        scaler = self._body.scaler
+        return {"updates": self.updates, "scaler": None if scaler is None else scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.updates = state["updates"]
+        if self._body.scaler is not None and state["scaler"] is not None:
+            self._body.scaler.load_state_dict(state["scaler"])
+
+
+def describe_engine(optimizers: tuple[optim.Optimizer, ...], device: torch.device) -> str:
+    """What runs, in words."""
+    names = " and ".join(
+        ("fused " if all(group.get("fused") for group in optimizer.param_groups) else "") + type(optimizer).__name__
+        for optimizer in optimizers
+    )
+    return f"eager: one torch operation after the other on {device}, {names}"
