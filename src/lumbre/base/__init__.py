@@ -20,12 +20,16 @@ from lumbre.base._errors import ResumeError as ResumeError
 from lumbre.base._errors import did_you_mean as did_you_mean
 from lumbre.base._errors import is_out_of_memory as is_out_of_memory
 from lumbre.base._extras import import_extra as import_extra
+from lumbre.base._files import written_beside as written_beside
 from lumbre.base._nested import Nested as Nested
 from lumbre.base._nested import concatenate as concatenate
 from lumbre.base._nested import describe as describe
 from lumbre.base._nested import leaves as leaves
 from lumbre.base._nested import map_leaves as map_leaves
 from lumbre.base._nested import row_count as row_count
+from lumbre.base._optimizers import is_adaptive as is_adaptive
+from lumbre.base._optimizers import needs_closure as needs_closure
+from lumbre.base._optimizers import traits as traits
 from lumbre.base._processor import mkl_is_slow as mkl_is_slow
 from lumbre.base._protocols import Batch as Batch
 from lumbre.base._protocols import Batches as Batches

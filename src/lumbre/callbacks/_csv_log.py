@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lumbre.base import OptionError
+from lumbre.base import OptionError, written_beside
 from lumbre.callbacks._values import epoch_values
 from lumbre.core import Callback, Context
 
@@ -110,17 +110,10 @@ class CSVLog(Callback):
         if self._columns is None:
             rows = rows[: self._kept]
         columns = [*columns, *(name for name in names if name not in columns)]
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        try:
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(columns)
-                writer.writerows([*row, *[""] * (len(columns) - len(row))] for row in rows)
-            temporary.replace(self.path)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+        with written_beside(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows([*row, *[""] * (len(columns) - len(row))] for row in rows)
         self._kept, self._columns, self._rows = None, columns, len(rows)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, Nested, OptionError, did_you_mean
+from lumbre.data._moments import Moments
 from lumbre.data._sources import InMemoryDataset
 
 
@@ -124,11 +125,10 @@ class FrameEncoding:
         center: list[float] = []
         scale: list[float] = []
         for name in numbers:  # one column at a time, so that no second copy of the frame is ever held
-            values = np.asarray(native[name].to_numpy()[chosen], dtype=np.float64)
-            center.append(float(values.mean()))
-            spread = float(values.std())
-            # A column of one large value has a spread of rounding errors.
-            scale.append(spread if spread > 1e-10 * abs(center[-1]) else 1.0)
+            moments = Moments(1)
+            moments.add([np.asarray(native[name].to_numpy()[chosen], dtype=np.float64)])
+            center += moments.center
+            scale += moments.scale
         return replace(self, center=tuple(center), scale=tuple(scale))
 
     def encode(self, frame: Any, *, need_target: bool) -> InMemoryDataset:

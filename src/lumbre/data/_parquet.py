@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lumbre.base import DataError, Nested, OptionError, Rows, did_you_mean, import_extra, stream
 from lumbre.data._frames import Column, FrameEncoding, refuse_missing
+from lumbre.data._moments import Moments
 from lumbre.data._order import Order, Stripe
 
 
@@ -212,26 +213,16 @@ class ParquetData:
         return ParquetData(self.groups, encoding, self.window)
 
     def fitted(self) -> "ParquetData":
-        """The same rows with means and spreads taken from all of them, in one reading.
-
-        Groups are joined by the pairwise rule of Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm
-        for Computing Sample Variances" (1979).
-        """
+        """The same rows with means and standard deviations of all of them, in one reading."""
         numbers = [column.name for column in self.encoding.features if column.kind == "number"]
         if not self.encoding.standardize or not numbers:
             return self
-        seen, mean, squares = 0, np.zeros(len(numbers)), np.zeros(len(numbers))
-        for index, group in enumerate(self.groups):
+        moments = Moments(len(numbers))
+        for index in range(len(self.groups)):
             table = self._table(index, numbers)
             refuse_missing(table)
-            columns = [np.asarray(table[name], dtype=np.float64) for name in numbers]
-            apart = np.array([column.mean() for column in columns]) - mean
-            seen += group.rows
-            squares += [column.var() * group.rows for column in columns]
-            squares += apart**2 * (seen - group.rows) * group.rows / seen
-            mean += apart * group.rows / seen
-        scale = [float(spread) or 1.0 for spread in np.sqrt(squares / seen)]
-        encoding = replace(self.encoding, center=tuple(mean.tolist()), scale=tuple(scale))
+            moments.add([np.asarray(table[name], dtype=np.float64) for name in numbers])
+        encoding = replace(self.encoding, center=moments.center, scale=moments.scale)
         return ParquetData(self.groups, encoding, self.window)
 
     def parts(self, fractions: Sequence[float], seed: int) -> tuple["ParquetData", ...]:

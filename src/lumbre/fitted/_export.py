@@ -11,7 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import ArchiveError, DataError, Nested, OptionError, caller, import_extra, leaves, map_leaves
+from lumbre.base import (
+    ArchiveError,
+    DataError,
+    Nested,
+    OptionError,
+    caller,
+    import_extra,
+    leaves,
+    map_leaves,
+    written_beside,
+)
 from lumbre.run import Session
 
 _KINDS = (".onnx", ".pt2")
@@ -47,20 +57,17 @@ def export(session: Session, path: Path, example: Nested) -> None:
         other = [torch.cat([tensor, tensor[:1]]) for tensor in tensors]
         expected = [leaf for leaf in leaves(module(*other)) if isinstance(leaf, Tensor)]
         program = _program(module, tensors, path)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        write = _write_onnx if path.suffix == ".onnx" else _write_program
         try:
-            write = _write_onnx if path.suffix == ".onnx" else _write_program
-            found = write(program, module, temporary, names, other)
-            _compare(path, found, expected)
-            temporary.replace(path)
+            with written_beside(path) as temporary:
+                found = write(program, module, temporary, names, other)
+                _compare(path, found, expected)
         except OSError as error:
             raise ArchiveError(
                 f"{path}, which cannot be written: {error}",
                 "a path in a folder that is there and writable",
                 "another path",
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def example_input(session: Session) -> Nested:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from lumbre.preflight._optimizer import ADAPTIVE
+from lumbre.base import is_adaptive
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
@@ -94,7 +94,7 @@ def exploding(subject: Subject) -> Iterator[Found]:
     if not isinstance(loss, Tensor) or loss.ndim or not bool(loss.isfinite()):
         return
     weights = dict(subject.model.named_parameters())
-    limit = 1e6 if all(isinstance(one, ADAPTIVE) for one in subject.optimizers.values()) else 1e3
+    limit = 1e6 if all(is_adaptive(one) for one in subject.optimizers.values()) else 1e3
     for name, gradient in subject.trained.gradients.items():
         if gradient is None or gradient.ndim < 2:
             continue

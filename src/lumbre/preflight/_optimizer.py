@@ -8,12 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import map_leaves, untouched
+from lumbre.base import is_adaptive, map_leaves, untouched
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
-
-ADAPTIVE = (optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax, optim.RMSprop)
-"""Optimizers that divide the size of a gradient away."""
 
 
 def _groups(subject: Subject) -> Iterator[tuple[optim.Optimizer, dict[str, Any]]]:
@@ -28,11 +25,12 @@ def rate(subject: Subject) -> Iterator[Found]:
     settles. Below 1e-7 nothing moves."""
     for optimizer, group in _groups(subject):
         value, name = float(group["lr"]), type(optimizer).__name__
-        high = 0.1 if isinstance(optimizer, ADAPTIVE) else 10.0
-        if not isinstance(optimizer, (*ADAPTIVE, optim.SGD)):
+        adaptive = is_adaptive(optimizer)
+        high = 0.1 if adaptive else 10.0
+        if not adaptive and not isinstance(optimizer, optim.SGD):
             continue
         if value > high * (1 + 1e-6) or 0 < value < 1e-7:
-            usual = "1e-4 to 1e-2" if isinstance(optimizer, ADAPTIVE) else "1e-3 to 1"
+            usual = "1e-4 to 1e-2" if adaptive else "1e-3 to 1"
             yield Found(
                 f"lr={value:g} for {name}", f"a rate that trains; usual are {usual}", "recipe.lr_finder(data).plot()"
             )

@@ -12,23 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, distributed, nn, optim
 
-from lumbre.base import Nested, OptionError, caller, is_shared
+from lumbre.base import Nested, OptionError, caller, is_shared, traits
 from lumbre.processes._together import same_buffers
 
 _LEAST_SHARE = 0.01  # of the parameters; what is smaller is not worth an exchange of its own
 _LISTS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
-_FUSED = (optim.Adam, optim.AdamW)
-_BY_NUMBER = (
-    *_FUSED,
-    optim.SGD,
-    optim.NAdam,
-    optim.RAdam,
-    optim.RMSprop,
-    optim.Adagrad,
-    optim.Adadelta,
-    optim.Adamax,
-    optim.ASGD,
-)
 
 
 class Sharded:
@@ -152,15 +140,15 @@ def check_optimizers(optimizers: dict[str, optim.Optimizer]) -> None:
     """
     for optimizer in optimizers.values():
         kind = type(optimizer)
-        if kind.__module__.startswith("torch.optim") and kind not in _BY_NUMBER:
+        if kind.__module__.startswith("torch.optim") and not traits(kind).elementwise:
             raise OptionError(
                 f'strategy="fsdp" with {kind.__name__}, which looks at whole tensors',
-                f"an optimizer that treats each number by itself: {', '.join(one.__name__ for one in _BY_NUMBER)}",
+                "an optimizer that treats each number by itself, such as Adam, AdamW, SGD or RMSprop",
                 'strategy="ddp", or one of these',
             )
         groups: list[dict[str, Any]] = optimizer.param_groups
         fused = any(group.get("fused") and any(map(is_shared, group["params"])) for group in groups)
-        if fused and kind not in _FUSED:
+        if fused and not traits(kind).fused_sharded:
             raise OptionError(
                 f'strategy="fsdp" with a fused {kind.__name__}',
                 "its plain form: torch has the fused one for Adam and AdamW alone, where parameters are shared out",

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lumbre.base import OptionError, import_extra
+from lumbre.base import OptionError, import_extra, written_beside
 from lumbre.core import format_seconds, format_value
 from lumbre.report._judgement import FittedModel, Judgement, judged
 from lumbre.report._record import Told
@@ -108,12 +108,10 @@ def _check_folder(path: Path) -> None:
 
 
 def _write(path: Path, page: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
-        temporary.replace(path)
+        with written_beside(path) as temporary:
+            temporary.write_text(page, encoding="utf-8", newline="\n")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _unwritable(path, str(error)) from error
 
 

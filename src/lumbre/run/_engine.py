@@ -8,7 +8,18 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Engine, Meter, Nested, OptionError, RecipeError, mkl_is_slow, own_method
+from lumbre.base import (
+    Batch,
+    Engine,
+    Meter,
+    Nested,
+    OptionError,
+    RecipeError,
+    mkl_is_slow,
+    needs_closure,
+    own_method,
+    traits,
+)
 from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks
 from lumbre.core import INSIDE, Callback
 from lumbre.graphs import Compiled, obstacle
@@ -26,7 +37,6 @@ from lumbre.steps import (
     Inside,
     bfloat16_gain,
     forward_flops,
-    needs_closure,
 )
 
 _C = TypeVar("_C", bound=Callback)
@@ -41,19 +51,6 @@ _ATTENTION_FLOPS, _ATTENTION_STEPS = 1e9, 10_000
 _STEPS_WORTH_A_TRIAL = 1_000  # a trial takes the time of about six
 _FLOPS_WORTH_A_TRIAL = 3e8  # below that, calling torch takes longer than computing
 _GAIN_WORTH_SAYING = 1.3
-_TRACEABLE = (
-    optim.SGD,
-    optim.Adam,
-    optim.AdamW,
-    optim.NAdam,
-    optim.RAdam,
-    optim.RMSprop,
-    optim.Adagrad,
-    optim.Adadelta,
-    optim.Adamax,
-    optim.ASGD,
-    optim.Rprop,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +301,7 @@ def _hindrance(
     if body.scaler is not None:
         return "float16 scales the loss"
     for optimizer in optimizers.values():
-        if type(optimizer) not in _TRACEABLE:
+        if not traits(optimizer).traced:
             return f"{type(optimizer).__name__} is not among the optimizers that are known to trace"
         if any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
             return "the learning rate is a tensor"

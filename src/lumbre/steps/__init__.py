@@ -6,7 +6,6 @@
 from lumbre.steps._body import Body as Body
 from lumbre.steps._body import Clip as Clip
 from lumbre.steps._body import Inside as Inside
-from lumbre.steps._body import needs_closure as needs_closure
 from lumbre.steps._eager import Eager as Eager
 from lumbre.steps._eager import EagerSeveral as EagerSeveral
 from lumbre.steps._layout import channels_last as channels_last

@@ -1,6 +1,5 @@
 """THE training step in its parts: forward and loss, backward, update. Engines put them together."""
 
-import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -130,12 +129,6 @@ def clear(optimizers: Iterable[optim.Optimizer]) -> None:
 def parameters_of(optimizer: optim.Optimizer) -> list[nn.Parameter]:
     """The parameters that `optimizer` updates and that are not frozen."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]
-
-
-def needs_closure(optimizer: optim.Optimizer) -> bool:
-    """Whether a step of `optimizer` evaluates the loss itself, as L-BFGS does in its line search."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def detached(pred: Nested) -> Nested:

@@ -7,10 +7,8 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre.base import RecipeError, did_you_mean, is_shared
+from lumbre.base import RecipeError, did_you_mean, is_shared, traits
 from lumbre.steps._parameters import grouped
-
-_FUSED_IN_PARTS = ("Adam", "AdamW")  # torch has no fused form of others for parameters that processes share
 
 
 def build_optimizer(
@@ -39,8 +37,9 @@ def build_optimizer(
     name = getattr(factory, "__name__", type(factory).__name__)
     given = grouped(named, groups) if groups else parameters
     try:
-        in_parts = name not in _FUSED_IN_PARTS and any(map(is_shared, parameters))
-        if not in_parts and _may_fuse(known, options, parameters, device):
+        # torch has a fused form for parameters that processes share of two optimizers alone.
+        whole = traits(factory).fused_sharded or not any(map(is_shared, parameters))
+        if whole and _may_fuse(known, options, parameters, device):
             try:
                 return factory(given, **{**options, "fused": True})
             except RuntimeError:  # no fused kernel for this optimizer on this device

@@ -5,11 +5,10 @@ import lzma
 import os
 import stat
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lumbre.base import ArchiveError
+from lumbre.base import ArchiveError, written_beside
 
 # Weights hardly shrink, and what R keeps beside them does by ten or so.
 LARGEST_RATIO = 100
@@ -23,16 +22,10 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         ArchiveError: nothing can be written there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with written_beside(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        with suppress(OSError):  # on a disk that has become read-only nothing is removed either
-            temporary.unlink()
         raise ArchiveError(
             f"{path}, which cannot be written: {error}",
             "a path in a folder that is there and writable",
