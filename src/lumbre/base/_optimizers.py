@@ -24,7 +24,7 @@ class Traits:
 
 
 _UNKNOWN = Traits()
-_KNOWN: dict[type[optim.Optimizer], Traits] = {
+_KNOWN: dict[type, Traits] = {
     optim.Adadelta: Traits(traced=True, elementwise=True),
     optim.Adagrad: Traits(traced=True, elementwise=True),
     optim.Adam: Traits(traced=True, elementwise=True, fused_sharded=True, adaptive=True),
