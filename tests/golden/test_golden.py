@@ -4,17 +4,13 @@
 """
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from golden_cases import CASES
-from golden_runs import FILE, compare, kind, run
+from golden_runs import compare, golden_file, kind, run, runnable
 
-from lumbre.steps import obstacle
-
-GOLDEN = json.loads(FILE.read_text())
+GOLDEN = golden_file()
 
 
 def test_the_file_has_every_run() -> None:
@@ -33,7 +29,7 @@ def test_a_resumed_run_ends_as_the_unbroken_one() -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning:torch.*")
 @pytest.mark.parametrize("name", CASES)
 def test_the_numbers_are_those_of_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if CASES[name].compiler and (shutil.which("g++") is None or obstacle(torch.device("cpu")) is not None):
+    if not runnable(name):
         pytest.skip("no C++ compiler, or a torch that is not compiled with")
     if name == "parquet":
         pytest.importorskip("pyarrow")
