@@ -10,6 +10,7 @@ from torch import Tensor, optim
 from lumbre.base import Batch, Loss, Losses, Nested
 from lumbre.steps._body import Body, clear, detached, parameters_of, restore_scaler, scaler_state
 from lumbre.steps._guard import guard_for
+from lumbre.steps._versions import unproved
 
 
 class Eager:
@@ -221,4 +222,6 @@ def describe_engine(optimizers: tuple[optim.Optimizer, ...], device: torch.devic
         ("fused " if all(group.get("fused") for group in optimizer.param_groups) else "") + type(optimizer).__name__
         for optimizer in optimizers
     )
-    return f"eager: one torch operation after the other on {device}, {names}"
+    why = unproved("bare updates")
+    how = "" if why is None else f"; {why}"
+    return f"eager: one torch operation after the other on {device}, {names}{how}"
