@@ -3,13 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
+.PHONY: demo test test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
 
 test: .venv/.dev         ## the fast suite
 	$(BIN)/python -m pytest -m "not slow and not faults and not hosts and not fuzz"
+
+test-torch:              ## the fast suite on another torch, in an environment of its own: TORCH=2.14.1, and PYTHON=python3.12
+	@test -n "$(TORCH)" || { echo "say which torch: make test-torch TORCH=2.14.1"; exit 2; }
+	$(MAKE) $(TORCH_VENV)/.ready
+	$(TORCH_VENV)/bin/python -m pytest -m "not slow and not faults and not hosts and not fuzz" $(PYTEST_ARGS)
 
 slow: .venv/.dev         ## the long trainings
 	$(BIN)/python -m pytest -m slow --timeout 3600
@@ -56,7 +61,7 @@ bench-parts: .venv/.dev  ## import, callbacks, data, engines and their choice, e
 	$(BIN)/python -m benchmarks.checkpoints
 
 clean:
-	rm -rf .venv .venv-peers .venv-checkers docs/_build
+	rm -rf .venv .venv-peers .venv-checkers .venv-torch-* docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -94,3 +99,15 @@ clean:
 		-r benchmarks/mistakes/requirements.txt -e .
 	.venv-checkers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torcheck==1.0.1
 	touch $@
+
+# One environment for a version of torch and of Python: all of constraints.txt but its torch.
+ifdef TORCH
+TORCH_VENV := .venv-torch-$(TORCH)-py$(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])")
+
+$(TORCH_VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(TORCH_VENV)
+	{ grep -v ^torch== constraints.txt; echo "torch==$(TORCH)"; } > $(TORCH_VENV)/constraints.txt
+	$(TORCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(TORCH_VENV)/constraints.txt torch
+	$(TORCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(TORCH_VENV)/constraints.txt -e ".[dev]"
+	touch $@
+endif

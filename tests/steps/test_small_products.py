@@ -15,13 +15,17 @@ from lumbre.base import mkl_is_slow
 from lumbre.graphs import _small_products as small
 from lumbre.graphs import obstacle
 from lumbre.graphs._compile import _options, _tracing
+from lumbre.steps import unproved
 
 pytestmark = [
     pytest.mark.skipif(obstacle(torch.device("cpu")) is not None, reason=str(obstacle(torch.device("cpu")))),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*"),
     pytest.mark.filterwarnings("ignore::UserWarning:torch.*"),
 ]
-here = pytest.mark.skipif(not mkl_is_slow(), reason="no AMD processor with AVX-512 and bfloat16")
+_UNPROVED = unproved("our own products")
+here = pytest.mark.skipif(
+    not mkl_is_slow() or _UNPROVED is not None, reason=_UNPROVED or "no AMD processor with AVX-512 and bfloat16"
+)
 MARK = 12345.0
 
 

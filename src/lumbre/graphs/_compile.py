@@ -1,8 +1,9 @@
 """A traced step as one graph of torch's compiler, and the shortest way to call it.
 
 What leans on torch's compiler beyond its documented interface is in this file: tracing `torch.autograd.grad` inside
-`torch.compile` (`trace_autograd_ops`, torch 2.13), its settings, and the graph's innermost callable, which is called
-with the list of its tensors. Whatever fails here raises `CaptureError`, and the run goes on eagerly.
+`torch.compile` (`trace_autograd_ops`), its settings, and the graph's innermost callable, which is called with the list
+of its tensors. It is used with the releases of torch that `_versions.py` names. Whatever fails here raises
+`CaptureError`, and the run goes on eagerly.
 """
 
 import logging
@@ -20,6 +21,7 @@ from torch import Tensor
 from lumbre.base import Nested, leaves
 from lumbre.graphs._numbers import numbers_apart
 from lumbre.graphs._small_products import small_products
+from lumbre.steps import unproved
 
 _LOCK = threading.Lock()
 _FEW_CORES = 2
@@ -33,10 +35,9 @@ class CaptureError(Exception):
 
 def obstacle(device: torch.device) -> str | None:
     """Why steps cannot be compiled here, or None. Asked before tracing: torch itself finds out after many seconds."""
-    import torch._dynamo.config
-
-    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
-        return f"torch {torch.__version__} cannot trace gradients in a graph; 2.13 can"
+    why = unproved("graphs of steps")
+    if why is not None:
+        return why
     if device.type == "cpu":
         compiler = os.environ.get("CXX", "g++")
         if shutil.which(compiler) is None:

@@ -10,6 +10,7 @@ from lumbre.base import Batch, Loss, Losses, Meter, Nested
 from lumbre.graphs._capture import Captured, shapes_of, state_tensors
 from lumbre.graphs._compile import CaptureError
 from lumbre.graphs._proof import MOST_ROUNDING, ROUNDINGS, TOLERANCE, UPDATE_TOLERANCE, apart, nudge
+from lumbre.graphs._small_products import products_left_out
 from lumbre.steps._body import Body, clear, detached
 from lumbre.steps._eager import Eager
 
@@ -92,9 +93,10 @@ class Compiled:
             return f"{self._eager.reason}; not {made}: gradients of {self._tries} batches differed from eager ones"
         if not self._proved:
             return f"{self._eager.reason}; too few steps to be {made}"
+        left_out = products_left_out() if self.name == "compiled" and self._device.type == "cpu" else None
         return (
             f"{self.name}: the whole step as one graph on {self._device}, {self._steps} steps of it, the first within "
-            f"{self._difference:.0e} of the eager one; {self._why}"
+            f"{self._difference:.0e} of the eager one; {self._why}" + (f"; {left_out}" if left_out else "")
         )
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:

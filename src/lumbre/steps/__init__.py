@@ -21,3 +21,4 @@ from lumbre.steps._special import EagerCustom as EagerCustom
 from lumbre.steps._trial import bfloat16_gain as bfloat16_gain
 from lumbre.steps._trial import forward_flops as forward_flops
 from lumbre.steps._trial import leaves_parameters_out as leaves_parameters_out
+from lumbre.steps._versions import unproved as unproved

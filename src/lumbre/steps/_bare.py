@@ -3,7 +3,7 @@
 torch wraps the `step` of its optimizers in a record for profilers, in hooks, and in a switch of gradients: about 9
 microseconds a step, four hundredths of that of a small net. The arithmetic is that of the same function. Where there
 are hooks, a profiler, a scheduler that has put its own wrapper around `step`, an optimizer that is not torch's own, or
-another torch than the one that is known here, the step is called as always.
+another torch than those that are known here (`_versions.py`), the step is called as always.
 """
 
 import functools
@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import optim
+
+from lumbre.steps._versions import unproved
 
 _WRAPPINGS = ["wrapper", "_use_grad"]
 _FILE = inspect.getfile(optim.Optimizer)
@@ -34,6 +36,8 @@ def take_step(optimizer: optim.Optimizer) -> None:
 @functools.cache
 def bare_step(step: Callable[..., Any]) -> Callable[[optim.Optimizer], Any] | None:
     """The function under torch's two wrappings; None for a function that is wrapped otherwise."""
+    if unproved("bare updates") is not None:
+        return None
     inner: Any = step
     for name in _WRAPPINGS:
         code = getattr(inner, "__code__", None)

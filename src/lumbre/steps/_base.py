@@ -9,6 +9,7 @@ from torch import optim
 from lumbre.base import Batch, Losses, Nested
 from lumbre.steps._body import Body
 from lumbre.steps._guard import guard_for
+from lumbre.steps._versions import unproved
 
 
 class EagerEngine:
@@ -74,4 +75,6 @@ def describe_engine(optimizers: tuple[optim.Optimizer, ...], device: torch.devic
         ("fused " if all(group.get("fused") for group in optimizer.param_groups) else "") + type(optimizer).__name__
         for optimizer in optimizers
     )
-    return f"eager: one torch operation after the other on {device}, {names}"
+    why = unproved("bare updates")
+    how = "" if why is None else f"; {why}"
+    return f"eager: one torch operation after the other on {device}, {names}{how}"

@@ -1,0 +1,27 @@
+"""For which releases of torch its insides were proved; with others, what leans on them is not used.
+
+All that steps use beyond torch's documented interface is named in the table, and asks here before it is used. A
+release is added once the whole suite has passed on it: `make test-torch TORCH=2.14.1`.
+"""
+
+import torch
+
+_ALL = ("2.11", "2.12", "2.13", "2.14")
+_PROVED = {
+    "graphs of steps": _ALL,  # _compile.py, _numbers.py, _capture.py
+    "bare updates": _ALL,  # _bare.py
+    "our own products": ("2.13",),  # _small_products.py, on processors with AVX-512 of AMD alone
+}
+
+
+def unproved(part: str) -> str | None:
+    """Why a part is not used with this torch, in words; None where it was proved with it.
+
+    Args:
+        part: "graphs of steps", "bare updates" or "our own products".
+    """
+    version = str(torch.__version__)
+    proved = _PROVED[part]
+    if ".".join(version.split(".")[:2]) in proved:
+        return None
+    return f"{part} were proved with torch {', '.join(proved)}, and this is {version}"
