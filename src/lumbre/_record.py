@@ -1,7 +1,5 @@
 """What a run leaves behind for its report, gathered where recipe, options and data are at hand."""
 
-import functools
-import importlib.metadata
 import os
 import platform
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,7 @@ from torch import nn
 
 from lumbre._options import Options
 from lumbre._receipt import run_receipt
-from lumbre.base import DataRecord
+from lumbre.base import DataRecord, __version__
 from lumbre.callbacks import Progress, Remarks
 from lumbre.preflight import Findings
 from lumbre.report import RunRecord
@@ -87,7 +85,7 @@ def environment(device: torch.device) -> dict[str, str]:
     """Versions and the kind of machine; nothing that names the machine or its user."""
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     return {
-        "lumbre": _own_version(),
+        "lumbre": __version__,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),
@@ -95,14 +93,6 @@ def environment(device: torch.device) -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "CPU": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in use",
     }
-
-
-@functools.cache
-def _own_version() -> str:
-    try:
-        return importlib.metadata.version("lumbre")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _given(value: bool | None) -> str:

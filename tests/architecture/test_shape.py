@@ -76,6 +76,13 @@ def test_all_is_what_the_package_shows() -> None:
     assert all(type(node) in (ast.Expr, ast.ImportFrom, ast.Assign) for node in tree.body)
 
 
+def test_one_place_holds_the_version() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in pyproject["project"]
+    place = ROOT / pyproject["tool"]["hatch"]["version"]["path"]
+    assert re.findall(r'^__version__ = "(.+)"$', place.read_text(), re.MULTILINE) == [lumbre.__version__]
+
+
 def test_importing_loads_nothing_that_is_only_sometimes_needed() -> None:
     code = (
         "import sys, torch; before = set(sys.modules); import lumbre; new = set(sys.modules) - before; "

@@ -43,3 +43,4 @@ from lumbre.base._shards import own_part as own_part
 from lumbre.base._shards import shared_like as shared_like
 from lumbre.base._shards import whole as whole
 from lumbre.base._untouched import untouched as untouched
+from lumbre.base._version import __version__ as __version__
