@@ -38,7 +38,7 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 
 docs: .venv/.docs        ## the documentation, in docs/_build
-	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+	$(BIN)/sphinx-build -W -E --keep-going -q docs docs/_build # -E: what a run warns of, the next one does, too
 
 pictures: .venv/.docs    ## the pictures of the tutorials' pages: three quarters of an hour, and wants MNIST
 	$(BIN)/python docs/draw_pictures.py
@@ -79,7 +79,7 @@ clean:
 .venv/.docs: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) torch
 	$(INSTALL) -e ".[plots,docs]"
-	touch $@
+	touch $@ .venv/.plots
 
 # The peers' own environment. fastai asks for torchvision, whose common build does not load beside a torch for CPU only
 # and then breaks what looks for it; nothing here needs it.

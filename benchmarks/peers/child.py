@@ -12,11 +12,9 @@ import os
 import resource
 import sys
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -119,8 +117,7 @@ def version_of(name: str) -> str:
     try:
         return f"{name} {version({'ignite': 'pytorch-ignite'}.get(name, name))}"
     except PackageNotFoundError:  # lumbre on the path alone
-        project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-        return f"{name} {project['version']}"
+        return f"{name} {importlib.import_module(name).__version__}"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from lumbre.base import PeerError as PeerError
 from lumbre.base import PreflightError as PreflightError
 from lumbre.base import RecipeError as RecipeError
 from lumbre.base import ResumeError as ResumeError
+from lumbre.base import __version__ as __version__
 from lumbre.callbacks import _schedules as schedules
 from lumbre.core import Callback as Callback
 from lumbre.core import Context as Context
@@ -77,6 +78,7 @@ __all__ = [
     "ResumeError",
     "Summary",
     "Tuned",
+    "__version__",
     "callbacks",
     "data",
     "datasets",

@@ -76,6 +76,15 @@ def test_all_is_what_the_package_shows() -> None:
     assert all(type(node) in (ast.Expr, ast.ImportFrom, ast.Assign) for node in tree.body)
 
 
+def test_one_place_holds_the_version_and_the_changelog_dates_it() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in pyproject["project"]
+    place = ROOT / pyproject["tool"]["hatch"]["version"]["path"]
+    assert re.findall(r'^__version__ = "(.+)"$', place.read_text(), re.MULTILINE) == [lumbre.__version__]
+    releases = re.findall(r"^## (\S+) - \d{4}-\d{2}-\d{2}$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert releases[0] == lumbre.__version__
+
+
 def test_importing_loads_nothing_that_is_only_sometimes_needed() -> None:
     code = (
         "import sys, torch; before = set(sys.modules); import lumbre; new = set(sys.modules) - before; "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import lumbre
 from lumbre.cli import main
 
 
@@ -20,6 +21,13 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for line in said.splitlines()[-3:]:
         guess, _, truth = line.strip().partition(" ")
         assert guess in truth, line
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"lumbre {lumbre.__version__}\n"
 
 
 def test_the_commands_are_these() -> None:

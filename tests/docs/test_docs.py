@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,23 @@ def test_the_examples_in_docstrings(module: str, in_tmp: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_readme_on_the_package_index_has_full_addresses() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    repository = pyproject["project"]["urls"]["Repository"]
+    assert all(url.startswith(repository) for url in pyproject["project"]["urls"].values())
+    text = (ROOT / "README.md").read_text()
+    count = len(re.findall(r"\]\(", text))
+    for rule in pyproject["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)#]+)", text)
+    assert len(links) == count
+    for picture, url in links:
+        # /blob/ is the page of a file or folder, /raw/ the file itself, which a picture needs.
+        start = f"{repository}/{'raw' if picture else 'blob'}/main/"
+        assert url.startswith(start), url
+        assert (ROOT / url.removeprefix(start)).exists(), url
 
 
 LUZ_EXPORTS = (Path(__file__).parent / "luz_exports.txt").read_text().split()

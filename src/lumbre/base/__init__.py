@@ -52,3 +52,4 @@ from lumbre.base._shards import shared_like as shared_like
 from lumbre.base._shards import whole as whole
 from lumbre.base._untouched import tried as tried
 from lumbre.base._untouched import untouched as untouched
+from lumbre.base._version import __version__ as __version__

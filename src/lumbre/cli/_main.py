@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lumbre.base import __version__
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -16,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 when all went well.
     """
     parser = argparse.ArgumentParser(prog="lumbre", description="From data to a trained model you can trust.")
+    parser.add_argument("--version", action="version", version=f"lumbre {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser(
         "demo", help="train a classifier of penguins, judge it, draw it, save it and load it again"

@@ -1,7 +1,5 @@
 """What a run leaves behind for its report, gathered where recipe, options and data are at hand."""
 
-import functools
-import importlib.metadata
 import os
 import platform
 from typing import Any
@@ -10,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lumbre.base import DataRecord
+from lumbre.base import DataRecord, __version__
 from lumbre.callbacks import Progress, Remarks
 from lumbre.preflight import Findings
 from lumbre.report import RunRecord
@@ -78,7 +76,7 @@ def environment(device: torch.device) -> dict[str, str]:
     """Versions and the kind of machine; nothing that names the machine or its user."""
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     return {
-        "lumbre": _own_version(),
+        "lumbre": __version__,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),
@@ -86,14 +84,6 @@ def environment(device: torch.device) -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "CPU": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in use",
     }
-
-
-@functools.cache
-def _own_version() -> str:
-    try:
-        return importlib.metadata.version("lumbre")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _given(value: bool | None) -> str:
