@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# As many processes as there are cores, at most four; 0 runs all tests in one.
+WORKERS ?= auto
+
 .PHONY: demo test slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
 
-test: .venv/.dev         ## the fast suite
-	$(BIN)/python -m pytest -m "not slow and not faults and not hosts and not fuzz"
+test: .venv/.dev         ## the fast suite, in WORKERS processes
+	OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal \
+		-m "not slow and not faults and not hosts and not fuzz"
 
 slow: .venv/.dev         ## the long trainings
 	$(BIN)/python -m pytest -m slow --timeout 3600
