@@ -7,18 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
 from torch import Tensor, nn, optim
 
 import lumbre as lb
 from lumbre.steps import _compile
 
 torch.set_num_threads(1)
-# How long an example takes depends on what else the machine does.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    """How long hypothesis takes for an example depends on what else the machine does."""
+    from hypothesis import HealthCheck, settings  # scripts import this file for its nets alone
+
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 
 class Net(nn.Module):
