@@ -3,18 +3,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# As many processes as there are cores, at most four; 0 runs all tests in one.
+WORKERS ?= auto
+
 .PHONY: demo test test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
 
-test: .venv/.dev         ## the fast suite
-	$(BIN)/python -m pytest -m "not slow and not faults and not hosts and not fuzz"
+test: .venv/.dev         ## the fast suite, in WORKERS processes
+	OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal \
+		-m "not slow and not faults and not hosts and not fuzz"
 
 test-torch:              ## the fast suite on another torch, in an environment of its own: TORCH=2.14.1, and PYTHON=python3.12
 	@test -n "$(TORCH)" || { echo "say which torch: make test-torch TORCH=2.14.1"; exit 2; }
 	$(MAKE) $(TORCH_VENV)/.ready
-	$(TORCH_VENV)/bin/python -m pytest -m "not slow and not faults and not hosts and not fuzz" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(TORCH_VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal \
+		-m "not slow and not faults and not hosts and not fuzz" $(PYTEST_ARGS)
 
 slow: .venv/.dev         ## the long trainings
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -1,6 +1,7 @@
 """Shared by the tests: small data and nets, and the MNIST files where they are at hand."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,19 @@ import torch
 from torch import Tensor, nn, optim
 
 import lumbre as lb
+from lumbre.steps import _compile
 
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    """How long hypothesis takes for an example depends on what else the machine does."""
+    from hypothesis import HealthCheck, settings  # scripts import this file for its nets alone
+
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 
 class Net(nn.Module):
@@ -34,6 +44,15 @@ def blobs(rows: int = 120, seed: int = 0) -> tuple[Tensor, Tensor]:
     target = torch.arange(rows) % 3
     centers = torch.tensor([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
     return centers[target] + 0.5 * torch.randn(rows, 4, generator=generator), target
+
+
+@pytest.fixture(scope="session", autouse=True)
+def precompiled_headers() -> Iterator[None]:
+    """The headers of torch that each compiled step includes are read once; tests compile some fifty steps."""
+    plain = _compile._options
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_compile, "_options", lambda device: plain(device) | {"cpp_cache_precompile_headers": True})
+        yield
 
 
 @pytest.fixture

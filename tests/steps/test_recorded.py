@@ -40,7 +40,11 @@ class Fall(lb.Callback):
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam, optim.AdamW])
-@pytest.mark.parametrize("callbacks", [[], [lb.callbacks.GradientClip(0.5)], [lb.callbacks.Accumulate(2)]], ids=str)
+@pytest.mark.parametrize(
+    "callbacks",
+    [[], [lb.callbacks.GradientClip(0.5)], [lb.callbacks.Accumulate(2)]],
+    ids=["plain", "clip", "accumulate"],
+)
 def test_a_recorded_run_ends_where_an_eager_one_does(optimizer: Any, callbacks: list[lb.Callback]) -> None:
     """With a schedule, dropout and a short last batch."""
     recipe = lb.setup(lambda: Net(4, dropout=0.2), loss=nn.CrossEntropyLoss(), optimizer=optimizer)

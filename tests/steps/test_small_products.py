@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,8 @@ from torch import Tensor, nn, optim
 import lumbre as lb
 from conftest import Net, blobs
 from lumbre.base import mkl_is_slow
+from lumbre.graphs import _compile, obstacle
 from lumbre.graphs import _small_products as small
-from lumbre.graphs import obstacle
-from lumbre.graphs._compile import _options, _tracing
 from lumbre.steps import unproved
 
 pytestmark = [
@@ -29,9 +29,9 @@ here = pytest.mark.skipif(
 MARK = 12345.0
 
 
-def traced(function: Callable[..., object], *arguments: Tensor) -> object:
+def traced(function: Callable[..., Any], *arguments: Any) -> Any:
     torch._dynamo.reset()
-    with _tracing(_options(torch.device("cpu")) | small.small_products()):
+    with _compile._tracing(_compile._options(torch.device("cpu")) | small.small_products()):
         return torch.compile(function, fullgraph=True, dynamic=False)(*arguments)
 
 
@@ -48,18 +48,24 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, upstream: Tensor) -> tuple[T
     return torch.addmm(bias, x, weight.t()), upstream @ weight, upstream.t() @ x, x @ weight.t()
 
 
+def every(layers: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
+    """All layers in one graph: a graph of its own for each would take seconds to compile."""
+    return [linear(*layer) for layer in layers]
+
+
 @here
 @pytest.mark.usefixtures("marked")
 def test_products_of_layers_are_made_here_and_large_ones_are_not() -> None:
     shapes = [(17, 5, 3), (32, 20, 64), (128, 64, 2), (600, 5, 33), (40, 700, 4), (200, 100, 60)]
-    for rows, deep, columns in shapes:
-        arguments = (
-            torch.randn(rows, deep), torch.randn(columns, deep), torch.randn(columns), torch.randn(rows, columns)
-        )  # fmt: skip
+    layers = [
+        (torch.randn(rows, deep), torch.randn(columns, deep), torch.randn(columns), torch.randn(rows, columns))
+        for rows, deep, columns in shapes
+    ]
+    for (rows, deep, columns), layer, products in zip(shapes, layers, traced(every, layers), strict=True):
         large = rows * deep * columns > 1_000_000
         assert large == (rows == 200)
-        exact = linear(*(part.double() for part in arguments))
-        for found, wanted in zip(traced(linear, *arguments), exact, strict=True):
+        exact = linear(*(part.double() for part in layer))
+        for found, wanted in zip(products, exact, strict=True):
             assert (found.flatten()[0] == MARK) == (not large)
             torch.testing.assert_close(found.double().flatten()[1:], wanted.flatten()[1:], rtol=1e-4, atol=1e-4)
 
@@ -67,31 +73,30 @@ def test_products_of_layers_are_made_here_and_large_ones_are_not() -> None:
 @here
 def test_single_rows_and_columns_and_a_bias_that_is_spread_come_out_right() -> None:
     """Where memory beyond a factor is no part of it."""
+    layers: list[tuple[Tensor, ...]] = []
     for rows, deep, columns in [(1, 1, 1), (1, 300, 17), (9, 700, 1), (20, 1, 30), (64, 8, 8)]:
-        for size in {1, columns}:
+        for size in sorted({1, columns}):
             x, weight, upstream = torch.randn(rows, deep), torch.randn(columns, deep), torch.randn(rows, columns)
             bias = torch.full((2 * columns,), 1e9)[:size].copy_(torch.randn(size))
-            exact = linear(*(part.double() for part in (x, weight, bias, upstream)))
-            for found, wanted in zip(traced(linear, x, weight, bias, upstream), exact, strict=True):
-                torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
+            layers.append((x, weight, bias, upstream))
+    for layer, products in zip(layers, traced(every, layers), strict=True):
+        exact = linear(*(part.double() for part in layer))
+        for found, wanted in zip(products, exact, strict=True):
+            torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
 @here
 @pytest.mark.usefixtures("marked")
 def test_parts_of_matrices_suit_and_other_numbers_are_left_to_torch() -> None:
-    def times(left: Tensor, right: Tensor) -> Tensor:
-        return left @ right
+    def times(pairs: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        return [left @ right for left, right in pairs]
 
     left, right = torch.randn(12, 20), torch.randn(20, 8)
     narrow = torch.randn(20, 30)[:, 3:11]
-    for a, b, here_made in (
-        (left, right, True),
-        (left, narrow, True),
-        (left.double(), right.double(), False),
-        (left.bfloat16(), right.bfloat16(), False),
-    ):
-        found = traced(times, a, b)
-        assert (found.flatten()[0] == MARK) == here_made
+    pairs = [(left, right), (left, narrow), (left.double(), right.double()), (left.bfloat16(), right.bfloat16())]
+    here_made = [True, True, False, False]
+    for (a, b), made, found in zip(pairs, here_made, traced(times, pairs), strict=True):
+        assert (found.flatten()[0] == MARK) == made
         torch.testing.assert_close(found.flatten()[1:], (a @ b).flatten()[1:], rtol=1e-2, atol=1e-4)
 
 

@@ -17,6 +17,8 @@ from conftest import Net
 from lumbre.base import ArchiveError
 from lumbre.storage import read_archive, write_archive
 
+CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # that examples need not pass
+
 
 @pytest.fixture
 def fitted(recipe: lb.Recipe, data: tuple[Tensor, Tensor]) -> lb.Fitted:
@@ -118,7 +120,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=CHECKS)
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_anywhere_is_found(content: bytes, tmp_path: Path, where: float, bit: int) -> None:
     damaged = bytearray(content)
@@ -129,7 +131,7 @@ def test_a_flipped_bit_anywhere_is_found(content: bytes, tmp_path: Path, where: 
     assert str(tmp_path / "f") in caught.value.received
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=CHECKS)
 @given(where=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file_is_found(content: bytes, tmp_path: Path, where: float) -> None:
     (tmp_path / "f").write_bytes(content[: int(where * len(content))])

@@ -78,7 +78,7 @@ def test_values_json_has_no_word_for() -> None:
         torch.tensor([True, False]),
         torch.zeros(1).expand(4),
     ],
-    ids=str,
+    ids=lambda tensor: f"{tensor.dtype}{list(tensor.shape)}",
 )
 def test_tensors_come_back_with_dtype_and_strides(tensor: torch.Tensor) -> None:
     back = there_and_back({"a": [tensor]})["a"][0]
