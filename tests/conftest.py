@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn, optim
 
 import lumbre as lb
-from lumbre.steps import _compile
+from lumbre.graphs import _compile
 
 torch.set_num_threads(1)
 
