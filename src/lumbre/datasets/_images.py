@@ -57,8 +57,10 @@ class ImageFiles(Dataset[Any]):
         classes: Sequence[str] | None,
         cache: bool | None = None,
     ) -> None:
-        self.paths = tuple(paths)
-        self.targets = targets
+        # They are read for as long as a run lasts, and a callback may change the working directory.
+        self.paths = tuple(path.absolute() for path in paths)
+        plain = targets is None or isinstance(targets, Tensor)
+        self.targets = targets if plain else tuple(path.absolute() for path in targets)
         self.size = size
         self.transform = transform
         self.classes = None if classes is None else tuple(classes)
