@@ -59,8 +59,9 @@ class ImageFiles(Dataset[Any]):
     ) -> None:
         # They are read for as long as a run lasts, and a callback may change the working directory.
         self.paths = tuple(path.absolute() for path in paths)
-        plain = targets is None or isinstance(targets, Tensor)
-        self.targets = targets if plain else tuple(path.absolute() for path in targets)
+        if targets is not None and not isinstance(targets, Tensor):
+            targets = [path.absolute() for path in targets]
+        self.targets = targets
         self.size = size
         self.transform = transform
         self.classes = None if classes is None else tuple(classes)
