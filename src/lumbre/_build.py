@@ -1,13 +1,14 @@
 """The composition root: a recipe, data and options become a `Plan` that the loop can run."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn, optim
 from torch.nn.parameter import is_lazy
+from torch.utils.data import BatchSampler
 
 from lumbre._engine import make_engine, precision_advice, step_options
 from lumbre._feeds import TrainingData, augmenter, columns_of, feed, given_data, share, training_data
@@ -17,9 +18,9 @@ from lumbre._rates import schedules
 from lumbre._record import run_record
 from lumbre._session import Session
 from lumbre.base import Batch, Batches, DataError, Loss, Nested, OptionError, leaves, map_leaves, total_loss
-from lumbre.callbacks import Accumulate, SampleGenerations, TensorBoard
-from lumbre.core import Context, Listeners, Plan
-from lumbre.data import Augmented, LoaderFeed, RowFeed, Stripe, data_record
+from lumbre.callbacks import Accumulate, GradualUnfreezing, On, SampleGenerations, TensorBoard
+from lumbre.core import Callback, Context, Listeners, Plan
+from lumbre.data import Augmented, LoaderFeed, Order, RowFeed, Stripe, data_record
 from lumbre.devices import Precision, World, join_world, onednn_gains, onednn_products, resolve_device, seeder
 from lumbre.inspection import Inspect
 from lumbre.metrics import LossMeter, Metric
@@ -159,7 +160,9 @@ def _subject(
         columns=None if options.augment is not None else columns_of(given.train),
         valid=columns_of(given.valid),
         test=None,
-        fewest_rows=train.order.fewest_rows if rows else None,
+        fewest_rows=_fewest_rows(train, first.size),
+        processes=train.order.world if rows and isinstance(train.order, Stripe) else 1,
+        settled=not any(_may_change_modes(one) for one in callbacks),
         shuffled=options.sampler is not None or options.shuffle is not False if rows else None,
         batch_size=_whole_batch(train) or first.size,
         optimizers={} if hasattr(model, "step") else optimizers,
@@ -167,6 +170,24 @@ def _subject(
         accumulated=max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1),
         schedules=schedules(optimizers, callbacks, options.epoch_range[1], train.length),
     )
+
+
+def _fewest_rows(train: RowFeed | LoaderFeed, first: int) -> int | None:
+    """Rows of the smallest part of a batch that any process computes; None where only a loader knows."""
+    if not isinstance(train, RowFeed):
+        sampler = getattr(train.loader, "batch_sampler", None)
+        if type(sampler) is not BatchSampler or not isinstance(sampler.sampler, Sized):
+            return None
+        order = Order(len(sampler.sampler), sampler.batch_size, False, sampler.drop_last, 0)
+        return order.fewest_rows if first == min(order.rows, order.batch_size) else None  # it may make more of a row
+    order = train.order
+    return order.order.fewest_rows // order.world if isinstance(order, Stripe) else order.fewest_rows
+
+
+def _may_change_modes(callback: Callback) -> bool:
+    """Whether a callback may put parts of the module into another mode, or another batch into the place of one."""
+    known = type(callback).__module__.startswith("lumbre.") and not isinstance(callback, (GradualUnfreezing, On))
+    return not known and any(hasattr(callback, f"on_train_{when}begin") for when in ("", "batch_"))
 
 
 def _whole_batch(train: RowFeed | LoaderFeed) -> int | None:

@@ -53,7 +53,7 @@ class WandB(Callback):
         import_extra("wandb", "wandb", "log to Weights & Biases")
         self.run_id = self._run = None
         self._own = False
-        folder = self._options.get("dir")
+        folder: Any = self._options.get("dir")
         self._folder = {} if folder is None else {"dir": str(folder_of_start(folder) / folder)}
 
     def on_epoch_begin(self, ctx: Context) -> None:
