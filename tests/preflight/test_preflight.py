@@ -1,5 +1,8 @@
 """Checks: each finds its mistake, and is silent on its mended twin."""
 
+import warnings
+from collections.abc import Generator
+
 import pytest
 import torch
 from torch import Tensor, nn, optim
@@ -75,3 +78,52 @@ def test_a_column_whose_sum_overflows_is_still_finite() -> None:
 def test_findings_can_be_left_out(data: tuple[Tensor, Tensor]) -> None:
     broken = classifier(lambda: nn.Sequential(Net(4), nn.Softmax(1)))
     broken.fit(data, epochs=1, preflight=False, verbose=False)
+
+
+@pytest.fixture
+def every_warning() -> Generator[None]:
+    """torch gives some warnings once in a process: here each time; those about scalars fail the test."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    # Kept, not raised: checks take an error for the module's.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    torch.set_warn_always(before)
+    assert [str(one.message) for one in caught if "to a scalar" in str(one.message)] == []
+
+
+@pytest.mark.usefixtures("every_warning")
+def test_a_module_that_switches_gradients_on_gets_no_warning_of_torch() -> None:
+    """Forces, penalties and the like are gradients in forward(), also where nothing else asks for them."""
+
+    class Graded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.enable_grad():
+                return self.net(x)
+
+    x, y = blobs(33)
+    for recipe in (
+        classifier(Graded),
+        lb.setup(Graded, loss=nn.MSELoss(), optimizer=optim.SGD),
+        lb.setup(Graded, loss=nn.BCEWithLogitsLoss(), optimizer=optim.SGD),
+    ):
+        target = y if isinstance(recipe.loss, nn.CrossEntropyLoss) else (y[:, None] == torch.arange(3)).float()
+        recipe.check((x, target), valid_data=0.25, batch_size=16)
+        fitted = recipe.fit((x, target), epochs=2, valid_data=0.25, batch_size=16, verbose=False)
+        fitted.evaluate((x, target))
+        fitted.predict(x)
+        lb.inspect.activations(fitted, x)
+        lb.inspect.weights(fitted)
+
+
+@pytest.mark.usefixtures("every_warning")
+def test_targets_that_have_a_graph_get_no_warning_of_torch() -> None:
+    x, y = blobs(33)
+    target = (y[:, None] == torch.arange(3)).float().requires_grad_()
+    recipe = lb.setup(lambda: Net(4), loss=nn.MSELoss(), optimizer=optim.SGD)
+    recipe.check((x, target), valid_data=0.25, batch_size=16)

@@ -1,12 +1,15 @@
 """What is in a file, told without a class."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import r_writer as r
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn, optim
 
 import lumbre as lb
 from lumbre.storage import read_archive, write_archive
@@ -102,3 +105,74 @@ def test_a_document_of_the_wrong_form_is_refused(
     write_archive(path, archive.tensors, {**archive.document, part: value})
     with pytest.raises(lb.ArchiveError, match="makes no sense"):
         lb.load(path, recipe)
+
+
+def _told_of(path: Path, read: Callable[[Path], Any]) -> Any:
+    """What a reader gives of a file, so that it can be compared."""
+    found = read(path)
+    if isinstance(found, lb.FileContents):
+        return found.kind, dict(found.tensors), found.document
+    state = found if isinstance(found, dict) else found.model.state_dict()
+    return {name: (str(tensor.dtype), tensor.tolist()) for name, tensor in state.items()}
+
+
+def test_a_bit_damaged_in_an_archive_never_makes_it_a_file_of_another_kind(tmp_path: Path) -> None:
+    recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD).set_hparams(in_features=1, out_features=1)
+    path = tmp_path / "line.lumbre"
+    recipe.fit((torch.zeros(4, 1), torch.zeros(4, 1)), epochs=1, verbose=False, preflight=False).save(path)
+    readers = (lb.inspect_file, lb.load_weights, lambda file: lb.load(file, recipe))
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    # All eight bits of the entries' names and values but the long text; of the rest a bit of every seventh byte.
+    names = [
+        at
+        for name in (b'"__metadata__":{', b'"format":"lumbre"', b'"lumbre":"', b'"lumbre_sha256":"')
+        for at in range(whole.index(name), whole.index(name) + len(name))
+    ]
+    damages = [(at, 1 << bit) for at in (*range(8), *names) for bit in range(8)]
+    damages += [(at, 1 << at % 8) for at in range(8, header, 7)]
+    right = [_told_of(path, read) for read in readers]
+    for at, bit in damages:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+        for read, expected in zip(readers, right, strict=True):
+            try:
+                found = _told_of(path, read)
+            except lb.ArchiveError:
+                continue
+            assert found == expected, (at, bit)
+            pytest.fail(f"bit {bit} of byte {at} of the header was not seen")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda metadata: metadata.pop("lumbre_sha256"),
+        lambda metadata: metadata.update(lumbre_sha257=metadata.pop("lumbre_sha256")),
+        lambda metadata: (metadata.pop("lumbre_sha256"), metadata.pop("format")),
+        lambda metadata: (metadata.pop("lumbre_sha256"), metadata.pop("lumbre")),
+        lambda metadata: metadata.update(more="than was written"),
+    ],
+    ids=["no hash", "another name", "no hash, no format", "no hash, no text", "an entry more"],
+)
+def test_metadata_that_were_changed_are_refused_by_every_reader(
+    tmp_path: Path, change: Callable[[dict[str, str]], object]
+) -> None:
+    path = tmp_path / "x.lumbre"
+    write_archive(path, {"weight": torch.ones(1)}, {"module": "Line"})
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    change(header["__metadata__"])
+    for separators in ((",", ":"), (", ", ": ")):  # as Rust writes JSON, and as Python does
+        text = json.dumps(header, separators=separators).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+        for read in (lb.inspect_file, lb.load_weights, read_archive):
+            with pytest.raises(lb.ArchiveError, match="is damaged"):
+                read(path)
+
+
+def test_other_files_with_like_names_are_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "plain.safetensors"
+    safetensors.torch.save_file({"lumbre": torch.ones(2)}, path, {"format": "pt", "lumbre": "0.1"})
+    assert lb.inspect_file(path).kind == "safetensors"
+    assert lb.load_weights(path)["lumbre"].tolist() == [1, 1]

@@ -9,6 +9,7 @@ from torch import nn, optim
 import lumbre as lb
 from conftest import Net, blobs
 from lumbre.callbacks import EarlyStopping, KeepBestModel
+from lumbre.tune._study import Search
 
 SPACE = {
     "hparams": {"d_hidden": (4, 32), "dropout": (0.0, 0.5)},
@@ -226,6 +227,33 @@ def test_ctrl_c_gives_back_what_is_done_and_the_trial_is_run_later(recipe: lb.Re
     assert list(resumed.frame()["state"]) == ["complete", "complete", "failed", "complete", "complete"]
     assert drawn(resumed)[2] == drawn(resumed)[3] == drawn(lb.tune(recipe, SPACE, blobs(), trials=4, **FIT))[2]
     assert resumed.frame()["error"][2] == "interrupted; tried again"
+
+
+def test_ctrl_c_before_a_trial_is_over_is_called_an_interruption(
+    recipe: lb.Recipe, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Impatient(lb.Callback):
+        def on_train_begin(self, ctx: lb.Context) -> None:
+            raise KeyboardInterrupt
+
+    options = {**FIT, "trials": 4, "study": tmp_path / "tune.db"}
+    in_a_trial = lb.tune(recipe, SPACE, blobs(), **options, callbacks=Impatient())
+    assert list(in_a_trial.frame()["state"]) == ["failed", "waiting"]
+
+    def at_once(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "take", at_once)
+        before_any = lb.tune(recipe, SPACE, blobs(), **FIT)
+    assert before_any.frame().empty
+    for stopped in (in_a_trial, before_any):
+        assert repr(stopped).endswith("interrupted before a trial was over: see .frame()")
+        for wanted in (lambda found: found.best, lambda found: found.best_value, lambda found: found.plot()):
+            with pytest.raises(lb.OptionError, match="was interrupted before") as raised:
+                wanted(stopped)
+            assert "study=" in raised.value.fix
+    assert "best" in repr(lb.tune(recipe, SPACE, blobs(), **options))
 
 
 def test_a_study_is_of_one_search(recipe: lb.Recipe, tmp_path) -> None:

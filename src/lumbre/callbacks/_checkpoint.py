@@ -8,6 +8,7 @@ from typing import Any
 
 from lumbre.base import ArchiveError, OptionError, did_you_mean
 from lumbre.callbacks._monitor import Monitor
+from lumbre.callbacks._paths import folder_of_start
 from lumbre.core import Callback, Context
 from lumbre.storage import CheckpointWarning
 
@@ -56,6 +57,7 @@ class ModelCheckpoint(Callback):
         self.best_only = best_only
         self.keep = keep
         self._fields = _fields(self.path)
+        self._folder = Path()
         if keep is not None and keep > 1 and not self._fields:
             raise OptionError(
                 f"keep={keep} of a single file, {self.path!r}",
@@ -68,6 +70,7 @@ class ModelCheckpoint(Callback):
     def on_fit_begin(self, ctx: Context) -> None:
         """Start afresh, and make sure of names and folder before an epoch is spent."""
         self._written = []
+        self._folder = folder_of_start(self.path)
         if self.best_only or self._monitor.name in self._fields:
             self._monitor.begin(ctx)
         known = ("epoch", *ctx.monitored)
@@ -117,7 +120,7 @@ class ModelCheckpoint(Callback):
 
     def _file(self, values: Mapping[str, Any]) -> Path:
         try:
-            return Path(Formatter().vformat(self.path, (), values))
+            return self._folder / Path(Formatter().vformat(self.path, (), values))
         except (ValueError, TypeError, LookupError) as error:
             raise _no_template(self.path, error) from error
 

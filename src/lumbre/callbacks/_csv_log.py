@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lumbre.base import OptionError, written_beside
+from lumbre.callbacks._paths import folder_of_start
 from lumbre.callbacks._values import epoch_values
 from lumbre.core import Callback, Context
 
@@ -21,7 +22,8 @@ class CSVLog(Callback):
     training goes on, and the rows are written when there is room.
 
     Args:
-        path: the file; one that is there is replaced when the first epoch is over.
+        path: the file, from the working directory in which the run starts; one that is there is replaced when the
+            first epoch is over.
         append: go on below the rows that are there.
 
     Raises:
@@ -37,6 +39,7 @@ class CSVLog(Callback):
     def __init__(self, path: str | Path, *, append: bool = False) -> None:
         self.path = Path(path)
         self.append = append
+        self._file = self.path
         self._columns: list[str] | None = None
         self._rows = 0
         self._kept: int | None = 0
@@ -45,14 +48,15 @@ class CSVLog(Callback):
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Make sure of the folder and of what is there."""
+        self._file = folder_of_start(self.path) / self.path
         self._columns = None
         self._rows = 0
         self._waiting = []
         self._warned = False
         self._kept = None if self.append else 0  # rows to leave standing; None: all
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.append and self.path.exists():
-            columns = _read(self.path)[0]
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        if self.append and self._file.exists():
+            columns = _read(self._file)[0]
             if columns and columns[:2] != ["epoch", "set"]:
                 raise OptionError(
                     f"append=True to {self.path}, whose columns are {', '.join(columns)}",
@@ -87,13 +91,13 @@ class CSVLog(Callback):
         if self._columns is None or not set(names) <= set(self._columns):
             self._rewrite(names)
         assert self._columns is not None
-        size = self.path.stat().st_size
+        size = self._file.stat().st_size
         try:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
+            with self._file.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self._columns, restval="").writerows(rows)
         except OSError:
             with suppress(OSError):
-                os.truncate(self.path, size)  # half a row must not stay
+                os.truncate(self._file, size)  # half a row must not stay
             raise
 
     def state_dict(self) -> dict[str, Any]:
@@ -106,11 +110,11 @@ class CSVLog(Callback):
 
     def _rewrite(self, names: list[str]) -> None:
         """The rows so far under a header with all columns, whole or not at all."""
-        columns, rows = _read(self.path) if self.path.exists() and self._kept != 0 else ([], [])
+        columns, rows = _read(self._file) if self._file.exists() and self._kept != 0 else ([], [])
         if self._columns is None:
             rows = rows[: self._kept]
         columns = [*columns, *(name for name in names if name not in columns)]
-        with written_beside(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with written_beside(self._file) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
             writer.writerows([*row, *[""] * (len(columns) - len(row))] for row in rows)

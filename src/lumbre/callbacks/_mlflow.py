@@ -5,6 +5,7 @@ from time import time
 from typing import Any
 
 from lumbre.base import import_extra
+from lumbre.callbacks._paths import uri_of_start
 from lumbre.callbacks._values import epoch_values
 from lumbre.core import Callback, Context
 
@@ -55,7 +56,8 @@ class MLflow(Callback):
     def on_fit_begin(self, ctx: Context) -> None:
         """Make sure of the package and of where it logs to."""
         mlflow = import_extra("mlflow", "mlflow", "log to MLflow")
-        self._client = mlflow.MlflowClient(self.tracking_uri)
+        uri = self.tracking_uri
+        self._client = mlflow.MlflowClient(None if uri is None else uri_of_start(uri))
         self.run_id = None
         self._own = self._started = self._interrupted = False
 

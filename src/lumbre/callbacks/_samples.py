@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lumbre.base import OptionError, import_extra, map_leaves, preserved_randomness, seed_host, stream
+from lumbre.callbacks._paths import folder_of_start
 from lumbre.core import Callback, Context
 
 
@@ -54,23 +55,25 @@ class SampleGenerations(Callback):
         if every < 1:
             raise OptionError(f"every={every}", "at least 1 epoch", "every=1")
         try:
-            self._file = None if path is None else lambda epoch: Path(str(path).format(epoch=epoch))
-            if self._file is not None:
-                self._file(1)
+            if path is not None:
+                str(path).format(epoch=1)
         except (ValueError, LookupError) as error:
             raise OptionError(
                 f"path={str(path)!r}, which cannot be filled in: {error}",
                 "a path with only the epoch in braces",
                 'path="samples/{epoch:03d}.png"',
             ) from error
+        self.path = None if path is None else str(path)
         self.function = function
         self.every = every
         self.seed = seed
         self.samples: list[tuple[int, Any]] = []
+        self._folder = Path()
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Start afresh."""
         self.samples = []
+        self._folder = Path() if self.path is None else folder_of_start(self.path)
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Take a sample, if it is time."""
@@ -88,8 +91,8 @@ class SampleGenerations(Callback):
                 part.training = training
         sample = map_leaves(lambda leaf: leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf, sample)
         self.samples.append((ctx.epoch, sample))
-        if self._file is not None:
-            _write(self._file(ctx.epoch), sample)
+        if self.path is not None:
+            _write(self._folder / self.path.format(epoch=ctx.epoch), sample)
         elif isinstance(sample, str):
             from rich.console import Console
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lumbre.base import import_extra
+from lumbre.callbacks._paths import folder_of_start
 from lumbre.callbacks._values import epoch_values
 from lumbre.core import Callback, Context
 
@@ -29,12 +30,14 @@ class TensorBoard(Callback):
 
     def __init__(self, path: str | Path = "runs", *, histograms: bool = False) -> None:
         self.path = Path(path)
+        self._folder = self.path
         self.histograms = histograms
         self._writer: Any = None
 
     def on_fit_begin(self, ctx: Context) -> None:
-        """Make sure of the package."""
+        """Make sure of the package, and of where the folder is."""
         import_extra("tensorboardX", "tensorboard", "write event files for TensorBoard")
+        self._folder = folder_of_start(self.path) / self.path
         self._writer = None
 
     def on_epoch_end(self, ctx: Context) -> None:
@@ -42,7 +45,7 @@ class TensorBoard(Callback):
         if self._writer is None:
             package = import_extra("tensorboardX", "tensorboard", "write event files for TensorBoard")
             # A run that goes on at a later epoch hides what was written of it before it was cut.
-            self._writer = package.SummaryWriter(str(self.path), purge_step=ctx.epoch if ctx.epoch > 1 else None)
+            self._writer = package.SummaryWriter(str(self._folder), purge_step=ctx.epoch if ctx.epoch > 1 else None)
         for set_name, values in epoch_values(ctx).items():
             for metric, value in values.items():
                 self._writer.add_scalar(f"{set_name}/{metric}", value, ctx.epoch)

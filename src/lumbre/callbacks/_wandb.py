@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lumbre.base import import_extra
+from lumbre.callbacks._paths import folder_of_start
 from lumbre.callbacks._values import epoch_values
 from lumbre.core import Callback, Context
 
@@ -42,6 +43,7 @@ class WandB(Callback):
         **options: Any,
     ) -> None:
         self._options = {"project": project, "name": name, "mode": mode, "config": dict(config or {}), **options}
+        self._folder: dict[str, str] = {}
         self.run_id: str | None = None
         self._run: Any = None
         self._own = False
@@ -51,6 +53,8 @@ class WandB(Callback):
         import_extra("wandb", "wandb", "log to Weights & Biases")
         self.run_id = self._run = None
         self._own = False
+        folder: Any = self._options.get("dir")
+        self._folder = {} if folder is None else {"dir": str(folder_of_start(folder) / folder)}
 
     def on_epoch_begin(self, ctx: Context) -> None:
         """Find or make the run: not before, for a fit that goes on later goes on with its own."""
@@ -60,7 +64,7 @@ class WandB(Callback):
         self._own = wandb.run is None
         if self._own:
             again: dict[str, Any] = {} if self.run_id is None else {"id": self.run_id, "resume": "allow"}
-            self._run = wandb.init(**{**self._options, **again})
+            self._run = wandb.init(**{**self._options, **self._folder, **again})
         else:
             self._run = wandb.run
         self.run_id = self._run.id

@@ -294,6 +294,7 @@ def from_parquet(
         raise OptionError(f"unknown={unknown!r}", "error or ignore", 'unknown="error"')
     root = Path(path)
     files = sorted(root.rglob("*.parquet")) if root.is_dir() else [root] if root.is_file() else []
+    files = [file.absolute() for file in files]  # they are read for as long as a run lasts
     if not files:
         raise DataError(f"the path {str(root)!r}", "a Parquet file, or a folder that holds some", "correct the path")
     groups: list[RowGroup] = []

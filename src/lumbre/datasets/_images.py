@@ -57,7 +57,10 @@ class ImageFiles(Dataset[Any]):
         classes: Sequence[str] | None,
         cache: bool | None = None,
     ) -> None:
-        self.paths = tuple(paths)
+        # They are read for as long as a run lasts, and a callback may change the working directory.
+        self.paths = tuple(path.absolute() for path in paths)
+        if targets is not None and not isinstance(targets, Tensor):
+            targets = [path.absolute() for path in targets]
         self.targets = targets
         self.size = size
         self.transform = transform

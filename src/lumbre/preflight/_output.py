@@ -311,7 +311,7 @@ def far_from_targets(subject: Subject) -> Iterator[Found]:
             continue
         every = subject.target.detach().float()
         spread = float((every - every.mean(0)).square().mean())
-        error = float((call.input.detach().float() - target.float()).square().mean())
+        error = float((call.input.detach().float() - target.detach().float()).square().mean())
         if len(every) >= 20 and spread > 0 and math.isfinite(error) and error > 100 * spread:
             yield Found(
                 f"a mean squared error of {error:.3g} before the first step",

@@ -10,11 +10,12 @@ from lumbre.preflight._subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a check found, without its code."""
+    """What a check found, without its code; with a severity of its own where it is less than the check's."""
 
     received: str
     expected: str
     fix: str
+    severity: str | None = None
 
 
 Look = Callable[[Subject], Iterator[Found]]
@@ -79,6 +80,7 @@ def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float
         if seconds is not None and perf_counter() - begin > seconds:
             break
         findings += [
-            Finding(one.code, one.severity, found.received, found.expected, found.fix) for found in one.look(subject)
+            Finding(one.code, found.severity or one.severity, found.received, found.expected, found.fix)
+            for found in one.look(subject)
         ]
     return Findings([found for found in findings if found.code not in ignore])

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import map_leaves, untouched
+from lumbre.base import leaves, map_leaves, untouched
 from lumbre.preflight._recorder import NORMS, LayerCall, made_by, origin
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
@@ -62,16 +62,47 @@ def _parameters_in(value: Any, depth: int) -> Iterator[Tensor]:
             yield from _parameters_in(part, depth - 1)
 
 
-@check("LB008", "warning", "BatchNorm and a batch of one row")
+@check("LB008", "error", "BatchNorm and a batch of one row")
 def short_batch_norm(subject: Subject) -> Iterator[Found]:
-    """BatchNorm takes mean and spread over the rows of a batch, and cannot over one: torch raises in the middle of the
-    run, or normalizes a picture by itself."""
-    if subject.fewest_rows == 1 and any(isinstance(part, NORMS) for part in subject.model.modules()):
-        yield Found(
-            "a batch of one row for a module with BatchNorm",
-            "several rows in every batch, over which BatchNorm takes its mean and spread",
-            "drop_last=True if only the last batch is that short, else a larger batch_size",
-        )
+    """BatchNorm takes mean and spread over the rows of a batch, and cannot over one: torch raises where the epoch comes
+    to that batch. So does whatever else needs several rows. A row is tried, in training mode. Where it passes, since a
+    picture has several places, it is normalized by itself, and that is a warning; so is what a callback may prevent."""
+    if not subject.has_one_row or not _rows_alone(subject):
+        return
+    size, whole, one = subject.batch.size, subject.trained, subject.one_row()
+    passes = size > 1 and (whole.failure is None or whole.in_loss)
+    fails = one.failure is not None or (passes and _finite(whole.pred) and not _finite(one.pred))
+    normed = any(call.training for call in one.norms) or _wants_more_values(one.failure)
+    if subject.loss is None:  # its own step may call other parts than forward() does
+        normed, fails = any(isinstance(part, NORMS) for part in subject.model.modules()), False
+    if not (passes and fails) and not normed:
+        return
+    why = "" if not fails else f": {_first_line(one.failure)}" if one.failure else ": its predictions are not finite"
+    leave_out = "drop_last=True" if subject.shuffled is not None else "DataLoader(..., drop_last=True)"
+    where = "" if subject.processes == 1 else f" in a process, as {subject.processes} share each batch,"
+    yield Found(
+        f"a batch of one row{where} for a module {'with BatchNorm' if normed else 'that needs several'}{why}",
+        "several rows in every batch"
+        + (", over which BatchNorm takes its mean and spread" if normed else "")
+        + ("" if subject.processes == 1 else f": {2 * subject.processes}, two for each process"),
+        (f"{leave_out}, which leaves out a last batch that is that short; or another batch_size")
+        if size > 1
+        else "a larger batch_size",
+        None if fails and subject.settled else "warning",
+    )
+
+
+def _wants_more_values(failure: Exception | None) -> bool:
+    """Whether it is what torch's normalizations raise for a single value of a channel."""
+    return isinstance(failure, ValueError) and "more than 1 value per channel" in str(failure)
+
+
+def _finite(pred: Any) -> bool:
+    return all(bool(one.isfinite().all()) for one in tensors(pred) if one.is_floating_point())
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 @check("LB021", "warning", "A dimension that is lost where a batch has one row")
@@ -79,7 +110,7 @@ def squeezed(subject: Subject) -> Iterator[Found]:
     """`squeeze()` without a dimension takes away every dimension of size 1: that of the rows too, when a batch has one
     row, as the last one of an epoch may."""
     size, pred = subject.batch.size, subject.evaluated.pred
-    if subject.fewest_rows != 1 or size < 2 or subject.evaluated.failure is not None or not _by_rows(subject):
+    if not subject.has_one_row or size < 2 or subject.evaluated.failure is not None or not _rows_alone(subject):
         return
     before = tensors(pred)
     try:
@@ -103,6 +134,11 @@ def _first_row(leaf: Any) -> Any:
 def _by_rows(subject: Subject) -> bool:
     size = subject.batch.size
     return all(leaf.ndim and leaf.shape[0] == size for leaf in tensors(subject.batch.input))
+
+
+def _rows_alone(subject: Subject) -> bool:
+    """Whether the first row of a batch can be cut out of it."""
+    return _by_rows(subject) and all(isinstance(leaf, Tensor) for leaf in leaves(subject.batch.input))
 
 
 @check("LB020", "warning", "Rows that see one another")

@@ -75,7 +75,10 @@ class Subject:
         columns: (input, target) of all training rows where they are in memory, else None.
         valid: the same of the validation rows.
         test: the same of the rows to test on.
-        fewest_rows: rows of the smallest batch of an epoch, where that is known.
+        fewest_rows: rows of the smallest batch of an epoch, where that is known; where processes share a batch, of the
+            smallest part of it, which may be none: then a row is computed that does not count.
+        processes: how many share a batch.
+        settled: whether modes and batches in training are what the module and the data say: no callback changes them.
         shuffled: whether an order is drawn for each epoch; None where a loader decides.
         batch_size: rows in a batch.
         optimizers: the optimizers by name.
@@ -94,6 +97,8 @@ class Subject:
     valid: tuple[Nested, Nested] | None = None
     test: tuple[Nested, Nested] | None = None
     fewest_rows: int | None = None
+    processes: int = 1
+    settled: bool = True
     shuffled: bool | None = True
     batch_size: int | None = None
     optimizers: dict[str, optim.Optimizer] = field(default_factory=dict[str, optim.Optimizer])
@@ -105,7 +110,12 @@ class Subject:
     @property
     def target(self) -> Nested:
         """The targets of all rows where they are in memory, else those of the first batch."""
-        return self.batch.target if self.columns is None else self.columns[1]
+        return map_leaves(_detached, self.batch.target if self.columns is None else self.columns[1])
+
+    @property
+    def has_one_row(self) -> bool:
+        """Whether some batch of an epoch, or some process's part of it, is computed as a single row."""
+        return self.fewest_rows is not None and self.fewest_rows <= 1
 
     @cached_property
     def evaluated(self) -> Pass:
@@ -132,10 +142,28 @@ class Subject:
                 for one, value in kept:
                     spread = float(value.std()) if value.numel() > 1 else 0.0
                     one.add_(torch.randn_like(value), alpha=0.1 * spread + 1e-3)
-                return self.call(input)
+                # A module may switch gradients on in its forward().
+                return map_leaves(_detached, self.call(input))
             finally:
                 for one, value in kept:
                     one.copy_(value)
+
+    def one_row(self) -> Pass:
+        """The first row alone through the module in training mode; nothing of its loss."""
+        norms: list[LayerCall] = []
+        row = map_leaves(lambda leaf: leaf[:1].clone() if isinstance(leaf, Tensor) else leaf, self.batch.input)
+        with (
+            untouched(self.model, self.device, training=True),
+            torch.no_grad(),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            seeder(0, self.device)("predict", 0, 0)
+            try:
+                with recorded_layers(self.model, [], norms):
+                    return Pass(self.call(row), norms=norms)
+            except Exception as error:  # whatever the user's module raises is the finding
+                return Pass(norms=norms, failure=error)
 
     def _pass(self, *, training: bool) -> Pass:
         forward, losses = Recorder(), Recorder()
@@ -177,6 +205,10 @@ class Subject:
         except RuntimeError as error:  # not every graph that fails here fails in a step
             return {}, error
         return dict(zip(named, found, strict=True)), None
+
+
+def _detached(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
 def tensors(value: Nested) -> list[Tensor]:

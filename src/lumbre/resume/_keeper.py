@@ -233,7 +233,11 @@ class KeptRun:
         self._world = world
         self._line, self._store_line = world.line(), world.line()
         self.store = CheckpointStore(
-            Path(when.folder), when.keep, rank=world.rank, gather=self._store_line.gather, patience=lock_patience(world)
+            Path(when.folder).absolute(),  # a callback may change the working directory
+            when.keep,
+            rank=world.rank,
+            gather=self._store_line.gather,
+            patience=lock_patience(world),
         )
         try:
             self.stored = self.store.newest()

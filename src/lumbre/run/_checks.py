@@ -3,7 +3,8 @@
 from typing import Any
 
 from lumbre.base import own_method
-from lumbre.callbacks import Accumulate
+from lumbre.callbacks import Accumulate, GradualUnfreezing, On
+from lumbre.core import Callback
 from lumbre.preflight import Findings, Subject, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
@@ -66,6 +67,8 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
         valid=columns_of(feeds.data.valid),
         test=None,
         fewest_rows=feeds.fewest_rows,
+        processes=feeds.processes,
+        settled=not any(_may_change_modes(one) for one in callbacks),
         shuffled=feeds.shuffled,
         batch_size=feeds.batch_size,
         optimizers={} if own_step else net.optimizers,
@@ -73,3 +76,9 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
         accumulated=max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1),
         schedules=schedules(net.optimizers, callbacks, options.epoch_range[1], feeds.train.length),
     )
+
+
+def _may_change_modes(callback: Callback) -> bool:
+    """Whether a callback may put parts of the module into another mode, or another batch into the place of one."""
+    known = type(callback).__module__.startswith("lumbre.") and not isinstance(callback, (GradualUnfreezing, On))
+    return not known and any(hasattr(callback, f"on_train_{when}begin") for when in ("", "batch_"))

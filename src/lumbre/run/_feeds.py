@@ -1,10 +1,11 @@
 """What the user passed as data, made ready once: batches to train and validate on, and what is known of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
+from torch.utils.data import BatchSampler
 
 from lumbre.base import Batch, Batches, DataRecord, Nested, OptionError, Source, leaves, map_leaves, seed_host, stream
 from lumbre.data import (
@@ -14,6 +15,7 @@ from lumbre.data import (
     InMemoryDataset,
     Loaded,
     LoaderFeed,
+    Order,
     ParquetData,
     RowFeed,
     Stripe,
@@ -107,7 +109,8 @@ class Feeds:
         valid: validation batches, or None.
         first: the first training batch, as the module will see it.
         batch_size: rows of a batch, in all processes that share it.
-        fewest_rows: rows of the smallest batch of an epoch; None where a loader decides.
+        fewest_rows: rows of the smallest part of a batch that any process computes; None where only a loader knows.
+        processes: how many share a batch.
         shuffled: whether each epoch has an order of its own; None where a loader decides.
         records: what a report says of the sets, by name.
     """
@@ -118,6 +121,7 @@ class Feeds:
     first: Batch
     batch_size: int
     fewest_rows: int | None
+    processes: int
     shuffled: bool | None
     records: dict[str, DataRecord]
 
@@ -144,7 +148,8 @@ def make_feeds(data: Any, options: Options, setting: Setting) -> Feeds:
         valid=None if valid is None else share(valid, valid),
         first=first,
         batch_size=_whole_batch(train) or first.size,
-        fewest_rows=train.order.fewest_rows if rows else None,
+        fewest_rows=_fewest_rows(train, first.size),
+        processes=train.order.world if rows and isinstance(train.order, Stripe) else 1,
         shuffled=options.sampler is not None or options.shuffle is not False if rows else None,
         records=records,
     )
@@ -171,6 +176,18 @@ def _both(
         return train, None
     ready = hasattr(given.valid, "loader")
     return train, feed(given.valid, setting.device, setting.seed, world=setting.world, **({} if ready else common))
+
+
+def _fewest_rows(train: RowFeed | LoaderFeed, first: int) -> int | None:
+    """Rows of the smallest part of a batch that any process computes; None where only a loader knows."""
+    if not isinstance(train, RowFeed):
+        sampler = getattr(train.loader, "batch_sampler", None)
+        if type(sampler) is not BatchSampler or not isinstance(sampler.sampler, Sized):
+            return None
+        order = Order(len(sampler.sampler), sampler.batch_size, False, sampler.drop_last, 0)
+        return order.fewest_rows if first == min(order.rows, order.batch_size) else None  # it may make more of a row
+    order = train.order
+    return order.order.fewest_rows // order.world if isinstance(order, Stripe) else order.fewest_rows
 
 
 def _whole_batch(train: RowFeed | LoaderFeed) -> int | None:

@@ -21,8 +21,11 @@ from lumbre.base import ArchiveError
 from lumbre.storage._files import read_whole, write_whole
 from lumbre.storage._schema import SCHEMA, UPGRADES, upgraded
 
+_LONGEST_HEADER = 100_000_000  # bytes, of safetensors
 _NO_DIGEST = "0" * 64
 _DIGEST = re.compile(rb'"lumbre_sha256":"([0-9a-f]{64})"')
+# Each of the three entries is a mark of its own: damage to one leaves the others, and never makes a file another kind.
+_MARKS = re.compile(rb'"(?:lumbre_sha256"\s*:|format"\s*:\s*"lumbre"|lumbre"\s*:\s*"\{)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,12 @@ def read_archive(path: Path) -> Archive:
     data = read_whole(path, "a file written by fitted.save(path)")
     header_length = int.from_bytes(data[:8], "little")
     found = _DIGEST.search(data[8 : 8 + header_length]) if len(data) > 8 else None
+    if found is None and is_archive(data):
+        raise ArchiveError(
+            f"{path}, {len(data)} bytes, which is damaged: its SHA-256 is not in its header",
+            "the bytes that were written",
+            "copy the file again from where it came from, or take an earlier checkpoint",
+        )
     if found is None:
         raise ArchiveError(
             f"{path}, which is no lumbre archive",
@@ -107,6 +116,12 @@ def read_archive(path: Path) -> Archive:
         return Archive(tensors, upgraded(document))
     except (KeyError, TypeError, AttributeError) as error:
         raise _senseless(path, error) from error
+
+
+def is_archive(data: bytes) -> bool:
+    """Whether these bytes are an archive of lumbre's, whole or damaged, by any mark of one in its header."""
+    length = int.from_bytes(data[:8], "little")
+    return _MARKS.search(data, 8, 8 + min(length, _LONGEST_HEADER)) is not None
 
 
 def _senseless(path: Path, error: Exception) -> ArchiveError:

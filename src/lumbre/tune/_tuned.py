@@ -147,11 +147,23 @@ class Tuned:
             raise self._nothing()
         return (min if self.mode == "min" else max)(complete, key=lambda trial: trial.value or 0.0)
 
+    def _interrupted(self) -> bool:
+        """Whether no trial was over when the search was stopped: there is none, or all are those to be run again."""
+        trials = self.study.get_trials(deepcopy=False)
+        return all(not trial.state.is_finished() or trial.user_attrs.get("retried", False) for trial in trials)
+
     def _nothing(self) -> OptionError:
-        errors = [trial.user_attrs.get("error") for trial in self.study.get_trials(deepcopy=False)]
+        trials = self.study.get_trials(deepcopy=False)
+        if self._interrupted():
+            return OptionError(
+                f"a search that was interrupted before the first of {len(trials)} trials was over",
+                "at least one trial with a value",
+                "tune() again and let it run; with study=... it goes on where it stopped",
+            )
+        errors = [trial.user_attrs.get("error") for trial in trials if not trial.user_attrs.get("retried", False)]
         last = next((f"; the last error was {error}" for error in reversed(errors) if error), "")
         return OptionError(
-            f"a search of {len(errors)} trials, of which none came to its end{last}",
+            f"a search of {len(trials)} trials, of which none came to its end{last}",
             "at least one trial with a value",
             "tuned.frame() shows what went wrong; a narrower space may help",
         )
@@ -163,7 +175,8 @@ class Tuned:
         try:
             best = self._best()
         except OptionError:
-            return f"{lines[0]}\n  none came to its end: see .frame()"
+            why = "interrupted before a trial was over" if self._interrupted() else "none came to its end"
+            return f"{lines[0]}\n  {why}: see .frame()"
         lines.append(f"best: trial {best.number}, {self.monitor} {format_value(best.value)}")
         by_part: dict[str, list[str]] = {}
         for one in self._parameters:
