@@ -1,4 +1,7 @@
-"""One self-contained HTML file that tells what was trained, on what, how well it does, and how to use it again."""
+"""One self-contained HTML file that tells what was trained, on what, how well it does, and how to use it again.
+
+Used by fitted and run. It writes what a record holds, and computes no values from data or a model's output.
+"""
 
 from lumbre.report._record import RunRecord as RunRecord
 from lumbre.report._record import Told as Told
