@@ -1,6 +1,6 @@
 """One self-contained HTML file that tells what was trained, on what, how well it does, and how to use it again.
 
-Used by fitted and run. It writes what a record holds, and computes no values from data or a model's output.
+Used by fitted and run. It writes what a record holds, and asks a fitted model for the rest: it has no metrics.
 """
 
 from lumbre.report._record import RunRecord as RunRecord
