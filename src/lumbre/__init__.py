@@ -101,3 +101,4 @@ __all__ = [
     "unfreeze",
     "vision",
 ]
+__dir__ = __all__.copy  # names for dir() and tab completion

@@ -1,4 +1,4 @@
-"""The face of a run: `setup` declares it, a `Recipe` holds it, `fit` runs it."""
+"""`setup()` declares a run, a `Recipe` holds it, and `fit()` carries it out."""
 
 import warnings
 from collections.abc import Callable, Iterable

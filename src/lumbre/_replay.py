@@ -1,4 +1,4 @@
-"""Doing a run again from the receipt in its file, and saying what came out the same and what did not."""
+"""`replay()` repeats a run from the receipt in its file, and reports what is the same and what differs."""
 
 import json
 from collections.abc import Iterable, Mapping

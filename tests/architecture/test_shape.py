@@ -3,11 +3,13 @@
 import ast
 import inspect
 import re
+import rlcompleter
 import subprocess
 import sys
 import tomllib
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -74,6 +76,43 @@ def test_all_is_what_the_package_shows() -> None:
     names = [alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
     assert sorted(lumbre.__all__) == sorted(names)
     assert all(type(node) in (ast.Expr, ast.ImportFrom, ast.Assign) for node in tree.body)
+
+
+PUBLIC = {"lumbre": lumbre} | {
+    name: thing for name in lumbre.__all__ if isinstance(thing := getattr(lumbre, name), ModuleType)
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_module_shows_its_public_names_only(name: str) -> None:
+    assert dir(PUBLIC[name]) == sorted(PUBLIC[name].__all__)
+
+
+def test_tab_completes_public_names_only() -> None:
+    complete = rlcompleter.Completer({"lb": lumbre}).complete
+    found = [complete("lb.data.", index) for index in range(len(lumbre.data.__all__) + 1)]
+    assert [one.partition("(")[0] for one in found[:-1]] == [f"lb.data.{name}" for name in sorted(lumbre.data.__all__)]
+    assert found[-1] is None
+
+
+def test_a_package_says_who_uses_it() -> None:
+    import grimp
+
+    graph = grimp.build_graph("lumbre", exclude_type_checking_imports=False, cache_dir=None)
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    users: dict[str, set[str]] = {name: set() for name in packages}
+    for importer in graph.modules:
+        for imported in graph.find_modules_directly_imported_by(importer):
+            user, used = (f"{module}.".split(".")[1] for module in (importer, imported))
+            if used in packages and user != used:
+                users[used].add(user if user in packages else "the root modules")
+    for name in sorted(packages):
+        doc = " ".join(ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())).split())
+        said = re.findall(r"Used by ([a-z, ]+)\.", doc)
+        assert len(said) == 1, f"{name}: one sentence such as: Used by {', '.join(sorted(users[name]))}."
+        everybody = packages - {name} | {"the root modules"}
+        named = {"every package": everybody, "no package": set()}.get(said[0], set(re.split(", | and ", said[0])))
+        assert named == users[name], f"{name} is used by {', '.join(sorted(users[name]))}"
 
 
 def test_one_place_holds_the_version_and_the_changelog_dates_it() -> None:

@@ -1,4 +1,7 @@
-"""The ground every room stands on: errors, types, seeds, nested structures, optional imports, the processor."""
+"""What every other package stands on: errors, protocols, seeds, nested structures, optional imports, files.
+
+Used by every package. It imports none of them, and trains nothing.
+"""
 
 from lumbre.base._call import caller as caller
 from lumbre.base._call import class_of as class_of

@@ -1,4 +1,8 @@
-"""Callbacks: things that happen at chosen moments of a run. Write your own from `lumbre.Callback`."""
+"""Callbacks: things that happen at chosen moments of a run. Write your own from `lumbre.Callback`.
+
+Used by fitted, resume, run, trials, tune and the root modules. A callback hears events and keeps its own state; it
+never imports steps, data or devices. What belongs into the step (clipping, accumulation) only stands here as a setting.
+"""
 
 from lumbre.callbacks._averages import EMA as EMA
 from lumbre.callbacks._averages import SWA as SWA
@@ -46,3 +50,4 @@ __all__ = [
     "TensorBoard",
     "WandB",
 ]
+__dir__ = __all__.copy  # names for dir() and tab completion

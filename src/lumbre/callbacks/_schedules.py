@@ -18,6 +18,7 @@ from lumbre.base import OptionError
 from lumbre.callbacks._learning_rate import LRScheduler
 
 __all__ = ["Schedule", "constant_with_warmup", "cosine", "linear", "one_cycle", "plateau"]
+__dir__ = __all__.copy  # names for dir() and tab completion
 
 Schedule: TypeAlias = Callable[[int, int], float]
 """A factor of the learning rate for (step from 0, all steps of the run)."""

@@ -1,3 +1,6 @@
-"""The command line: `lumbre demo`. It picks what to run; Python configures it."""
+"""The command line: `lumbre demo`. It picks what to run; Python configures it.
+
+Used by no package. Nothing can be done here that the public API cannot do.
+"""
 
 from lumbre.cli._main import main as main

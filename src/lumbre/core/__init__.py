@@ -1,6 +1,7 @@
-"""The loop: events, context, plan, history, and the one visible function that trains.
+"""The loop: events, context, plan, history, and `train`, the one function in which epochs and batches are nested.
 
-It knows nothing of files, optimizers or data formats; those come in through the protocols of `base`.
+Used by callbacks, fitted, inspection, plots, report, resume, run, trials, tune and the root modules. It knows nothing
+of files, optimizers or data formats; those come in through the protocols of `base`.
 """
 
 from lumbre.core._context import Context as Context

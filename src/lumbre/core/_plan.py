@@ -1,4 +1,4 @@
-"""Everything a run needs, made ready: what `_build` composes and the loop executes."""
+"""Everything a run needs, made ready: what `run/_plan.py` puts together and the loop executes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """Anything -> batches: what a user holds is accepted, ordered, fetched and split here.
 
-Nothing here knows of models.
+Used by datasets, fitted, resume, run, trials and the root modules. Nothing here knows of models.
 """
 
 from lumbre.data._accept import Loaded as Loaded
@@ -50,3 +50,4 @@ __all__ = [
     "from_frame",
     "from_parquet",
 ]
+__dir__ = __all__.copy  # names for dir() and tab completion

@@ -1,4 +1,7 @@
-"""Named data sets: shipped, drawn, or downloaded, verified and cached."""
+"""Named data sets: shipped, drawn, or downloaded, verified and cached.
+
+Used by the root modules. Each gives rows for `fit()`; cutting them into batches is left to `data` and `run`.
+"""
 
 from lumbre.datasets._cifar import cifar10 as cifar10
 from lumbre.datasets._cifar import cifar100 as cifar100
@@ -49,3 +52,4 @@ __all__ = [
     "tiny_imagenet",
     "to_float",
 ]
+__dir__ = __all__.copy  # names for dir() and tab completion

@@ -1,4 +1,7 @@
-"""Where a run computes, in which precision, and how it holds memory. Nothing here trains."""
+"""Where a run computes, in which precision, and how it holds memory.
+
+Used by fitted, preflight, run, trials and the root modules. Nothing here trains, or knows a model.
+"""
 
 from lumbre.devices._device import resolve_device as resolve_device
 from lumbre.devices._device import seeder as seeder

@@ -1,4 +1,7 @@
-"""What a trained model can do."""
+"""What a trained model can do: evaluate, predict, compare, look inside, save, export; and reading it back.
+
+Used by the root modules. Nothing here trains; batches and meters are made by `run`.
+"""
 
 from lumbre.fitted._evaluation import Evaluation as Evaluation
 from lumbre.fitted._fitted import Fitted as Fitted

@@ -30,6 +30,7 @@ from lumbre.inspection import (
 from lumbre.run import feed, given_data
 
 __all__ = ["Inspect", "Inspection", "Sample", "Statistics", "activations", "gradients", "weights"]
+__dir__ = __all__.copy  # names for dir() and tab completion
 
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _MAX_BYTES = 1 << 30

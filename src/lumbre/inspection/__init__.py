@@ -1,4 +1,7 @@
-"""The inside of a model: layers and their costs, activations, gradients, weights. Nothing here changes it."""
+"""The inside of a model: layers and their costs, activations, gradients, weights.
+
+Used by fitted, plots, report, run and the root modules. Nothing here changes a model, reads data or draws.
+"""
 
 from lumbre.inspection._callback import Inspect as Inspect
 from lumbre.inspection._callback import Sample as Sample

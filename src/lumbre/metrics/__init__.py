@@ -2,6 +2,8 @@
 
 A metric is three functions over tensors, `init`, `update` and `compute`; see `Metric`. Any `torchmetrics.Metric`
 may stand beside them in `setup(metrics=[...])`.
+
+Used by run and the root modules. Nothing here knows of models, or reads a value within an epoch.
 """
 
 from lumbre.metrics._classification import Accuracy as Accuracy
@@ -66,3 +68,4 @@ __all__ = [
     "Sets",
     "TopKAccuracy",
 ]
+__dir__ = __all__.copy  # names for dir() and tab completion

@@ -1,4 +1,7 @@
-"""Pictures from records, and from a fitted model and data. Charts are plotnine objects, to be extended and saved."""
+"""Pictures from records, and from a fitted model and data. Charts are plotnine objects, to be extended and saved.
+
+Used by fitted, report, trials, tune and the root modules. It draws what it is given: no steps, files or devices.
+"""
 
 from lumbre.plots._calibration import calibration as calibration
 from lumbre.plots._comparison import Examples as Examples
@@ -50,3 +53,4 @@ __all__ = [
     "update_ratios",
     "weight_distributions",
 ]
+__dir__ = __all__.copy  # names for dir() and tab completion

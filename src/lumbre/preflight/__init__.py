@@ -1,4 +1,7 @@
-"""Findings before the costly run: what would train silently wrong, or fail late, is said first."""
+"""Findings before the costly run: what would train silently wrong, or fail late, is said first.
+
+Used by report, run and the root modules. The model is left as it was; `run` says what is looked at, and for how long.
+"""
 
 # In the order in which the checks are to run: what costs nothing first.
 from lumbre.preflight import _data, _gradients, _labels, _optimizer, _output, _structure

@@ -1,4 +1,7 @@
-"""Several processes and hosts that share a run."""
+"""Several processes and hosts that share a run: starting, finding one another, exchanging values and gradients.
+
+Used by fitted, resume, run, trials and the root modules. With one process nothing here takes part in a step.
+"""
 
 from lumbre.processes._launch import launch as launch
 from lumbre.processes._line import Line as Line

@@ -1,4 +1,7 @@
-"""One self-contained HTML file that tells what was trained, on what, how well it does, and how to use it again."""
+"""One self-contained HTML file that tells what was trained, on what, how well it does, and how to use it again.
+
+Used by fitted and run. It writes what a record holds, and asks a fitted model for the rest: it has no metrics.
+"""
 
 from lumbre.report._record import RunRecord as RunRecord
 from lumbre.report._record import Told as Told

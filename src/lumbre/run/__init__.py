@@ -1,4 +1,8 @@
-"""What `fit()` does, in the order in which it does it."""
+"""What `fit()` does before the loop, in order: options, setting, feeds, net, choices, checks, session, plan.
+
+Start reading at `_build.py`. Used by fitted, resume, trials, tune and the root modules. It puts parts together: the
+loop is in `core`, the step in `steps`, and neither imports this package.
+"""
 
 from lumbre.run._batches import feed as feed
 from lumbre.run._batches import given_data as given_data

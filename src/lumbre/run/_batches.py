@@ -1,4 +1,4 @@
-"""Data of any kind as batches on a device."""
+"""Turns data of any kind into batches on a device: to train, validate, evaluate and predict."""
 
 from pathlib import Path
 from typing import Any

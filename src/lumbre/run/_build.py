@@ -1,4 +1,4 @@
-"""A recipe, data and options become a `Plan` that the loop can run. Read this function first."""
+"""`build()` turns a recipe, data and options into a `Plan` that the loop can run. Start reading here."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a run chooses to be faster: a layout of images in memory, and who multiplies matrices.
+"""Choices that make a run faster: the memory layout of images, and the library that multiplies matrices.
 
 Both change last bits, so a choice is made from counts and never by the clock, is kept in checkpoints, and holds for all
 passes of a run. A new choice is a field here, a line in `active` and a line in `choose`.

@@ -1,4 +1,4 @@
-"""The choice of the engine: which form of step a module and its optimizers ask for, and with which options."""
+"""Chooses the engine that executes the steps, and reads the options of a step from the callbacks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext

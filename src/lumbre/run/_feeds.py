@@ -1,4 +1,4 @@
-"""What the user passed as data, made ready once: batches to train and validate on, and what is known of them."""
+"""Prepares the data once: batches to train and validate on, and the facts about them that are needed later."""
 
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace

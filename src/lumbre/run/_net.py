@@ -1,4 +1,4 @@
-"""The parts of a recipe, made: module, loss and optimizers, together a `Net`."""
+"""Makes module, loss and optimizers from a `Spec`; together they are a `Net`."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""A net that several processes train: copies whose gradients are averaged (DDP), or parts of one model (FSDP)."""
+"""Prepares a net for several processes: copies whose gradients are averaged (DDP), or parts of one model (FSDP)."""
 
 from dataclasses import replace
 

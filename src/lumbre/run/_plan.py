@@ -1,4 +1,4 @@
-"""The plan of a run: what the loop needs, from the parts that are ready."""
+"""Puts the finished parts together: the `Session` that a trained model keeps, and the `Plan` of the loop."""
 
 from collections.abc import Callable
 from dataclasses import replace

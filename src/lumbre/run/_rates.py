@@ -1,4 +1,4 @@
-"""Learning rates ahead of a run: the schedules among its callbacks, moved over all its steps without a model."""
+"""Computes the learning rates of a run in advance: its schedules are moved over all steps, without a model."""
 
 import copy
 import warnings

@@ -1,4 +1,4 @@
-"""The receipt of a run: with what it was made, so far as a file can tell it, for `replay` to do the same again."""
+"""The receipt of a run: what `replay()` needs to repeat it, as far as a file can hold that."""
 
 import hashlib
 import inspect

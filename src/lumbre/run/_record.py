@@ -1,4 +1,4 @@
-"""What a run leaves behind for its report, gathered where recipe, options and data are at hand."""
+"""Collects what a report says of a run: recipe, options, data, findings, environment."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""A model and what is needed to use it: held by a `Fitted`, and by a run while it goes on."""
+"""A model with all that is needed to use it: a run holds it while it trains, a `Fitted` afterwards."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Where a run takes place: its processes, its device, its number format, its seed."""
+"""Where a run takes place: its processes, its device, its precision, its seed."""
 
 import secrets
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is declared of a run: module, loss, optimizer, metrics, and what they are made with."""
+"""`Spec`: what a run is declared with: module, loss, optimizer, metrics and their options."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace

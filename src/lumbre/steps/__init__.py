@@ -1,6 +1,8 @@
-"""How one training step is executed: its parts, and the engines that put them together.
+"""How one training step is executed: its parts, and the eager engines that put them together.
 
 `_body.py` holds the only training backward pass of the library.
+
+Used by graphs, run, tune and the root modules. Epochs, events around the step, metrics and files are not known here.
 """
 
 from lumbre.steps._body import Body as Body

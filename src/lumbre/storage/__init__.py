@@ -1,5 +1,8 @@
-"""Files: archives of models, checkpoints of runs. Nothing here executes what it reads: no pickle, no import by a name
-in a file."""
+"""Files: archives of models, checkpoints of runs, R's files.
+
+Used by callbacks, fitted, resume, run, trials and the root modules. Nothing here executes what it reads: no pickle, no
+import by a name in a file. What a file means to a run is for `fitted` and `resume` to say.
+"""
 
 from lumbre.storage._agreed import agreed as agreed
 from lumbre.storage._archive import Archive as Archive

@@ -23,6 +23,7 @@ from lumbre.storage._libtorch import LibTorchError, read_libtorch
 from lumbre.storage._xdr import RDataError, RValue, read_r, write_r_strings
 
 __all__ = ["Unread", "load", "load_weights", "save_weights"]
+__dir__ = __all__.copy  # names for dir() and tab completion
 
 _EXPECTED = "a file of R's torch_save(), luz_save() or luz_checkpoint()"
 _UNNAMED, _OBJECT, _ADDRESS, _SERIALIZED = (

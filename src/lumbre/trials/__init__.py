@@ -1,4 +1,7 @@
-"""Short runs that leave no trace."""
+"""Short runs that leave no trace: finders of learning rate and batch size, one batch over-fitted, resume proved.
+
+Used by the root modules. They run the loop of `core` on a plan of `run`, and never keep what they trained.
+"""
 
 from lumbre.trials._finders import BatchSizes as BatchSizes
 from lumbre.trials._finders import LearningRates as LearningRates

@@ -1,4 +1,7 @@
-"""Hyper-parameter search on Optuna. As an attribute of the package, `lumbre.tune` is the function."""
+"""Hyper-parameter search on Optuna. As an attribute of the package, `lumbre.tune` is the function.
+
+Used by the root modules. Each trial is a plain `fit()`; nothing here trains in another way.
+"""
 
 from lumbre.tune._space import LogRange as LogRange
 from lumbre.tune._tune import tune as tune

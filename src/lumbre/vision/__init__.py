@@ -4,6 +4,8 @@ Plain functions (`hflip`, `resize`, `adjust_hue`, ...) take one image or a batch
 (`RandomCrop`, `ColorJitter`, ...) take a batch and a seed for each row; `Augment` chains them. Images are float32 in
 [0, 1] or uint8, channels first. Coordinates are continuous: the pixel in row r and column c covers
 [c, c+1) x [r, r+1).
+
+Used by run and the root modules. Nothing here trains, or reads image files.
 """
 
 from lumbre.vision._color import adjust_brightness as adjust_brightness
@@ -125,3 +127,4 @@ __all__ = [
     "uniform",
     "vflip",
 ]
+__dir__ = __all__.copy  # names for dir() and tab completion
