@@ -219,7 +219,7 @@ def net_from_scratch(seed: int) -> None:
     by_hand, by_sgd = train_from_scratch(seed, None), train_from_scratch(seed, optim.SGD)
     print("S2-08", numbers(by_hand))
     furthest = max(abs(one - other) / one for one, other in zip(by_hand, by_sgd, strict=True))
-    print(f"S2-12 with an optimizer: apart by {furthest:.1g} of the loss at most")
+    print(f"S2-12 with an optimizer: largest difference {furthest:.1g} of the loss")
 
 
 class MLP(nn.Module):

@@ -38,16 +38,17 @@ before a run.
 
 _FIGURE_HEAD = """
 Measured on {pairs} pairs of small programs in `tests/preflight/corpus`, one with a single mistake and the same program
-without it, and on {sound} further sound (correct) programs. The mistakes are rewritten from public issues and questions (`sources.csv`
-lists them). A hash of the source's name assigned each pair to one of two halves: the checks were developed on "develop";
-"frozen" was written before the checks and only measured. The further sound programs were also available during
-development. Five seeds each: a mistake counts as found if most seeds find it, a sound program as a false alarm if any
-seed reports it. Errors and warnings count; hints have their own line. Brackets give the share and its 95 % interval
-(Wilson). Programs and checks have the same author, so the figures hold for mistakes like these, not for all mistakes.
-LB031, LB051 to LB053, LB056 to LB061 were added after both halves had been measured, for mistakes in neither half; they
-have their own test pairs. LB014, LB025, LB029 and LB036 were also extended then, and one sound twin in "develop" lost
-an unneeded bias, which LB031 reports as a hint. By then "frozen" had been measured more than once and its programs had
-been seen. Nothing was changed for them, but its figure is a little less independent than the first one.
+without it, and on {sound} further sound (correct) programs. The mistakes are rewritten from public issues and
+questions (`sources.csv` lists them). A hash of the source's name assigned each pair to one of two halves: the checks
+were developed on "develop"; "frozen" was written before the checks and only measured. The further sound programs were
+also available during development. Five seeds each: a mistake counts as found if most seeds find it, a sound program as
+a false alarm if any seed reports it. Errors and warnings count; hints have their own line. Brackets give the share and
+its 95 % interval (Wilson). Programs and checks have the same author, so the figures hold for mistakes like these, not
+for all mistakes. LB031, LB051 to LB053, LB056 to LB061 were added after both halves had been measured, for mistakes in
+neither half; they have their own test pairs. LB014, LB025, LB029 and LB036 were also extended then, and one sound twin
+in "develop" lost an unneeded bias, which LB031 reports as a hint. By then "frozen" had been measured more than once
+and its programs had been seen. Nothing was changed for them, but its figure is a little less independent than the
+first one.
 """
 
 _EXAMPLES = """
