@@ -26,7 +26,7 @@ class GPT(nn.Module):
         self.head = nn.Linear(width, characters)
 
     def forward(self, read: Tensor) -> Tensor:
-        """Scores of the next character, (rows, characters, length) as the loss wants them, for (rows, length)."""
+        """Scores of the next character, (rows, characters, length) as the loss needs them, for (rows, length)."""
         x = self.character(read) + self.place.weight[: read.shape[1]]
         later = nn.Transformer.generate_square_subsequent_mask(read.shape[1], device=read.device)
         return self.head(self.layers(x, later, is_causal=True)).transpose(1, 2)

@@ -14,7 +14,7 @@ IDIOMS = {
     r"the face": "the public API",
     r"told": "reported",
     r"tells? of": "describes",
-    r"apart": "separate",
+    r"apart(?! from)": "separate",
     r"borne": "tolerated",
     r"(?:had|got|gotten) back": "recovered",
     r"(?:of|by|left to) chance": "random",
