@@ -3,34 +3,34 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# As many processes as there are cores, at most four; 0 runs all tests in one.
+# One process per core, at most four; 0 runs all tests in one process.
 WORKERS ?= auto
 
 .PHONY: demo test test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
 
-demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
+demo: .venv/.plots       ## train, evaluate, plot and save a classifier of penguins
 	$(BIN)/lumbre demo
 
 test: .venv/.dev         ## the fast suite, in WORKERS processes
 	OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal \
 		-m "not slow and not faults and not hosts and not fuzz"
 
-test-torch:              ## the fast suite on another torch, in an environment of its own: TORCH=2.14.1, and PYTHON=python3.12
+test-torch:              ## the fast suite with another torch, in its own environment: TORCH=2.14.1, and PYTHON=python3.12
 	@test -n "$(TORCH)" || { echo "say which torch: make test-torch TORCH=2.14.1"; exit 2; }
 	$(MAKE) $(TORCH_VENV)/.ready
 	OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(TORCH_VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal \
 		-m "not slow and not faults and not hosts and not fuzz" $(PYTEST_ARGS)
 
-slow: .venv/.dev         ## the long trainings
+slow: .venv/.dev         ## long training runs
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
-fuzz: .venv/.dev         ## a hundred thousand damaged and hostile files for the readers
+fuzz: .venv/.dev         ## feed a hundred thousand damaged and hostile files to the readers
 	$(BIN)/python -m pytest -m fuzz --timeout 7200 -s
 
-faults: .venv/.dev       ## runs that are killed some hundred times
+faults: .venv/.dev       ## runs that are killed some hundreds of times
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults tests/distributed -m faults --timeout 3600
 
-hosts: .venv/.dev        ## hosts as network namespaces, one of which is killed or cut off; as root
+hosts: .venv/.dev        ## network namespaces as hosts, one of which is killed or disconnected; needs root
 	$(BIN)/python -m pytest tests/hosts -m hosts
 
 check: .venv/.dev        ## style and types
@@ -43,21 +43,21 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 
 docs: .venv/.docs        ## the documentation, in docs/_build
-	$(BIN)/sphinx-build -W -E --keep-going -q docs docs/_build # -E: what a run warns of, the next one does, too
+	$(BIN)/sphinx-build -W -E --keep-going -q docs docs/_build # -E: builds everything, so that warnings show every time
 
-pictures: .venv/.docs    ## the pictures of the tutorials' pages: three quarters of an hour, and wants MNIST
+pictures: .venv/.docs    ## the pictures of the tutorial pages; takes 45 minutes and needs MNIST
 	$(BIN)/python docs/draw_pictures.py
 
 preflight-corpus: .venv/.dev ## the corpus of mistakes, and its table in docs/preflight.md
 	$(BIN)/python tests/preflight/make_docs.py --corpus
 
-preflight-peers: .venv-peers/.ready .venv-checkers/.ready ## the same mistakes given to others, and their table
+preflight-peers: .venv-peers/.ready .venv-checkers/.ready ## the same mistakes in other libraries, and their table
 	.venv-peers/bin/python -m benchmarks.mistakes --checkers .venv-checkers/bin/python
 
-bench: .venv-peers/.ready  ## lumbre beside hand-written loops and other libraries, 40 minutes; MNIST=folder, QUICK=1
+bench: .venv-peers/.ready  ## lumbre against hand-written loops and other libraries, 40 minutes; MNIST=folder, QUICK=1
 	.venv-peers/bin/python -m benchmarks.peers $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
 
-bench-parts: .venv/.dev  ## import, callbacks, data, engines and their choice, each by itself
+bench-parts: .venv/.dev  ## benchmarks of single parts: import, callbacks, data, engines and their choice
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/callbacks.py
@@ -86,8 +86,8 @@ clean:
 	$(INSTALL) -e ".[plots,docs]"
 	touch $@ .venv/.plots
 
-# The peers' own environment. fastai asks for torchvision, whose common build does not load beside a torch for CPU only
-# and then breaks what looks for it; nothing here needs it.
+# The environment of the other libraries. fastai installs torchvision, whose default build does not load with a CPU-only
+# torch and then breaks packages that look for it. Nothing here needs it, so it is removed.
 .venv-peers/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
@@ -96,7 +96,7 @@ clean:
 	.venv-peers/bin/python -c "import torchvision" 2>/dev/null || .venv-peers/bin/python -m pip uninstall -y -q torchvision
 	touch $@
 
-# Checkers that want older versions than all else; torcheck pins a torch of 2021 that it does not need.
+# Checkers that need older versions of other packages; torcheck pins a torch of 2021 that it does not need.
 .venv-checkers/.ready: pyproject.toml constraints.txt benchmarks/mistakes/requirements.txt
 	$(PYTHON) -m venv .venv-checkers
 	.venv-checkers/bin/python -m pip install --quiet --disable-pip-version-check $(shell grep ^torch== constraints.txt)
@@ -105,7 +105,7 @@ clean:
 	.venv-checkers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torcheck==1.0.1
 	touch $@
 
-# One environment for a version of torch and of Python: all of constraints.txt but its torch.
+# One environment for each version of torch and Python: constraints.txt with another torch.
 ifdef TORCH
 TORCH_VENV := .venv-torch-$(TORCH)-py$(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])")
 

@@ -1,8 +1,8 @@
 """Draw the pictures of the tutorials' pages, into docs/pictures/tutorials.
 
 The programs in examples/ draw them; here they are run and their pictures made small. Training is seeded, so that the
-same machine and versions draw the same pictures. What runs quick needs no network; two programs want MNIST, and the
-whole takes about three quarters of an hour on a core.
+same machine and versions draw the same pictures. Quick runs need no network; two programs need MNIST, and all
+of them take about 45 minutes on one core.
 
     python docs/draw_pictures.py                        # all
     python docs/draw_pictures.py little_book workshop   # some, in seconds
@@ -29,7 +29,7 @@ RUNS = {
     "deep_learning_and_scientific_computing": ["--quick"],
     "activations": [],
 }
-"""The programs and what they are told."""
+"""The programs and their arguments."""
 
 WITH_MNIST = ("mnist_cnn", "activations")
 
@@ -38,9 +38,9 @@ def draw(program: str, root: str | None) -> None:
     """Run a program and keep its pictures, small."""
     tutorial = EXAMPLES / "tutorials" / f"{program}.py"
     path = tutorial if tutorial.exists() else EXAMPLES / f"{program}.py"
-    told = [*RUNS[program], *(["--root", root] if root and program in WITH_MNIST else [])]
+    arguments = [*RUNS[program], *(["--root", root] if root and program in WITH_MNIST else [])]
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, path, *told, "--pictures", folder], cwd=folder, check=True)
+        subprocess.run([sys.executable, path, *arguments, "--pictures", folder], cwd=folder, check=True)
         for picture in sorted(Path(folder).glob("*.png")):
             shrink(picture, PICTURES / program / picture.name)
 

@@ -1,9 +1,9 @@
-"""A training loop in bare torch, and the same run by `fit`: what lumbre takes off your hands, and that it adds nothing.
+"""A training loop in plain torch, and the same run with `fit`, which needs less code and gives the same result.
 
-The original prepared model, optimizer and loader for a device and left the loop to you. Here is that loop, with each
-line that moves something to the device; `fit(..., device=...)` is the same in one call. Both start from the same
-weights and see the rows in the same order, so they end alike, but for rounding: `fit` takes the fused optimizer where
-torch has one. The data is random in both modes, as it was there; `--quick` takes less of it.
+The original prepared model, optimizer and loader for a device and left the loop to you. Here is that loop, with every
+line that moves something to the device; `fit(..., device=...)` does the same in one call. Both start from the same
+weights and see the rows in the same order, so the results are equal up to rounding: `fit` uses the fused optimizer if
+torch has one. The data is random in both modes, as in the original; `--quick` uses less of it.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import lumbre as lb
 
 
 def by_hand(model: nn.Module, x: Tensor, y: Tensor, epochs: int, batch_size: int, device: str) -> list[float]:
-    """Train `model` on the device; the mean loss of each epoch."""
+    """Train `model` on the device; return the mean loss of each epoch."""
     model.to(device).train()
     optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     losses = []
@@ -37,7 +37,7 @@ def by_hand(model: nn.Module, x: Tensor, y: Tensor, epochs: int, batch_size: int
 
 
 def by_fit(model: nn.Module, x: Tensor, y: Tensor, epochs: int, batch_size: int, device: str) -> list[float]:
-    """The same."""
+    """The same with `fit`."""
     recipe = lb.setup(model, loss=nn.MSELoss(), optimizer=optim.SGD).set_opt_hparams(lr=0.05, momentum=0.9)
     options = {"epochs": epochs, "batch_size": batch_size, "shuffle": False, "device": device, "verbose": False}
     return recipe.fit((x, y), **options).history["value"].tolist()
@@ -62,8 +62,8 @@ def main() -> None:
         print(f"{way.__name__}: {time.perf_counter() - began:.2f} s on {given.device}, loss by epoch", end=" ")
         print(*(f"{loss:.5f}" for loss in losses[way]))
 
-    apart = max((a - b).abs().max().item() for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    print(f"largest distance between two weights: {apart:.1e}")
+    difference = max((a - b).abs().max().item() for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    print(f"largest distance between two weights: {difference:.1e}")
     for loss, same in zip(losses[by_hand], losses[by_fit], strict=True):
         torch.testing.assert_close(loss, same, rtol=1e-4, atol=1e-6)
     print("they agree")

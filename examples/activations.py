@@ -1,7 +1,7 @@
-"""Look inside a trained net: what each of its layers makes of one digit, and how they came to do so.
+"""Look inside a trained net: what each layer does to one digit, and how the layers changed during training.
 
-The second tutorial stopped at this wish: "I have not yet figured out a way to access model activations when the model
-is trained with luz." Here the trained net needs no code for it: layers are asked for by their names.
+The second tutorial ended with this wish: "I have not yet figured out a way to access model activations when the model
+is trained with luz." Here you name the layers, and the trained net needs no extra code.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import lumbre as lb
 
 
 class Net(nn.Module):
-    """Two convolutions and two linear layers, small enough to be looked at."""
+    """Two convolutions and two linear layers, small enough to inspect."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Net(nn.Module):
 
 
 def shapes(rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Drawn figures in the place of digits: a ring (0), a bar (1), a cross (2), a frame (3); with noise."""
+    """Drawn figures instead of digits: a ring (0), a bar (1), a cross (2), a frame (3); with noise."""
     generator = torch.Generator().manual_seed(seed)
     kind = torch.arange(rows) % 4
     middle = 10 + 8 * torch.rand(2, rows, 1, 1, generator=generator)
@@ -47,7 +47,7 @@ def shapes(rows: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    """Train, look at one digit in every layer, and at every layer during the training."""
+    """Train, and plot one digit in every layer, and every layer during training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="drawn figures instead of MNIST, in seconds")
     parser.add_argument("--root", help="folder that holds (or will hold) mnist/")
@@ -71,7 +71,7 @@ def main() -> None:
     if not given.quick:
         look.plot("updates").save(folder / "updates.png", dpi=110, verbose=False)
 
-    print(lb.inspect.activations(fitted, test))  # statistics of all rows and layers; dead units, where there are any
+    print(lb.inspect.activations(fitted, test))  # statistics of all rows and layers; dead units, if any
     print("the digit's largest score:", int(digit["fc2"].argmax()))
 
 

@@ -1,8 +1,8 @@
-"""A small GPT learns to write, one character after the other, and shows after each epoch how well it can.
+"""A small GPT learns to write, one character after the other, and writes a sample after each epoch.
 
-It reads pieces of a text and learns the next character at each place. The original never went back to training after
-its first sample, and never read its first character; neither happens here. `--text` takes a book of yours; else it
-reads six of Shakespeare's sonnets.
+It reads pieces of a text and learns the next character at each position. The original never returned to training mode
+after its first sample, and never read its first character; both are fixed here. `--text` takes your own book; the
+default is six of Shakespeare's sonnets.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import lumbre as lb
 
 
 class GPT(nn.Module):
-    """Layers of attention to what came before."""
+    """Layers of causal attention."""
 
     def __init__(self, characters: int, length: int = 128, width: int = 192, layers: int = 6, heads: int = 6) -> None:
         super().__init__()
@@ -26,13 +26,13 @@ class GPT(nn.Module):
         self.head = nn.Linear(width, characters)
 
     def forward(self, read: Tensor) -> Tensor:
-        """Scores of the next character, (rows, characters, length) as the loss wants them, for (rows, length)."""
+        """Scores of the next character, (rows, characters, length) as the loss needs them, for (rows, length)."""
         x = self.character(read) + self.place.weight[: read.shape[1]]
         later = nn.Transformer.generate_square_subsequent_mask(read.shape[1], device=read.device)
         return self.head(self.layers(x, later, is_causal=True)).transpose(1, 2)
 
     def generate(self, text: Tensor, count: int) -> Tensor:
-        """The characters of `text`, and `count` more, each drawn by its chance."""
+        """The characters of `text`, and `count` more, each drawn from its predicted distribution."""
         for _ in range(count):
             chances = self(text[None, -self.length :])[0, :, -1].softmax(0)
             text = torch.cat([text, torch.multinomial(chances, 1)])
@@ -40,13 +40,13 @@ class GPT(nn.Module):
 
 
 class Writer(lb.Callback):
-    """Lets the net write after each epoch."""
+    """Lets the net write a sample after each epoch."""
 
     def __init__(self, alphabet: list[str]) -> None:
         self.alphabet = alphabet
 
     def on_epoch_end(self, ctx: lb.Context) -> None:
-        """Begin a line; training mode comes back by itself with the next epoch."""
+        """Begin a line; the next epoch switches back to training mode."""
         begin = torch.tensor([self.alphabet.index("\n")], device=ctx.device)
         written = ctx.model.eval().generate(begin, 100)
         print("".join(self.alphabet[number] for number in written))

@@ -1,10 +1,10 @@
-"""Checkpoints: the best epoch in one file, every epoch in files of their own, and a callback that remembers.
+"""Checkpoints: the best epoch in one file, every epoch in its own file, and a callback with a memory.
 
-`ModelCheckpoint` writes archives that `lb.load` reads: weights, hyper-parameters and the history until then, and no
-code. What a callback has learned it hands over in `state_dict`, as numbers and texts, and another one takes it up.
-The second run here starts from the first one's best weights, with a fresh optimizer. Going on with a run that was
-killed, to the same bits, is not in this program: `fit` does not offer that yet, and the files do not hold the
-optimizer's state or the callbacks'. The data is random in both modes; `--quick` trains for fewer epochs.
+`ModelCheckpoint` writes archives that `lb.load` reads: weights, hyper-parameters and the history so far, and no code.
+A callback returns what it has learned from `state_dict()`, as numbers and texts, and another one can load it.
+The second run here starts from the first one's best weights, with a fresh optimizer. To resume a killed run to the same
+bits, use `fit(..., resume=folder)` instead: these files do not hold the optimizer's or the callbacks' state. The data
+is random in both modes; `--quick` trains for fewer epochs.
 """
 
 import argparse
@@ -19,13 +19,13 @@ import lumbre as lb
 
 
 class Record(lb.Callback):
-    """Remembers over several runs the lowest loss ever seen, and how many epochs it took part in."""
+    """Remembers, over several runs, the lowest loss so far and the number of its epochs."""
 
     def __init__(self) -> None:
         self.lowest, self.epochs = float("inf"), 0
 
     def on_epoch_end(self, ctx: lb.Context) -> None:
-        """Look at the epoch's loss."""
+        """Compare the epoch's loss."""
         self.lowest = min(self.lowest, ctx.history.last("valid")["loss"])
         self.epochs += 1
 
@@ -34,19 +34,19 @@ class Record(lb.Callback):
         return {"lowest": self.lowest, "epochs": self.epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take it up again."""
+        """Load it again."""
         self.lowest, self.epochs = state["lowest"], state["epochs"]
 
 
 def main() -> None:
-    """Train, look into the folder, go on from the best file."""
+    """Train, list the folder, continue from the best file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="4 epochs instead of 20")
     parser.add_argument("--folder", type=Path, default=Path("checkpoints"))
     given = parser.parse_args()
-    chance = torch.Generator().manual_seed(0)
-    x = torch.randn(1000, 10, generator=chance)
-    data = x, x.sum(1, keepdim=True) + 0.1 * torch.randn(1000, 1, generator=chance)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1000, 10, generator=generator)
+    data = x, x.sum(1, keepdim=True) + 0.1 * torch.randn(1000, 1, generator=generator)
     best, record = given.folder / "best.lumbre", Record()
     options = {"epochs": 4 if given.quick else 20, "valid_data": 0.2, "verbose": False}
 

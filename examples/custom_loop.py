@@ -1,9 +1,9 @@
-"""Two optimizers with a loss each, and then the same training as a step that the module takes itself.
+"""Two optimizers with a loss each, then the same training as a step written in the module.
 
-The net tells of noisy measurements where their middle lies and how widely they spread there. Each of its two parts has
-an optimizer; `loss_middle` and `loss_spread` bear their names, so `fit` makes an update of each for every batch. The
-second class says in `step(ctx)` what `fit` did on its own, and comes to the same bits. The original had abstract data
-and losses without a meaning; `--quick` measures less often.
+For noisy measurements the net predicts their mean and their spread. Each of its two parts has an optimizer;
+`loss_middle` and `loss_spread` have the optimizers' names, so `fit` updates both for every batch. The second class does
+by hand in `step(ctx)` what `fit` did, and reaches the same bits. The original had abstract data and losses without a
+meaning; `--quick` uses fewer measurements.
 """
 
 import argparse
@@ -34,7 +34,7 @@ class MiddleAndSpread(nn.Module):
         return (y - pred[0]).square().mean()
 
     def loss_spread(self, pred: tuple[Tensor, Tensor], y: Tensor) -> Tensor:
-        """Minus the log-likelihood under a normal distribution around that middle, up to a constant."""
+        """Negative log-likelihood under a normal distribution around that mean, up to a constant."""
         return (pred[1] + 0.5 * (y - pred[0]).square() * torch.exp(-2 * pred[1])).mean()
 
 
@@ -42,7 +42,7 @@ class OwnStep(MiddleAndSpread):
     """The same, by hand."""
 
     def step(self, ctx: lb.Context) -> dict[str, Tensor]:
-        """One batch: for each part a look at the data, a loss and an update of its parameters alone."""
+        """One batch: for each part a prediction, a loss and an update of only its parameters."""
         losses = {}
         for name, loss in (("middle", self.loss_middle), ("spread", self.loss_spread)):
             losses[name] = loss(self(ctx.batch.input), ctx.batch.target)
@@ -55,10 +55,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2,000 measurements instead of 20,000")
     rows = 2_000 if parser.parse_args().quick else 20_000
-    chance = torch.Generator().manual_seed(0)
-    x = 4 * torch.rand(rows, 1, generator=chance) - 2
+    generator = torch.Generator().manual_seed(0)
+    x = 4 * torch.rand(rows, 1, generator=generator) - 2
     spread = 0.1 + 0.2 * x.abs()
-    y = torch.sin(2 * x) + spread * torch.randn(x.shape, generator=chance)
+    y = torch.sin(2 * x) + spread * torch.randn(x.shape, generator=generator)
 
     runs = [
         lb.setup(module).set_opt_hparams(lr=0.01).fit((x, y), epochs=20, batch_size=64, verbose=False)

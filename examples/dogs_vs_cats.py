@@ -1,8 +1,8 @@
-"""Tell dogs from cats with the eyes of a net that has learned something else: a frozen body and a new head.
+"""Classify dogs and cats with a net that was trained on other images: a frozen body and a new head.
 
-`lb.freeze` keeps the body as it is; `lb.summary` shows what is trained. The original put three layers in place of
-AlexNet's classifier; here they are two, on each filter's largest answer. `--body` takes AlexNet's weights: a lumbre
-archive, or torchvision's .pth. `--quick` draws its animals, and shapes, from which a narrower body learns beforehand.
+`lb.freeze` keeps the body as it is; `lb.summary` shows what is trained. The original replaced AlexNet's classifier by
+three layers; here there are two, on the maximum of each filter. `--body` takes AlexNet's weights: a lumbre archive, or
+torchvision's .pth. `--quick` draws animals, and shapes on which a narrower body is trained first.
 """
 
 import argparse
@@ -33,7 +33,7 @@ class AlexNet(nn.Module):
 
 
 def with_new_head(path: str) -> AlexNet:
-    """A fresh AlexNet, but for its features: those come from a lumbre archive or torchvision's file, and stay."""
+    """A new AlexNet with frozen features from a lumbre archive or torchvision's file."""
     theirs = torch.load(path, weights_only=True) if path.endswith(".pth") else lb.load(path, AlexNet).model.state_dict()
     net = AlexNet(width=len(theirs["features.0.bias"]))
     net.load_state_dict({name: theirs[name] for name in theirs if name.startswith("features")}, strict=False)
@@ -42,8 +42,8 @@ def with_new_head(path: str) -> AlexNet:
 
 def drawn(rows: int, seed: int, animals: bool) -> tuple[Tensor, Tensor]:
     """Cats and dogs, or shapes, of any colour: images (rows, 3, 64, 64), classes (rows,)."""
-    chance = torch.Generator().manual_seed(seed)
-    ink, paper, place = torch.rand(3, rows, 3, 1, 1, generator=chance)
+    generator = torch.Generator().manual_seed(seed)
+    ink, paper, place = torch.rand(3, rows, 3, 1, 1, generator=generator)
     u, v = ((torch.arange(64) - 28 - 8 * at) / (18 + 6 * place[:, 2]) for at in (place[:, 0], place[:, 1]))
     v, side = v.mT, u.abs()
     disc, square, diamond = u**2 + v**2 < 0.7, torch.maximum(side, v.abs()) < 0.8, side + v.abs() < 1.1
@@ -57,7 +57,7 @@ def drawn(rows: int, seed: int, animals: bool) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    """Get a body, give it a head, train that."""
+    """Load a body, add a head, train the head."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="drawn animals: seconds")
     parser.add_argument("--body", default="body.lumbre", help="weights of AlexNet, .lumbre or .pth")

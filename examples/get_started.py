@@ -1,7 +1,7 @@
-"""The whole way once: a module with hyper-parameters, a metric and a callback of one's own, training, evaluation.
+"""The whole workflow: a module with hyper-parameters, a custom metric and callback, training, evaluation.
 
-`fit` builds the net with what `set_hparams` says and the optimizer with what `set_opt_hparams` says. The original wrote
-an accuracy of its own; here lumbre's stands beside a metric of ours. `--quick` reads digits that the program draws.
+`fit` builds the net with the values of `set_hparams` and the optimizer with those of `set_opt_hparams`. The original
+wrote its own accuracy; here we use lumbre's and a metric of our own. `--quick` reads digits that the program draws.
 """
 
 import argparse
@@ -27,14 +27,14 @@ class Net(nn.Module):
 
 
 class Sure(lb.metrics.Metric):
-    """Share of the images for whose class the net sees a probability above one half."""
+    """Share of the images whose true class gets a probability above one half."""
 
     def init(self, device: torch.device) -> Tensor:
-        """Numbers of images of which it is not sure and is sure: none yet, shape (2,)."""
+        """Numbers of images that are unsure and sure: zero at first, shape (2,)."""
         return torch.zeros(2, device=device)
 
     def update(self, state: Tensor, pred: Tensor, target: Tensor) -> Tensor:
-        """One batch more; nothing is read back from the device."""
+        """Add one batch; nothing is read back from the device."""
         return state + F.one_hot((pred.softmax(1).amax(1) > 0.5).long(), 2).sum(0)
 
     def compute(self, state: Tensor) -> float:
@@ -43,7 +43,7 @@ class Sure(lb.metrics.Metric):
 
 
 class Gap(lb.Callback):
-    """Says after each epoch's own lines how much better the net knows the images that it was trained on."""
+    """Prints after each epoch how much better the net is on training images."""
 
     runs_after = (lb.callbacks.Progress,)
 

@@ -1,8 +1,8 @@
-"""Let the data say how fast to learn: raise the rate at every step of a trial run, and see where the loss falls.
+"""Find a learning rate: raise it at every step of a trial run, and see where the loss falls.
 
-`recipe.lr_finder` trains for a hundred steps while the rate rises from a millionth to one, and stops where the loss
-diverges; nothing of it stays. The original picked a rate a tenth of the one with the lowest loss, by eye; here
-`.suggest()` takes the rate at which half of the fall was done. Then the net trains with it, and with a hundredth.
+`recipe.lr_finder` trains for a hundred steps while the rate rises from a millionth to one, and stops if the loss
+diverges; the recipe is not changed. The original picked a tenth of the rate with the lowest loss, by eye; here
+`.suggest()` returns the rate at half of the fall. Then the net trains with it, and with a hundredth of it.
 `--quick` reads digits that the program draws.
 """
 
@@ -16,7 +16,7 @@ import lumbre as lb
 
 
 class LeNet(nn.Module):
-    """Much like the net of LeCun et al., "Gradient-based learning applied to document recognition", 1998."""
+    """Similar to the net of LeCun et al., "Gradient-based learning applied to document recognition", 1998."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ def drawn_digits(rows: int, seed: int) -> lb.data.InMemoryDataset:
 
 
 def main() -> None:
-    """Find, draw, train."""
+    """Find, plot, train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few digits that are drawn: seconds")
     parser.add_argument("--root", help="folder that holds (or will hold) mnist/")

@@ -1,9 +1,9 @@
-"""Squeeze an image through sixteen numbers and draw it again: an autoencoder of convolutions.
+"""Compress an image into sixteen numbers and draw it again: a convolutional autoencoder.
 
-Input and target are the same images. `fit` trains what `forward` gives, the drawing; the module's own `predict` says
-what `fitted.predict` gives, the sixteen numbers. A picture is saved, images above and their drawings below. The
-original made its target by inheriting from the data set; here the data is a pair of the same tensor twice.
-`--quick` squeezes digits that the program draws.
+Input and target are the same images. `fit` trains the output of `forward`, the drawing; `fitted.predict` returns the
+output of the module's own `predict`, the sixteen numbers. A picture shows images above and their drawings below. The
+original made its target by inheriting from the data set; here the data is the same tensor twice.
+`--quick` uses digits that the program draws.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def drawn_digits(rows: int) -> Tensor:
 
 
 def main() -> None:
-    """Train, encode, draw."""
+    """Train, encode, plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few digits that are drawn: seconds")
     parser.add_argument("--root", help="folder that holds (or will hold) mnist/")

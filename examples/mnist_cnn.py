@@ -1,7 +1,7 @@
-"""A small convolutional net learns to read handwritten digits: the first tutorial, in one page.
+"""A small convolutional net learns to read handwritten digits: the first tutorial, on one page.
 
-Unlike the original it standardises images (half a point better in the first epoch), can hold out training images
-(`--held-out`), and has ordinary dropout after the linear layer. `--quick` reads digits that the program draws.
+Unlike the original it standardises images (half a percentage point better in the first epoch), can hold out training
+images (`--held-out`), and has ordinary dropout after the linear layer. `--quick` reads digits that the program draws.
 """
 
 import argparse
@@ -34,7 +34,7 @@ class Net(nn.Module):
 
 
 def standardised(images: Tensor) -> Tensor:
-    """Bytes as float32, centred and scaled as the training images ask."""
+    """Bytes as float32, standardised with the training images' mean and standard deviation."""
     return (images.float() / 255 - 0.1307) / 0.3081
 
 

@@ -1,7 +1,7 @@
-"""Two nets against each other: a generator draws digits, a discriminator tells them from real ones (a DCGAN).
+"""Two nets against each other: a generator draws digits, a discriminator separates them from real ones (a DCGAN).
 
-Each has an optimizer, and its loss is `loss_<name of the optimizer>`. There is no `forward`: both losses get the images
-as they are. The original drew with a tanh; this generator ends in a sigmoid, as the real images lie in [0, 1].
+Each has an optimizer and a loss, `loss_<name of the optimizer>`. There is no `forward`: both losses get the images
+unchanged. The original's generator ended in a tanh; this one ends in a sigmoid, because real images lie in [0, 1].
 """
 
 import argparse
@@ -14,7 +14,7 @@ import lumbre as lb
 
 
 def begin_small(layer: nn.Module) -> None:
-    """First weights as in the paper (Radford, Metz and Chintala 2016): normal, with a deviation of 0.02."""
+    """Initial weights as in the paper (Radford, Metz and Chintala 2016): normal, with standard deviation 0.02."""
     if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)):
         nn.init.normal_(layer.weight, float(isinstance(layer, nn.BatchNorm2d)), 0.02)
 
@@ -33,7 +33,7 @@ class DCGAN(nn.Module):
         self.apply(begin_small)
 
     def configure_optimizers(self, lr: float = 2e-4) -> dict[str, optim.Optimizer]:
-        """One for each net."""
+        """One optimizer for each net."""
         nets = {"discriminator": self.discriminator, "generator": self.generator}
         return {name: optim.Adam(net.parameters(), lr, (0.5, 0.999)) for name, net in nets.items()}
 
@@ -42,16 +42,16 @@ class DCGAN(nn.Module):
         return self.generator(torch.randn(rows, self.noise, 1, 1, device=self.generator[0].weight.device))
 
     def loss_discriminator(self, images: Tensor, target: object) -> Tensor:
-        """Cross-entropy: real images should score high, drawn ones low."""
+        """Cross-entropy: real images should score high, generated ones low."""
         return (softplus(-self.discriminator(images)) + softplus(self.discriminator(self.draw(len(images))))).mean()
 
     def loss_generator(self, images: Tensor, target: object) -> Tensor:
-        """Cross-entropy: drawn images should pass for real ones."""
+        """Cross-entropy: generated images should score as real ones."""
         return softplus(-self.discriminator(self.draw(len(images)))).mean()
 
 
 class Gallery(lb.Callback):
-    """Draws from the same noise after each epoch, into a file."""
+    """After each epoch, draws images from the same noise into a file."""
 
     def on_epoch_end(self, ctx: lb.Context) -> None:
         """Draw sixty-four images side by side."""
@@ -60,7 +60,7 @@ class Gallery(lb.Callback):
 
 
 def main() -> None:
-    """Train both nets, and compare the mean of drawn images with that of real ones."""
+    """Train both nets, and compare the mean of generated images with that of real ones."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--root", help="folder that holds (or will hold) mnist/")

@@ -1,7 +1,7 @@
-"""Mixup: a net for digits learns from blends of two images, each of which counts for both its digits.
+"""Mixup: a net for digits learns from mixtures of two images, each of which counts for both its digits.
 
-The loss of a blend is the mean of the losses of both digits, by their shares in it; any loss will do, without an
-unreduced form of it. A training accuracy would compare a blend with one of its two digits, so accuracy is gathered in
+The loss of a mixture is the mean of the losses of both digits, weighted by their shares; any loss works, and needs no
+unreduced form. A training accuracy would compare a mixture with only one of its two digits, so accuracy is computed in
 validation only. The original validated on the test images; here a sixth of the training images is held out for that.
 """
 
@@ -42,7 +42,7 @@ def drawn_digits(rows: int) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    """Train on blends, evaluate on whole digits."""
+    """Train on mixtures, evaluate on single digits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--alpha", type=float, default=0.4, help="strength: 1 blends evenly, 0.1 hardly")

@@ -1,7 +1,7 @@
-"""A net learns from triplets to give each digit a place: near its like, far from others.
+"""A net learns embeddings of digits from triplets: close within a class, far between classes.
 
-For each image the data set draws one of the same class and one of another, anew in each epoch: three inputs, no target.
-The loss is the module's own; its `predict` gives the place of a single image, judged by the class that lies nearest.
+For each image the data set draws one of the same class and one of another, new in each epoch: three inputs, no target.
+The loss is the module's own; its `predict` returns the embedding of single images, evaluated by the nearest class.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import lumbre as lb
 
 
 class Triplets(Dataset):
-    """((image, one of its class, one of another class), None); chance is seeded for each row and epoch."""
+    """((image, one of its class, one of another class), None); random draws are seeded for each row and epoch."""
 
     def __init__(self, images: Tensor, classes: Tensor) -> None:
         self.images, self.classes = images, classes
@@ -32,7 +32,7 @@ class Triplets(Dataset):
 
 
 class Places(nn.Module):
-    """Gives places in a space of eight dimensions."""
+    """Embeddings in eight dimensions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,20 +40,20 @@ class Places(nn.Module):
         self.embed = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(512, 8))
 
     def forward(self, anchor: Tensor, same: Tensor, other: Tensor) -> tuple[Tensor, ...]:
-        """Three times places of shape (rows, dimensions)."""
+        """Three embeddings of shape (rows, dimensions)."""
         return self.embed(anchor), self.embed(same), self.embed(other)
 
     def loss(self, places: tuple[Tensor, ...], target: None) -> Tensor:
-        """The other should be farther away than the same, by 1 or more."""
+        """The image of another class should be farther away than that of the same class, by 1 or more."""
         return F.triplet_margin_loss(*places, margin=1.0)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Places of single images."""
+        """Embeddings of single images."""
         return self.embed(images)
 
 
 def main() -> None:
-    """Learn from triplets, then look where single digits come to lie."""
+    """Learn from triplets, then classify the embeddings of single digits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--root", help="folder that holds (or will hold) mnist/")

@@ -1,9 +1,9 @@
-"""A large batch where memory holds only a small one: gradients of several batches make one update.
+"""A large batch when memory holds only a small one: gradients of several batches make one update.
 
 First the net learns from the same few digits twice: in batches of 128, and in batches of 32 of which four are
-accumulated. Both end with the same weights, but for rounding (which thousands of updates would let grow). Then it
-learns from all. Two faults of the original are mended: it wrote down a quarter of each loss, and carried a group that
-the end of an epoch cut short into the next. There is no dropout, which is drawn anew for each size of batch.
+accumulated. Both end with the same weights up to rounding (which would grow over thousands of updates). Then it
+learns from all digits. Two faults of the original are fixed: it logged a quarter of each loss, and carried a partial
+group at the end of an epoch into the next. There is no dropout, because its masks depend on the batch size.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Which pixels are the pet? A small U-Net gives each pixel of a photograph one of three classes.
 
-What it sees on its way down to coarse sizes it takes up again on the way back. Images are flipped and turned together
-with their masks; a learning rate is found first. The original's way down was learned from ImageNet; this one's is not.
+The decoder gets the encoder's features at every size. Images are flipped and rotated together with their masks; a
+learning rate is found first. The original's encoder was pretrained on ImageNet; this one is not.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Down, remembering; up again, side by side with what is remembered."""
+        """Down, keeping the features; up again, concatenated with them."""
         skipped = [self.start(x)]
         for down in self.down:
             skipped.append(down(nn.functional.max_pool2d(skipped[-1], 2)))
@@ -43,7 +43,7 @@ class UNet(nn.Module):
 
 
 def drawn_discs(rows: int) -> tuple[Tensor, Tensor]:
-    """Bright discs on a dim ground, 32 x 32, and their masks: 0 the disc, 1 the ground, 2 the border between them."""
+    """Bright discs on a dark ground, 32 x 32, and their masks: 0 the disc, 1 the ground, 2 the border between them."""
     across, where = torch.arange(32.0), torch.rand(rows, 2, 1, 1) * 16 + 8
     depth = torch.hypot(across - where[:, 0], across[:, None] - where[:, 1]) - torch.rand(rows, 1, 1) * 4 - 4
     masks = torch.where(depth.abs() < 1, 2, (depth > 0).long())
@@ -69,7 +69,7 @@ def main() -> None:
     rates = recipe.lr_finder(train, batch_size=16, steps=40 if given.quick else 100)
     print(rates)
     moves = [RandomHorizontalFlip(), RandomAffine(15), ColorJitter(0.2, 0.2)]
-    augment = Augment(moves, target="masks", mask_fill=1)  # what is turned in from outside is background
+    augment = Augment(moves, target="masks", mask_fill=1)  # pixels rotated in from outside are background
     recipe = recipe.set_opt_hparams(lr=rates.suggest())
     fitted = recipe.fit(train, epochs=given.epochs, valid_data=1 / 8, batch_size=16, augment=augment)
     print(f"pixels right: {fitted.evaluate(test).metrics['acc']:.3f}")

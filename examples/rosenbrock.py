@@ -1,4 +1,4 @@
-"""Walk down Rosenbrock's valley by gradient descent, with tensors and autograd alone.
+"""Gradient descent in Rosenbrock's valley, with only tensors and autograd.
 
 The function, after H. H. Rosenbrock, "An automatic method for finding the greatest or least value of a function"
 (The Computer Journal 3, 1960), with a = 1 and b = 5, has its minimum of 0 at (1, 1).
@@ -14,7 +14,7 @@ def rosenbrock(x: Tensor, a: float = 1.0, b: float = 5.0) -> Tensor:
 
 
 def descend(iterations: int = 1000, learning_rate: float = 0.01) -> Tensor:
-    """Go downhill from (-1, 1), saying every hundredth time how high we stand and how steep it is."""
+    """Descend from (-1, 1); print height and slope every hundred steps."""
     x = torch.tensor([-1.0, 1.0], requires_grad=True)
     for i in range(1, iterations + 1):
         value = rosenbrock(x)

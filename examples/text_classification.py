@@ -1,8 +1,8 @@
-"""Does a review praise or blame a film? Words become vectors, and a convolution looks at three of them at a time.
+"""Is a film review positive or negative? Words become vectors, and a convolution sees three of them at a time.
 
-That is enough to tell "not good" from "good", which the mean of the vectors would not be. `--quick` makes up reviews of
-such phrases; else the 50,000 reviews of IMDb are fetched. Unlike the original, whole words are numbered, not parts of
-them, and a sixth of the training reviews is held out for validation, so that the test set is seen once.
+This is enough to separate "not good" from "good", which the mean of the vectors cannot do. `--quick` makes up reviews
+of such phrases; otherwise the 50,000 reviews of IMDb are downloaded. Unlike the original, whole words are numbered, not
+parts of them, and a sixth of the training reviews is held out for validation, so that the test set is seen once.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from lumbre.metrics import BinaryAccuracyWithLogits
 
 
 class Net(nn.Module):
-    """Embedding, convolution over time, and the strongest sign of each kind."""
+    """Embedding, convolution over time, and the maximum of each channel."""
 
     def __init__(self, words: int, width: int = 64) -> None:
         super().__init__()
@@ -26,14 +26,14 @@ class Net(nn.Module):
         self.head = nn.Linear(width, 1)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """Logits of praise, shape (rows,), for word numbers of shape (rows, length)."""
+        """Logits of a positive review, shape (rows,), for word numbers of shape (rows, length)."""
         vectors = self.embedding(numbers).transpose(1, 2)
         signs = self.convolution(vectors).relu().amax(dim=2)
         return self.head(self.dropout(signs)).squeeze(1)
 
 
 def made_up(rows: int) -> tuple[list[str], Tensor]:
-    """Reviews of one telling phrase among words that tell nothing, and whether it praises (1) or blames (0)."""
+    """Reviews of one meaningful phrase among neutral words; class 1 is positive, 0 negative."""
     neutral = "the film story actor music scene camera and of with very is"
     texts, praises = [], []
     for _ in range(rows):
@@ -47,7 +47,7 @@ def made_up(rows: int) -> tuple[list[str], Tensor]:
 
 
 def main() -> None:
-    """Number the words, train, and judge reviews that were never seen."""
+    """Number the words, train, and classify new reviews."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--root", help="folder that holds (or will hold) imdb/")

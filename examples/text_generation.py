@@ -1,7 +1,7 @@
-"""A net learns to write programs from a stream of them whose end nobody knows.
+"""A net learns to write programs from a stream of unknown length.
 
-Python's library comes byte after byte from an `IterableDataset` of unknown length. `Steps` cuts the stream into epochs,
-so that the learning rate can go up and down once over the run. A recurrent net takes the place of the original's GPT-2.
+Python's library comes byte by byte from an `IterableDataset` of unknown length. `Steps` cuts the stream into epochs,
+so that the learning rate can go up and down once over the run. A recurrent net replaces the original's GPT-2.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import lumbre as lb
 
 
 class Pieces(IterableDataset):
-    """All files, in an order of chance, in pieces: so many bytes, and for each of them the next."""
+    """All files, in random order, in pieces of fixed length: bytes, and the next byte for each."""
 
     def __init__(self, files: list[Path], length: int) -> None:
         self.files, self.length = files, length
@@ -28,7 +28,7 @@ class Pieces(IterableDataset):
 
 
 class Steps:
-    """Epochs of so many batches: each goes on where the last one stopped; after its end the loader begins anew."""
+    """Epochs of fixed length: each continues where the last one stopped; an exhausted loader starts again."""
 
     def __init__(self, loader: DataLoader, steps: int) -> None:
         self.batches, self.steps = itertools.chain.from_iterable(itertools.repeat(loader)), steps
@@ -57,7 +57,7 @@ class Writer(lb.Callback):
     """Lets the net write a function after each epoch."""
 
     def on_epoch_end(self, ctx: lb.Context) -> None:
-        """Byte after byte, each drawn by its chance."""
+        """Byte after byte, each drawn from its predicted distribution."""
         text = torch.tensor(list(b"def "), device=ctx.device)
         for _ in range(80):
             text = torch.cat([text, torch.multinomial(ctx.model.eval()(text[None])[0, :, -1].softmax(0), 1)])
@@ -65,7 +65,7 @@ class Writer(lb.Callback):
 
 
 def main() -> None:
-    """Train for so many steps, writing now and then."""
+    """Train for a number of steps, writing samples in between."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small net and few batches, in seconds")
     steps, width, length = (40, 96, 32) if parser.parse_args().quick else (1000, 512, 256)

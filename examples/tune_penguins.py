@@ -1,9 +1,9 @@
-"""Which net, and which learning rate? A search over both, which several processes share and which can be stopped.
+"""Which net, and which learning rate? A search over both, which several processes can share and which can be resumed.
 
-The space says what to vary, and where it goes: to the net, to the optimizer, to `fit`. Each trial trains a net on the
-same rows and is judged on the same validation rows; one that falls behind is given up. The study lies in a file: start
-this program twice at a time and both work on it, stop it and the next start goes on. The test rows, which no trial has
-seen, judge the winner once. `--quick` runs fewer and shorter trials.
+The space says what to vary, and where it goes: to the net, to the optimizer, to `fit`. Every trial trains a net on the
+same rows and is scored on the same validation rows; bad ones are stopped early. The study is a file: start this program
+twice and both processes work on it; stop it, and the next start resumes. The winner is evaluated once, on test rows
+that no trial has seen. `--quick` runs fewer and shorter trials.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class Net(nn.Module):
 
 
 def main() -> None:
-    """Search, look, judge."""
+    """Search, print the results, evaluate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="twelve short trials: seconds")
     parser.add_argument("--study", help="the study's file; a temporary one where not given")

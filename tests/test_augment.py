@@ -1,4 +1,4 @@
-"""`fit(..., augment=...)`: training batches only, chance by the row, targets that move with the image."""
+"""`fit(..., augment=...)`: training batches only, seeded per row, targets that move with the image."""
 
 import pytest
 import torch

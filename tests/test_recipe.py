@@ -1,4 +1,4 @@
-"""The face: declaring a run, and what fit() promises of it."""
+"""The public API: declaring a run, and what fit() guarantees."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Runs that are stopped and go on: to the same bits, or refused with what has changed."""
+"""Runs that are stopped and resumed: to the same bits, or refused with a list of changes."""
 
 import os
 import random
@@ -26,7 +26,7 @@ class Stop(Exception):
 
 
 def print_nothing(ctx: lb.Context) -> None:
-    """A callback that is not there in the run it goes on with must be named as a change."""
+    """A callback that is missing in the resumed run must be named as a change."""
 
 
 class Net(nn.Module):
@@ -60,7 +60,7 @@ def same(left: lb.Fitted, right: lb.Fitted) -> None:
 
 
 def killed_and_resumed(fit: Callable[..., lb.Fitted], folder: Path, every: int = 3, **options: Any) -> lb.Fitted:
-    """Stop after every few batches, go on, and so to the end."""
+    """Stop after every few batches and resume, until the end."""
     checkpoints = lb.Checkpoints(folder, steps=1, wait=True, allow_changes="callbacks", **options)
     for _ in range(100):
         seen = [0]
@@ -132,7 +132,7 @@ CASES: dict[str, tuple[Callable[[], lb.Recipe], Callable[[], Any], Callable[[], 
     ),
     "mixup and accumulation": (classifier, blobs, lambda: {"callbacks": [Mixup(), Accumulate(3)]}),
     "augmentation": (classifier, blobs, lambda: {"augment": noise}),
-    "chance in rows": (classifier, Noisy, lambda: {"valid_data": Noisy()}),
+    "random rows": (classifier, Noisy, lambda: {"valid_data": Noisy()}),
     "balanced": (classifier, blobs, lambda: {"sampler": "balanced"}),
     "float16": (classifier, blobs, lambda: {"precision": "float16"}),
     "bfloat16": (classifier, blobs, lambda: {"precision": "bfloat16"}),
@@ -144,7 +144,7 @@ CASES: dict[str, tuple[Callable[[], lb.Recipe], Callable[[], Any], Callable[[], 
         lambda: shuffling(generator=torch.Generator().manual_seed(5)),
         lambda: {"batch_size": None, "valid_data": blobs()},
     ),
-    "loader of chance": (
+    "random loader": (
         classifier,
         lambda: DataLoader(Noisy(), 16, shuffle=True),
         lambda: {"batch_size": None, "valid_data": blobs()},

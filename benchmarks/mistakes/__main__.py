@@ -22,18 +22,18 @@ TITLES = {"lumbre": "lumbre, `check()`", "lumbre_fit": "lumbre, `fit()`", "raw":
 PACKAGES = {"ignite": "pytorch-ignite"}
 
 _TEXT = """
-The same programs through other libraries, each by its ordinary call and with one seed: every broken program, its mended
-twin and the further sound ones, for three epochs, or as many as the program says. All that is said counts: errors,
-warnings, lines in the log. A *sign* is a line that the broken program gives and the mended one does not. The *right
-cause is named* where a sign has a word that points to it; the words stand in `benchmarks/mistakes/report.py`, and are
-generous (an error about shapes for shapes that do not fit). Much of what is named is torch's own message. *Pairs* are
-those that the library could be given: its adapter can say the program, and the mended twin runs through. A *false
-alarm* is a sound program, mended or further, of which something is said, beyond what is said of most. For lumbre the
-cause is named by the code of the right check. The programs were gathered for lumbre's checks: the table tells what
-others leave to their users, not how good they are at what they are for. torcheck is told what to expect of each net, by
-the adapter's author. deepchecks compares distributions, and most tables here have a few hundred rows only, fewer than
-it is made for. Tools that compare a run with a sound one (TrainCheck) or draw what an expert reads (Cockpit,
-SkorchDoctor) give no verdict on a program by itself and are left out.
+The same programs in other libraries, each with its ordinary call and one seed: every broken program, its corrected
+twin and the further sound ones, for three epochs, or as many as the program sets. All output counts: errors, warnings,
+lines in the log. A *sign* is a line that the broken program prints and the corrected one does not. The *right cause is
+named* if a sign contains a word that points to it; the words are in `benchmarks/mistakes/report.py`, and are generous
+(an error about shapes counts for shapes that do not fit). Many of these messages are torch's own. *Pairs* counts the
+programs that the library can run: its adapter can express them, and the corrected twin runs to the end. A *false alarm*
+is a sound program, corrected or further, with a message that most programs do not get. For lumbre the cause is named by
+the code of the right check. The programs were collected for lumbre's checks: the table shows what other libraries leave
+to their users, not how good they are at their own purpose. The adapter's author set what torcheck expects of each net.
+deepchecks compares distributions, and most tables here have only a few hundred rows, fewer than it is made for. Tools
+that compare a run with a sound one (TrainCheck) or plot for an expert (Cockpit, SkorchDoctor) give no verdict on a
+single program and are not included.
 """
 
 

@@ -1,15 +1,15 @@
-"""The fifth tutorial, whole: from a tensor with one number in it to a trained convolutional net.
+"""The fifth tutorial, complete: from a tensor with one number in it to a trained convolutional net.
 
-What is learned: how tensors are made, moved, added, multiplied, summed and cut; how a function is minimised with
-autograd alone; how a net is trained by a loop of one's own, and then without one.
+You learn: how tensors are created, moved, added, multiplied, summed and sliced; how a function is minimised with
+autograd alone; how a net is trained with a hand-written loop, and then without one.
 
-What differs from the original on purpose, each time with a comment at the place:
+Intended differences from the original, each with a comment in the code:
 
 - Rows and dimensions count from 0, arrays are filled row by row, and classes are numbered from 0.
-- Its text called what `torch_randn` draws uniform on [0, 1]. It is normal, with mean 0 and spread 1.
-- It called a plain tensor a data set. A data set knows how many rows it has, and gives one of them.
-- It trained a model for 200 epochs, looked at no result, and never used the rows it had put aside for testing.
-- It set no seed, so that its losses cannot be had again, only ones like them.
+- Its text called what `torch_randn` draws uniform on [0, 1]. It is normal, with mean 0 and standard deviation 1.
+- It called a plain tensor a data set. A data set knows its number of rows, and returns one of them.
+- It trained a model for 200 epochs, looked at no result, and never used its test rows.
+- It set no seed, so its losses can be reproduced only approximately.
 
     python deep_learning_and_scientific_computing.py --quick    # in seconds
     python deep_learning_and_scientific_computing.py            # more pictures and epochs for the convolutional net
@@ -31,7 +31,7 @@ from lumbre import vision
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
-# Earnings of a share of Johnson & Johnson in dollars, by quarter from 1960 to 1980: Shumway and Stoffer, "Time Series
+# Earnings per share of Johnson & Johnson in dollars, by quarter from 1960 to 1980: Shumway and Stoffer, "Time Series
 # Analysis and its Applications", 2000.
 EARNINGS = """
  0.71  0.63  0.85  0.44   0.61  0.69  0.92  0.55   0.72  0.77  0.92  0.60   0.83  0.80  1.00  0.77
@@ -44,16 +44,16 @@ EARNINGS = """
 
 
 def numbers(tensor: Tensor) -> str:
-    """The numbers of a tensor in a line, as short as they are."""
+    """The numbers of a tensor in one line, as short as possible."""
     return " ".join(f"{number:g}" for number in tensor.flatten().tolist())
 
 
 def what_a_tensor_is() -> None:
-    """Numbers with a type, a place and a shape."""
-    # S4-01  A tensor, and what it knows of itself
+    """Numbers with a dtype, a device and a shape."""
+    # S4-01  A tensor and its attributes
     one = torch.tensor([1.0])
     print("S4-01", one, one.dtype, one.device, tuple(one.shape))
-    # S4-02  Another type, another place
+    # S4-02  Another dtype, another device
     whole = one.to(torch.int32)
     place = "cuda" if torch.cuda.is_available() else "cpu"
     print("S4-02", whole.dtype, whole.to(place).device)
@@ -62,15 +62,15 @@ def what_a_tensor_is() -> None:
 
 
 def how_tensors_are_made() -> None:
-    """From lists, from rules, by chance and from data."""
+    """From lists, from rules, random, and from data."""
     # S4-04  From a vector, a matrix, an array
     print("S4-04", torch.arange(1, 6), torch.arange(1, 6).dtype, torch.tensor([1.0, 2.0]).dtype)
     print("S4-04 by rows", torch.arange(1, 7).reshape(2, 3).tolist())
     # R fills an array column by column, Python row by row: R's array(1:24, dim = c(4, 3, 2)) is this.
     array = torch.arange(1, 25).reshape(2, 3, 4).permute(2, 1, 0)
     print("S4-04 as R fills it", tuple(array.shape), array[:, :, 0].tolist())
-    # S4-05  By chance, of zeros and ones, identities, diagonals, and from data
-    # Mended: randn draws from the normal distribution; rand is the one that is uniform on [0, 1).
+    # S4-05  Random, zeros and ones, identities, diagonals, and from data
+    # Mended: randn draws from the normal distribution; rand is uniform on [0, 1).
     generator = torch.Generator().manual_seed(0)
     normal, uniform = torch.randn(10_000, generator=generator), torch.rand(10_000, generator=generator)
     print(
@@ -93,7 +93,7 @@ def arithmetic() -> None:
     # S4-07  The dot product of two vectors
     v1, v2 = torch.tensor([1, 2, 3]), torch.tensor([4, 5, 6])
     print("S4-07", v1.dot(v2).item())
-    # S4-08  A vector has no other side to be turned to: its transpose is itself
+    # S4-08  A vector has one dimension only: its transpose is itself
     print("S4-08", v1.t().dot(v2).item())
     # S4-09  A matrix times a vector
     matrix = torch.arange(1, 13).reshape(4, 3)
@@ -106,7 +106,7 @@ def arithmetic() -> None:
     # S4-12  Means over several dimensions at once, and over one
     array = torch.arange(1.0, 25).reshape(2, 3, 4).permute(2, 1, 0)
     print("S4-12", numbers(array.mean((0, 1))), "|", numbers(array.mean(1)))
-    # S4-13  Cutting: one row, one row that stays a matrix, and some of each dimension
+    # S4-13  Slicing: one row, one row that stays a matrix, and some of each dimension
     cube = torch.arange(1, 28).reshape(3, 3, 3)
     print("S4-13", numbers(outer[0]), "|", tuple(outer[0].shape), tuple(outer[0:1].shape))
     print("S4-13 part of a cube", cube[0:2, 1:3, [0, 2]].tolist())
@@ -119,7 +119,7 @@ def rosenbrock(x: Tensor, a: float = 1.0, b: float = 5.0) -> Tensor:
 
 
 def descend(iterations: int = 1000, learning_rate: float = 0.01) -> None:
-    """Go down its gradient from (-1, 1)."""
+    """Gradient descent from (-1, 1)."""
     x = torch.tensor([-1.0, 1.0], requires_grad=True)
     for i in range(1, iterations + 1):
         value = rosenbrock(x)
@@ -133,7 +133,7 @@ def descend(iterations: int = 1000, learning_rate: float = 0.01) -> None:
 
 # S4-18  A net with a hidden layer, and the loop that trains it
 def linear_data(rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Three columns of chance, and what they make: x (rows, 3), y (rows, 1), with a noise of 1."""
+    """Three random columns and a linear function of them: x (rows, 3), y (rows, 1), with a noise of 1."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, 3, generator=generator)
     y = x @ torch.tensor([[0.2], [-1.3], [-0.5]]) + torch.randn(rows, 1, generator=generator)
@@ -162,7 +162,7 @@ def train_by_hand(seed: int) -> list[float]:
 class Penguins(Dataset[tuple[Tensor, Tensor]]):
     """Bill length and depth, flipper length and body mass of a penguin, and its species, from 0.
 
-    What makes it a data set, and a tensor none: it says how many rows it has, and gives one of them.
+    It is a data set, unlike a tensor: it knows its number of rows, and returns one of them.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
@@ -179,15 +179,15 @@ class Penguins(Dataset[tuple[Tensor, Tensor]]):
 
 
 def look_at_penguins() -> None:
-    """The table, and what is left of it without the rows that miss something."""
+    """The table, and its complete rows."""
     frame = lb.datasets.penguins()
     data = Penguins(frame)
     print("S4-19", frame.shape, len(data), numbers(data[0][0]), "species", data[0][1].item())
 
 
-# S4-20  Parts for training, for watching and for judging
+# S4-20  Parts for training, validation and testing
 def parts(seed: int) -> tuple[Any, Any, Any]:
-    """A thousand rows, parted by chance into 600, 200 and 200; and what loaders make of them."""
+    """A thousand rows, split randomly into 600, 200 and 200; and loaders of them."""
     train, valid, test = lb.split(linear_data(1000, seed), 0.6, 0.2, 0.2, seed=seed)
     print("S4-20", len(train), len(valid), len(test))
     print(
@@ -210,15 +210,15 @@ class MLP(nn.Module):
 
 # S4-21  The same without a loop
 def train_without_a_loop(seed: int, folder: Path) -> None:
-    """Two hundred epochs, watched on the rows for it."""
+    """Two hundred epochs, with validation."""
     train, valid, test = parts(seed)
     fitted = (
         lb.setup(MLP, loss=nn.MSELoss(), optimizer=optim.Adam, metrics=lb.metrics.R2())
         .set_hparams(d_in=3, d_hidden=32, d_out=1)
         .fit(train, epochs=200, valid_data=valid, batch_size=100, seed=seed, verbose=False)
     )
-    # Mended: the original ended with fit(). Here the rows for testing are used, once. The variance of the noise is 1,
-    # so no model can expect a loss below 1; on 200 rows chance makes it a little more or less.
+    # Mended: the original ended with fit(). Here the test rows are used, once. The variance of the noise is 1,
+    # so no model can expect a loss below 1; on 200 rows it varies a little.
     print("S4-21", repr(fitted.evaluate(test)).replace("\n", ""))
     fitted.plot().save(folder / "S4-21_curves.png", dpi=110, verbose=False)
     rows = len(test)
@@ -262,7 +262,7 @@ SHAPES = ("disc", "ring", "cross")
 
 
 def shapes(rows: int, seed: int) -> lb.data.InMemoryDataset:
-    """Discs, rings and crosses of many sizes at many places, under noise: (rows, 1, 64, 64), paper 0 and ink 1."""
+    """Noisy discs, rings and crosses of many sizes at many places: (rows, 1, 64, 64), paper 0 and ink 1."""
     generator = torch.Generator().manual_seed(seed)
     kind = torch.arange(rows) % 3
     size = 8 + 8 * torch.rand(rows, 1, 1, generator=generator)
@@ -279,7 +279,7 @@ def shapes(rows: int, seed: int) -> lb.data.InMemoryDataset:
 
 
 def train_small_convnet(given: argparse.Namespace, folder: Path) -> None:
-    """The original made the net and passed one picture through; here it learns, so that one sees it work."""
+    """The original built the net and applied it to one picture; here it is trained, to show that it works."""
     print("S4-22", tuple(SmallConvNet().features(torch.zeros(1, 1, 64, 64)).shape), end=" -> ")
     print(tuple(SmallConvNet()(torch.zeros(1, 1, 64, 64)).shape))
     train, test = shapes(210 if given.quick else 3000, seed=1), shapes(90 if given.quick else 900, seed=2)

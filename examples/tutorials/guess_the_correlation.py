@@ -1,18 +1,17 @@
-"""The fourth tutorial, whole: a net looks at scatterplots and says how strongly x and y are correlated.
+"""The fourth tutorial, complete: a net sees scatterplots and predicts the correlation of x and y.
 
-What is learned: how pictures become a data set and batches, how a convolutional net ends in one number rather than in
-classes, why shapes of prediction and target must agree, and how a regression is judged on plots never seen.
+You learn: how pictures become a data set and batches, how a convolutional net ends in one number instead of classes,
+why shapes of prediction and target must agree, and how a regression is evaluated on new plots.
 
-What differs from the original on purpose, each time with a comment at the place:
+Intended differences from the original, each with a comment in the code:
 
-- It gave `fit()` the test plots to watch and judged on them afterwards; the plots made for validation were never used.
+- It validated and evaluated on the test plots; the validation plots were never used.
 - Its text spoke of two convolutions and its code had three. There are three.
-- A prediction of shape (64, 1) against a target of shape (64) trains without a word on all 64 x 64 pairs. The original
-  had to know that; here `fit()` refuses it, and the program shows how.
-- Its crop counted from one and lost a pixel at zero: its four numbers, copied, give 131 x 130 pixels.
-- Paper is 0 and ink 1 here, and was the other way round. A convolution's padding and an unused pixel then say the same:
-  nothing.
-- It downloaded its plots. Here as many of the same kind are drawn; `--downloaded` takes the original ones.
+- A prediction of shape (64, 1) with a target of shape (64) silently trains on all 64 x 64 pairs. The original had to
+  know that; here `fit()` refuses it, and the program shows the error.
+- Its crop counted from one and lost a pixel at zero: the same four numbers in Python give 131 x 130 pixels.
+- Paper is 0 and ink 1 here; the original had the opposite. So a convolution's padding equals an empty pixel.
+- It downloaded its plots. Here similar ones are drawn; `--downloaded` uses the original ones.
 
     python guess_the_correlation.py --quick    # a few hundred plots and a narrow net, in seconds
     python guess_the_correlation.py            # 10,000 plots, ten epochs; --precision bfloat16 halves the time
@@ -36,7 +35,7 @@ SIZES = (10_000, 5_000, 5_000)
 """Plots to train on, to validate on and to test on."""
 
 
-# S3-01  Is torch there?
+# S3-01  Is torch installed?
 def smoke_test() -> None:
     """The smallest tensor there is."""
     print("a tensor:", torch.tensor([1.0]))
@@ -46,8 +45,8 @@ def smoke_test() -> None:
 def plot_alone(images: Tensor) -> Tensor:
     """Bytes of shape (rows, 1, 150, 150) as floats of shape (rows, 1, 130, 130), paper 0 and ink 1.
 
-    Mended: the original asks for top 0, left 21, height 131 and width 130. In R, where rows count from one and the
-    zeroth does not exist, that is what stands here.
+    Mended: the original asks for top 0, left 21, height 131 and width 130. In R, where rows count from one and
+    row 0 does not exist, that is this crop.
     """
     return 1 - vision.crop(images, top=0, left=20, height=130, width=130).float() / 255
 
@@ -74,8 +73,8 @@ def look_at(train: lb.data.InMemoryDataset, valid: lb.data.InMemoryDataset, test
 
 # S3-06  Batches     S3-07  The first batch
 def batches(train: lb.data.InMemoryDataset) -> tuple[Tensor, Tensor]:
-    """How many batches the data sets of the original make, and one of them."""
-    # The length of a loader is a matter of counting: row numbers do instead of plots.
+    """The number of batches in the original data sets, and one batch."""
+    # The length of a loader depends only on the number of rows: row numbers are enough.
     print("batches of 64:", *(len(DataLoader(range(size), batch_size=BATCH)) for size in SIZES))
     images, correlations = next(iter(DataLoader(train, batch_size=BATCH)))
     print("first batch:", tuple(images.shape), tuple(correlations.shape))
@@ -103,7 +102,7 @@ class CorrelationNet(nn.Module):
         self.conv3 = nn.Conv2d(2 * width, 4 * width, 3)
         self.fc1 = nn.Linear(14 * 14 * 4 * width, 128)
         self.fc2 = nn.Linear(128, 1)
-        # Channels of a pixel side by side: the same numbers, and convolutions on a processor take half the time.
+        # Channels last: the same numbers, and convolutions on a CPU take half the time.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def scores(self, x: Tensor) -> Tensor:
@@ -114,13 +113,13 @@ class CorrelationNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Correlations of shape (rows,) for plots of shape (rows, 1, 130, 130)."""
-        # Mended: the target is (rows,), so the prediction is. Only dimension 1 goes: a bare squeeze() would take the
-        # first one too when a batch holds a single plot.
+        # Mended: the target is (rows,), so the prediction is. Only dimension 1 is removed: squeeze() alone would
+        # remove the first one too if a batch holds a single plot.
         return self.scores(x).squeeze(1)
 
 
 def untrained(images: Tensor) -> None:
-    """What the net says before it has learned anything: much the same of every plot."""
+    """The untrained net predicts nearly the same for every plot."""
     torch.manual_seed(0)
     net = CorrelationNet()
     print(f"parameters: {sum(parameter.numel() for parameter in net.parameters()):,}")
@@ -132,7 +131,7 @@ def untrained(images: Tensor) -> None:
 
 # S3-10  What a step does
 def four_steps(images: Tensor, correlations: Tensor) -> None:
-    """The loop in four lines, for one batch: predict, measure, differentiate, update. `fit()` does it from here on."""
+    """The loop in four lines, for one batch: predict, loss, gradients, update. From here on `fit()` does it."""
     torch.manual_seed(0)
     net = CorrelationNet(width=4)
     optimizer = optim.Adam(net.parameters())
@@ -155,18 +154,18 @@ class Unsqueezed(CorrelationNet):
 
 
 def recipe(net: type[nn.Module], width: int) -> lb.Recipe:
-    """Squared error and Adam, as in the original; R2 says which share of the spread is explained."""
+    """Squared error and Adam, as in the original; R2 is the share of the variance that is explained."""
     return lb.setup(net, loss=nn.MSELoss(), optimizer=optim.Adam, metrics=lb.metrics.R2()).set_hparams(width=width)
 
 
 # S3-11  Training
 def train_net(train: lb.data.InMemoryDataset, valid: lb.data.InMemoryDataset, given: argparse.Namespace) -> lb.Fitted:
-    """Ten epochs with Adam, after a look at the mistake that the original had to avoid by hand."""
+    """Ten epochs with Adam, after showing the mistake that the original had to avoid by hand."""
     width = 4 if given.quick else 32
     print("a net without squeeze(1):", recipe(Unsqueezed, width).check(train, batch_size=BATCH))
     return recipe(CorrelationNet, width).fit(
         train,
-        # Mended: watched are plots made for it, and the test plots are seen once, at the end.
+        # Mended: validation uses its own plots, and the test plots are seen once, at the end.
         valid_data=valid,
         epochs=given.epochs or (5 if given.quick else 10),
         batch_size=16 if given.quick else BATCH,
@@ -175,9 +174,9 @@ def train_net(train: lb.data.InMemoryDataset, valid: lb.data.InMemoryDataset, gi
     )
 
 
-# S3-12  Truth and guess
+# S3-12  Target and prediction
 def judge(fitted: lb.Fitted, test: lb.data.InMemoryDataset, folder: Path) -> None:
-    """Loss and R2 on plots never seen, and each guess beside its truth."""
+    """Loss and R2 on new plots, and predictions against targets."""
     print(fitted.evaluate(test))
     frame = pd.DataFrame({"truth": test.target.numpy(), "guess": fitted.predict(test).numpy()})
     chart = (

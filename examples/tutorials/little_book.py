@@ -1,17 +1,17 @@
-"""The second tutorial, whole: the little book of deep learning, from a curve of ten weights to a small transformer.
+"""The second tutorial, complete: the little book of deep learning, from a curve of ten weights to a small transformer.
 
-What is learned: gradient descent by hand; under- and overfitting; what each layer of a net does to the plane; a net for
+You learn: gradient descent by hand; under- and overfitting; what each layer of a net does to the plane; a net for
 a table; residual blocks; attention. The book is F. Fleuret, "The Little Book of Deep Learning", 2023.
 
-What differs from the original on purpose, each time with a comment at the place:
+Intended differences from the original, each with a comment in the code:
 
-- Its nets ended in softmax although the loss has one of its own. Of two classes the loss then stays above 0.3133.
-- It judged on training data, or not at all. Here whatever was learned is judged on data that was not trained on.
-- It said that it held out a quarter of the penguins, and held out a fifth.
-- It fed grams and millimetres, thousands beside tens, into layers of two units. Here columns are standardised.
-- It trained on Kuzushiji-MNIST and judged on MNIST, believing both to be the same.
-- It set seeds for the data and none for the weights.
-- It could not get at the activations of a trained net, and stopped at the heading "Attention and transformers".
+- Its nets ended in softmax although the loss contains one. With two classes the loss then stays above 0.3133.
+- It evaluated on training data, or not at all. Here every model is evaluated on new data.
+- It claimed to hold out a quarter of the penguins, but held out a fifth.
+- It fed grams (thousands) and millimetres (tens) into layers of two units. Here columns are standardised.
+- It trained on Kuzushiji-MNIST and evaluated on MNIST by mistake.
+- It set seeds for the data but not for the weights.
+- It could not access the activations of a trained net, and stopped at the heading "Attention and transformers".
 
     python little_book.py --quick    # in seconds, without network
     python little_book.py            # all steps; fetches Kuzushiji-MNIST
@@ -33,7 +33,7 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
 def save(chart: Any, folder: Path, name: str, width: float = 7, height: float = 4) -> None:
-    """Write a chart as a picture that is read well at 800 pixels."""
+    """Save a chart that is easy to read at 800 pixels."""
     chart.save(folder / f"{name}.png", width=width, height=height, dpi=110, verbose=False)
 
 
@@ -44,16 +44,16 @@ def semicircle(rows: int, seed: int = 123) -> tuple[Tensor, Tensor]:
     return x, (1 - x**2).sqrt()
 
 
-# S1-02  Regression on Gaussian bumps, by gradient descent without any help
+# S1-02  Regression on Gaussian bumps, by hand-written gradient descent
 def bumps(x: Tensor, kernels: int, scale: float) -> Tensor:
-    """What each of `kernels` bumps, evenly spread over [-1, 1], is at each x: shape (rows, kernels)."""
+    """The value of each of `kernels` bumps, evenly spaced in [-1, 1], at each x: shape (rows, kernels)."""
     centers = torch.linspace(-1, 1, kernels)
     return torch.stack([torch.exp(-((x - center) ** 2) / (2 * scale**2)) for center in centers], dim=1)
 
 
 def descend(x: Tensor, y: Tensor, kernels: int, scale: float, steps: int, rate: float) -> Tensor:
-    """The weights of the bumps, of shape (kernels,), after `steps` steps downhill."""
-    # Mended: the weights that one starts from are drawn with a seed too.
+    """The weights of the bumps, of shape (kernels,), after `steps` steps of gradient descent."""
+    # Mended: the initial weights are drawn with a seed too.
     weights = torch.randn(kernels, generator=torch.Generator().manual_seed(1)).requires_grad_()
     basis = bumps(x, kernels, scale)
     for _ in range(steps):
@@ -71,7 +71,7 @@ VARIANTS = {"good fit": (10, 50, 0.1), "underfitting": (4, 50, 0.1), "overfittin
 
 
 def regression(given: argparse.Namespace, folder: Path) -> None:
-    """Three fits of the half circle: one that serves, one too poor, one with too little to go by."""
+    """Three fits of the half circle: a good one, one with too few weights, one with too few points."""
     x, y = semicircle(50)
     raw = p9.ggplot(pd.DataFrame({"x": x, "y": y}), p9.aes("x", "y")) + p9.geom_point(colour=BLUE, size=2)
     save(raw + p9.coord_equal(), folder, "S1-01_semicircle", height=4.2)
@@ -106,14 +106,14 @@ def regression(given: argparse.Namespace, folder: Path) -> None:
 
 # S1-06  Data: two interlocking C-shapes
 def c_shapes(rows_per_class: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Points of shape (2 * rows_per_class, 2) on two arcs that reach into each other, with noise; classes 0 and 1."""
+    """Points of shape (2 * rows_per_class, 2) on two interlocking arcs, with noise; classes 0 and 1."""
     generator = torch.Generator().manual_seed(seed)
     # Classes are counted from 0 in Python; the original had 1 and 2.
     label = torch.arange(2 * rows_per_class) % 2
     angle = torch.pi * (torch.rand(len(label), generator=generator) - 0.5)
     x, y = 1 - angle.cos(), angle.sin()
     x, y = torch.where(label == 0, x, 1.25 - x), torch.where(label == 0, y, -1 - y)
-    # Mended: the middle of the shapes becomes the origin, where a layer of two units divides the plane at first.
+    # Mended: the middle of the shapes becomes the origin, where a layer of two units first divides the plane.
     points = torch.stack([x - 0.625, y + 0.5], 1)
     return points + 0.1 * torch.randn(len(label), 2, generator=generator), label
 
@@ -124,7 +124,7 @@ def as_frame(points: Tensor) -> pd.DataFrame:
 
 
 def class_scatter(points: Tensor, label: Tensor) -> p9.ggplot:
-    """Points of shape (rows, 2) in colour and shape of their class."""
+    """Points of shape (rows, 2), with colour and shape by class."""
     return (
         p9.ggplot(as_frame(points).assign(label=label.numpy().astype(str)), p9.aes("x", "y"))
         + p9.geom_point(p9.aes(colour="label", shape="label"), size=1.1, alpha=0.5)
@@ -141,11 +141,11 @@ class ClassifierNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Mended: softmax at the end is gone, for the cross-entropy applies it: twice, the loss has a floor of 0.3133.
+        # Mended: no softmax at the end, because the cross-entropy applies it. With two, the loss stays above 0.3133.
         for number in range(1, 8):
             linear = nn.Linear(2, 2)
-            # Mended: torch's own first weights fold so narrow a plane into a line, from which most seeds never return:
-            # of 40 seeds, 11 learned the shapes (accuracy above 0.97 on new data, 40 epochs in batches of 50). First
+            # Mended: torch's default weights collapse such a narrow plane to a line, and most seeds never recover:
+            # of 40 seeds, 11 learned the shapes (accuracy above 0.97 on new data, 40 epochs in batches of 50). Initial
             # weights that turn the plane and stretch it a little keep it whole: 35 of 40.
             nn.init.orthogonal_(linear.weight, gain=1.3)
             nn.init.zeros_(linear.bias)
@@ -160,19 +160,19 @@ class ClassifierNet(nn.Module):
 
 # S1-08  Training     S1-09  Prediction on new data
 def classify(given: argparse.Namespace, folder: Path) -> None:
-    """Train on the C-shapes, judge on new ones, and draw the plane as the net divides it."""
+    """Train on the C-shapes, evaluate on new ones, and draw the plane as the net divides it."""
     train, valid, test = c_shapes(1_000, 123), c_shapes(250, 124), c_shapes(500, 125)
     save(class_scatter(*train), folder, "S1-06_c_shapes", height=5)
     recipe = lb.setup(ClassifierNet, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
-    # Layers of two units go astray easily: where the first weights were unlucky, others are tried. Which ones serve is
-    # seen on data of its own, for to choose on the test data would be to train on it.
+    # Layers of two units often fail to train: if the initial weights were bad, others are tried. They are chosen on
+    # separate data, because choosing on the test data would be training on it.
     for seed in range(5):
         fitted = recipe.set_opt_hparams(lr=1e-2).fit(
             train, epochs=40 if given.quick else 200, batch_size=50 if given.quick else 100, seed=seed, verbose=False
         )
         if fitted.evaluate(valid).metrics["acc"] > 0.95:
             break
-    # Mended: a classifier is judged on data that it has not seen.
+    # Mended: a classifier is evaluated on new data.
     print(f"C-shapes, accuracy on new data: {fitted.evaluate(test).metrics['acc']:.3f}")
     regions = lb.plots.decision_regions(fitted, test, resolution=80 if given.quick else 200)
     save(regions, folder, "S1-09_regions", height=5)
@@ -181,7 +181,7 @@ def classify(given: argparse.Namespace, folder: Path) -> None:
 
 # S1-10  What the author could not do: the plane as each layer sees it
 def lattice(points: Tensor, lines: int = 13, steps: int = 250) -> tuple[Tensor, list[int]]:
-    """Lines across and down the plane around `points`, as points of shape (n, 2), and the line that each is of."""
+    """Lines across and down the plane around `points`, as points of shape (n, 2), and the line of each."""
     low, high = points.amin(0) - 0.1, points.amax(0) + 0.1
     along, across = torch.linspace(0, 1, steps), torch.linspace(0, 1, lines)
     down = torch.cartesian_prod(across, along)
@@ -190,12 +190,12 @@ def lattice(points: Tensor, lines: int = 13, steps: int = 250) -> tuple[Tensor, 
 
 
 def draw_layers(fitted: lb.Fitted, data: tuple[Tensor, Tensor], folder: Path) -> None:
-    """The points and a lattice of the plane, after each layer: how the net pulls the two C-shapes apart."""
-    # In one batch each, for batches of the training would be many and tiny.
+    """The points and a grid of the plane after each layer: how the net separates the two C-shapes."""
+    # In one batch each, because training batches are small and would be many.
     how = {"layers": ["input", "layer?"], "keep": True, "batch_size": 10_000}
     seen = lb.inspect.activations(fitted, data, **how)
     chart = seen.plot_planes()
-    # That would be all. A lattice under the points shows besides how the plane itself is bent.
+    # That is all. A grid under the points also shows how the plane itself is bent.
     grid, line = lattice(data[0])
     bent = lb.inspect.activations(fitted, grid, **how).tensors
     lines = pd.concat([as_frame(points).assign(line=line, layer=name) for name, points in bent.items()])
@@ -203,8 +203,8 @@ def draw_layers(fitted: lb.Fitted, data: tuple[Tensor, Tensor], folder: Path) ->
     chart.layers.insert(0, p9.geom_path(p9.aes(group="line"), data=lines, colour="#b3b3b3", size=0.3).to_layer())
     save(chart, folder, "S1-10_layers", width=7.3, height=5)
     label = data[1]
-    apart = [(points[label == 0].mean(0) - points[label == 1].mean(0)).norm() for points in seen.tensors.values()]
-    print("distance of the classes' means, layer by layer:", *(f"{distance:.2f}" for distance in apart))
+    gaps = [(points[label == 0].mean(0) - points[label == 1].mean(0)).norm() for points in seen.tensors.values()]
+    print("distance of the classes' means, layer by layer:", *(f"{distance:.2f}" for distance in gaps))
 
 
 # S1-11  Penguins by a net with three hidden layers of two units
@@ -232,14 +232,14 @@ class MLP(nn.Module):
 # S1-12  Loss in training and in validation
 def penguins(folder: Path) -> None:
     """Species from four measurements, with the curves of the loss."""
-    # Mended: from_frame() standardises columns, with the mean and spread of the training rows alone.
+    # Mended: from_frame() standardises columns, with mean and standard deviation of the training rows only.
     data = lb.data.from_frame(
         lb.datasets.penguins(drop_missing=True),
         target="species",
         features=["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"],
     )
-    # Mended: parts that are data sets, where the original's `ds[rows]` gave one batch; and four fifths, as its code
-    # had it, are called so.
+    # Mended: the parts are data sets (the original's `ds[rows]` gave one batch), and the text says four fifths, as
+    # the code does.
     train, valid = lb.split(data, 0.8, 0.2, seed=123, stratify=True)
     fitted = (
         lb.setup(MLP, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
@@ -255,7 +255,7 @@ def penguins(folder: Path) -> None:
 
 # S1-13  Residual blocks
 class SimpleResBlock(nn.Module):
-    """Two convolutions whose input is added to what they put out."""
+    """Two convolutions whose input is added to their output."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -263,7 +263,7 @@ class SimpleResBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps of shape (rows, channels, height, width), as they came in."""
+        """Maps of shape (rows, channels, height, width), as the input."""
         return F.relu(self.conv2(F.relu(self.conv1(x)))) + x
 
 
@@ -278,7 +278,7 @@ class ResNet(nn.Module):
             SimpleResBlock(32),
             nn.Conv2d(32, 64, 3),
             nn.ReLU(),
-            # Before the second block, which then has a quarter of the work.
+            # Before the second block, which then needs a quarter of the work.
             nn.MaxPool2d(2),
             SimpleResBlock(64),
             nn.Dropout2d(0.25),
@@ -291,7 +291,7 @@ class ResNet(nn.Module):
 
 
 def blots(rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Ten kinds of blot in the place of characters: images of shape (rows, 1, 28, 28), classes of shape (rows,)."""
+    """Ten kinds of blot instead of characters: images of shape (rows, 1, 28, 28), classes of shape (rows,)."""
     kinds = torch.randn(10, 1, 5, 5, generator=torch.Generator().manual_seed(5))
     kinds = (F.interpolate(kinds, size=(28, 28), mode="bicubic") > 0.2).float()
     generator = torch.Generator().manual_seed(seed)
@@ -302,11 +302,11 @@ def blots(rows: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def residual(given: argparse.Namespace) -> None:
-    """Train the residual net for an epoch, and judge it."""
+    """Train the residual net for an epoch, and evaluate it."""
     if given.quick:
         train, valid = blots(320, 0), blots(200, 1)
     else:
-        # Mended: both parts are of the same data set.
+        # Mended: both parts come from the same data set.
         train, valid = (lb.datasets.kmnist(train=part, root=given.root) for part in (True, False))
     recipe = lb.setup(ResNet, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
     fitted = recipe.fit(train, epochs=1, batch_size=16 if given.quick else 128, verbose=False)
@@ -316,10 +316,10 @@ def residual(given: argparse.Namespace) -> None:
 
 # S1-14  Attention and a transformer
 def attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Each query takes of the values by how well it agrees with their keys.
+    """A weighted mean of the values for each query, with weights from how well it matches the keys.
 
-    Shapes: query (rows, places, width), key and value (rows, others, width); back come (rows, places, width) and the
-    shares (rows, places, others), which add up to 1 over the others.
+    Shapes: query (rows, places, width), key and value (rows, others, width). Returns (rows, places, width) and the
+    weights (rows, places, others), which add up to 1 over the others.
 
     Source: A. Vaswani et al., "Attention is all you need", arXiv:1706.03762, 2017, section 3.2.1.
     """
@@ -328,7 +328,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor
 
 
 class Block(nn.Module):
-    """Attention, then a small net for each place; both are added to what came in."""
+    """Attention, then a small net for each place; both are added to the input."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -337,14 +337,14 @@ class Block(nn.Module):
         self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Vectors of shape (rows, places, width), as they came in."""
+        """Vectors of shape (rows, places, width), as the input."""
         seen = self.norm1(x)
         x = x + self.attention(seen, seen, seen)[0]
         return x + self.feed(self.norm2(x))
 
 
 class Transformer(nn.Module):
-    """Digits in, a score for each digit at each place out."""
+    """From digits to a score for each digit at each place."""
 
     def __init__(self, places: int = 8, digits: int = 10, width: int = 32, heads: int = 1, blocks: int = 1) -> None:
         super().__init__()
@@ -364,7 +364,7 @@ def to_sort(rows: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def transform(given: argparse.Namespace, folder: Path) -> None:
-    """Attention by hand beside torch's; then a transformer that learns to sort, and where it looks while it does."""
+    """Attention by hand against torch's; then a transformer that learns to sort, and its attention weights."""
     query, key, value = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     by_hand, shares = attention(query, key, value)
     same = torch.allclose(by_hand, F.scaled_dot_product_attention(query, key, value), atol=1e-6)
@@ -377,7 +377,7 @@ def transform(given: argparse.Namespace, folder: Path) -> None:
     print(f"transformer, places sorted rightly on new sequences: {fitted.evaluate(test).metrics['acc']:.3f}")
 
     digits = torch.tensor([[3, 7, 1, 9, 4, 0, 8, 2]])
-    # What the layer gives back besides its output: the shares of attention, of shape (1, 8, 8).
+    # The layer's second output: the attention weights, of shape (1, 8, 8).
     seen = lb.inspect.activations(fitted, digits, layers="blocks.0.attention", keep=True)["blocks.0.attention[1]"][0]
     chosen = fitted.predict(digits)[0].argmax(0).tolist()
     print("sorted:", *chosen)

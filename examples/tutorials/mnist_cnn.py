@@ -1,16 +1,16 @@
-"""The first tutorial, whole: a convolutional net learns to read handwritten digits, and we look at what it learnt.
+"""The first tutorial, complete: a convolutional net learns to read handwritten digits, and we look at what it learnt.
 
-What is learned: how large the picture is after each layer, how a data set becomes batches, how a net is trained,
-judged, saved, and seen from the inside.
+You learn: the size of the picture after each layer, how a data set becomes batches, how a net is trained,
+evaluated, saved and inspected.
 
-What differs from the original on purpose, each time with a comment at the place:
+Intended differences from the original, each with a comment in the code:
 
-- It validated on the test images, so that the score it ended with was one it had watched all along. Here a sixth of the
-  training images is held out; `--validate-on-test` does as the original did, so that its table can be compared.
-- It used dropout for feature maps on the output of a linear layer.
-- It drew the digit upside down, with two packages that it never loaded.
-- It set no seed, so that its table cannot be had again, only one like it.
-- It gave the net pixels from 0 to 1; standardised ones gain half a point in the first epoch.
+- It validated on the test images, so its final score was not independent. Here a sixth of the training images is held
+  out; `--validate-on-test` does as the original did, to compare with its table.
+- It used dropout of feature maps on the output of a linear layer.
+- It drew the digit upside down, and did not load two of the packages it needed.
+- It set no seed, so its table can be reproduced only approximately.
+- It used pixels from 0 to 1; standardised ones gain half a percentage point in the first epoch.
 
     python mnist_cnn.py --quick    # drawn digits, in seconds, without network
     python mnist_cnn.py            # MNIST, ten epochs
@@ -42,12 +42,12 @@ ORIGINAL = pd.DataFrame(
 
 # S0-02  How large a picture is after a convolution
 def output_size(height: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
-    """Height (or width) of what a convolution or a pooling of `kernel` x `kernel` makes of a picture."""
+    """Height (or width) of a picture after a convolution or pooling of `kernel` x `kernel`."""
     return (height + 2 * padding - kernel) // stride + 1
 
 
 def sizes(height: int = 28) -> list[int]:
-    """The heights on the way through the net: two convolutions of 3 x 3, then pooling by 2."""
+    """The heights in the net: two convolutions of 3 x 3, then pooling by 2."""
     found = [height]
     for kernel, stride in ((3, 1), (3, 1), (2, 2)):
         found.append(output_size(found[-1], kernel, stride))
@@ -56,7 +56,7 @@ def sizes(height: int = 28) -> list[int]:
 
 # S0-03  The data
 def standardised(images: Tensor) -> Tensor:
-    """Bytes as float32 with the mean and spread of the training images, 0.1307 and 0.3081."""
+    """Bytes as float32, standardised with mean 0.1307 and standard deviation 0.3081 of the training images."""
     return (images.float() / 255 - 0.1307) / 0.3081
 
 
@@ -75,7 +75,7 @@ SEGMENTS = ("012456", "25", "02346", "02356", "1235", "01356", "013456", "025", 
 
 
 def drawn(rows: int, seed: int) -> Any:
-    """Digits as a pocket calculator writes them, at places of chance and with noise, in the shapes of MNIST."""
+    """Digits as on a pocket calculator, at random places and with noise, in the shapes of MNIST."""
     strokes = torch.zeros(7, 28, 28)
     for number, (top, left, height, width) in enumerate(
         [(5, 9, 2, 10), (5, 9, 9, 2), (5, 17, 9, 2), (13, 9, 2, 10), (14, 9, 9, 2), (14, 17, 9, 2), (21, 9, 2, 10)]
@@ -107,7 +107,7 @@ def digit_chart(data: Any, row: int = 0) -> p9.ggplot:
         p9.ggplot(frame, p9.aes("column", "line", fill="grey"))
         + p9.geom_raster()
         + p9.scale_fill_gradient(low="white", high="black", limits=(0, 255))
-        # Mended: the first line of a picture is its top. Without this the digit stands on its head.
+        # Mended: the first row of a picture is its top. Without this the digit is upside down.
         + p9.scale_y_reverse()
         + p9.coord_equal()
         + p9.labs(x="column", y="line", title=f"The first training image: a {int(data.target[row])}")
@@ -151,11 +151,11 @@ def train_net(train: Any, test: Any, given: argparse.Namespace) -> lb.Fitted:
         optimizer=optim.Adam,
         metrics=lb.metrics.Accuracy(),
     ).fit(
-        # The data rather than its loader: a batch is then one gather from memory, not 128 fetches.
+        # The data instead of its loader: a batch is then one gather from memory, not 128 reads.
         train,
         batch_size=16 if given.quick else 128,
         epochs=given.epochs or (2 if given.quick else 10),
-        # Mended: what is watched during the training must not be what judges it in the end.
+        # Mended: the data for validation must not be the data of the final evaluation.
         valid_data=test if given.validate_on_test else 1 / 6,
         callbacks=board,
         # Mended: the same seed on the same machine gives the same table.
@@ -171,7 +171,7 @@ def beside_the_original(fitted: lb.Fitted) -> pd.DataFrame:
 
 # S0-08  Predictions     S0-09  Saving
 def predict_and_save(fitted: lb.Fitted, test: Any, path: Path) -> None:
-    """Scores of the test images; then the same again from the file."""
+    """Scores of the test images; then the same from the saved file."""
     scores = fitted.predict(test)
     print("predictions:", tuple(scores.shape))
     fitted.save(path)
@@ -181,7 +181,7 @@ def predict_and_save(fitted: lb.Fitted, test: Any, path: Path) -> None:
     print("truth:    ", [str(digit) for digit in test.target[:10].tolist()])
 
 
-# S0-10  What the original only names: the curve of the accuracy, and the weights of each layer
+# S0-10  What the original only mentions: the curve of the accuracy, and the weights of each layer
 def draw(fitted: lb.Fitted, train: Any, folder: Path) -> None:
     """The pictures: a digit, the curves, the weights."""
     digit_chart(train).save(folder / "S0-05_digit.png", dpi=110, verbose=False)

@@ -1,22 +1,21 @@
-"""The third tutorial, whole: a workshop, from the derivative of one function to a convolutional net that generalises.
+"""The third tutorial, complete: from the derivative of one function to a convolutional net that generalises.
 
-What is learned: how autograd differentiates, how minima are found and by which optimizers, what a net is made of and
-how it is trained by hand, how data comes in, how a run is declared, and what keeps a net from
-learning pictures by heart.
+You learn: how autograd differentiates, how optimizers find minima, what a net consists of, how it is trained by hand,
+how data is loaded, how a run is declared, and how to keep a net from memorising pictures.
 
-What differs from the original on purpose, each time with a comment at the place:
+Intended differences from the original, each with a comment in the code:
 
-- Its convolutional net squeezed away every dimension of size 1, and with it the batch of a single picture.
-- It wrote `w1 <- w1$sub_(...)`, which is right only because `sub_` works in place; any other update would have cut the
-  weights off from their gradients.
-- The code that draws its training data is missing, so that its losses cannot be had again, only ones like them.
-- Training the convolutional net, and everything that makes it generalise, was a row of headings. Here it is done.
+- Its convolutional net squeezed every dimension of size 1, also the batch dimension of a single picture.
+- It wrote `w1 <- w1$sub_(...)`, which is right only because `sub_` works in place; any other update would have
+  disconnected the weights from their gradients.
+- The code that draws its training data is missing, so its losses can be reproduced only approximately.
+- Training the convolutional net, and making it generalise, was only a list of headings. Here it is done.
 
     python workshop.py --quick    # drawn pictures and a narrow net, in seconds, without network
-    python workshop.py            # MNIST and Tiny ImageNet (237 MB), which wants a graphics card
+    python workshop.py            # MNIST and Tiny ImageNet (237 MB), which needs a GPU
 """
 
-# S2-01  Installation: `pip install "lumbre[data,vision,plots]"` brings all of it, in one go and without a server
+# S2-01  Installation: `pip install "lumbre[data,vision,plots]"` installs everything, without a server
 import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -36,19 +35,19 @@ BLUE, ORANGE, BLACK = "#0072B2", "#D55E00", "#000000"
 
 
 def numbers(values: Iterable[float]) -> str:
-    """Numbers in a line, with seven digits where they have so many."""
+    """Numbers in one line, with up to seven digits."""
     return " ".join(f"{value:.7g}" for value in values)
 
 
 # S2-02  Autograd
 def autograd() -> None:
-    """f = 0.2 x1^2 + 0.2 x2^2 - 5 at (2, 2), and how much f changes with each number on the way to it."""
+    """f = 0.2 x1^2 + 0.2 x2^2 - 5 at (2, 2), and its derivative with respect to each number in it."""
     x1, x2 = torch.tensor([2.0], requires_grad=True), torch.tensor([2.0], requires_grad=True)
     steps = {"x1": x1, "x2": x2, "x3": x1.square(), "x4": x2.square()}
     steps |= {"x5": 0.2 * steps["x3"], "x6": 0.2 * steps["x4"]}
     steps |= {"x7": steps["x5"] + steps["x6"] - 5}
     for step in steps.values():
-        # What is computed on the way (everything but x1 and x2) keeps its gradient only if it is asked to.
+        # Intermediate tensors (everything but x1 and x2) keep their gradient only after retain_grad().
         step.retain_grad()
     steps["x7"].backward()
     print(f"S2-02 value {steps['x7'].item():.4f}")
@@ -64,7 +63,7 @@ def rosenbrock(x: Tensor, a: float = 1.0, b: float = 5.0) -> Tensor:
 
 
 def gradient_descent() -> pd.DataFrame:
-    """A thousand steps against the gradient, by hand: where one stands before each step, and how high."""
+    """A thousand steps against the gradient, by hand: position and value before each step."""
     x, walked = torch.tensor([-1.0, 1.0], requires_grad=True), list[tuple[float, ...]]()
     for step in range(1001):
         value = rosenbrock(x)
@@ -87,14 +86,14 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, Any]]] = {
     "Adadelta": (optim.Adadelta, {"lr": 1.0}),
     "Adagrad": (optim.Adagrad, {"lr": 0.1}),
     "Adam": (optim.Adam, {"lr": 0.1}),
-    # L-BFGS searches its direction for a good step, evaluating the function as often as it likes; so it is given the
-    # function rather than one gradient. To show its path a step is one iteration, with evaluations enough for a search.
+    # L-BFGS searches its direction for a good step and evaluates the function several times; so it is given the
+    # function instead of one gradient. To show its path a step is one iteration, with enough evaluations for a search.
     "L-BFGS": (optim.LBFGS, {"line_search_fn": "strong_wolfe", "max_iter": 1, "max_eval": 25}),
 }
 
 
 def walk(optimizer: Callable[..., optim.Optimizer], steps: int, **options: Any) -> pd.DataFrame:
-    """Go down the valley from (-1, 1): where one stands before each step, how high, and after how many evaluations."""
+    """Minimise from (-1, 1): position and value before each step, and the number of evaluations so far."""
     x = torch.tensor([-1.0, 1.0], requires_grad=True)
     taken, evaluations, walked = optimizer([x], **options), 0, list[tuple[float, ...]]()
 
@@ -114,16 +113,16 @@ def walk(optimizer: Callable[..., optim.Optimizer], steps: int, **options: Any) 
 
 
 def compare_optimizers(descent: pd.DataFrame, folder: Path) -> None:
-    """How low each gets in a hundred steps, and the paths of gradient descent and of L-BFGS."""
+    """The lowest value of each in a hundred steps, and the paths of gradient descent and of L-BFGS."""
     walks = {name: walk(make, 100, **options) for name, (make, options) in OPTIMIZERS.items()}
     for name, walked in walks.items():
         print(f"S2-15 {name}: {walked['value'][100]:.3g} after {walked['evaluations'][100]} evaluations")
-    # As deep as gradient descent comes in its thousand steps:
+    # As low as gradient descent gets in its thousand steps:
     newton = walks["L-BFGS"][: int((walks["L-BFGS"]["value"] < descent["value"].iloc[-1]).idxmax()) + 1]
     print(f"S2-15 L-BFGS is as low after {len(newton) - 1} steps and {newton['evaluations'].iloc[-1]} evaluations")
     draw_paths(descent, newton, folder / "S2-15_paths.png")
 
-    # In a recipe L-BFGS is an optimizer like any other: fit() gives it the closure that it asks for.
+    # In a recipe L-BFGS is an optimizer like any other: fit() gives it the closure that it needs.
     x, y = regression_data(100, 0)
     recipe = lb.setup(MLP, loss=nn.MSELoss(), optimizer=optim.LBFGS).set_hparams(d_in=3, d_hidden=8, d_out=1)
     fitted = recipe.set_opt_hparams(line_search_fn="strong_wolfe").fit((x, y), epochs=5, batch_size=100, verbose=False)
@@ -131,7 +130,7 @@ def compare_optimizers(descent: pd.DataFrame, folder: Path) -> None:
 
 
 def draw_paths(descent: pd.DataFrame, newton: pd.DataFrame, path: Path) -> None:
-    """The valley from above, the paths of both (of descent with a mark each fifty steps), and the minimum."""
+    """The valley from above, both paths (of descent with a mark every fifty steps), and the minimum."""
     line = torch.arange(-60, 61, dtype=torch.float64) / 40
     places = torch.cartesian_prod(line, line)
     height = (rosenbrock(places.T) + 1e-3).log10()
@@ -160,25 +159,25 @@ def draw_paths(descent: pd.DataFrame, newton: pd.DataFrame, path: Path) -> None:
 
 
 def what_a_net_is_made_of() -> None:
-    """Linear layers, what stands between them, and what measures the result."""
+    """Linear layers, the function between them, and the loss."""
     generator = torch.Generator().manual_seed(0)
     # S2-04  Multiple linear regression
     x, w, b = torch.randn(100, 3, generator=generator), torch.randn(3, 1, requires_grad=True), torch.zeros(1, 1)
     y = x @ w + b
     print("S2-04", tuple(y.shape), type(y.grad_fn).__name__)
-    # S2-05  Two linear layers are one: without something between them, depth is for nothing
+    # S2-05  Two linear layers are one: without a nonlinearity between them, depth is useless
     w1, w2 = torch.randn(3, 8, generator=generator), torch.randn(8, 1, generator=generator)
     print("S2-05 the same:", torch.allclose(x @ w1 @ w2, x @ (w1 @ w2), atol=1e-5))
     # S2-06  relu
     print("S2-06", numbers(F.relu(torch.tensor([-1.0, 1, 5, -7])).tolist()))
-    # S2-07  The mean squared error of being wrong by 0.01. It is not quite 0.0001: beside a number near 1, float32 has
-    # room for five digits of 0.01.
+    # S2-07  The mean squared error of being wrong by 0.01. It is not quite 0.0001: added to a number near 1, float32
+    # keeps only five digits of 0.01.
     truth = torch.tensor([0.2, -1.3, -0.5, 0.7, 1.9])
     print(f"S2-07 {F.mse_loss(truth + 0.01, truth).item():.6g}")
 
 
 def regression_data(rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Three columns of chance, and what they make: x (rows, 3), y (rows, 1), with a noise of 1."""
+    """Three random columns and a linear function of them: x (rows, 3), y (rows, 1), with a noise of 1."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, 3, generator=generator)
     y = x @ torch.tensor([[0.2], [-1.3], [-0.5]]) + torch.randn(rows, 1, generator=generator)
@@ -207,8 +206,8 @@ def train_from_scratch(seed: int, optimizer: type[optim.Optimizer] | None) -> li
             else:
                 for weight in weights:
                     assert weight.grad is not None
-                    # Mended: in place, and nothing assigned. `weight = weight - ...` would be a new tensor that no
-                    # gradient reaches; the original assigned what sub_() returns, which was right by luck.
+                    # Mended: in place, without assignment. `weight = weight - ...` would be a new tensor without a
+                    # gradient; the original assigned the result of sub_(), which happened to be right.
                     weight -= learning_rate * weight.grad
             for weight in weights:
                 weight.grad = None
@@ -216,11 +215,11 @@ def train_from_scratch(seed: int, optimizer: type[optim.Optimizer] | None) -> li
 
 
 def net_from_scratch(seed: int) -> None:
-    """By hand and by an optimizer, which must come to the same."""
+    """By hand and with an optimizer, which must give the same."""
     by_hand, by_sgd = train_from_scratch(seed, None), train_from_scratch(seed, optim.SGD)
     print("S2-08", numbers(by_hand))
     furthest = max(abs(one - other) / one for one, other in zip(by_hand, by_sgd, strict=True))
-    print(f"S2-12 with an optimizer: apart by {furthest:.1g} of the loss at most")
+    print(f"S2-12 with an optimizer: largest difference {furthest:.1g} of the loss")
 
 
 class MLP(nn.Module):
@@ -236,7 +235,7 @@ class MLP(nn.Module):
 
 
 def modules(seed: int) -> None:
-    """Layers that are ready to be used."""
+    """Layers of torch.nn."""
     torch.manual_seed(seed)
     # S2-09  A linear layer
     layer = nn.Linear(5, 16)
@@ -256,7 +255,7 @@ def modules(seed: int) -> None:
 
 
 def which_loss() -> None:
-    """The four losses for classes, and which go together."""
+    """The four losses for classes, and which are equal."""
     # S2-13  A loss as a function
     print(f"S2-13 {F.mse_loss(torch.ones(2, 2), torch.full((2, 2), 0.1)).item():.2f}")
     # S2-14  Which loss for which output
@@ -272,11 +271,11 @@ def which_loss() -> None:
         ],
         columns=["loss", "classes", "the net ends in", "value"],
     )
-    # Two by two they are the same; those that take raw scores stay exact where probabilities round to 0 or 1.
+    # In pairs they are equal; those that take raw scores stay exact where probabilities round to 0 or 1.
     print("S2-14\n" + table.round(6).to_string(index=False))
 
 
-# S2-16  The loop, with a loss and an optimizer that are ready to be used
+# S2-16  The loop, with torch's loss and optimizer
 def train_by_loop(seed: int) -> None:
     """Two hundred updates with Adam."""
     x, y = regression_data(100, seed)
@@ -293,7 +292,7 @@ def train_by_loop(seed: int) -> None:
     print("S2-16", numbers(losses))
 
 
-# S2-17  A data set of one's own
+# S2-17  A custom data set
 class Penguins(Dataset[tuple[Tensor, Tensor]]):
     """Bill length and depth, flipper length and body mass of a penguin, and its species, from 0."""
 
@@ -324,15 +323,15 @@ def how_data_comes_in(given: argparse.Namespace) -> None:
     print("S2-19", tuple(images.shape), tuple(labels.shape))
 
 
-# S2-20  A run that is declared
+# S2-20  A declared run
 def pipeline(seed: int, folder: Path) -> None:
-    """The best epoch is kept in a file, and the run ends when nothing gets better any more."""
+    """The best epoch is kept in a file, and the run ends when there is no more improvement."""
     train, valid, test = lb.split(regression_data(1000, seed), 0.6, 0.2, 0.2, seed=seed)
     best = folder / "S2-20_best.lumbre"
     recipe = lb.setup(MLP, loss=nn.MSELoss(), optimizer=optim.Adam, metrics=lb.metrics.MAE())
     recipe = recipe.set_hparams(d_in=3, d_hidden=32, d_out=1)
     callbacks = [lb.callbacks.ModelCheckpoint(best), lb.callbacks.EarlyStopping(patience=10)]
-    # fit() and predict() put the net on the device, and dropout and its kind to work or to rest, by themselves.
+    # fit() and predict() move the net to the device, and switch dropout and the like on or off.
     fitted = recipe.fit(train, epochs=200, valid_data=valid, callbacks=callbacks, seed=seed, verbose=False)
     losses = fitted.history_wide["valid_loss"]
     print(f"S2-20 stopped after {len(losses)} of 200 epochs; the best was {losses.idxmin() + 1}", end=", ")
@@ -360,7 +359,7 @@ WIDTHS = ("narrow", "middling", "broad")
 
 
 def stripes(rows: int, seed: int, side: int = 32) -> lb.data.InMemoryDataset:
-    """Colour pictures of stripes in any direction; the class is how wide they are, so no flip or turn changes it."""
+    """Colour pictures of stripes in any direction; the class is their width, which no flip or rotation changes."""
     generator = torch.Generator().manual_seed(seed)
     kind = torch.arange(rows) % len(WIDTHS)
     period = torch.tensor([4.0, 9.0, 20.0])[kind]
@@ -379,7 +378,7 @@ def stripes(rows: int, seed: int, side: int = 32) -> lb.data.InMemoryDataset:
 class ConvNet(nn.Module):
     """Five convolutions and three linear layers: 8,574,792 parameters for 200 classes at full width.
 
-    With `dropout`, whole feature maps are left out between convolutions, and single numbers between linear layers.
+    With `dropout`, whole feature maps are dropped between convolutions, and single numbers between linear layers.
     """
 
     def __init__(self, n_class: int = 200, width: int = 64, dropout: float = 0.0) -> None:
@@ -399,12 +398,12 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of shape (rows, n_class) for pictures of shape (rows, 3, height, width)."""
-        # Mended: squeeze() takes every dimension of size 1, the rows too when there is one; flatten(1) leaves the rows.
+        # Mended: squeeze() removes every dimension of size 1, also a batch of one row; flatten(1) keeps the rows.
         return self.classifier(self.features(x).flatten(1))
 
 
 def convnet(given: argparse.Namespace, folder: Path) -> None:
-    """Train it plainly, then with everything that helps it on pictures it has not seen."""
+    """Train it plainly, then with everything that helps it generalise."""
     net = ConvNet()
     print(f"S2-22 parameters: {sum(parameter.numel() for parameter in net.parameters()):,}", end=" | ")
     print("one picture:", tuple(net(torch.zeros(1, 3, 64, 64)).shape))
@@ -419,7 +418,7 @@ def convnet(given: argparse.Namespace, folder: Path) -> None:
         "seed": given.seed,
     }
 
-    # How fast to learn: the rate rises with every step until the loss runs away.
+    # The learning rate rises with every step until the loss diverges.
     rates = recipe.lr_finder(train, start=1e-4, end=0.1, steps=120 if given.quick else 500, **options)
     rates.plot().save(folder / "S2-22_learning_rates.png", dpi=130, verbose=False)
     print(f"S2-22 learning rate {rates.suggest():.1g}")
@@ -434,7 +433,7 @@ def convnet(given: argparse.Namespace, folder: Path) -> None:
     print("S2-22 predictions", tuple(best.predict(valid).shape), *best.predict_classes(valid)[:4])
 
 
-# S2-23  What helps on pictures that the net has not seen
+# S2-23  What helps the net generalise to new pictures
 def generalising(
     recipe: lb.Recipe, train: Any, valid: Any, epochs: int, folder: Path, given: argparse.Namespace, options: Any
 ) -> lb.Fitted:
@@ -446,7 +445,7 @@ def generalising(
             vision.RandomAffine(degrees=45, translate=(0.2, 0.2)),
         ]
     )
-    # The first pictures as they are, above; and below, as the first epoch would see them.
+    # Above, the first original pictures; below, as the first epoch would see them.
     images = train.fetch(range(8), 0)[0]
     both = torch.cat([images, augment(images, vision.row_seeds(range(8), epoch=1))]) * 0.25 + 0.5
     grid = vision.resize(vision.image_grid(both, columns=8, padding=2, fill=1.0)[None], (210, 818), "nearest")[0]

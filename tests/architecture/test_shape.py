@@ -50,7 +50,7 @@ def test_no_import_cycles() -> None:
 
 
 @pytest.mark.parametrize(
-    "room",
+    "package",
     [
         lumbre,
         lumbre.callbacks,
@@ -66,9 +66,9 @@ def test_no_import_cycles() -> None:
         lumbre.vision,
     ],
 )
-def test_all_is_visible(room) -> None:  # and sorted, which ruff checks (RUF022)
-    for name in room.__all__:
-        assert hasattr(room, name), name
+def test_all_is_visible(package) -> None:  # and sorted, which ruff checks (RUF022)
+    for name in package.__all__:
+        assert hasattr(package, name), name
 
 
 def test_all_is_what_the_package_shows() -> None:

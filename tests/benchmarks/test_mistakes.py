@@ -1,4 +1,4 @@
-"""The corpus of mistakes as others get it: what is said is caught, and judged alike for all."""
+"""The corpus of mistakes for other libraries: output is captured, and judged in the same way for all."""
 
 from collections.abc import Callable
 from importlib import import_module

@@ -89,5 +89,5 @@ def test_ratios_are_of_one_round_each() -> None:
 
 
 def test_goals_name_works_and_contenders_that_exist() -> None:
-    told = settings()
-    assert all(work in WORKS and f"| {name} |" in told for work, name, _ in GOALS)
+    reported = settings()
+    assert all(work in WORKS and f"| {name} |" in reported for work, name, _ in GOALS)

@@ -1,4 +1,4 @@
-"""Shared by the tests of this room: a context without a run, and values that are written by hand."""
+"""Shared by the tests of this package: a context without a run, and values that are written by hand."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ class Scripted(lb.Callback):
 
 
 class NoRun:
-    """What callbacks of this room read of a `Context`, without the rest."""
+    """What the callbacks of this package read from a `Context`, without the rest."""
 
     def __init__(self, monitored: tuple[str, ...], save: Callable[[Path], object]) -> None:
         self.model = nn.Linear(2, 1)

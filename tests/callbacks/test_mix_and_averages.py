@@ -79,8 +79,8 @@ def test_cutmix_pastes_a_rectangle_of_the_share_it_counts() -> None:
         own = batch.input == batch.target.reshape(10, 1, 1, 1)
         theirs = batch.input == other.reshape(10, 1, 1, 1)
         assert bool((own | theirs).all())
-        apart = batch.target != other
-        assert own[apart].float().mean().item() == pytest.approx(float(share))
+        differs = batch.target != other
+        assert own[differs].float().mean().item() == pytest.approx(float(share))
     assert len(shares) > 1
 
 

@@ -146,7 +146,7 @@ def test_mlflow_has_every_value(recipe: lb.Recipe, data: Data, mlflow: Any) -> N
     assert client.get_run(log.run_id).info.status == "KILLED"
     assert set(logged(client, log.run_id)) == {("train/loss", 1), ("train/acc", 1)}
 
-    # a fit that goes on logs to its own run again
+    # a resumed fit logs to its own run again
     state, again = log.state_dict(), MLflow("flowers")
     resumed = On(epoch_begin=lambda ctx: again.load_state_dict(state) if ctx.epoch == 1 else None)
     recipe.fit(data, epochs=2, callbacks=[resumed, again], verbose=False)
@@ -174,7 +174,7 @@ def chunks(data: bytes) -> Iterator[bytes]:
     """
     at, record = 7, b""
     while at + 7 <= len(data):
-        if 32768 - at % 32768 < 7:  # too little room in the block for another piece
+        if 32768 - at % 32768 < 7:  # too little space in the block for another piece
             at += 32768 - at % 32768
             continue
         length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]

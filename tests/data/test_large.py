@@ -22,12 +22,12 @@ WRITE = """
 import sys
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 path, groups, begin = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-chance = np.random.default_rng(begin)
+rng = np.random.default_rng(begin)
 names = [f"x{i}" for i in range(30)] + ["y"]
 schema = pa.schema([(name, pa.float32()) for name in names])
 with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
     for _ in range(groups):
-        columns = [chance.random(65_536, dtype=np.float32) for _ in names]
+        columns = [rng.random(65_536, dtype=np.float32) for _ in names]
         writer.write_table(pa.table(columns, names=names), row_group_size=65_536)
 """
 
@@ -50,15 +50,15 @@ FRAME = (
     MEMORY
     + """
 import numpy as np, pandas as pd
-n, chance = 1_000_000, np.random.default_rng(0)
+n, rng = 1_000_000, np.random.default_rng(0)
 words = np.array(["alpha", "beta", "gamma", "delta", "epsilon"], dtype=object)
-columns = {f"f{i}": chance.normal(size=n) for i in range(10)}
-columns |= {f"g{i}": chance.normal(size=n).astype(np.float32) for i in range(5)}
-columns |= {f"i{i}": chance.integers(0, 1000, n) for i in range(5)}
-columns |= {f"b{i}": chance.random(n) < 0.5 for i in range(4)}
-columns |= {f"t{i}": words[chance.integers(0, 5, n)] for i in range(3)}
-columns |= {f"c{i}": pd.Categorical.from_codes(chance.integers(0, 8, n), list("abcdefgh")) for i in range(2)}
-frame = pd.DataFrame({**columns, "y": words[chance.integers(0, 3, n)]})
+columns = {f"f{i}": rng.normal(size=n) for i in range(10)}
+columns |= {f"g{i}": rng.normal(size=n).astype(np.float32) for i in range(5)}
+columns |= {f"i{i}": rng.integers(0, 1000, n) for i in range(5)}
+columns |= {f"b{i}": rng.random(n) < 0.5 for i in range(4)}
+columns |= {f"t{i}": words[rng.integers(0, 5, n)] for i in range(3)}
+columns |= {f"c{i}": pd.Categorical.from_codes(rng.integers(0, 8, n), list("abcdefgh")) for i in range(2)}
+frame = pd.DataFrame({**columns, "y": words[rng.integers(0, 3, n)]})
 del columns
 lb.data.from_frame(frame.head(9), target="y")  # what is imported on use
 size = frame.memory_usage(deep=True).sum() / 2**20
@@ -87,7 +87,7 @@ def test_memory_is_flat_while_parquet_grows(tmp_path: Path) -> None:
     sizes = [1, 2, 4, 8]
     while sizes[-1] * 2**30 * 1.2 > shutil.disk_usage(tmp_path).free:
         sizes.pop()
-    assert len(sizes) > 1, "too little room on the disk"
+    assert len(sizes) > 1, "too little space on the disk"
     peaks: list[float] = []
     for file in range(sizes[-1]):  # a gigabyte each: 132 groups of 65,536 rows of 31 float32
         run(WRITE, tmp_path / f"{file}.parquet", 132, file)

@@ -103,12 +103,12 @@ def test_the_stripes_of_all_processes_are_the_batch(rows: int, size: int, world:
     stripes = [order.stripe(rank, world) for rank in range(world)]
     given: list[list[Rows]] = [list(stripe.batches(1)) for stripe in stripes]
     counts = [[stripe.counts(index) for index in range(len(order))] for stripe in stripes]
-    assert all(len(rows) == max(1, own) for some, told in zip(given, counts, strict=True)
-               for rows, (own, _) in zip(some, told, strict=True))  # fmt: skip
-    assert all([whole for _, whole in told] == [len(batch) for batch in order.batches(1)] for told in counts)
+    assert all(len(rows) == max(1, own) for some, reported in zip(given, counts, strict=True)
+               for rows, (own, _) in zip(some, reported, strict=True))  # fmt: skip
+    assert all([whole for _, whole in reported] == [len(batch) for batch in order.batches(1)] for reported in counts)
     parts = [
-        [rows[:own] for rows, (own, _) in zip(some, told, strict=True)]
-        for some, told in zip(given, counts, strict=True)
+        [rows[:own] for rows, (own, _) in zip(some, reported, strict=True)]
+        for some, reported in zip(given, counts, strict=True)
     ]
     for batch, *pieces in zip(order.batches(1), *parts, strict=True):
         assert torch.equal(torch.cat([torch.as_tensor(piece) for piece in pieces]), torch.as_tensor(batch))

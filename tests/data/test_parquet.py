@@ -22,15 +22,15 @@ LEVELS = {"colour": COLOURS}
 
 
 def frame(rows: int = 300, seed: int = 0) -> pd.DataFrame:
-    chance = np.random.default_rng(seed)
-    size = chance.normal(5, 3, rows)
+    rng = np.random.default_rng(seed)
+    size = rng.normal(5, 3, rows)
     return pd.DataFrame(
         {
             "row": np.arange(rows),
             "size": size,
-            "weight": chance.normal(-1, 0.1, rows).astype(np.float32),
-            "wild": chance.random(rows) < 0.5,
-            "colour": chance.choice(COLOURS, rows),
+            "weight": rng.normal(-1, 0.1, rows).astype(np.float32),
+            "wild": rng.random(rows) < 0.5,
+            "colour": rng.choice(COLOURS, rows),
             "tall": size > 5,
         }
     )

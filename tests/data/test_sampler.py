@@ -1,4 +1,4 @@
-"""`fit(sampler=...)`: the shares of classes are those asked for, and chance is the seed's alone."""
+"""`fit(sampler=...)`: the shares of classes are those asked for, and the draws depend only on the seed."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Memory that a run keeps while it goes on: measured in a process of its own, by the pages the system must bring."""
+"""Memory that is kept during a run, measured in its own process by the page faults of the system."""
 
 import json
 import os

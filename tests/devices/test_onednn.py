@@ -69,21 +69,21 @@ def test_processors_on_which_mkl_is_fast_or_onednn_rounds_keep_mkl(monkeypatch: 
 
 
 def test_a_setting_holds_from_the_first_who_wants_it_to_the_last() -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
     def turn_on():
-        told.append("on")
-        return lambda: told.append("off")
+        reported.append("on")
+        return lambda: reported.append("off")
 
     wanted = WhileWanted(turn_on)
     first, second = wanted(), wanted()
     first.__enter__()
     second.__enter__()
-    first.__exit__(None, None, None)  # whoever came first need not leave last
-    assert told == ["on"]
+    first.__exit__(None, None, None)  # the first to enter need not leave last
+    assert reported == ["on"]
     assert wanted.on
     second.__exit__(None, None, None)
     assert not wanted.on
     with pytest.raises(KeyError), wanted():
         raise KeyError
-    assert told == ["on", "off", "on", "off"]
+    assert reported == ["on", "off", "on", "off"]

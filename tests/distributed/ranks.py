@@ -75,7 +75,7 @@ class Ranks:
             statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.pids]
         return statuses
 
-    def told(self, rank: int) -> str:
+    def reported(self, rank: int) -> str:
         return self.logs[rank].read_text() if self.logs[rank].exists() else ""
 
 

@@ -97,7 +97,7 @@ def train(
 
 
 def threads(folder: Path) -> None:
-    """Write the names of this process's threads, where the system tells them."""
+    """Write the names of this process's threads, where the system reports them."""
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     (folder / f"{os.environ['RANK']}.threads").write_text("\n".join(names))
 

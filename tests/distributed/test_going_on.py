@@ -1,4 +1,4 @@
-"""Runs that several processes share are stopped and go on: with as many processes to the same bits, or with others."""
+"""Runs in several processes are stopped and resumed: with the same number of processes to the same bits, or another."""
 
 import importlib
 import json
@@ -58,9 +58,9 @@ def fit(folder: Path | None, *callbacks: lb.Callback, width: int = 16, out: Path
         blobs(), callbacks=callbacks, resume=resume, device="cpu", preflight=False, verbose=False, **given
     )
     if out is not None:
-        told = json.dumps({"history": fitted._history.records, "calls": fitted.model.calls})
+        reported = json.dumps({"history": fitted._history.records, "calls": fitted.model.calls})
         tensors = {name: value.contiguous() for name, value in fitted.model.state_dict().items()}
-        safetensors.torch.save_file(tensors, out, {"told": told})
+        safetensors.torch.save_file(tensors, out, {"reported": reported})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,12 +82,12 @@ def die_at(step: int, rank: int, how: int = signal.SIGKILL) -> lb.Callback:
 
 
 def run(size: int, work: Callable[[int], object], folder: Path, expected: list[int], **environment: str) -> list[str]:
-    """Do `work` in processes that must end in this way; gives what each told."""
+    """Do `work` in processes that must end in this way; return the output of each."""
     ranks = start(size, work, folder, **environment)
     statuses = ranks.ended()
-    told = [ranks.told(rank) for rank in range(size)]
-    assert statuses == expected, "\n".join(told)
-    return told
+    reported = [ranks.reported(rank) for rank in range(size)]
+    assert statuses == expected, "\n".join(reported)
+    return reported
 
 
 def outs(size: int, folder: Path) -> list[bytes]:
@@ -138,23 +138,23 @@ def test_a_killed_run_goes_on_to_the_same_bits_in_every_process(case: str, tmp_p
 
 
 def test_one_message_names_the_process_that_is_gone(tmp_path: Path) -> None:
-    told = run(2, lambda rank: fit(tmp_path / "run", die_at(4, 0)), tmp_path / "logs", [KILLED, FAILED])
-    assert told[1].count("Traceback") == 1
-    assert "lumbre.base._errors.PeerError: received: rank 1 of 2 cannot go on: rank 0 (process " in told[1]
-    assert "on this host) has ended" in told[1]
-    assert "torchrun --max-restarts" in told[1]
+    reported = run(2, lambda rank: fit(tmp_path / "run", die_at(4, 0)), tmp_path / "logs", [KILLED, FAILED])
+    assert reported[1].count("Traceback") == 1
+    assert "lumbre.base._errors.PeerError: received: rank 1 of 2 cannot go on: rank 0 (process " in reported[1]
+    assert "on this host) has ended" in reported[1]
+    assert "torchrun --max-restarts" in reported[1]
 
 
 def test_a_process_that_is_gone_at_once_is_not_blamed_on_the_checkpoint(tmp_path: Path) -> None:
     run(2, lambda rank: fit(tmp_path / "run", die_at(4, 0)), tmp_path / "logs", [KILLED, FAILED])
     again = On(train_batch_begin=lambda _: os.kill(os.getpid(), signal.SIGKILL))
-    told = run(
+    reported = run(
         2,
         lambda rank: fit(tmp_path / "run", *([again] if rank == 0 else [])),
         tmp_path / "again",
         [KILLED, FAILED],
     )
-    assert "PeerError: received: rank 1 of 2 cannot go on: rank 0 (process " in told[1]
+    assert "PeerError: received: rank 1 of 2 cannot go on: rank 0 (process " in reported[1]
 
 
 def test_one_that_hangs_is_given_up_after_the_time_asked_for(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_one_that_hangs_is_given_up_after_the_time_asked_for(tmp_path: Path) -> 
     finally:
         os.kill(ranks.pids[1], signal.SIGKILL)
     assert ranks.ended() == [FAILED, KILLED]
-    assert "PeerError: received: rank 0 of 2 cannot go on: the process of rank 1 does not answer" in ranks.told(0)
+    assert "PeerError: received: rank 0 of 2 cannot go on: the process of rank 1 does not answer" in ranks.reported(0)
 
 
 def test_sigterm_to_one_stops_all_at_the_same_update(tmp_path: Path) -> None:
@@ -234,11 +234,11 @@ def test_another_number_of_processes_goes_on_with_the_same_rows(
     run(after, work(tmp_path / "changed"), tmp_path / "logs", ended)
     assert seen(tmp_path / "changed") == seen(tmp_path / "whole")
     records = [
-        json.loads(safetensors.safe_open(path, "pt").metadata()["told"])["history"]
+        json.loads(safetensors.safe_open(path, "pt").metadata()["reported"])["history"]
         for path in (tmp_path / "changed").glob("*.out")
     ]
     assert all(one == records[0] for one in records)
-    # Every row of the epoch that was cut in two is counted once, whoever had it.
+    # Every row of the epoch that was cut in two is counted once, in whichever process.
     scores = [value for _, metric, epoch, value in records[0] if metric == "acc" and epoch == 2]
     rows = sum(len(rows) for (epoch, _), rows in seen(tmp_path / "whole").items() if epoch == 2)
     assert scores[0] * rows == pytest.approx(round(scores[0] * rows), abs=1e-6)
@@ -246,8 +246,8 @@ def test_another_number_of_processes_goes_on_with_the_same_rows(
 
 def test_a_changed_recipe_is_refused_by_all(tmp_path: Path) -> None:
     run(2, lambda rank: fit(tmp_path / "run"), tmp_path / "logs", [0, 0])
-    told = run(2, lambda rank: fit(tmp_path / "run", width=17), tmp_path / "logs", [FAILED, FAILED])
-    assert all("ResumeError" in one and "hparams: was {'width': 16}, is {'width': 17}" in one for one in told)
+    reported = run(2, lambda rank: fit(tmp_path / "run", width=17), tmp_path / "logs", [FAILED, FAILED])
+    assert all("ResumeError" in one and "hparams: was {'width': 16}, is {'width': 17}" in one for one in reported)
 
 
 def test_a_finished_run_is_given_back(tmp_path: Path) -> None:
@@ -261,5 +261,5 @@ def test_a_finished_run_is_given_back(tmp_path: Path) -> None:
 
 def test_verify_resume_is_for_one_process(tmp_path: Path) -> None:
     recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
-    told = run(2, lambda rank: recipe.verify_resume(blobs()), tmp_path / "logs", [FAILED, FAILED])
-    assert all("verify_resume() in a run that 2 processes share" in one for one in told)
+    reported = run(2, lambda rank: recipe.verify_resume(blobs()), tmp_path / "logs", [FAILED, FAILED])
+    assert all("verify_resume() in a run that 2 processes share" in one for one in reported)

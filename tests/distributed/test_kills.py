@@ -28,7 +28,7 @@ assert warm  # a fixture
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
-    """What was done, told at the end."""
+    """What was done, reported at the end."""
     found: Counter[str] = Counter()
     yield found
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
@@ -44,14 +44,14 @@ def states(folder: Path) -> list[bytes]:
     return [(folder / f"{rank}").read_bytes() for rank in range(SIZE)]
 
 
-def killed_until_done(folder: Path, chance: random.Random, tally: Counter[str], **options: object) -> list[bytes]:
+def killed_until_done(folder: Path, rng: random.Random, tally: Counter[str], **options: object) -> list[bytes]:
     """The final state of both processes of a run of which one is killed again and again."""
     run, finals = folder / "run", folder / "finals"
     finals.mkdir(parents=True)
     for _ in range(_MOST_DEATHS):
-        when = {"steps": chance.choice([1, 1, 2, 4]), "wait": chance.random() < 0.5, "keep": chance.choice([1, 2, 3])}
-        victim, way, nth = chance.randrange(SIZE), chance.choice(["clock", "clock", *_CALLS]), chance.randint(1, 12)
-        delay, patience = chance.uniform(0, 1.2), chance.choice([0.0, 0.05, 3.0])
+        when = {"steps": rng.choice([1, 1, 2, 4]), "wait": rng.random() < 0.5, "keep": rng.choice([1, 2, 3])}
+        victim, way, nth = rng.randrange(SIZE), rng.choice(["clock", "clock", *_CALLS]), rng.randint(1, 12)
+        delay, patience = rng.uniform(0, 1.2), rng.choice([0.0, 0.05, 3.0])
 
         def work(rank: int, victim: int = victim, way: str = way, nth: int = nth, when: dict = when) -> None:
             if way in _CALLS and rank == victim:
@@ -72,9 +72,9 @@ def killed_until_done(folder: Path, chance: random.Random, tally: Counter[str], 
             tally[f"of rank {victim}"] += 1
         other = 1 - victim
         if statuses[other] == FAILED:
-            told = ranks.told(other)
-            assert "PeerError" in told, told
-            assert told.count("Traceback") == 1, told
+            reported = ranks.reported(other)
+            assert "PeerError" in reported, reported
+            assert reported.count("Traceback") == 1, reported
             tally["one message"] += 1
     raise AssertionError("the run does not come to its end")
 
@@ -82,11 +82,11 @@ def killed_until_done(folder: Path, chance: random.Random, tally: Counter[str], 
 def kill(folder: Path, kills: int, tally: Counter[str], **options: object) -> None:
     (folder / "whole").mkdir()
     ranks = start(SIZE, lambda rank: train(None, folder / "whole", rank, **options), folder / "logs")
-    assert ranks.ended() == [0] * SIZE, ranks.told(0) + ranks.told(1)
+    assert ranks.ended() == [0] * SIZE, ranks.reported(0) + ranks.reported(1)
     whole = states(folder / "whole")
-    chance = random.Random(0)
+    rng = random.Random(0)
     while tally["kills"] < kills:
-        ended = killed_until_done(folder / str(tally["runs"]), chance, tally, **options)
+        ended = killed_until_done(folder / str(tally["runs"]), rng, tally, **options)
         for one, other in zip(whole, ended, strict=True):
             assert differing(one, other) == []
 

@@ -56,7 +56,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
         torch.set_num_threads(threads)
 
 
-def apart(ours: Any, theirs: Any) -> float:
+def distance(ours: Any, theirs: Any) -> float:
     a, b = torch.tensor(ours, dtype=torch.float64), torch.tensor(theirs, dtype=torch.float64)
     return ((a - b).norm() / b.norm()).item()
 
@@ -88,17 +88,17 @@ def test_processes_train_as_one_does(
             options = RUNS[name] | strategy
             ours, theirs = found[f"{name}{strategy}"], alone[name]
             close = CLOSE[options.get("precision", options.get("dtype", "float32"))]
-            told = close if "precision" in options else 1e-6
-            assert apart(ours["weights"], theirs["weights"]) < close, options
-            assert apart(ours["pred"], theirs["pred"]) < 10 * close, options
-            assert apart(flat(ours["history"]), flat(theirs["history"])) < told, options
-            assert apart(flat(ours["evaluation"]), flat(theirs["evaluation"])) < max(
+            reported = close if "precision" in options else 1e-6
+            assert distance(ours["weights"], theirs["weights"]) < close, options
+            assert distance(ours["pred"], theirs["pred"]) < 10 * close, options
+            assert distance(flat(ours["history"]), flat(theirs["history"])) < reported, options
+            assert distance(flat(ours["evaluation"]), flat(theirs["evaluation"])) < max(
                 close if close > 1e-3 else 0, 1e-6
             ), options
             assert ("part of the model (FSDP)" if strategy else "a copy (DDP)") in ours["engine"]
         weights += [found[f"own rows{strategy}"]["weights"] for strategy in STRATEGIES]
     for other in weights[1:]:
-        assert apart(other, weights[0]) < 1e-12, "both ways and all processes end with the same statistics"
+        assert distance(other, weights[0]) < 1e-12, "both ways and all processes end with the same statistics"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -116,4 +116,4 @@ def test_what_cannot_be_shared_is_refused(
     recipe = lb.setup(lambda: nn.Linear(4, 2), loss=nn.CrossEntropyLoss(), optimizer=optimizer)
     ranks = start(2, lambda rank: recipe.fit(given, epochs=1, verbose=False, device="cpu"), tmp_path)
     assert ranks.ended() == [FAILED, FAILED]
-    assert all(said in ranks.told(rank) for rank in range(2))
+    assert all(said in ranks.reported(rank) for rank in range(2))

@@ -1,4 +1,4 @@
-"""Every snippet in README, docs and docstrings runs, and prints what it says."""
+"""Every snippet in README, docs and docstrings runs and prints what the page shows."""
 
 import doctest
 import importlib

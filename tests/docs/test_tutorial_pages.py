@@ -1,6 +1,6 @@
 """The snippets of the tutorials' pages run one after the other and print what stands below them; pictures are small.
 
-Data sets that would be downloaded have stand-ins of the same shapes, and long trainings are cut short.
+Stand-ins of the same shapes replace data sets that would be downloaded, and long trainings are shortened.
 """
 
 import re
@@ -34,7 +34,7 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
     ],
     "deep_learning_and_scientific_computing": [("epochs=200", "epochs=20")],
 }
-"""What the test writes in the place of what the page says."""
+"""Replacements in the text of each page."""
 
 
 def program(name: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def test_links_and_pictures_are_there(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-def test_every_picture_is_shown_and_told_in_words() -> None:
+def test_every_picture_is_shown_and_described() -> None:
     shown = dict[Path, str]()
     for page in PAGES:
         for words, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text()):

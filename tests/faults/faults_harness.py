@@ -1,7 +1,7 @@
-"""Children that train and are killed: forked from a process that has torch already, so that a death costs little.
+"""Children that train and are killed: forked from a process that has already loaded torch, to start fast.
 
-A child trains one scenario with a folder to go on from, and leaves its final state in a file. It is killed with SIGKILL
-by the clock at a random moment, or by itself at a chosen write, sync or rename of a checkpoint.
+A child trains one scenario with a folder to resume from, and leaves its final state in a file. It is killed with
+SIGKILL by the clock at a random moment, or by itself at a chosen write, sync or rename of a checkpoint.
 """
 
 import json
@@ -41,7 +41,7 @@ class Final(lb.Callback):
 
     def on_fit_end(self, ctx: lb.Context) -> None:
         tensors: dict[str, torch.Tensor] = {}
-        told = pack(
+        reported = pack(
             {
                 "model": dict(ctx.model.state_dict()),
                 "optimizers": {name: one.state_dict() for name, one in ctx.optimizers.items()},
@@ -54,7 +54,7 @@ class Final(lb.Callback):
         )
         copies = {name: own_part(value).clone().contiguous() for name, value in tensors.items()}
         temporary = self.path.with_suffix(".part")
-        temporary.write_bytes(safetensors.torch.save(copies, {"told": json.dumps(told, sort_keys=True)}))
+        temporary.write_bytes(safetensors.torch.save(copies, {"reported": json.dumps(reported, sort_keys=True)}))
         temporary.rename(self.path)
 
 
@@ -149,15 +149,15 @@ def _train(fit: Fit, final: Path, folder: Path, attempt: int, **when: Any) -> No
     fit(final=final, resume=lb.Checkpoints(folder, **when), attempt=attempt)
 
 
-def killed_until_done(fit: Fit, folder: Path, seconds: float, chance: random.Random, tally: Tally) -> bytes:
-    """The final state of a run that is killed again and again, and goes on each time."""
+def killed_until_done(fit: Fit, folder: Path, seconds: float, rng: random.Random, tally: Tally) -> bytes:
+    """The final state of a run that is killed again and again, and resumes each time."""
     run, log, final = folder / "run", folder / "log", folder / "final"
     shutil.rmtree(run, ignore_errors=True)
     final.unlink(missing_ok=True)
     for attempt in range(_MOST_DEATHS + 1):
-        when = {"steps": chance.choice([1, 1, 2]), "wait": chance.random() < 0.5, "keep": chance.choice([1, 2, 3])}
-        way = chance.choice(["clock", "clock", *_CALLS])
-        nth, delay = chance.randint(1, 12), chance.uniform(0, seconds)
+        when = {"steps": rng.choice([1, 1, 2]), "wait": rng.random() < 0.5, "keep": rng.choice([1, 2, 3])}
+        way = rng.choice(["clock", "clock", *_CALLS])
+        nth, delay = rng.randint(1, 12), rng.uniform(0, seconds)
 
         def work(attempt: int = attempt, when: dict[str, Any] = when, way: str = way, nth: int = nth) -> None:
             if way in _CALLS and attempt < _MOST_DEATHS:
@@ -176,7 +176,7 @@ def killed_until_done(fit: Fit, folder: Path, seconds: float, chance: random.Ran
 
 
 def killed_at_boundary(fit: Fit, folder: Path, boundary: int, tally: Tally, *, wait: bool) -> bool:
-    """Kill a run after so many batches, and let it go on to its end; whether it ended before the kill."""
+    """Kill a run after a number of batches, and resume it to its end; whether it ended before the kill."""
     folder.mkdir()
     run, log, final = folder / "run", folder / "log", folder / "final"
 
@@ -220,4 +220,4 @@ def _bytes(tensor: torch.Tensor) -> bytes:
 
 def _told(data: bytes) -> str:
     length = int.from_bytes(data[:8], "little")
-    return json.loads(data[8 : 8 + length])["__metadata__"]["told"]
+    return json.loads(data[8 : 8 + length])["__metadata__"]["reported"]

@@ -1,4 +1,4 @@
-"""The matrix: what is trained while the killing goes on. Each is tiny; each has what has broken resuming elsewhere."""
+"""The matrix of small trainings that are killed. Each has a feature that has broken resuming elsewhere."""
 
 import random
 from collections.abc import Callable
@@ -104,8 +104,8 @@ SCENARIOS: dict[str, Fit] = {
         pictures,
         augment=lb.vision.Augment([lb.vision.RandomHorizontalFlip(), lb.vision.RandomErasing()]),
     ),
-    "chance in __getitem__": scenario(data=Noisy, valid_data=None),
-    "chance in __getitem__, workers 2, 0 and 4 in turn": scenario(data=Noisy, valid_data=None, workers=(2, 0, 4)),
+    "random rows in __getitem__": scenario(data=Noisy, valid_data=None),
+    "random rows in __getitem__, workers 2, 0 and 4 in turn": scenario(data=Noisy, valid_data=None, workers=(2, 0, 4)),
     "accumulation of 3": scenario(callbacks=lambda: [Accumulate(3)]),
     "schedule": scenario(callbacks=lambda: [LearningRate(lb.schedules.one_cycle())]),
     "scheduler of torch, momentum": scenario(

@@ -31,7 +31,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="module")
 def tallies(request: pytest.FixtureRequest) -> Iterator[dict[str, Tally]]:
-    """What was done, told at the end."""
+    """What was done, reported at the end."""
     found: dict[str, Tally] = {}
     yield found
     kills, runs = sum(one.kills for one in found.values()), sum(one.runs for one in found.values())
@@ -42,12 +42,12 @@ def tallies(request: pytest.FixtureRequest) -> Iterator[dict[str, Tally]]:
 
 
 def kill(name: str, fit: Any, folder: Path, kills: int, tallies: dict[str, Tally], seed: int = 0) -> None:
-    chance = random.Random(f"{name} {seed}")
+    rng = random.Random(f"{name} {seed}")
     whole, seconds = unbroken(fit, folder)
     assert differing(whole, unbroken(fit, folder / "again")[0]) == []
     tally = tallies.setdefault(name, Tally())
     while tally.kills < kills:
-        assert differing(whole, killed_until_done(fit, folder, seconds, chance, tally)) == []
+        assert differing(whole, killed_until_done(fit, folder, seconds, rng, tally)) == []
 
 
 @pytest.mark.faults

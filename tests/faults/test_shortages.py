@@ -1,4 +1,4 @@
-"""Memory, disk and folder that fail under a run, and a clock that jumps: told in words, and nothing is lost."""
+"""Memory, disk and folder that fail during a run, and a clock that jumps: a clear message, and nothing is lost."""
 
 import os
 import resource
@@ -94,7 +94,7 @@ def test_a_step_without_memory_is_told_and_the_run_goes_on_to_the_same_bits(tmp_
     def limited() -> None:
         def limit() -> None:
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            # Room for what is small: a library in Rust ends the process when it gets none.
+            # Some memory for small allocations: a library in Rust ends the process when it gets none.
             resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), resource.RLIM_INFINITY))
 
         with pytest.raises(lb.OutOfMemoryError) as caught:
@@ -105,7 +105,7 @@ def test_a_step_without_memory_is_told_and_the_run_goes_on_to_the_same_bits(tmp_
         said.write_text(f"{caught.value.received}\n{caught.value.expected}\n{caught.value.fix}")
 
     if not Path("/proc/self/statm").exists():
-        pytest.skip("the memory that is used is not told here")
+        pytest.skip("the used memory is not reported here")
     assert _ended(_in_child(limited, log), log)
     received, _, fix = said.read_text().splitlines()
     assert "no memory on cpu in epoch 2 after 2 updates with a batch of 82 rows" in received
@@ -157,7 +157,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, jump: float) -> None
         return work
 
     assert _ended(_in_child(with_the_clock_set(8), log), log)
-    # Copied and restored folders have times of their own; the newest is told by its name.
+    # Copied and restored folders have other times; the newest is known by its name.
     for age, path in enumerate(sorted(run.glob("step-*"))):
         os.utime(path, (now() - 1000 * age, now() - 1000 * age))
     assert _ended(_in_child(with_the_clock_set(None), log), log)
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_training_goes_on(tmp_pat
     with pytest.warns(lb.CheckpointWarning, match="No space left on device; the last one there is step-00000004"):
         fit(final, checkpoints(run), fills)
     assert differing(whole, final.read_bytes()) == []  # the disk was full for a while, the training did not notice
-    assert max(path.name for path in run.glob("step-*")).endswith("epoch-3")  # those that came when there was room
+    assert max(path.name for path in run.glob("step-*")).endswith("epoch-3")  # those that came when there was space
 
 
 def test_a_run_killed_on_a_full_disk_goes_on_from_the_last_checkpoint(tmp_path: Path, small_disk: Path) -> None:
@@ -224,10 +224,10 @@ def test_callbacks_that_write_outlive_a_full_disk(tmp_path: Path, small_disk: Pa
     )
     with pytest.warns() as caught:
         fit(tmp_path / "final", None, log, best, fills)
-    told = [str(one.message) for one in caught]
-    assert any("log.csv cannot be written" in one and "No space left" in one for one in told), told
+    reported = [str(one.message) for one in caught]
+    assert any("log.csv cannot be written" in one and "No space left" in one for one in reported), reported
     for epoch in (1, 2):
-        assert any(f"the model of epoch {epoch} could not be saved" in one for one in told), told
+        assert any(f"the model of epoch {epoch} could not be saved" in one for one in reported), reported
     assert differing(whole, (tmp_path / "final").read_bytes()) == []
     rows = (small_disk / "log.csv").read_text().splitlines()
     assert [row.split(",")[:2] for row in rows[1:]] == [[str(e), s] for e in (1, 2, 3) for s in ("train", "valid")]
@@ -311,7 +311,7 @@ def test_a_folder_that_is_removed_under_the_run(tmp_path: Path) -> None:
     with pytest.warns(lb.CheckpointWarning, match=r"could not be written to .*; there is none yet"):
         fit(final, checkpoints(run), at_step(4, lambda: shutil.rmtree(run)))
     assert differing(whole, final.read_bytes()) == []
-    fit(final, checkpoints(run))  # there is nothing to go on from
+    fit(final, checkpoints(run))  # there is nothing to resume from
     assert differing(whole, final.read_bytes()) == []
 
 

@@ -1,7 +1,7 @@
-"""Folders of checkpoints under fuzz: real ones that were damaged, or changed and sealed anew, and a run that goes on.
+"""Folders of checkpoints under fuzz: real ones that are damaged, or changed with new hashes, and a run that resumes.
 
-An input is the damage: which file of which checkpoint holds which bytes, or what lies in its place. What is damaged
-without new hashes must never be noticed in the result: the run ends with the bits of one that nobody disturbed.
+An input is the damage: which file of which checkpoint holds which bytes, or what lies in its place. Damage
+without new hashes must never change the result: the run ends with the bits of an undisturbed one.
 """
 
 import hashlib
@@ -102,15 +102,15 @@ def seeds_of(run: Callable[[Any], lb.Fitted], folder: Path) -> Seeds:
 
 def bits(fitted: lb.Fitted) -> bytes:
     """Weights, buffers and history, as bytes."""
-    told = json.dumps(fitted._history.records)
+    records = json.dumps(fitted._history.records)
     state = {name: value.contiguous() for name, value in fitted.model.state_dict().items()}
-    return safetensors.torch.save(state, {"told": told})
+    return safetensors.torch.save(state, {"reported": records})
 
 
 def sealed(files: dict[str, bytes], processes: Any = 1) -> dict[str, bytes]:
     """The files of a checkpoint with a manifest that their bytes ask for, so that the reader believes them."""
-    told = {file: {"sha256": hashlib.sha256(files[file]).hexdigest()} for file in files if file != "manifest.json"}
-    manifest: dict[str, Any] = {"schema": 2, "processes": processes, "files": told}
+    hashes = {file: {"sha256": hashlib.sha256(files[file]).hexdigest()} for file in files if file != "manifest.json"}
+    manifest: dict[str, Any] = {"schema": 2, "processes": processes, "files": hashes}
     text = json.dumps(manifest, sort_keys=True)
     manifest["sha256"] = hashlib.sha256(text.encode()).hexdigest()
     return {**files, "manifest.json": json.dumps(manifest, sort_keys=True).encode()}
@@ -130,63 +130,63 @@ def _unpacked(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         at += 7 + length
 
 
-def _forged(chance: random.Random, files: dict[str, bytes]) -> dict[str, bytes]:
+def _forged(rng: random.Random, files: dict[str, bytes]) -> dict[str, bytes]:
     """A checkpoint whose document or tensors were changed, with the hashes that go with them."""
     found = dict(files)
-    kind = chance.randrange(9)
+    kind = rng.randrange(9)
     if kind < 4:
         document = json.loads(files["state.json"])
-        if chance.random() < 0.75:  # where most of what is read lies
-            document["state"] = mutated_json(document["state"], chance)
+        if rng.random() < 0.75:  # where most of what is read lies
+            document["state"] = mutated_json(document["state"], rng)
         else:
-            document = mutated_json(document, chance)
+            document = mutated_json(document, rng)
         found["state.json"] = json_bytes(document)
     elif kind == 4:
-        found["state.json"] = mutated(files["state.json"], chance, list(files.values()))
+        found["state.json"] = mutated(files["state.json"], rng, list(files.values()))
     elif kind == 5:
-        found["state.safetensors"] = mutated(files["state.safetensors"], chance, list(files.values()))
+        found["state.safetensors"] = mutated(files["state.safetensors"], rng, list(files.values()))
     elif kind == 6:
         tensors = safetensors.torch.load(files["state.safetensors"])
-        for name in chance.sample(sorted(tensors), 2):
-            other = tensors[chance.choice(sorted(tensors))]
+        for name in rng.sample(sorted(tensors), 2):
+            other = tensors[rng.choice(sorted(tensors))]
             shapes = ((), (0,), (1, 1), (7,), tuple(tensors[name].shape))
             kinds = (torch.float64, torch.int64, torch.bool, torch.float32, torch.uint8)
-            made = torch.full(chance.choice(shapes), chance.choice((0, 1, -1, 2**40)), dtype=torch.float64)
-            tensors[name] = chance.choice((other.clone(), made.to(chance.choice(kinds)), tensors[name].double()))
-        if chance.random() < 0.2:
-            del tensors[chance.choice(sorted(tensors))]
+            made = torch.full(rng.choice(shapes), rng.choice((0, 1, -1, 2**40)), dtype=torch.float64)
+            tensors[name] = rng.choice((other.clone(), made.to(rng.choice(kinds)), tensors[name].double()))
+        if rng.random() < 0.2:
+            del tensors[rng.choice(sorted(tensors))]
         found["state.safetensors"] = safetensors.torch.save(tensors)
     elif kind == 7:
         text = files["state.json"]
-        at = chance.choice([i for i in range(len(text)) if text[i : i + 1] == b"{"])
-        twice = chance.choice((b'"is":0,', b'"~":"tuple",', b'"state":[],', b'"lr":1e999,', b'"":NaN,'))
+        at = rng.choice([i for i in range(len(text)) if text[i : i + 1] == b"{"])
+        twice = rng.choice((b'"is":0,', b'"~":"tuple",', b'"state":[],', b'"lr":1e999,', b'"":NaN,'))
         found["state.json"] = text[: at + 1] + twice + text[at + 1 :]
     else:
-        return sealed(found, chance.choice((2, 0, -1, 10**18, 1e999, "1", None, [1], 1.5)))
+        return sealed(found, rng.choice((2, 0, -1, 10**18, 1e999, "1", None, [1], 1.5)))
     return sealed(found)
 
 
-def _damaged(chance: random.Random, files: dict[str, bytes], others: dict[str, bytes], place: int) -> Iterator[Any]:
+def _damaged(rng: random.Random, files: dict[str, bytes], others: dict[str, bytes], place: int) -> Iterator[Any]:
     """One to three files of a checkpoint, damaged without new hashes."""
-    for number in chance.sample(range(3), chance.choice((1, 1, 2, 3))):
-        kind = chance.choice((*(_CONTENT,) * 8, _GONE, _LINK, _FOLDER, _PIPE, _STRAY))
+    for number in rng.sample(range(3), rng.choice((1, 1, 2, 3))):
+        kind = rng.choice((*(_CONTENT,) * 8, _GONE, _LINK, _FOLDER, _PIPE, _STRAY))
         content = files[FILES[number]]
-        way = chance.randrange(6)
+        way = rng.randrange(6)
         if kind == _STRAY:
-            yield kind, chance.randrange(len(_STRAYS)), number, chance.randbytes(3)
+            yield kind, rng.randrange(len(_STRAYS)), number, rng.randbytes(3)
         elif kind != _CONTENT:
-            yield kind, place, number, chance.randbytes(1)
+            yield kind, place, number, rng.randbytes(1)
         elif way == 0:
-            yield kind, place, number, chance.randbytes(chance.choice((0, 1, 40, 3000)))
+            yield kind, place, number, rng.randbytes(rng.choice((0, 1, 40, 3000)))
         elif way == 1:
             yield kind, place, number, others[FILES[number]]
         elif way == 2:
-            yield kind, place, number, files[chance.choice(FILES)]
+            yield kind, place, number, files[rng.choice(FILES)]
         elif way == 3:
-            deep = chance.choice((b"[", b'{"a":')) * 100_000
-            yield kind, place, number, chance.choice((deep, b"9" * 6000, b'{"schema":1e999}', b"\xef\xbb\xbf{}", b"{}"))
+            deep = rng.choice((b"[", b'{"a":')) * 100_000
+            yield kind, place, number, rng.choice((deep, b"9" * 6000, b'{"schema":1e999}', b"\xef\xbb\xbf{}", b"{}"))
         else:
-            yield kind, place, number, mutated(content, chance, list(others.values()))
+            yield kind, place, number, mutated(content, rng, list(others.values()))
 
 
 def _put(run: Path, seeds: Seeds, records: Iterator[tuple[int, int, int, bytes]]) -> None:
@@ -234,23 +234,23 @@ def _stray(path: Path, choice: int, seeds: Seeds) -> None:
 
 
 def checkpoint_makers(folder: Path) -> tuple[Callable[[random.Random], bytes], Callable[[Path], None]]:
-    """A maker of damage, and a call that lets a run go on in a damaged folder."""
+    """A maker of damage, and a call that resumes a run in a damaged folder."""
     runs = [seeds_of(run, folder / str(number)) for number, run in enumerate(RUNS)]
 
-    def make(chance: random.Random) -> bytes:
-        which = chance.randrange(len(runs))
+    def make(rng: random.Random) -> bytes:
+        which = rng.randrange(len(runs))
         files = list(runs[which].files.values())
-        forged = chance.random() < 0.5
+        forged = rng.random() < 0.5
         records: list[tuple[int, int, int, bytes]] = []
         if forged:
-            place = chance.choice((0, 1, 2, 2, 2))
-            made = _forged(chance, files[place])
+            place = rng.choice((0, 1, 2, 2, 2))
+            made = _forged(rng, files[place])
             records = [(_CONTENT, place, number, made[file]) for number, file in enumerate(FILES)]
             for passed in range(place + 1, 3):
                 records.append((_GONE, passed, 2, b""))
         else:
-            for place in chance.choice(((2,), (2,), (1, 2), (0, 1, 2))):
-                records += _damaged(chance, files[place], files[chance.randrange(3)], place)
+            for place in rng.choice(((2,), (2,), (1, 2), (0, 1, 2))):
+                records += _damaged(rng, files[place], files[rng.randrange(3)], place)
         return _packed(which, forged, records)
 
     def read(path: Path) -> None:
@@ -277,8 +277,8 @@ def codec_makers(_: Path) -> tuple[Callable[[random.Random], bytes], Callable[[P
         tensors: dict[str, Tensor] = {}
         seeds.append((pack(value, tensors), {name: one.contiguous() for name, one in tensors.items()}))
 
-    def make(chance: random.Random) -> bytes:
-        return bytes([which := chance.randrange(len(seeds))]) + json_bytes(mutated_json(seeds[which][0], chance))
+    def make(rng: random.Random) -> bytes:
+        return bytes([which := rng.randrange(len(seeds))]) + json_bytes(mutated_json(seeds[which][0], rng))
 
     def read(path: Path) -> None:
         data = path.read_bytes()
@@ -296,14 +296,14 @@ def store_makers(folder: Path) -> tuple[Callable[[random.Random], bytes], Callab
     seeds = seeds_of(RUNS[0], folder / "run")
     files = list(seeds.files.values())
 
-    def make(chance: random.Random) -> bytes:
+    def make(rng: random.Random) -> bytes:
         records: list[tuple[int, int, int, bytes]] = []
-        for place in chance.choice(((2,), (1, 2), (0, 1, 2))):
-            if chance.random() < 0.3:
-                made = _forged(chance, files[place])
+        for place in rng.choice(((2,), (1, 2), (0, 1, 2))):
+            if rng.random() < 0.3:
+                made = _forged(rng, files[place])
                 records += [(_CONTENT, place, number, made[file]) for number, file in enumerate(FILES)]
             else:
-                records += _damaged(chance, files[place], files[chance.randrange(3)], place)
+                records += _damaged(rng, files[place], files[rng.randrange(3)], place)
         return _packed(0, True, records)
 
     def read(path: Path) -> None:

@@ -32,8 +32,8 @@ def main() -> None:
             (corpus / str(number)).write_bytes(target.make(random.Random(number)))
 
         def one(data: bytes) -> None:
-            with tempfile.TemporaryDirectory() as room:
-                path = Path(room) / "file"
+            with tempfile.TemporaryDirectory() as scratch:
+                path = Path(scratch) / "file"
                 path.write_bytes(signed(data) if name == "archive" else data)
                 try:
                     target.read(path)

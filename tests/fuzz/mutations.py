@@ -55,40 +55,40 @@ _NAMES = (
 _DIGEST = re.compile(rb'"lumbre_sha256":"([0-9a-f]{64})"')
 
 
-def mutated(data: bytes, chance: random.Random, others: list[bytes]) -> bytes:
+def mutated(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
     """`data` with one to six changes."""
     found = bytearray(data)
-    for _ in range(chance.choice((1, 1, 1, 2, 3, 6))):
-        _change(found, chance, others)
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
+        _change(found, rng, others)
     return bytes(found)
 
 
-def _change(data: bytearray, chance: random.Random, others: list[bytes]) -> None:
-    at = chance.randrange(len(data) + 1)
-    end = min(len(data), at + chance.choice((1, 2, 4, 8, 16, 64, 1024)))
-    kind = chance.randrange(9)
+def _change(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
+    at = rng.randrange(len(data) + 1)
+    end = min(len(data), at + rng.choice((1, 2, 4, 8, 16, 64, 1024)))
+    kind = rng.randrange(9)
     if kind == 0 and at < len(data):
-        data[at] ^= 1 << chance.randrange(8)
+        data[at] ^= 1 << rng.randrange(8)
     elif kind == 1 and at < len(data):
-        data[at] = chance.randrange(256)
+        data[at] = rng.randrange(256)
     elif kind == 2:
-        width = chance.choice((1, 2, 4, 8))
-        number = chance.choice(_NUMBERS) % 256**width
-        data[at : at + width] = number.to_bytes(width, chance.choice(("little", "big")))
+        width = rng.choice((1, 2, 4, 8))
+        number = rng.choice(_NUMBERS) % 256**width
+        data[at : at + width] = number.to_bytes(width, rng.choice(("little", "big")))
     elif kind == 3:
         del data[at:]
     elif kind == 4:
         del data[at:end]
     elif kind == 5:
-        data[at:at] = chance.randbytes(chance.choice((1, 4, 30)))
+        data[at:at] = rng.randbytes(rng.choice((1, 4, 30)))
     elif kind == 6:
-        data[at:at] = data[at:end] * chance.choice((1, 2, 50))
+        data[at:at] = data[at:end] * rng.choice((1, 2, 50))
     elif kind == 7:
-        data[at:end] = chance.choice(_TEXTS)
+        data[at:end] = rng.choice(_TEXTS)
     else:
-        other = chance.choice(others)
-        start = chance.randrange(len(other) + 1)
-        data[at:end] = other[start : start + chance.choice((4, 64, 1024))]
+        other = rng.choice(others)
+        start = rng.randrange(len(other) + 1)
+        data[at:end] = other[start : start + rng.choice((4, 64, 1024))]
 
 
 def signed(archive: bytes) -> bytes:
@@ -101,33 +101,33 @@ def signed(archive: bytes) -> bytes:
     return archive[:begin] + digest.encode() + archive[end:]
 
 
-def mutated_json(document: Any, chance: random.Random) -> Any:
+def mutated_json(document: Any, rng: random.Random) -> Any:
     """A document with one to three parts that were taken away or are something else."""
     found = copy.deepcopy(document)
-    for _ in range(chance.choice((1, 1, 2, 3))):
+    for _ in range(rng.choice((1, 1, 2, 3))):
         place, key = found, None
         while isinstance(place, (dict, list)) and place:
-            key = chance.choice(list(place)) if isinstance(place, dict) else chance.randrange(len(place))
-            if chance.random() < 0.35 or not isinstance(place[key], (dict, list)):
+            key = rng.choice(list(place)) if isinstance(place, dict) else rng.randrange(len(place))
+            if rng.random() < 0.35 or not isinstance(place[key], (dict, list)):
                 break
             place = place[key]
         if key is None or not isinstance(place, (dict, list)) or not place:
             continue
-        if chance.random() < 0.25:
+        if rng.random() < 0.25:
             del place[key]
         else:
-            place[key] = _junk(chance)
+            place[key] = _junk(rng)
     return found
 
 
-def _junk(chance: random.Random) -> Any:
-    whole = chance.choice(_NUMBERS) * chance.choice((1, -1))
+def _junk(rng: random.Random) -> Any:
+    whole = rng.choice(_NUMBERS) * rng.choice((1, -1))
     deep: Any = []
     for _ in range(200):
         deep = [deep]
     numbers: tuple[Any, ...] = (True, whole, 0, -1, 1.5, float("nan"), float("inf"))
     texts: tuple[Any, ...] = ("", "x" * 500, "\0", "cuda:9", "\ud800", "bfloat16", "../x")
-    return chance.choice((None, *numbers, *texts, [], {}, [[]], {"a": None}, [1, 2], deep, {"__not_stored__": 1}))
+    return rng.choice((None, *numbers, *texts, [], {}, [[]], {"a": None}, [1, 2], deep, {"__not_stored__": 1}))
 
 
 def checked_tar(data: bytes) -> bytes:
@@ -140,19 +140,19 @@ def checked_tar(data: bytes) -> bytes:
     return bytes(found)
 
 
-def hostile_tar(chance: random.Random) -> bytes:
+def hostile_tar(rng: random.Random) -> bytes:
     """A tar of members with names and kinds that no data set has."""
     held = io.BytesIO()
-    form = chance.choice((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT))
+    form = rng.choice((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT))
     with tarfile.open(fileobj=held, mode="w", format=form, errors="surrogatepass") as file:
-        for _ in range(chance.randrange(1, 5)):
-            member = tarfile.TarInfo(chance.choice(_NAMES))
+        for _ in range(rng.randrange(1, 5)):
+            member = tarfile.TarInfo(rng.choice(_NAMES))
             kinds = (tarfile.REGTYPE,) * 4 + (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE)
-            member.type = chance.choice((*kinds, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE, b"Z"))
-            member.linkname = chance.choice(("..", "/", "a.txt", "../out.txt", "/etc/passwd"))
-            member.mode = chance.choice((0o644, 0o4777, 0))
-            content = chance.randbytes(chance.choice((0, 5, 600)))
-            member.size = len(content) if chance.random() < 0.9 else chance.choice((2**33, 10**11, 1))
+            member.type = rng.choice((*kinds, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE, b"Z"))
+            member.linkname = rng.choice(("..", "/", "a.txt", "../out.txt", "/etc/passwd"))
+            member.mode = rng.choice((0o644, 0o4777, 0))
+            content = rng.randbytes(rng.choice((0, 5, 600)))
+            member.size = len(content) if rng.random() < 0.9 else rng.choice((2**33, 10**11, 1))
             try:
                 file.addfile(member, io.BytesIO(content) if member.size == len(content) else None)
             except (UnicodeError, ValueError, OSError):
@@ -160,17 +160,15 @@ def hostile_tar(chance: random.Random) -> bytes:
     return held.getvalue()
 
 
-def hostile_zip(chance: random.Random) -> bytes:
+def hostile_zip(rng: random.Random) -> bytes:
     """A zip of members with names and kinds that no data set has."""
     held = io.BytesIO()
-    with zipfile.ZipFile(
-        held, "w", chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
-    ) as file:
-        for _ in range(chance.randrange(1, 5)):
-            name = chance.choice(_NAMES).encode("utf-8", "replace").decode()
+    with zipfile.ZipFile(held, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))) as file:
+        for _ in range(rng.randrange(1, 5)):
+            name = rng.choice(_NAMES).encode("utf-8", "replace").decode()
             member = zipfile.ZipInfo(name or "x")
-            member.external_attr = chance.choice((0o100644, 0o120777, 0o040755, 0o010644)) << 16
-            content = chance.choice((chance.randbytes(50), bytes(100_000), b"../out.txt"))
+            member.external_attr = rng.choice((0o100644, 0o120777, 0o040755, 0o010644)) << 16
+            content = rng.choice((rng.randbytes(50), bytes(100_000), b"../out.txt"))
             try:
                 file.writestr(member, content)
             except (UnicodeError, ValueError):

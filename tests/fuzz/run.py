@@ -53,27 +53,27 @@ def fuzz(name: str, inputs: range, seed: int, folder: Path) -> tuple[Counter[str
     outcomes: Counter[str] = Counter()
     findings: list[str] = []
     for number in inputs:
-        room = folder / "room"
-        room.mkdir()
+        scratch = folder / "scratch"
+        scratch.mkdir()
         data = target.make(random.Random(f"{seed} {name} {number}"))
-        (room / "file").write_bytes(data)
-        outcome, told = _one(target, room)
-        escaped = [path.name for path in room.iterdir() if path.name not in _INSIDE]
-        escaped += [path.name for path in (room / "into").rglob("*") if path.is_symlink()]
+        (scratch / "file").write_bytes(data)
+        outcome, reported = _one(target, scratch)
+        escaped = [path.name for path in scratch.iterdir() if path.name not in _INSIDE]
+        escaped += [path.name for path in (scratch / "into").rglob("*") if path.is_symlink()]
         if escaped or _OUTSIDE.exists() or len(list(folder.iterdir())) != 2:
-            outcome, told = "finding", f"files outside its folder: {escaped}"
+            outcome, reported = "finding", f"files outside its folder: {escaped}"
         outcomes[outcome] += 1
         if outcome == "finding":
-            findings.append(f"{name} {number}: {told}")
-        shutil.rmtree(room)
+            findings.append(f"{name} {number}: {reported}")
+        shutil.rmtree(scratch)
     shutil.rmtree(made)
     return outcomes, findings
 
 
-def _one(target: Target, room: Path) -> tuple[str, str]:
+def _one(target: Target, scratch: Path) -> tuple[str, str]:
     signal.setitimer(signal.ITIMER_REAL, _SECONDS_PER_INPUT)
     try:
-        target.read(room / "file")
+        target.read(scratch / "file")
     except lb.LumbreError as error:
         if not (error.received and error.expected and error.fix):
             return "finding", f"an error without advice: {error!r}"

@@ -74,7 +74,7 @@ def _archives(folder: Path) -> list[bytes]:
     recipe = lb.setup(Stored, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
     data = torch.randn(40, 4), torch.arange(40) % 3
     recipe.set_hparams(d_in=4, d_hidden=4).fit(data, epochs=2, valid_data=0.2, verbose=False).save(folder / "new")
-    # Seconds are of chance; without them the same number makes the same input.
+    # Seconds vary; without them the same number makes the same input.
     found = read_archive(folder / "new")
     history = {**found.document["history"], "fit_seconds": 1.5, "phase_seconds": {"step": 0.5}}
     history |= {"train_seconds": [0.25, 0.25], "valid_seconds": [0.25, 0.25]}
@@ -95,19 +95,19 @@ def _joined(header: Any, rest: bytes) -> bytes:
 def archive_target(folder: Path) -> Target:
     seeds = _archives(folder)
 
-    def make(chance: random.Random) -> bytes:
-        seed = chance.choice(seeds)
-        kind = chance.randrange(4)
+    def make(rng: random.Random) -> bytes:
+        seed = rng.choice(seeds)
+        kind = rng.randrange(4)
         if kind == 0:
-            return mutated(seed, chance, seeds)
+            return mutated(seed, rng, seeds)
         if kind == 1:
-            return signed(mutated(seed, chance, seeds))
+            return signed(mutated(seed, rng, seeds))
         header, rest = _split(seed)
         if kind == 2:
             document = json.loads(header["__metadata__"]["lumbre"])
-            header["__metadata__"]["lumbre"] = json.dumps(mutated_json(document, chance))
+            header["__metadata__"]["lumbre"] = json.dumps(mutated_json(document, rng))
         else:
-            header = mutated_json(header, chance)
+            header = mutated_json(header, rng)
         return signed(_joined(header, rest))
 
     def read(path: Path) -> None:
@@ -117,7 +117,7 @@ def archive_target(folder: Path) -> Target:
 
 
 def all_of(calls: tuple[Callable[[], object], ...]) -> None:
-    """Each call, whatever lumbre says to the one before; what a loaded model tells is asked for too."""
+    """Each call, whether or not the one before is refused; the output of a loaded model is read too."""
     refused: list[lb.LumbreError] = []
     for call in calls:
         try:
@@ -164,22 +164,22 @@ def r_target(_: Path) -> Target:
     seeds = _r_values()
     files = [file for file in seeds if file[:2] != b"X\n"]
 
-    def make(chance: random.Random) -> bytes:
-        seed = chance.choice(seeds)
-        if seed in files and chance.random() < 0.5:
+    def make(rng: random.Random) -> bytes:
+        seed = rng.choice(seeds)
+        if seed in files and rng.random() < 0.5:
             header, rest = _split(seed)
-            if chance.random() < 0.5:
-                notes = mutated_json(json.loads(header["__metadata__"]["__r__"]), chance)
+            if rng.random() < 0.5:
+                notes = mutated_json(json.loads(header["__metadata__"]["__r__"]), rng)
                 header["__metadata__"]["__r__"] = json.dumps(notes)
             else:
-                header = mutated_json(header, chance)
+                header = mutated_json(header, rng)
             return _joined(header, rest)
-        changed = mutated(seed, chance, seeds)
+        changed = mutated(seed, rng, seeds)
         if seed in files:
             return changed
-        compress = chance.choice((bytes, bytes, lambda data: gzip.compress(data, 1), bz2.compress, lzma.compress))
+        compress = rng.choice((bytes, bytes, lambda data: gzip.compress(data, 1), bz2.compress, lzma.compress))
         packed = compress(changed)
-        return mutated(packed, chance, seeds) if chance.random() < 0.1 else packed
+        return mutated(packed, rng, seeds) if rng.random() < 0.1 else packed
 
     def read(path: Path) -> None:
         all_of((lambda: lb.r.load(path), lambda: lb.r.load_weights(path), lambda: repr(lb.inspect_file(path))))
@@ -190,17 +190,17 @@ def r_target(_: Path) -> Target:
 def libtorch_target(_: Path) -> Target:
     seeds = [path.read_bytes() for path in sorted(FILES.glob("libtorch_*.zip"))]
 
-    def make(chance: random.Random) -> bytes:
-        seed = chance.choice(seeds)
-        if chance.random() < 0.3:
-            data = mutated(seed, chance, seeds)
+    def make(rng: random.Random) -> bytes:
+        seed = rng.choice(seeds)
+        if rng.random() < 0.3:
+            data = mutated(seed, rng, seeds)
         else:
             held = io.BytesIO()
             with zipfile.ZipFile(io.BytesIO(seed)) as old, zipfile.ZipFile(held, "w") as new:
                 words = [old.read(name) for name in old.namelist() if name.endswith(".pkl")]
                 for name in old.namelist():
                     inner = old.read(name)
-                    new.writestr(name, mutated(inner, chance, words) if name.endswith("/data.pkl") else inner)
+                    new.writestr(name, mutated(inner, rng, words) if name.endswith("/data.pkl") else inner)
             data = held.getvalue()
         return r.serialized(r.named(values=r.raw(data), type=r.strings("tensor"), version=r.doubles(2)))
 
@@ -212,10 +212,10 @@ def idx_target(_: Path) -> Target:
     labels = struct.pack(">BBBBII", 0, 0, 0x0C, 2, 5, 1) + bytes(20)
     seeds = [images, labels]
 
-    def make(chance: random.Random) -> bytes:
-        changed = mutated(chance.choice(seeds), chance, seeds)
+    def make(rng: random.Random) -> bytes:
+        changed = mutated(rng.choice(seeds), rng, seeds)
         packed = gzip.compress(changed, 1)
-        return mutated(packed, chance, seeds) if chance.random() < 0.3 else packed
+        return mutated(packed, rng, seeds) if rng.random() < 0.3 else packed
 
     def read(path: Path) -> None:
         named = path.rename(path.with_name("images.gz" if path.read_bytes()[:1] == b"\x1f" else "images.xz"))
@@ -227,8 +227,8 @@ def idx_target(_: Path) -> Target:
 def cifar_target(_: Path) -> Target:
     record = bytes([3]) + bytes(3 * 32 * 32)
 
-    def make(chance: random.Random) -> bytes:
-        return mutated(record * chance.choice((0, 1, 2)), chance, [record])
+    def make(rng: random.Random) -> bytes:
+        return mutated(record * rng.choice((0, 1, 2)), rng, [record])
 
     def read(path: Path) -> None:
         folder = path.parent / "into" / "cifar10" / "cifar-10-binary" / "cifar-10-batches-bin"
@@ -249,8 +249,8 @@ def matlab_target(_: Path) -> Target:
     head = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM"
     seeds = [head + element(14, parts)]
 
-    def make(chance: random.Random) -> bytes:
-        return mutated(seeds[0], chance, seeds)
+    def make(rng: random.Random) -> bytes:
+        return mutated(seeds[0], rng, seeds)
 
     return Target(make, lambda path: matrices(path.read_bytes()), (ValueError,))
 
@@ -277,11 +277,11 @@ def _plain_zip() -> bytes:
 def tar_target(_: Path) -> Target:
     seeds = [_plain_tar()]
 
-    def make(chance: random.Random) -> bytes:
-        kind = chance.randrange(4)
-        data = hostile_tar(chance) if kind == 0 else mutated(chance.choice(seeds), chance, seeds)
+    def make(rng: random.Random) -> bytes:
+        kind = rng.randrange(4)
+        data = hostile_tar(rng) if kind == 0 else mutated(rng.choice(seeds), rng, seeds)
         data = checked_tar(data) if kind < 3 else data
-        return gzip.compress(data, 1) if chance.random() < 0.3 else data
+        return gzip.compress(data, 1) if rng.random() < 0.3 else data
 
     return Target(make, lambda path: extract(path, path.parent / "into"))
 
@@ -289,9 +289,9 @@ def tar_target(_: Path) -> Target:
 def zip_target(_: Path) -> Target:
     seeds = [_plain_zip()]
 
-    def make(chance: random.Random) -> bytes:
-        data = hostile_zip(chance) if chance.random() < 0.4 else seeds[0]
-        return data if chance.random() < 0.2 else mutated(data, chance, seeds)
+    def make(rng: random.Random) -> bytes:
+        data = hostile_zip(rng) if rng.random() < 0.4 else seeds[0]
+        return data if rng.random() < 0.2 else mutated(data, rng, seeds)
 
     return Target(make, lambda path: extract(path, path.parent / "into"))
 
@@ -305,8 +305,8 @@ def imdb_target(_: Path) -> Target:
             file.addfile(member, io.BytesIO(b"a fine film <br> " * 3))
     seeds = [held.getvalue()]
 
-    def make(chance: random.Random) -> bytes:
-        return gzip.compress(checked_tar(mutated(seeds[0], chance, seeds)), 1)
+    def make(rng: random.Random) -> bytes:
+        return gzip.compress(checked_tar(mutated(seeds[0], rng, seeds)), 1)
 
     return Target(make, lambda path: _tabulate(path, path.parent / "into"))
 

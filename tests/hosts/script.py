@@ -1,4 +1,4 @@
-"""Trains slowly in what torchrun started, and tells of every batch.
+"""Trains slowly under torchrun, and reports every batch.
 
 python script.py FOLDER
 """
@@ -14,7 +14,7 @@ from torch import nn, optim
 import lumbre as lb
 
 
-class Told(lb.Callback):
+class Reported(lb.Callback):
     """Writes a line a batch: seconds, process, how many share the run, updates done."""
 
     def __init__(self, path: Path) -> None:
@@ -32,6 +32,6 @@ if __name__ == "__main__":
     x = torch.randn(320, 6, generator=torch.Generator().manual_seed(0))
     recipe = lb.setup(lambda: nn.Linear(6, 3), loss=nn.CrossEntropyLoss(), optimizer=optim.AdamW)
     recipe.fit(
-        (x, x[:, :3].argmax(1)), epochs=10_000, batch_size=16, callbacks=Told(folder / f"{sys.argv[2]}.told"),
+        (x, x[:, :3].argmax(1)), epochs=10_000, batch_size=16, callbacks=Reported(folder / f"{sys.argv[2]}.reported"),
         resume=lb.Checkpoints(folder / "run", steps=10), device="cpu", verbose=False, preflight=False,
     )  # fmt: skip

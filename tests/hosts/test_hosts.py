@@ -80,13 +80,13 @@ class Line:
 
 
 def lines(folder: Path, name: str) -> list[Line]:
-    path = folder / f"{name}.told"
-    told = path.read_text().splitlines() if path.exists() else []
-    return [Line(float(at), int(pid), int(size), int(step)) for at, pid, size, step in map(str.split, told)]
+    path = folder / f"{name}.reported"
+    reported = path.read_text().splitlines() if path.exists() else []
+    return [Line(float(at), int(pid), int(size), int(step)) for at, pid, size, step in map(str.split, reported)]
 
 
 def wait_for(folder: Path, name: str, size: int, after: float = 0.0, updates: int = 0) -> Line:
-    """The first batch of a process on a host, in a run of so many, that it told of after a time."""
+    """The first batch that a process on a host, in a run of several, reported after a time."""
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
         for line in lines(folder, name):

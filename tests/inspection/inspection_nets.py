@@ -63,7 +63,7 @@ class Head(nn.Module):
 
 
 class Noisy(nn.Module):
-    """BatchNorm, dropout, and chance in every mode."""
+    """BatchNorm, dropout, and random numbers in every mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def state(module: nn.Module) -> dict[str, Any]:
         ],
         "gradients": [None if value.grad is None else value.grad.clone() for value in module.parameters()],
         "frozen": [value.requires_grad for value in module.parameters()],
-        "chance": torch.get_rng_state(),
+        "random": torch.get_rng_state(),
     }
 
 

@@ -28,14 +28,14 @@ def test_tensors_are_those_of_a_forward_pass_by_hand() -> None:
 def test_statistics_of_many_batches_are_those_of_the_whole_tensor() -> None:
     net, x = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 2), nn.Tanh()), rows(40, 1, 8, 8)
     found = lb.inspect.activations(net, x, keep=True, batch_size=9)
-    for name, told in found.layers.items():
+    for name, reported in found.layers.items():
         values = found[name].double().numpy()
-        assert told.count == values.size
-        assert told.mean == pytest.approx(values.mean(), abs=1e-12)
-        assert told.std == pytest.approx(values.std())
-        assert (told.minimum, told.maximum) == (values.min(), values.max())
-        assert told.zeros == (values == 0).mean()
-        for share, value in told.quantiles.items():
+        assert reported.count == values.size
+        assert reported.mean == pytest.approx(values.mean(), abs=1e-12)
+        assert reported.std == pytest.approx(values.std())
+        assert (reported.minimum, reported.maximum) == (values.min(), values.max())
+        assert reported.zeros == (values == 0).mean()
+        for share, value in reported.quantiles.items():
             assert value == pytest.approx(np.quantile(values, share), abs=1e-12)
 
 
@@ -160,7 +160,7 @@ def test_dead_units_and_saturation() -> None:
 )
 def test_units_are_channels_or_features(net: nn.Module, shape: tuple[int, ...], units: int) -> None:
     found = lb.inspect.activations(net, rows(4, *shape))
-    assert {told.units for told in found.layers.values()} == {units}
+    assert {reported.units for reported in found.layers.values()} == {units}
 
 
 def test_max_rows_cuts_the_last_batch() -> None:

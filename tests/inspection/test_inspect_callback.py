@@ -15,7 +15,7 @@ from lumbre.base import CallbackError, DataError, OptionError
 
 
 class Rich(nn.Module):
-    """Layers whose numbers depend on chance and on the order of calls."""
+    """Layers whose numbers are random and depend on the order of calls."""
 
     def __init__(self) -> None:
         super().__init__()

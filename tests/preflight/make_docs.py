@@ -1,4 +1,4 @@
-"""Writes docs/preflight.md: what each check looks for, and how the corpus of mistakes is judged."""
+"""Writes docs/preflight.md: what each check looks for, and the results on the corpus of mistakes."""
 
 import sys
 from pathlib import Path
@@ -17,41 +17,42 @@ _BESIDE = "## Beside others"
 
 _HEAD = """# Preflight
 
-Most broken trainings raise no error. Before the first epoch `fit()` looks for about a second at the module, one batch
+Most training mistakes raise no error. Before the first epoch `fit()` looks for about a second at the module, one batch
 and the data; `recipe.check(data)` looks at everything and returns the findings. Each says what was received, what was
 expected, and what to write instead. An error stops the run: it cannot train. A warning is a `PreflightWarning`. A hint
-is only told by `check()`: it costs little, or may well be meant.
+is reported only by `check()`: it costs little, or may be intended.
 
-- `recipe.check(data, test_data=test)` also asks whether rows to test on were trained or validated on.
-- `fit(..., ignore=("LB038",))` and `check(..., ignore=...)` leave checks out; `fit(..., preflight=False)` all of them.
-- The module, its buffers and gradients, and the random generators are left as they were.
+- `recipe.check(data, test_data=test)` also checks whether test rows were used for training or validation.
+- `fit(..., ignore=("LB038",))` and `check(..., ignore=...)` skip checks; `fit(..., preflight=False)` skips all of them.
+- The module, its buffers and gradients, and the random generators are not changed.
 
-While the model is trained, `fit()` says once, in a line, what looks wrong in the history; `fitted.remarks` keeps it.
+During training `fit()` prints one line, only once, for each problem in the history; `fitted.remarks` keeps it.
 LB101: the training loss does not move. LB102: it diverges. LB103: it jumps up and down.
-LB104: validation is far better than training. LB105: over-fitting. LB106: processor or GPU idle, since the model waits
+LB104: validation is far better than training. LB105: over-fitting. LB106: CPU or GPU idle, since the model waits
 for data. LB107: parameters did not change. LB108: a group of parameters changes ten thousand times less than another.
-`fitted.ledger` tells what the run did to each parameter, and `recipe.plot_lr(data, epochs)` draws the learning rates
-ahead of a run.
+`fitted.ledger` shows how the run changed each parameter, and `recipe.plot_lr(data, epochs)` plots the learning rates
+before a run.
 
-## What is looked for
+## The checks
 """
 
 _FIGURE_HEAD = """
-Measured on {pairs} pairs of small programs in `tests/preflight/corpus`, each with one mistake and beside it the same
-program without, and on {sound} further sound ones. The mistakes come from issues and questions in public (`sources.csv`
-names each), rewritten. A hash of the source's name put each into one of two halves: on "develop" the checks were made;
-"frozen" was written before them and only measured. The further sound programs were at hand too while the checks were
-made. Five seeds each; a mistake counts as found where most seeds find it, a sound program as wrongly named where any
-seed does. Errors and warnings count; hints have a line of their own. In brackets the share and its 95 % interval
-(Wilson). Programs and checks have the same author, so take the figures as what is found of mistakes like these, not of
-all there are. LB031, LB051 to LB053, LB056 to LB061 came after both halves had been measured, for mistakes that neither
-has; they are tested by pairs of their own. So did wider forms of LB014, LB025, LB029 and LB036; and one mended twin of
-"develop" lost a needless bias then, which LB031 hints at. By then "frozen" had been measured more than once and its
-programs had been seen, though nothing was changed for them: its figure is a little less fresh than the first one was.
+Measured on {pairs} pairs of small programs in `tests/preflight/corpus`, one with a single mistake and the same program
+without it, and on {sound} further sound (correct) programs. The mistakes are rewritten from public issues and
+questions (`sources.csv` lists them). A hash of the source's name assigned each pair to one of two halves: the checks
+were developed on "develop"; "frozen" was written before the checks and only measured. The further sound programs were
+also available during development. Five seeds each: a mistake counts as found if most seeds find it, a sound program as
+a false alarm if any seed reports it. Errors and warnings count; hints have their own line. Brackets give the share and
+its 95 % interval (Wilson). Programs and checks have the same author, so the figures hold for mistakes like these, not
+for all mistakes. LB031, LB051 to LB053, LB056 to LB061 were added after both halves had been measured, for mistakes in
+neither half; they have their own test pairs. LB014, LB025, LB029 and LB036 were also extended then, and one sound twin
+in "develop" lost an unneeded bias, which LB031 reports as a hint. By then "frozen" had been measured more than once
+and its programs had been seen. Nothing was changed for them, but its figure is a little less independent than the
+first one.
 """
 
 _EXAMPLES = """
-Beside these, the {count} programs of `examples/` ran with warnings of the checks as errors: {failed} of them failed.
+In addition, the {count} programs of `examples/` ran with the checks' warnings as errors: {failed} of them failed.
 """
 
 

@@ -1,4 +1,4 @@
-"""The page of the docs tells of the checks there are."""
+"""The page of the docs describes every check."""
 
 import pytest
 from corpus.harness import examples, run, wilson

@@ -1,4 +1,4 @@
-"""What is noticed while a run goes on, the ledger of its parameters, and rates ahead of a run."""
+"""What is noticed during a run, the ledger of its parameters, and learning rates before a run."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from conftest import Net, blobs
 from lumbre.callbacks import Remarks
 
 
-class Told(lb.Callback):
+class Reported(lb.Callback):
     """A context of a run whose losses are given."""
 
     def __init__(self, train: list[float], valid: list[float] | None = None, seconds: float = 0.0) -> None:
@@ -29,8 +29,8 @@ class Told(lb.Callback):
         self.remarks.on_epoch_end(ctx)
 
 
-def codes(*losses: list[float], **told: float) -> list[str]:
-    watcher = Told(*losses, **told)
+def codes(*losses: list[float], **reported: float) -> list[str]:
+    watcher = Reported(*losses, **reported)
     recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_hparams(d_in=4)
     recipe.fit(blobs(12), epochs=len(losses[0]), callbacks=watcher, verbose=False, preflight=False)
     return [line[:5] for line in watcher.remarks.lines]

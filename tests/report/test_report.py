@@ -25,7 +25,7 @@ VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
 class Page(HTMLParser):
-    """A page taken apart: its elements in order, and its text."""
+    """A parsed page: its elements in order, and its text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A step without torch's wrapping does what a step with it does, and the wrapping is there for whoever looks."""
+"""A step without torch's wrapper does the same as one with it, and the wrapper is used where something needs it."""
 
 from collections.abc import Callable
 from typing import Any

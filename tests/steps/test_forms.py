@@ -25,9 +25,9 @@ class Line(nn.Linear):
 
 
 def rows(count: int) -> tuple[Tensor, Tensor]:
-    chance = torch.Generator().manual_seed(count)
-    x = torch.randn(count, 3, dtype=torch.float64, generator=chance)
-    return x, x.sum(1, keepdim=True) + torch.randn(count, 1, dtype=torch.float64, generator=chance)
+    rng = torch.Generator().manual_seed(count)
+    x = torch.randn(count, 3, dtype=torch.float64, generator=rng)
+    return x, x.sum(1, keepdim=True) + torch.randn(count, 1, dtype=torch.float64, generator=rng)
 
 
 def weights(model: nn.Module) -> Tensor:

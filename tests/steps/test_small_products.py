@@ -102,11 +102,11 @@ def test_parts_of_matrices_suit_and_other_numbers_are_left_to_torch() -> None:
 
 @here
 def test_a_sum_with_factors_comes_out_right() -> None:
-    def weighed(bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    def weighted(bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
         return torch.addmm(bias, left, right, beta=0.5, alpha=2.0)
 
     arguments = torch.randn(30), torch.randn(40, 20), torch.randn(20, 30)
-    torch.testing.assert_close(traced(weighed, *arguments), weighed(*arguments), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(traced(weighted, *arguments), weighted(*arguments), rtol=1e-4, atol=1e-4)
 
 
 @here

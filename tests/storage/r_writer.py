@@ -123,8 +123,8 @@ def torch_file(kind: str, arrays: dict[str, np.ndarray], robj: bytes | None = No
             "data_offsets": [at, at + array.nbytes],
         }
         at += array.nbytes
-    told = {"type": kind, "version": 3, "requires_grad": [], "special_dtype": [], **notes}
-    header["__metadata__"] = {"__r__": json.dumps(told)}
+    reported = {"type": kind, "version": 3, "requires_grad": [], "special_dtype": [], **notes}
+    header["__metadata__"] = {"__r__": json.dumps(reported)}
     data = json.dumps(header, separators=(",", ":")).encode()
     return struct.pack("<Q", len(data)) + data + b"".join(array.tobytes() for array in arrays.values())
 

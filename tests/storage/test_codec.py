@@ -43,7 +43,7 @@ def same(left: Any, right: Any) -> bool:
         )
     if isinstance(left, (list, tuple)):
         return len(left) == len(right) and all(map(same, left, right))
-    return repr(left) == repr(right)  # tells -0.0 from 0.0
+    return repr(left) == repr(right)  # -0.0 differs from 0.0
 
 
 @settings(max_examples=40)

@@ -1,4 +1,4 @@
-"""What is in a file, told without a class."""
+"""What is in a file, read without a class."""
 
 import json
 from collections.abc import Callable

@@ -258,9 +258,9 @@ class Roulette(lb.Callback):
     """Kills one process in three, at any moment of the next quarter of a second, while it writes or takes a trial."""
 
     def on_fit_begin(self, ctx: lb.Context) -> None:
-        chance = random.SystemRandom()
-        if chance.random() < 1 / 3:
-            threading.Timer(chance.random() / 4, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        rng = random.SystemRandom()
+        if rng.random() < 1 / 3:
+            threading.Timer(rng.random() / 4, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
 
 @pytest.mark.slow

@@ -38,10 +38,10 @@ def test_padding_modes_are_those_of_numpy(pixels, mode, numpy_mode) -> None:
 
 @pytest.mark.parametrize("size", [(33, 40), (160, 192), (57, 120)])
 def test_resize(photo, pixels, size) -> None:
-    apart = difference(vision.resize(pixels, size, "nearest"), as_tensor(photo.resize(size[::-1], Image.NEAREST)))
+    distance = difference(vision.resize(pixels, size, "nearest"), as_tensor(photo.resize(size[::-1], Image.NEAREST)))
     # Where a centre falls between two pixels we take the later one; Pillow adds up steps and takes either.
     clear = [((2 * torch.arange(size[i]) + 1) * (80, 96)[i]) % (2 * size[i]) != 0 for i in (0, 1)]
-    assert apart[:, clear[0]][:, :, clear[1]].max() == 0
+    assert distance[:, clear[0]][:, :, clear[1]].max() == 0
     assert difference(vision.resize(pixels, size), as_tensor(photo.resize(size[::-1], Image.BILINEAR))).max() <= 1
     # Pillow rounds bytes after each direction, so cubic overshoots are cut twice: compared in its float mode.
     bands = [np.array(band.convert("F").resize(size[::-1], Image.BICUBIC)) for band in photo.split()]
@@ -62,20 +62,21 @@ def test_resized_crop_is_crop_then_resize(photo, pixels) -> None:
 
 @pytest.mark.parametrize("angle", [10, -33, 45, 120, 200])
 def test_rotate_by_nearest(photo, pixels, angle) -> None:
-    apart = difference(vision.rotate(pixels, angle), as_tensor(photo.rotate(angle))).amax(0) > 0
-    assert apart.float().mean() < 0.002  # a tie between two pixels now and then
+    distance = difference(vision.rotate(pixels, angle), as_tensor(photo.rotate(angle))).amax(0) > 0
+    assert distance.float().mean() < 0.002  # a tie between two pixels now and then
 
 
 @pytest.mark.parametrize("angle", [10, -33, 120])
 @pytest.mark.parametrize(("interpolation", "code"), [("bilinear", Image.BILINEAR), ("bicubic", Image.BICUBIC)])
 def test_rotate_by_blending(photo, pixels, angle, interpolation, code) -> None:
-    apart = difference(vision.rotate(pixels, angle, interpolation), as_tensor(photo.rotate(angle, code)))
+    distance = difference(vision.rotate(pixels, angle, interpolation), as_tensor(photo.rotate(angle, code)))
     # Where everything came from well inside; at the edge we fade into the fill and Pillow does not.
     inside = vision.rotate(vision.pad(torch.ones(1, 74, 90), 3), angle, "nearest")[0] > 0
-    apart = apart[:, inside].float()
-    assert apart.mean() < (0.5 if interpolation == "bilinear" else 2.5)  # torch's cubic kernel has -0.75, Pillow's -0.5
+    distance = distance[:, inside].float()
+    # The cubic kernel of torch has -0.75, that of Pillow -0.5.
+    assert distance.mean() < (0.5 if interpolation == "bilinear" else 2.5)
     if interpolation == "bilinear":
-        assert apart.max() <= 2
+        assert distance.max() <= 2
 
 
 @pytest.mark.parametrize("angle", [0, 90, 180, 270, -90])

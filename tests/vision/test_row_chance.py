@@ -59,8 +59,8 @@ def test_uniform_is_uniform_and_independent() -> None:
     counts = torch.histc(draws[:, 0], 50, 0, 1)
     assert ((counts - 400) ** 2 / 400).sum() < 95  # chi-square, 49 degrees of freedom, p = 0.0001
     beside = torch.cat([draws, vision.uniform(seeds, "b", 2), vision.uniform(seeds + 1, "a", 1)], dim=1)
-    apart = torch.corrcoef(beside.T) - torch.eye(6)
-    assert apart.abs().max() < 0.03
+    distance = torch.corrcoef(beside.T) - torch.eye(6)
+    assert distance.abs().max() < 0.03
 
 
 FROZEN = [

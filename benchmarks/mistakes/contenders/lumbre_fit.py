@@ -1,5 +1,5 @@
-"""`fit()` alone, with the look that it takes by itself, for a second of the clock at most (on a loaded machine,
-as here, a check may not get its turn); nobody has told it of a test set."""
+"""`fit()` alone, with its automatic checks, for at most one second of wall time (on a loaded machine, as here, a check
+may not get its turn); it does not get the test set."""
 
 import dataclasses
 
