@@ -10,7 +10,8 @@ from torch import Tensor, nn, optim
 
 import lumbre as lb
 
-torch.set_num_threads(1)
+if "OMP_NUM_THREADS" not in os.environ:  # which torch has read, and which `make test-anywhere` sets
+    torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent.parent
 
