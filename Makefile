@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
+.PHONY: demo test test-anywhere slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
 
 test: .venv/.dev         ## the fast suite
 	$(BIN)/python -m pytest -m "not slow and not faults and not hosts and not fuzz"
+
+test-anywhere: .venv/.dev ## the fast suite under conditions of other machines, and a table; ARGS="--only avx2 -- tests/data"
+	$(BIN)/python tests/anywhere.py $(ARGS)
 
 slow: .venv/.dev         ## the long trainings
 	$(BIN)/python -m pytest -m slow --timeout 3600
