@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,21 @@ def fail(how: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         raise KeyError("no such thing")
     torch.distributed.barrier()  # waits for the other, which never comes
+
+
+def fail_late(folder: Path) -> None:
+    """The first process says that the second is gone before the error of that is known."""
+    if os.environ["RANK"] == "0":
+        (folder / "seen").touch()
+        raise RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1")
+    while not (folder / "seen").exists():
+        time.sleep(0.01)
+    raise KeyError("the cause")
+
+
+def test_the_error_of_the_process_that_ended_first_is_given(tmp_path: Path) -> None:
+    with pytest.raises(lb.LaunchError, match="process 1: KeyError: 'the cause'"):
+        lb.launch(fail_late, tmp_path, devices=2)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -17,10 +18,12 @@ import torch
 from torch import distributed
 
 from lumbre.base import LaunchError, OptionError
+from lumbre.devices._peers import network_error
 from lumbre.devices._world import leave_world
 
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 _SHUTDOWN_SECONDS = 5
+_PRECEDENCE_SECONDS = 10
 
 
 def launch(fn: Callable[..., Any], *args: Any, devices: int) -> Any:
@@ -123,6 +126,11 @@ def _work(fn: Callable[..., Any], threads: int, args: tuple[Any, ...]) -> Any:
     torch.set_num_threads(threads)
     try:
         value = fn(*args)
+    except Exception as error:
+        if network_error(error) is not None:
+            # Mostly another process has ended, whose error says more: it is reported first, and this process ended.
+            time.sleep(_PRECEDENCE_SECONDS)
+        raise
     finally:
         leave_world()
     if os.environ.get("RANK") != "0":
