@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # One process per core, at most four; 0 runs all tests in one process.
 WORKERS ?= auto
 
-.PHONY: demo test test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
+.PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
 
 demo: .venv/.plots       ## train, evaluate, plot and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -14,6 +14,9 @@ demo: .venv/.plots       ## train, evaluate, plot and save a classifier of pengu
 test: .venv/.dev         ## the fast suite, in WORKERS processes
 	OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal \
 		-m "not slow and not faults and not hosts and not fuzz"
+
+test-anywhere: .venv/.dev ## the fast suite under the conditions of other machines, and a table; ARGS="--only avx2 -- tests/data"
+	$(BIN)/python tests/anywhere.py $(ARGS)
 
 test-torch:              ## the fast suite with another torch, in its own environment: TORCH=2.14.1, and PYTHON=python3.12
 	@test -n "$(TORCH)" || { echo "say which torch: make test-torch TORCH=2.14.1"; exit 2; }

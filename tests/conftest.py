@@ -1,6 +1,7 @@
 """Shared by the tests: small data and nets, and the MNIST files where they are at hand."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from torch import Tensor, nn, optim
 import lumbre as lb
 from lumbre.graphs import _compile
 
-torch.set_num_threads(1)
+if "OMP_NUM_THREADS" not in os.environ:  # which torch has read, and which `make test-anywhere` sets
+    torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent.parent
 
@@ -98,6 +100,22 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Have SIGINT raise KeyboardInterrupt, also in a suite that was started with it ignored (`nohup`, `&`, CI)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+@pytest.fixture
+def no_ctrl_c() -> Iterator[None]:
+    """SIGINT is ignored, as under `nohup` or after `&` in a script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 @pytest.fixture(scope="session")

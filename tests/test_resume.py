@@ -288,6 +288,7 @@ def test_sigterm_writes_a_checkpoint_and_ends_the_process(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_keeps_the_model_and_writes_a_checkpoint(tmp_path: Path) -> None:
     def fit(*more: lb.Callback, **resume: Any) -> lb.Fitted:
         return classifier().fit(blobs(), callbacks=more, verbose=False, **PLAIN, **resume)
@@ -300,6 +301,25 @@ def test_ctrl_c_keeps_the_model_and_writes_a_checkpoint(tmp_path: Path) -> None:
         fit(OTHER, resume=lb.Checkpoints(tmp_path, allow_changes="callbacks")),
         fit(OTHER),
     )
+
+
+@pytest.mark.usefixtures("no_ctrl_c")
+def test_an_ignored_ctrl_c_stays_ignored(tmp_path: Path) -> None:
+    kill = On(train_batch_begin=lambda ctx: os.kill(os.getpid(), signal.SIGINT))
+    fitted = classifier().fit(blobs(), callbacks=kill, verbose=False, resume=tmp_path, **PLAIN)
+    assert len(fitted._history.train_seconds) == 3
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_a_handler_of_the_callers_stays_in_place(tmp_path: Path) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        kill = On(train_end=lambda ctx: os.kill(os.getpid(), signal.SIGINT))
+        fitted = classifier().fit(blobs(), callbacks=kill, verbose=False, resume=tmp_path, **PLAIN)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(fitted._history.train_seconds) == len(heard) == 3
 
 
 def test_a_thread_other_than_the_main_one_trains_without_signals(tmp_path: Path) -> None:
@@ -451,6 +471,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any], dict[str, Tensor]], object], s
 }
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("case", FORGED)
 def test_a_checkpoint_that_was_changed_and_sealed_is_refused_in_words(case: str, tmp_path: Path) -> None:
     change, said = FORGED[case]

@@ -238,16 +238,17 @@ def test_standardisation_is_that_of_the_frame_even_far_from_zero(tmp_path: Path)
 def test_predict_takes_files_and_frames_in_their_order(many: Path, tmp_path: Path) -> None:
     fitted = recipe().fit(tall()(many), epochs=2, verbose=False)
     from_files = fitted.predict(tall()(many))
-    assert torch.equal(from_files, fitted.predict(frame()))
+    # Not to the last digit: files may come in other batches than frames, whose products other kernels make.
+    torch.testing.assert_close(from_files, fitted.predict(frame()), rtol=1e-5, atol=1e-6)
     assert set(fitted.predict_classes(frame())) <= {"False", "True"}
     new = tmp_path / "new.parquet"
     frame().drop(columns="tall").to_parquet(new, row_group_size=50, index=False)
     unlabelled = from_parquet(new, features=["size", "weight", "wild", "colour"], levels=LEVELS)
-    assert torch.equal(fitted.predict(unlabelled), from_files)
+    torch.testing.assert_close(fitted.predict(unlabelled), from_files, rtol=1e-5, atol=1e-6)
     with pytest.raises(DataError, match="tall"):
         fitted.evaluate(unlabelled)
     # Once the encoding is known, a path says all.
-    assert torch.equal(fitted.predict(new), from_files)
+    torch.testing.assert_close(fitted.predict(new), from_files, rtol=1e-5, atol=1e-6)
     assert torch.equal(fitted.predict(str(many)), from_files)
     assert fitted.evaluate(many).metrics == fitted.evaluate(tall()(many)).metrics
     with pytest.raises(DataError, match="tall"):

@@ -45,16 +45,62 @@ def test_parts_are_the_data_at_the_sizes_asked_for(rows: int, shares: list[float
     assert not all(map(torch.equal, parts, other))
 
 
+def assert_shares(parts: list[torch.Tensor], shares: list[float], classes: np.ndarray) -> None:
+    """Each part holds its share of the rows and of every class, within one row."""
+    for part, share in zip(parts, shares, strict=True):
+        assert abs(len(part) - share * len(classes)) < 1 + 1e-6
+        for class_ in np.unique(classes):
+            assert abs((classes[part.numpy()] == class_).sum() - share * (classes == class_).sum()) < 1 + 1e-6
+
+
 @settings(max_examples=100, deadline=None)
-@given(rows=st.integers(100, 2000), shares=SHARES, count=st.integers(1, 40), seed=SEEDS)
+@given(rows=st.integers(100, 2000), shares=SHARES, count=st.integers(1, 200), seed=SEEDS)
 def test_each_part_holds_its_share_of_every_class(rows: int, shares: list[float], count: int, seed: int) -> None:
     classes = labels(rows, count, seed)
     parts = [held(part) for part in split(numbered(rows), *shares, seed=seed, stratify=classes)]
     assert_parts(parts, rows)
-    for part, share in zip(parts, shares, strict=True):
-        for class_ in np.unique(classes):
-            assert abs((classes[part.numpy()] == class_).sum() - share * (classes == class_).sum()) < 1 + 1e-6
-    assert abs(len(parts[0]) - shares[0] * rows) <= 1
+    assert_shares(parts, shares, classes)
+    again = [held(part) for part in split(numbered(rows), *shares, seed=seed, stratify=classes)]
+    assert all(map(torch.equal, parts, again))
+
+
+def test_the_roundings_of_many_classes_do_not_add_up() -> None:
+    classes = np.arange(1000) // 10
+    parts = [held(part) for part in split(numbered(1000), 0.5, 0.25, 0.25, stratify=classes)]
+    assert [len(part) for part in parts] == [500, 250, 250]
+    assert_shares(parts, [0.5, 0.25, 0.25], classes)
+
+
+def test_the_first_of_five_parts_is_right_too() -> None:
+    classes, shares = labels(100, 17, 0), [share / 22 for share in (3, 1, 1, 8, 9)]
+    parts = [held(part) for part in split(numbered(100), *shares, seed=0, stratify=classes)]
+    assert_parts(parts, 100)
+    assert_shares(parts, shares, classes)
+
+
+@settings(max_examples=100, deadline=None)
+@given(shares=SHARES, sizes=st.lists(st.integers(1, 30), min_size=1, max_size=100))
+def test_classes_of_few_rows_leave_the_parts_right(shares: list[float], sizes: list[int]) -> None:
+    classes = np.repeat(np.arange(len(sizes)), sizes)
+    try:
+        parts = [held(part) for part in split(numbered(len(classes)), *shares, stratify=classes)]
+    except OptionError:  # a part without rows
+        assert min(shares) * len(classes) < 1
+        return
+    assert_shares(parts, shares, classes)
+
+
+def test_two_parts_of_many_classes_are_right_too() -> None:
+    classes = labels(51, 50, 0)
+    parts = [held(part) for part in split(numbered(51), 0.7, 0.3, stratify=classes)]
+    assert_shares(parts, [0.7, 0.3], classes)
+
+
+def test_two_parts_of_many_classes_are_where_they_were() -> None:
+    """The rows that a seed gave before more parts were mended."""
+    train, valid = split(numbered(40), 0.8, 0.2, seed=3, stratify=np.arange(40) % 7)
+    assert held(valid).tolist() == [0, 1, 2, 3, 23, 27, 32, 33]
+    assert len(train) == 32
 
 
 def test_many_small_classes_do_not_round_a_part_away() -> None:

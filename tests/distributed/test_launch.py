@@ -1,10 +1,12 @@
 """A function in several processes: what it gives back, and how it fails."""
 
+import gc
 import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,29 @@ def test_the_value_is_that_of_the_first_process_and_nothing_else_changes() -> No
     assert before == after
 
 
+def deaf(signals: list[int]) -> list[int]:
+    """Send signals to this process and to the one that launched it; gives those that it ignores."""
+    for number in signals:
+        os.kill(os.getpid(), number)
+        os.kill(os.getppid(), number)
+    return [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
+
+
+@pytest.mark.usefixtures("no_ctrl_c")
+def test_what_the_caller_ignores_stays_ignored_in_all_processes() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        assert lb.launch(deaf, [signal.SIGINT, signal.SIGHUP], devices=1) == [signal.SIGINT, signal.SIGHUP]
+        assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_what_the_caller_does_not_ignore_is_heard_in_all_processes() -> None:
+    assert signal.SIGINT not in lb.launch(deaf, [], devices=1)
+
+
 def fail(how: str) -> None:
     place()
     if torch.distributed.get_rank() == 1:
@@ -66,6 +91,21 @@ def fail(how: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         raise KeyError("no such thing")
     torch.distributed.barrier()  # waits for the other, which never comes
+
+
+def fail_late(folder: Path) -> None:
+    """The first process says that the second is gone before the error of that is known."""
+    if os.environ["RANK"] == "0":
+        (folder / "seen").touch()
+        raise RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1")
+    while not (folder / "seen").exists():
+        time.sleep(0.01)
+    raise KeyError("the cause")
+
+
+def test_the_error_of_the_process_that_ended_first_is_given(tmp_path: Path) -> None:
+    with pytest.raises(lb.LaunchError, match="process 1: KeyError: 'the cause'"):
+        lb.launch(fail_late, tmp_path, devices=2)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +123,17 @@ def test_a_value_that_cannot_be_sent_is_named() -> None:
 
     with pytest.raises(lb.LaunchError, match="a function that cannot be sent"):
         lb.launch(local, devices=1)
+
+
+def collect() -> int:
+    gc.collect()
+    return len(gc.garbage)
+
+
+def test_what_a_launch_that_failed_has_left_is_not_freed_in_the_next() -> None:
+    with pytest.raises(lb.LaunchError):
+        lb.launch(fail, "raised", devices=2)
+    assert lb.launch(collect, devices=1) == 0
 
 
 def test_what_cannot_be_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

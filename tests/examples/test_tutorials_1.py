@@ -122,7 +122,8 @@ def test_the_net_of_seven_layers_goes_from_plane_to_plane(little_book: dict[str,
     points, _ = little_book["c_shapes"](20, 0)
     seen = lb.inspect.activations(net, points, layers="layer?", keep=True).tensors
     assert [tuple(tensor.shape) for tensor in seen.values()] == [(40, 2)] * 7
-    assert torch.equal(seen["layer7"], net(points))
+    # The rows may come in other batches, whose products other kernels of the processor make.
+    torch.testing.assert_close(seen["layer7"], net(points), rtol=1e-5, atol=1e-6)
     assert sum(parameter.numel() for parameter in net.parameters()) == 42
 
 

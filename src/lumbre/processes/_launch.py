@@ -1,11 +1,13 @@
 """A function in several processes, without `torchrun`: PyTorch's own launcher starts them and watches over them."""
 
+import gc
 import logging
 import os
 import signal
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,10 +18,12 @@ import torch
 from torch import distributed
 
 from lumbre.base import LaunchError, OptionError
+from lumbre.processes._peers import network_error
 from lumbre.processes._world import leave_world
 
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 _SHUTDOWN_SECONDS = 5
+_PRECEDENCE_SECONDS = 10
 
 
 def launch(fn: Callable[..., Any], *args: Any, devices: int) -> Any:
@@ -62,6 +66,7 @@ def launch(fn: Callable[..., Any], *args: Any, devices: int) -> Any:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     forked = _check(fn, devices)
+    gc.collect()  # frees what a launch that failed has left, such as its store, here and not in a fork
     with tempfile.TemporaryDirectory(prefix="lumbre-launch-") as folder, _undisturbed():
         config = LaunchConfig(
             min_nodes=1,
@@ -74,6 +79,7 @@ def launch(fn: Callable[..., Any], *args: Any, devices: int) -> Any:
             start_method="fork" if forked else "spawn",
             logs_specs=DefaultLogsSpecs(log_dir=folder),
             shutdown_timeout=_SHUTDOWN_SECONDS,
+            signals_to_handle=",".join(_heard()),
         )
         # The threads of a forked process are gone: torch would wait for them.
         threads = 1 if forked else max(1, (os.cpu_count() or 1) // devices)
@@ -114,12 +120,17 @@ def _check(fn: Callable[..., Any], devices: int) -> bool:
 
 def _work(fn: Callable[..., Any], threads: int, args: tuple[Any, ...]) -> Any:
     """What each process does."""
-    for name in _SIGNALS:  # a fork has the launcher's own handlers, which would raise in the middle of things
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    gc.freeze()  # what a fork has from the launcher is never freed here: stores of torch's crash without their threads
+    for name in _heard():  # a fork has the launcher's own handlers, which would raise in the middle of things
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     torch.set_num_threads(threads)
     try:
         value = fn(*args)
+    except Exception as error:
+        if network_error(error) is not None:
+            # Mostly another process has ended, whose error says more: it is reported first, and this process ended.
+            time.sleep(_PRECEDENCE_SECONDS)
+        raise
     finally:
         leave_world()
     if os.environ.get("RANK") != "0":
@@ -133,6 +144,12 @@ def _work(fn: Callable[..., Any], threads: int, args: tuple[Any, ...]) -> Any:
             "return tensors and numbers; or fitted.save(path) in fn, and lumbre.load(path, Net)",
         ) from error
     return value
+
+
+def _heard() -> list[str]:
+    """The signals that are not ignored; those that are, as SIGHUP is under `nohup`, stay so in all processes."""
+    there = [name for name in _SIGNALS if hasattr(signal, name)]
+    return [name for name in there if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN]
 
 
 @contextmanager

@@ -177,7 +177,11 @@ class RunKeeper:
 
     @contextmanager
     def listening(self) -> Generator[None]:
-        """Take SIGTERM and Ctrl-C as requests to write a checkpoint at the next step and to stop."""
+        """Take SIGTERM and Ctrl-C as requests to write a checkpoint at the next step and to stop.
+
+        Ctrl-C only where it would raise KeyboardInterrupt: SIGINT that is ignored (by `nohup`, or `&` in a script)
+        stays so, and a handler of the caller's stays in place.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may listen
             return

@@ -181,10 +181,12 @@ def _end(workers: list[_Worker], search: Search, *, told: bool) -> None:
         search: their study.
         told: they know that it is over, by Ctrl-C.
     """
+    # As Ctrl-C does: one that is killed while it writes leaves the lock of a journal behind for half a minute.
+    # Where SIGINT is ignored, the workers ignore it too.
+    ignored = os.name != "posix" or signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     for worker in workers:
         if not told and worker.process.is_alive():
-            # As Ctrl-C does: one that is killed while it writes leaves the lock of a journal behind for half a minute.
-            os.kill(worker.process.pid, signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+            os.kill(worker.process.pid, signal.SIGTERM if ignored else signal.SIGINT)
     deadline = time.monotonic() + _FAREWELL_SECONDS
     for worker in workers:
         worker.process.join(max(0.0, deadline - time.monotonic()))
