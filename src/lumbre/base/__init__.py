@@ -6,6 +6,10 @@ Used by every package. It imports none of them, and trains nothing.
 from lumbre.base._call import caller as caller
 from lumbre.base._call import class_of as class_of
 from lumbre.base._call import own_method as own_method
+from lumbre.base._divisor import Divisor as Divisor
+from lumbre.base._divisor import divisor_of as divisor_of
+from lumbre.base._divisor import ignored_label as ignored_label
+from lumbre.base._divisor import nothing_for_nothing as nothing_for_nothing
 from lumbre.base._errors import ArchiveError as ArchiveError
 from lumbre.base._errors import CallbackError as CallbackError
 from lumbre.base._errors import DataError as DataError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, preserved_randomness
+from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, divisor_of, preserved_randomness
 from lumbre.callbacks import Remarks
 from lumbre.core import Callback, Context, History, Listeners, evaluate, predict
 from lumbre.data import LoaderFeed, RowFeed, Stripe, data_record
@@ -139,7 +139,7 @@ class Fitted:
         rows = self._feed(data, batch_size, num_workers, need_target=True, shared=True)
         batches = share(rows, rows)
         context, listeners = self._context(rows, "evaluate"), Listeners(callback_list(callbacks))
-        meter = make_meter(session, session.recipe.metrics.valid)
+        meter = make_meter(session, session.recipe.metrics.valid, divisor_of(session.loss))
         with session.running(batches=rows.length):
             seed_step = seeder(session.seed, session.device, session.world.rank)
             return Evaluation(Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))

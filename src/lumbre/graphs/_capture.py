@@ -86,7 +86,9 @@ class Captured:
         def step(input: Nested, target: Nested, other: Nested, share: Tensor | None) -> tuple[Nested, Tensor]:
             mixed = None if share is None else (other, share)
             pred, loss = body.forward(Batch(input, target, 0, None, mixed), loss_function)
-            gradients = torch.autograd.grad(loss * weight, parameters)
+            gradients = torch.autograd.grad(
+                loss * (weight if body.divisor is None else body.divisor(target)), parameters
+            )
             with torch.no_grad():
                 for (_, kept), gradient in zip(pairs, gradients, strict=True):
                     kept.add_(gradient)
@@ -135,7 +137,9 @@ class Captured:
         return step
 
     def _rates_of(self, optimizer: optim.Optimizer) -> list[Tensor]:
-        return [rate for rate, group in zip(self._rates, self._groups, strict=True) if group in optimizer.param_groups]
+        groups = optimizer.param_groups  # by identity: to compare two groups would compare their tensors
+        pairs = zip(self._rates, self._groups, strict=True)
+        return [rate for rate, group in pairs if any(group is one for one in groups)]
 
     @property
     def measured(self) -> bool:

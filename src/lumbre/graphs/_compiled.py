@@ -209,7 +209,9 @@ class Compiled:
         """Loss and gradients of the eager step."""
         pred, loss = self._body.forward(batch, self._loss_function)
         clear(self._optimizers)
-        self._body.backward(pred, loss if weight is None else loss * weight)
+        divisor = self._body.divisor
+        scale = 1.0 if weight is None else weight if divisor is None else divisor(batch.target)
+        self._body.backward(pred, loss if weight is None else loss * scale)
         if self._body.clip is not None and weight is None:
             self._body.clip(parameters)
         return loss.detach(), [None if p.grad is None else p.grad.clone() for p in parameters]

@@ -9,6 +9,7 @@ from torch import Tensor
 from lumbre.base import (
     Batch,
     CallbackError,
+    Divisor,
     Losses,
     LumbreError,
     Nested,
@@ -24,13 +25,15 @@ from lumbre.metrics._metric import Metric, State, merge, no_sums
 class LossMeter:
     """Gathers loss and metrics over the batches of a pass.
 
-    The reported loss is the mean over rows: a short last batch counts for the rows it has. Of several losses by name
+    The reported loss is that of all rows in one batch: a batch counts by what its own loss was divided by, which is its
+    rows, or the labels that are not ignored, or the sum of their classes' weights. Of several losses by name
     each is reported as "loss_<name>" beside their sum.
 
     Args:
         metrics: gathered beside the loss.
         device: where the states live.
         summed: the loss adds rows up (`reduction="sum"`) instead of averaging them.
+        divisor: what the loss divides by, where that is not the number of rows.
         classes: names of the classes, for values that stand for classes; their numbers where there are none.
         gather: gives what each process that shares the data has gathered, or None where there is but one.
     """
@@ -41,12 +44,14 @@ class LossMeter:
         device: torch.device,
         *,
         summed: bool = False,
+        divisor: Divisor | None = None,
         classes: tuple[str, ...] | None = None,
         gather: Callable[[Any], list[Any]] | None = None,
     ) -> None:
         self._metrics = metrics
         self._device = device
         self._summed = summed
+        self._divisor = None if summed else divisor
         self._classes = classes
         self._gather = gather
         self._in_place = False
@@ -58,10 +63,11 @@ class LossMeter:
         states: list[State] = [metric.init(self._device) for metric in self._metrics]
         if self._in_place:
             self._loss.zero_()
+            self._divided.zero_()
             for pair in zip(states, self._states, strict=True):
                 _empty(*pair)
             return
-        self._loss = no_sums(self._device)[0]
+        self._loss, self._divided = no_sums(self._device)
         self._parts: dict[str, Tensor] = {}
         self._states = states
 
@@ -76,8 +82,9 @@ class LossMeter:
         if isinstance(losses, dict):
             for name, loss in losses.items():
                 self._parts.setdefault(name, no_sums(self._device)[0]).add_(loss, alpha=weight)
-            losses = total_loss(losses)
-        self._loss.add_(losses, alpha=weight)
+            self._loss.add_(total_loss(losses), alpha=weight)
+        else:
+            self._add_loss(losses, batch.target, weight)
         self._rows += batch.size
         if self._metrics:
             if pred is None:
@@ -99,6 +106,14 @@ class LossMeter:
                     except Exception as error:
                         raise _failed(metric, "update", error) from error
 
+    def _add_loss(self, loss: Tensor, target: Nested, weight: int) -> None:
+        if self._divisor is None:
+            self._loss.add_(loss, alpha=weight)
+            return
+        divided_by = self._divisor(target).to(self._loss)
+        self._loss.add_(loss * divided_by)
+        self._divided.add_(divided_by)
+
     def adder(self, rows: int) -> Callable[[Nested, Nested, Tensor], None] | None:
         """For a graph: adds prediction, target and loss of a batch of `rows` to `tensors`, which stay where they are.
 
@@ -110,7 +125,7 @@ class LossMeter:
         weight = 1 if self._summed else rows
 
         def add(pred: Nested, target: Nested, loss: Tensor) -> None:
-            self._loss.add_(loss, alpha=weight)
+            self._add_loss(loss, target, weight)
             for metric, state in zip(self._metrics, self._states, strict=True):
                 _copy(metric.update(state, pred, target), state)
 
@@ -118,7 +133,8 @@ class LossMeter:
 
     def tensors(self) -> list[Tensor]:
         """What is gathered in sums."""
-        return [leaf for leaf in leaves((self._loss, self._states)) if isinstance(leaf, Tensor)]
+        sums = [self._loss] if self._divisor is None else [self._loss, self._divided]
+        return [*sums, *(leaf for leaf in leaves(self._states) if isinstance(leaf, Tensor))]
 
     def release(self) -> None:
         """No graph adds to `tensors` any more: they need not stay where they are."""
@@ -130,6 +146,7 @@ class LossMeter:
             "loss": self._loss,
             "parts": self._parts,
             "rows": self._rows,
+            "divided": self._divided,
             "states": [metric.packed(state) for metric, state in zip(self._metrics, self._states, strict=True)],
         }
 
@@ -137,6 +154,7 @@ class LossMeter:
         """Go on from there."""
         self._in_place = False
         self._loss, self._parts, self._rows = state["loss"], dict(state["parts"]), state["rows"]
+        self._divided = state.get("divided", no_sums(self._device)[1])
         self._states = self._unpacked(state)
 
     def merged(self, states: list[dict[str, Any]]) -> dict[str, Any]:
@@ -155,10 +173,11 @@ class LossMeter:
                 "as many processes as before, or more, to go on within an epoch with a metric of torchmetrics",
                 "start as many processes as wrote the checkpoint; or train without this metric",
             )
-        total = {"loss": first["loss"], "rows": first["rows"], "parts": dict(first["parts"])}
+        total = {name: first[name] for name in ("loss", "divided", "rows")} | {"parts": dict(first["parts"])}
         gathered = self._unpacked(first)
         for one in others:
             total["loss"] = total["loss"] + one["loss"]
+            total["divided"] = total["divided"] + one["divided"]
             total["rows"] += one["rows"]
             parts = total["parts"]
             total["parts"] = {
@@ -176,8 +195,8 @@ class LossMeter:
 
     def compute(self) -> dict[str, object]:
         """The loss and each metric by its name in lower case. Waits for the device."""
-        total, parts, count, states = self._merged()
-        rows = count or float("nan")
+        total, divided, parts, count, states = self._merged()
+        rows = (count if self._divisor is None else divided.item()) or float("nan")
         values: dict[str, object] = {"loss": total.item() / rows}
         values |= {f"loss_{name}": part.item() / rows for name, part in parts.items()}
         for metric, state in zip(self._metrics, states, strict=True):
@@ -190,19 +209,20 @@ class LossMeter:
             values[metric.name.lower()] = _named(value, self._classes) if metric.by_class else value
         return values
 
-    def _merged(self) -> tuple[Tensor, dict[str, Tensor], int, list[State]]:
+    def _merged(self) -> tuple[Tensor, Tensor, dict[str, Tensor], int, list[State]]:
         """What all processes have gathered together."""
         if self._gather is None:
-            return self._loss, self._parts, self._rows, self._states
+            return self._loss, self._divided, self._parts, self._rows, self._states
         sent = [state if metric.merges else None for metric, state in zip(self._metrics, self._states, strict=True)]
-        first, *others = self._gather(map_leaves(_on_host, (self._loss, self._parts, self._rows, sent)))
-        total, parts, count, states = first
-        for loss, named, rows, further in others:
-            total, count = total + loss, count + rows
+        first, *others = self._gather(map_leaves(_on_host, (self._loss, self._divided, self._parts, self._rows, sent)))
+        total, divided, parts, count, states = first
+        for loss, by, named, rows, further in others:
+            total, divided, count = total + loss, divided + by, count + rows
             parts = {name: part + named[name] for name, part in parts.items()}
             states = [None if one is None else merge(one, other) for one, other in zip(states, further, strict=True)]
         return (
             total,
+            divided,
             parts,
             count,
             [mine if one is None else one for mine, one in zip(self._states, states, strict=True)],

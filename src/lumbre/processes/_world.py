@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
 
 from lumbre.base import OptionError
@@ -58,6 +58,14 @@ class World:
         values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value)
         return values
+
+    def total(self, value: Tensor) -> Tensor:
+        """A number summed over all processes, on its device. All of them must ask."""
+        if self.size == 1:
+            return value
+        value = value.clone()
+        distributed.all_reduce(value)
+        return value
 
     def line(self) -> Line:
         """A new line between the processes, beside the one over which they train. All of them must ask."""

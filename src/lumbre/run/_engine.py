@@ -10,6 +10,7 @@ from torch import Tensor, nn, optim
 
 from lumbre.base import (
     Batch,
+    Divisor,
     Engine,
     Meter,
     Nested,
@@ -111,6 +112,7 @@ def make_engine(
     *,
     first: Batch,
     meter: Meter,
+    divisor: Divisor | None,
     step: Callable[[], object],
     inside: Inside | None,
 ) -> tuple[Engine, Callable[[Tensor, optim.Optimizer], None]]:
@@ -123,6 +125,7 @@ def make_engine(
         seed_step: seeds the generators for (stream name, epoch, batch).
         first: the first batch.
         meter: of the training pass.
+        divisor: what the loss divides by, where that is not the number of rows.
         step: calls the module's own `step(ctx)`.
         inside: told of inside events, or None.
 
@@ -131,7 +134,7 @@ def make_engine(
         OptionError: an option cannot apply to this form of step.
     """
     model, call, loss, optimizers = net.model, net.call, net.loss, net.optimizers
-    body, device = _body(session, call, options, inside), session.device
+    body, device = _body(session, call, options, divisor, inside), session.device
     closures = [type(optimizer).__name__ for optimizer in optimizers.values() if needs_closure(optimizer)]
     if own_method(model, "step"):
         _refuse_more(options, f"{type(model).__name__}.step, which makes its own updates")
@@ -187,7 +190,13 @@ def make_engine(
     ), _no_minimize
 
 
-def _body(session: Session, call: Callable[[Nested], Nested], options: StepOptions, inside: Inside | None) -> Body:
+def _body(
+    session: Session,
+    call: Callable[[Nested], Nested],
+    options: StepOptions,
+    divisor: Divisor | None,
+    inside: Inside | None,
+) -> Body:
     shared = call if isinstance(call, (Together, Sharded)) else None
     return Body(
         call=call,
@@ -198,6 +207,8 @@ def _body(session: Session, call: Callable[[Nested], Nested], options: StepOptio
         processes=session.world.size,
         apart=nullcontext if shared is None else shared.apart,
         agree=None if shared is None else shared.agree,
+        divisor=divisor,
+        total=session.world.total,
     )
 
 

@@ -113,6 +113,7 @@ class Feeds:
         processes: how many share a batch.
         shuffled: whether each epoch has an order of its own; None where a loader decides.
         records: what a report says of the sets, by name.
+        augmented: whether inputs, and targets with them, are changed on their way.
     """
 
     data: TrainingData
@@ -124,6 +125,14 @@ class Feeds:
     processes: int
     shuffled: bool | None
     records: dict[str, DataRecord]
+    augmented: bool
+
+    def may_hold(self, label: int | None) -> bool:
+        """Whether a target may be `label`; true where that cannot be seen without reading all the data."""
+        if label is None:
+            return False
+        sets = [self.data.train] if self.data.valid is None else [self.data.train, self.data.valid]
+        return self.augmented or any(_may_hold(one, label) for one in sets)
 
 
 def make_feeds(data: Any, options: Options, setting: Setting) -> Feeds:
@@ -152,6 +161,7 @@ def make_feeds(data: Any, options: Options, setting: Setting) -> Feeds:
         processes=train.order.world if rows and isinstance(train.order, Stripe) else 1,
         shuffled=options.sampler is not None or options.shuffle is not False if rows else None,
         records=records,
+        augmented=options.augment is not None,
     )
 
 
@@ -195,6 +205,12 @@ def _whole_batch(train: RowFeed | LoaderFeed) -> int | None:
     if not isinstance(train, RowFeed):
         return None
     return train.order.order.batch_size if isinstance(train.order, Stripe) else train.order.batch_size
+
+
+def _may_hold(source: Source | Loaded, label: int) -> bool:
+    inner = source.source if isinstance(source, Taken) else source
+    target = inner.target if isinstance(inner, InMemoryDataset) and inner.transform is None else None
+    return not isinstance(target, Tensor) or bool((target == label).any())
 
 
 _AT_HAND = 50_000_000

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lumbre.base import Nested
+from lumbre.base import Divisor, Nested, divisor_of, ignored_label, own_method
 from lumbre.core import Context, Listeners, Plan
 from lumbre.metrics import LossMeter, Metric
 from lumbre.preflight import Findings
@@ -103,7 +103,10 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
     )
-    train_meter = make_meter(session, session.recipe.metrics.train)
+    divisor = divisor_of(net.loss, may_ignore=feeds.may_hold(ignored_label(net.loss)))
+    # A step of the module's own gives a loss of which nothing is known.
+    own_step = own_method(net.model, "step")
+    train_meter = make_meter(session, session.recipe.metrics.train, None if own_step else divisor)
     engine, minimize = make_engine(
         session,
         net,
@@ -111,6 +114,7 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         setting.seed_step,
         first=feeds.first,
         meter=train_meter,
+        divisor=divisor,
         step=lambda: session.model.step(context),  # pyright: ignore
         inside=_inside(listeners, context) if listeners.inside else None,
     )
@@ -120,7 +124,7 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         train=train,
         valid=valid,
         train_meter=train_meter,
-        valid_meter=make_meter(session, session.recipe.metrics.valid),
+        valid_meter=make_meter(session, session.recipe.metrics.valid, divisor),
         epochs=options.epoch_range,
         context=context,
         listeners=listeners,
@@ -137,8 +141,15 @@ def _inside(listeners: Listeners, context: Context) -> Callable[[str, Nested, Te
     return inside
 
 
-def make_meter(session: Session, metrics: tuple[Metric, ...]) -> LossMeter:
-    """The meter of one pass."""
+def make_meter(session: Session, metrics: tuple[Metric, ...], divisor: Divisor | None) -> LossMeter:
+    """The meter of one pass; `divisor` gives what the loss divides by, where that is not the number of rows."""
     summed = getattr(session.loss, "reduction", "mean") == "sum"
     gather = session.world.gather if session.world.size > 1 else None
-    return LossMeter(metrics, session.device, summed=summed, classes=session.classes, gather=gather)
+    return LossMeter(
+        metrics,
+        session.device,
+        summed=summed,
+        divisor=divisor,
+        classes=session.classes,
+        gather=gather,
+    )

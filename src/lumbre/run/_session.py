@@ -9,7 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import Batch, Losses, Nested, RecipeError, caller, map_leaves, own_method, preserved_randomness
+from lumbre.base import (
+    Batch,
+    Losses,
+    Nested,
+    RecipeError,
+    caller,
+    divisor_of,
+    map_leaves,
+    nothing_for_nothing,
+    own_method,
+    preserved_randomness,
+)
 from lumbre.core import History
 from lumbre.data import FrameEncoding
 from lumbre.devices import Precision, kept_memory
@@ -73,7 +84,10 @@ class Session:
             )
         with torch.no_grad(), self.precision.autocast():
             pred = caller(self.model, batch.input)(batch.input)
-            return pred, self.loss(pred, batch.target)
+            losses = self.loss(pred, batch.target)
+        if isinstance(losses, Tensor) and (divisor := divisor_of(self.loss)) is not None:
+            losses = nothing_for_nothing(losses, divisor(batch.target))
+        return pred, losses
 
     def predict_step(self, input: Nested) -> Nested:
         """The prediction for a batch in float32: by the module's `predict`, where it has one, else `forward`."""

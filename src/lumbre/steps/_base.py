@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import optim
+from torch import Tensor, optim
 
-from lumbre.base import Batch, Losses, Nested
+from lumbre.base import Batch, Losses, Nested, nothing_for_nothing
 from lumbre.steps._body import Body
 from lumbre.steps._guard import guard_for
 from lumbre.steps._versions import unproved
@@ -50,7 +50,10 @@ class EagerEngine:
         assert self._loss_function is not None
         with torch.no_grad(), self._body.autocast():
             pred = self._body.call(batch.input)
-            return pred, self._loss_function(pred, batch.target)
+            losses = self._loss_function(pred, batch.target)
+        if self._body.divisor is not None and isinstance(losses, Tensor):
+            losses = nothing_for_nothing(losses, self._body.divisor(batch.target))
+        return pred, losses
 
     def end_epoch(self) -> None:
         """Raise for a loss that the device kept to itself until now."""

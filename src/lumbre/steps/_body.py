@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Nested, map_leaves
+from lumbre.base import Batch, Divisor, Loss, Nested, map_leaves, nothing_for_nothing
 from lumbre.steps._bare import take_step
 
 
@@ -53,6 +53,8 @@ class Body:
         processes: how many share the run; the gradients of `call` are the mean of theirs.
         apart: makes the context of passes whose gradients stay with this process, where several share the run.
         agree: makes what is not exchanged in a step the same in all processes.
+        divisor: what the loss divides by, where that is not the number of rows; see `base/_divisor.py`.
+        total: sums a number over all processes.
     """
 
     call: Callable[[Nested], Nested]
@@ -63,6 +65,13 @@ class Body:
     processes: int = 1
     apart: Callable[[], AbstractContextManager[None]] = nullcontext
     agree: Callable[[], None] | None = None
+    divisor: Divisor | None = None
+    total: Callable[[Tensor], Tensor] = lambda value: value
+
+    def loss(self, loss_function: Loss, pred: Nested, target: Nested) -> Tensor:
+        """The loss of a batch; 0 where it would be a mean of nothing."""
+        loss = loss_function(pred, target)
+        return loss if self.divisor is None else nothing_for_nothing(loss, self.divisor(target))
 
     def forward(self, batch: Batch, loss_function: Loss) -> tuple[Nested, Tensor]:
         """Prediction and loss of a batch, with their graph. A mixed batch has the loss of both its targets."""
@@ -70,10 +79,10 @@ class Body:
             pred = self.call(batch.input)
             if self.inside is not None:
                 self.inside("after_pred", pred, None)
-            loss = loss_function(pred, batch.target)
+            loss = self.loss(loss_function, pred, batch.target)
             if batch.mixed is not None:
                 other, share = batch.mixed
-                loss = share * loss + (1 - share) * loss_function(pred, other)
+                loss = share * loss + (1 - share) * self.loss(loss_function, pred, other)
         if self.inside is not None:
             self.inside("after_loss", pred, loss)
         return pred, loss
@@ -86,15 +95,18 @@ class Body:
             loss = self.scaler.scale(loss)
         loss.backward(inputs=into)
 
-    def update(self, optimizers: Iterable[optim.Optimizer], pred: Nested, loss: Tensor, divisor: int = 1) -> None:
+    def update(
+        self, optimizers: Iterable[optim.Optimizer], pred: Nested, loss: Tensor, divisor: float | Tensor = 1
+    ) -> None:
         """Turn gradients, divided by `divisor`, into a step of each optimizer."""
         scaler = self.scaler
         for optimizer in optimizers:
             if scaler is not None and (self.clip is not None or self.inside is not None):
                 scaler.unscale_(optimizer)  # clips and handlers see gradients at their true size
-            if self.clip is not None or divisor != 1:
+            divided = isinstance(divisor, Tensor) or divisor != 1
+            if self.clip is not None or divided:
                 parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-                if divisor != 1:
+                if divided:
                     for parameter in parameters:
                         if parameter.grad is not None:
                             parameter.grad.div_(divisor)

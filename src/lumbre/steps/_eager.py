@@ -47,7 +47,7 @@ class Eager(EagerEngine):
         self.summed = summed
         self.held = 0
         self.keep_gradients = False
-        self._held_rows = 0
+        self._held_weight: float | Tensor = 0.0
         self._last: tuple[Nested, Tensor] | None = None
         if accumulate > 1:
             self.reason += f", an update every {accumulate} batches"
@@ -68,10 +68,19 @@ class Eager(EagerEngine):
             self.updates += 1
         return detached(pred), loss.detach()
 
-    def _share(self, batch: Batch) -> float:
+    def _share(self, batch: Batch) -> float | Tensor:
         """What makes the mean of all processes' gradients that of the whole batch, however it was shared out."""
-        rows = (batch.size > 0) if self.summed else batch.size / batch.whole
-        return self._body.processes * rows
+        weight = self._weight(batch)
+        if isinstance(weight, Tensor):
+            return weight * self._body.processes / _at_least_one(self._body.total(weight))
+        return self._body.processes * (weight if self.summed else weight / batch.whole)
+
+    def _weight(self, batch: Batch) -> float | Tensor:
+        """What makes the loss of a batch, a mean, the sum over its rows again."""
+        if self.summed:
+            return float(batch.size > 0)
+        divisor = self._body.divisor
+        return float(batch.size) if divisor is None else divisor(batch.target) * (batch.size > 0)
 
     def watch(self, batch: Batch, pred: Nested, loss: Tensor, epoch: int, step: int) -> None:
         """Take note of a step that another engine has done: look at its loss, and count it."""
@@ -93,25 +102,30 @@ class Eager(EagerEngine):
         with body.apart() if self.held + 1 < self.accumulate and not last else nullcontext():
             pred, loss = body.forward(batch, self._loss)
             self._guard.check(loss, pred)
-            weight = float(batch.size > 0) if self.summed else float(batch.size)
-            body.backward(pred, loss * (weight * body.processes))
+            body.backward(pred, loss * (self._weight(batch) * body.processes))
         self.count(batch, pred, loss)
         return pred, loss
 
     def count(self, batch: Batch, pred: Nested, loss: Tensor) -> None:
         """Take in a batch whose gradients have been added to the group's, and update if it was the last of them."""
         self.held += 1
-        self._held_rows += batch.whole or batch.size
+        weight = self._weight(batch)
+        self._held_weight = self._held_weight + (
+            weight if isinstance(weight, Tensor) else float(batch.whole or batch.size)
+        )
         self._last = pred, loss
         if self.held == self.accumulate:
             self._release()
 
     def _release(self) -> None:
         assert self._last is not None
-        self._body.update(self._optimizers, *self._last, divisor=1 if self.summed else self._held_rows)
+        weight = self._held_weight
+        if isinstance(weight, Tensor):
+            weight = _at_least_one(self._body.total(weight))
+        self._body.update(self._optimizers, *self._last, divisor=1 if self.summed else weight)
         self._body.end_step()
         self.updates += 1
-        self.held = self._held_rows = 0
+        self.held, self._held_weight = 0, 0.0
         self._last = None
         if self.keep_gradients:
             for optimizer in self._optimizers:
@@ -163,3 +177,8 @@ class EagerSeveral(EagerEngine):
         body.end_step()
         self.updates += 1
         return detached(pred), losses
+
+
+def _at_least_one(weight: Tensor) -> Tensor:
+    """A divisor that is not 0 where all labels were ignored: the gradients are 0 then."""
+    return torch.where(weight > 0, weight, 1)

@@ -1,0 +1,76 @@
+"""By what a mean loss divides: the number of rows, unless it ignores labels or weights classes.
+
+The loss of a pass, the gradient of an accumulated group and the gradient that processes share are those of all their
+rows in one batch. So a batch counts by what its own mean was divided by, not by its rows.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lumbre.base._nested import Nested
+
+Divisor: TypeAlias = Callable[[Nested], Tensor]
+"""Gives what the mean over a target is divided by: a float64 scalar on its device (float32 where it has no float64)."""
+
+_MODULES = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
+_FUNCTIONS = (F.cross_entropy, F.nll_loss)
+
+
+def ignored_label(loss: object) -> int | None:
+    """The label that a loss of classes leaves out; None for any other loss."""
+    facts = _facts(loss)
+    return None if facts is None else facts[1]
+
+
+def divisor_of(loss: object, *, may_ignore: bool = True) -> Divisor | None:
+    """What `loss` divides by, as a function of the target; None where that is the number of rows.
+
+    Known are cross-entropy and negative log-likelihood of torch, as modules, functions, or functions with
+    `functools.partial`. Of a function of the user's own nothing is known: it counts by rows.
+
+    Args:
+        loss: the loss function.
+        may_ignore: whether a target may hold the ignored label; where none can, rows are counted unless classes have
+            weights.
+    """
+    facts = _facts(loss)
+    if facts is None:
+        return None
+    weight, ignored = facts
+    if weight() is None and not may_ignore:
+        return None
+
+    def divisor(target: Nested) -> Tensor:
+        if not isinstance(target, Tensor) or target.is_floating_point():  # of class probabilities torch counts the rows
+            return torch.tensor(float(len(target)) if isinstance(target, Tensor) else 1.0, dtype=torch.float64)
+        dtype = torch.float32 if target.device.type == "mps" else torch.float64
+        kept, weights = target != ignored, weight()
+        if weights is None:
+            return kept.sum().to(dtype)
+        return (weights.to(dtype)[torch.where(kept, target, 0)] * kept).sum()
+
+    return divisor
+
+
+def nothing_for_nothing(loss: Tensor, divided_by: Tensor) -> Tensor:
+    """`loss`, or 0 where it is a mean of nothing: a batch whose labels are all ignored adds nothing."""
+    return torch.where(divided_by > 0, loss, torch.zeros_like(loss))
+
+
+def _facts(loss: object) -> tuple[Callable[[], Tensor | None], int] | None:
+    """(class weights, ignored label) of a loss that is known to average over labels; None for any other."""
+    if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)):
+        # A class derived from it may compute something else.
+        known = type(loss).forward in _MODULES and loss.reduction == "mean"
+        return (lambda: loss.weight, loss.ignore_index) if known else None
+    options: dict[str, Any] = {}
+    if isinstance(loss, functools.partial):
+        loss, options = loss.func, {} if loss.args else loss.keywords
+    if loss not in _FUNCTIONS or options.get("reduction", "mean") != "mean":
+        return None
+    return (lambda: options.get("weight")), options.get("ignore_index", -100)

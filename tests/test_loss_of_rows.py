@@ -1,0 +1,139 @@
+"""The loss of rows is one number, however they are cut: into batches, accumulated groups or processes."""
+
+import functools
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import Tensor, nn, optim
+from torch.nn import functional as F
+
+import lumbre as lb
+from lumbre.base import divisor_of
+
+CLASSES = 3
+WEIGHTS = torch.tensor([0.2, 5.0, 1.0], dtype=torch.float64)
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean": nn.CrossEntropyLoss(),
+    "class weights": nn.CrossEntropyLoss(weight=WEIGHTS),
+    "ignored class": nn.CrossEntropyLoss(ignore_index=2),
+    "both, smoothed": nn.CrossEntropyLoss(weight=WEIGHTS, ignore_index=0, label_smoothing=0.1),
+    "negative log-likelihood": nn.NLLLoss(weight=WEIGHTS),
+    "function": F.cross_entropy,
+    "partial": functools.partial(F.cross_entropy, weight=WEIGHTS, ignore_index=1),
+    "sum": nn.CrossEntropyLoss(weight=WEIGHTS, reduction="sum"),
+}
+
+
+def rows(count: int, seed: int, *, ignored: float = 0.0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 4, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, CLASSES, (count,), generator=generator)
+    y[torch.rand(count, generator=generator) < ignored] = -100
+    return x, y
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, CLASSES, dtype=torch.float64), nn.LogSoftmax(1))
+
+
+def one_step(loss: object, data: object, batch_size: int, *, engine: str = "eager") -> nn.Module:
+    """The net after one update over all rows, from batches of `batch_size`."""
+    count = len(data[1])  # pyright: ignore
+    callbacks = [lb.callbacks.Accumulate(-(-count // batch_size))] if batch_size < count else []
+    recipe = lb.setup(net, loss=loss, optimizer=optim.SGD).set_opt_hparams(lr=0.1)
+    options = {"shuffle": False, "verbose": False, "preflight": False, "engine": engine, "callbacks": callbacks}
+    return recipe.fit(data, epochs=1, batch_size=batch_size, **options).model
+
+
+def gradients(loss: Callable[[Tensor, Tensor], Tensor], data: tuple[Tensor, Tensor]) -> tuple[list[Tensor], nn.Module]:
+    """What one update moves the weights by in a loop by hand, and the net before it."""
+    torch.manual_seed(0)
+    start = lb.setup(net, loss=loss, optimizer=optim.SGD).set_opt_hparams(lr=0.0)
+    model = start.fit(data, epochs=1, batch_size=len(data[1]), verbose=False, preflight=False).model
+    value = loss(model(data[0]), data[1])
+    return list(torch.autograd.grad(value, list(model.parameters()))), model
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@settings(max_examples=12, deadline=None)
+@given(count=st.integers(2, 24), cut=st.integers(1, 24), seed=st.integers(0, 1000))
+def test_any_cut_gives_the_loss_and_the_update_of_all_rows(name: str, count: int, cut: int, seed: int) -> None:
+    data, loss = rows(count, seed, ignored=0.3 if name in ("mean", "function") else 0.0), LOSSES[name]
+    expected, start = gradients(loss, data)
+    if not bool(torch.isfinite(expected[0]).all()):  # all labels are ignored: torch's mean of nothing
+        expected = [torch.zeros_like(one) for one in expected]
+    trained = one_step(loss, data, min(cut, count))
+    for before, after, gradient in zip(start.parameters(), trained.parameters(), expected, strict=True):
+        torch.testing.assert_close((before - after) / 0.1, gradient, rtol=1e-6, atol=1e-9)
+    fitted = lb.setup(net, loss=loss, optimizer=optim.SGD).set_opt_hparams(lr=0.0)
+    judged = fitted.fit(data, epochs=1, verbose=False, preflight=False)
+    whole = loss(judged.model(data[0]), data[1]).item() / (count if name == "sum" else 1)
+    if whole == whole:  # is a number
+        assert judged.evaluate(data, batch_size=min(cut, count)).metrics["loss"] == pytest.approx(whole, rel=1e-6)
+
+
+def test_a_batch_whose_labels_are_all_ignored_adds_nothing() -> None:
+    x, y = rows(48, 0)
+    y[16:32] = -100
+    recipe = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_opt_hparams(lr=0.1)
+    fitted = recipe.fit((x, y), epochs=1, batch_size=16, shuffle=False, verbose=False, preflight=False)
+    kept = torch.cat([torch.arange(16), torch.arange(32, 48)])
+    without = recipe.fit((x[kept], y[kept]), epochs=1, batch_size=16, shuffle=False, verbose=False, preflight=False)
+    for one, other in zip(fitted.model.parameters(), without.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert fitted.history["value"].tolist() == without.history["value"].tolist()
+    assert fitted.evaluate((x, y), batch_size=16).metrics["loss"] == pytest.approx(
+        nn.CrossEntropyLoss()(fitted.model(x), y).item()
+    )
+
+
+@pytest.mark.parametrize("name", ["class weights", "both, smoothed", "negative log-likelihood"])
+def test_nothing_but_ignored_labels_gives_gradients_of_zero(name: str) -> None:
+    x, y = rows(8, 1)
+    y[:] = getattr(LOSSES[name], "ignore_index")  # noqa: B009
+    expected, start = gradients(lambda pred, _: 0 * pred.sum(), (x, y))
+    assert all(not one.any() for one in expected)
+    for batch_size in (8, 2):
+        trained = one_step(LOSSES[name], (x, y), batch_size)
+        assert all(torch.equal(a, b) for a, b in zip(start.parameters(), trained.parameters(), strict=True))
+
+
+def test_tokens_count_and_not_sequences() -> None:
+    """Of sequences padded with the ignored label each token counts alike, in whatever batch it comes."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 4, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 3, (20, 5), generator=generator)
+    y[torch.arange(5) >= torch.randint(1, 6, (20, 1), generator=generator)] = -100
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 15, dtype=torch.float64)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x).unflatten(1, (3, 5))
+
+    recipe = lb.setup(Tokens, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_opt_hparams(lr=0.0)
+    fitted = recipe.fit((x, y), epochs=1, batch_size=3, valid_data=(x, y), verbose=False, preflight=False)
+    right = nn.CrossEntropyLoss()(fitted.model(x), y).item()
+    assert fitted.history["value"].tolist() == pytest.approx([right, right], rel=1e-12)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=7)
+    assert fitted.evaluate(loader).metrics["loss"] == pytest.approx(right, rel=1e-12)
+
+
+def test_of_losses_that_nobody_knows_rows_are_counted() -> None:
+    class Focal(nn.CrossEntropyLoss):
+        def forward(self, input: Tensor, target: Tensor) -> Tensor:
+            return super().forward(input, target) ** 2
+
+    unknown = (Focal(), nn.MSELoss(), lambda pred, target: F.cross_entropy(pred, target), nn.BCEWithLogitsLoss())
+    assert [divisor_of(loss) for loss in unknown] == [None] * 4
+    assert divisor_of(nn.CrossEntropyLoss(reduction="sum")) is None
+    assert divisor_of(nn.CrossEntropyLoss(), may_ignore=False) is None
+    probabilities = torch.full((5, 3), 1 / 3)
+    divisor = divisor_of(nn.CrossEntropyLoss(weight=torch.ones(3)))
+    assert divisor is not None
+    assert divisor(probabilities).item() == 5  # torch divides by the rows there
