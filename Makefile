@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # As many processes as there are cores, at most four; 0 runs all tests in one.
 WORKERS ?= auto
 
-.PHONY: demo test test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
+.PHONY: demo test test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-today bench-parts clean
 
 demo: .venv/.plots       ## train, judge, draw and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -56,6 +56,10 @@ preflight-peers: .venv-peers/.ready .venv-checkers/.ready ## the same mistakes g
 
 bench: .venv-peers/.ready  ## lumbre beside hand-written loops and other libraries, 40 minutes; MNIST=folder, QUICK=1
 	.venv-peers/bin/python -m benchmarks.peers $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
+
+bench-today: .venv/.dev  ## this tree beside another commit: BASE=commit, MNIST=folder, QUICK=1, ARGS="--works mnist --rounds 9"
+	@test -n "$(BASE)" || { echo "say which commit: make bench-today BASE=main"; exit 2; }
+	$(BIN)/python -m benchmarks.today --base "$(BASE)" $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--steps 200) $(ARGS)
 
 bench-parts: .venv/.dev  ## import, callbacks, data, engines and their choice, each by itself
 	$(BIN)/python benchmarks/import_time.py
