@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # One process per core, at most four; 0 runs all tests in one process.
 WORKERS ?= auto
 
-.PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-parts clean
+.PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-today bench-parts clean
 
 demo: .venv/.plots       ## train, evaluate, plot and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -59,6 +59,10 @@ preflight-peers: .venv-peers/.ready .venv-checkers/.ready ## the same mistakes i
 
 bench: .venv-peers/.ready  ## lumbre against hand-written loops and other libraries, 40 minutes; MNIST=folder, QUICK=1
 	.venv-peers/bin/python -m benchmarks.peers $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
+
+bench-today: .venv/.dev  ## this tree beside another commit: BASE=commit, MNIST=folder, QUICK=1, ARGS="--works mnist --rounds 9"
+	@test -n "$(BASE)" || { echo "say which commit: make bench-today BASE=main"; exit 2; }
+	$(BIN)/python -m benchmarks.today --base "$(BASE)" $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--steps 200) $(ARGS)
 
 bench-parts: .venv/.dev  ## benchmarks of single parts: import, callbacks, data, engines and their choice
 	$(BIN)/python benchmarks/import_time.py

@@ -19,19 +19,20 @@ ROOT = Path(__file__).parents[2]
 
 
 class Child:
-    """A contender in its process."""
+    """A contender in its process; with the lumbre of another tree where `source` is its folder `src`."""
 
-    def __init__(self, name: str, threads: int, cache: str) -> None:
+    def __init__(self, name: str, threads: int, cache: str, source: Path | None = None) -> None:
         counts = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
         # Compilation starts cold, whatever this machine has compiled before.
         caches = {"TORCHINDUCTOR_CACHE_DIR": str(Path(cache, name))}
+        paths = {} if source is None else {"PYTHONPATH": str(source)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.peers.child", name, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**os.environ, **counts, **caches},
+            env={**os.environ, **counts, **caches, **paths},
         )
         self.start = self._answer()
 

@@ -88,7 +88,8 @@ def main() -> None:
     except ImportError as error:
         answer(missing=str(error))
         return
-    answer(import_seconds=time.perf_counter() - began, version=version_of(name))
+    took = time.perf_counter() - began
+    answer(import_seconds=took, version=version_of(name), file=getattr(sys.modules.get(name), "__file__", None))
     make: Callable[[int], Job] | None = None
     for line in sys.stdin:
         asked = json.loads(line)
