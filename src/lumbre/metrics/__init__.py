@@ -23,6 +23,7 @@ from lumbre.metrics._counting import ConfusionMatrix as ConfusionMatrix
 from lumbre.metrics._counting import MatthewsCorrelation as MatthewsCorrelation
 from lumbre.metrics._counting import Precision as Precision
 from lumbre.metrics._counting import Recall as Recall
+from lumbre.metrics._ignored import for_loss as for_loss
 from lumbre.metrics._meter import LossMeter as LossMeter
 from lumbre.metrics._metric import Metric as Metric
 from lumbre.metrics._metric import State as State

@@ -5,14 +5,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from lumbre.base import DataError, OptionError
-from lumbre.metrics._metric import Metric, Sums, mean, no_sums
-from lumbre.metrics._scores import check_classes, misfit
+from lumbre.metrics._ignored import BinaryMetric, ClassMetric, ShareOfRows, Tally
+from lumbre.metrics._metric import Sums, no_sums
+from lumbre.metrics._scores import check_binary, check_classes, misfit, wide
 
 
-class Accuracy(Metric):
-    """Share of rows whose largest score is at the target's class.
+class Accuracy(ShareOfRows):
+    """Share of rows whose largest score is at the target's class; of equal scores the first counts as the largest.
 
     Takes scores of shape (rows, classes, ...) and classes of shape (rows, ...), counted from 0.
+
+    Args:
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
+        name: how to show it.
+
+    Raises:
+        DataError: shapes do not fit; or, when it is computed, targets are no class and are not ignored.
 
     Example:
         >>> import lumbre as lb
@@ -21,13 +29,8 @@ class Accuracy(Metric):
     """
 
     name = "Acc"
-    higher_is_better = True
 
-    def init(self, device: torch.device) -> Sums:
-        """Zero right of zero rows."""
-        return no_sums(device)
-
-    def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
+    def update(self, state: Tally, pred: Tensor, target: Tensor) -> Tally:
         """Count the rows that are right."""
         chosen = pred.argmax(dim=1)
         if chosen.shape != target.shape:
@@ -38,93 +41,68 @@ class Accuracy(Metric):
                 "scores (rows, classes, ...) and classes (rows, ...)",
                 "target.squeeze(1) or argmax",
             )
-        return _count(state, chosen == target)
-
-    def compute(self, state: Sums) -> float:
-        """Right over all."""
-        return mean(state)
+        return self._counted(state, chosen == target, target, pred.shape[1] - 1)
 
 
-class BinaryAccuracy(Metric):
+class BinaryAccuracy(BinaryMetric, ShareOfRows):
     """Share of rows on the right side of a threshold, for probabilities.
 
     Takes probabilities and targets of 0 and 1, both of the same shape.
 
     Args:
         threshold: a row is taken for 1 where its probability is greater.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
+
+    Raises:
+        DataError: shapes do not fit; or, when it is computed, targets are not from 0 to 1 and are not ignored.
     """
 
     name = "Acc"
-    higher_is_better = True
 
-    def __init__(self, *, threshold: float = 0.5, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(self, *, threshold: float = 0.5, ignore_index: int | None = None, name: str | None = None) -> None:
+        super().__init__(ignore_index=ignore_index, name=name)
         self.threshold = threshold
 
-    def init(self, device: torch.device) -> Sums:
-        """Zero right of zero rows."""
-        return no_sums(device)
-
-    def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
+    def update(self, state: Tally, pred: Tensor, target: Tensor) -> Tally:
         """Count the rows that are right."""
-        if pred.shape != target.shape:
-            raise misfit(
-                self,
-                pred,
-                target,
-                "one probability for each target",
-                "pred.squeeze(1) or target.unsqueeze(1)",
-            )
-        return _count(state, (pred > self.threshold) == (target > 0.5))
-
-    def compute(self, state: Sums) -> float:
-        """Right over all."""
-        return mean(state)
+        check_binary(self, pred, target)
+        right = (wide(pred) > self.threshold) == (target > 0.5)
+        return self._counted(state, right, target, 1)
 
 
-class BinaryAccuracyWithLogits(Metric):
-    """Share of rows on the right side of a threshold, for logits: a sigmoid is applied first.
+class BinaryAccuracyWithLogits(BinaryAccuracy):
+    """Share of rows on the right side of a threshold, for logits: a sigmoid is applied first, in float32 at least.
 
     Takes logits and targets of 0 and 1, both of the same shape.
 
     Args:
         threshold: a row is taken for 1 where its probability is greater.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
+
+    Raises:
+        DataError: shapes do not fit; or, when it is computed, targets are not from 0 to 1 and are not ignored.
     """
 
-    name = "Acc"
-    higher_is_better = True
-
-    def __init__(self, *, threshold: float = 0.5, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self._probabilities = BinaryAccuracy(threshold=threshold, name=self.name)
-
-    def init(self, device: torch.device) -> Sums:
-        """Zero right of zero rows."""
-        return no_sums(device)
-
-    def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
+    def update(self, state: Tally, pred: Tensor, target: Tensor) -> Tally:
         """Count the rows that are right."""
-        return self._probabilities.update(state, pred.sigmoid(), target)
-
-    def compute(self, state: Sums) -> float:
-        """Right over all."""
-        return mean(state)
+        return super().update(state, wide(pred).sigmoid(), target)
 
 
-class TopKAccuracy(Metric):
-    """Share of rows whose class is among the `k` largest scores.
+class TopKAccuracy(ShareOfRows):
+    """Share of rows whose class is among the `k` largest scores; of equal scores the first count as the larger.
 
     Takes scores of shape (rows, classes, ...) and classes of shape (rows, ...), counted from 0.
 
     Args:
         k: how many scores count, at least 1.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it; "Top5Acc" for k=5 where not given.
 
     Raises:
         OptionError: `k` is not a whole number from 1.
-        DataError: there are fewer classes than `k`.
+        DataError: there are fewer classes than `k`; or, when it is computed, targets are no class and are not ignored.
 
     Example:
         >>> import lumbre as lb
@@ -132,19 +110,13 @@ class TopKAccuracy(Metric):
         'Top3Acc'
     """
 
-    higher_is_better = True
-
-    def __init__(self, k: int = 5, *, name: str | None = None) -> None:
+    def __init__(self, k: int = 5, *, ignore_index: int | None = None, name: str | None = None) -> None:
         if not isinstance(k, int) or k < 1:
             raise OptionError(f"k={k!r}", "a whole number from 1", "k=5")
-        super().__init__(name=name or f"Top{k}Acc")
+        super().__init__(ignore_index=ignore_index, name=name or f"Top{k}Acc")
         self.k = k
 
-    def init(self, device: torch.device) -> Sums:
-        """Zero right of zero rows."""
-        return no_sums(device)
-
-    def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
+    def update(self, state: Tally, pred: Tensor, target: Tensor) -> Tally:
         """Count the rows that are right."""
         check_classes(self, pred, target)
         if pred.shape[1] < self.k:
@@ -153,21 +125,24 @@ class TopKAccuracy(Metric):
                 "at least as many classes as k",
                 f"TopKAccuracy(k={pred.shape[1] - 1 or 1})",
             )
-        return _count(state, (pred.topk(self.k, dim=1).indices == target.unsqueeze(1)).any(1))
+        classes = pred.shape[1]
+        place = target.long().clamp(0, classes - 1).unsqueeze(1)
+        score = pred.gather(1, place)
+        number = torch.arange(classes, device=pred.device).reshape(-1, *(1,) * (pred.ndim - 2))
+        # By counting, not by `topk`, which breaks ties as the device likes. What cannot be compared (NaN) is larger.
+        before = ~(pred <= score) | ((pred == score) & (number < place))
+        return self._counted(state, before.sum(1) < self.k, target, classes - 1)
 
-    def compute(self, state: Sums) -> float:
-        """Right over all."""
-        return mean(state)
 
-
-class Perplexity(Metric):
+class Perplexity(ClassMetric):
     """Exponential of the mean cross-entropy: among how many equally likely classes the model seems to choose.
 
     Takes logits (or log probabilities) of shape (rows, classes, ...) and classes of shape (rows, ...), as
     `nn.CrossEntropyLoss` does; for text (rows, words, length) and (rows, length).
 
     Args:
-        ignore_index: targets that do not count, such as padding.
+        ignore_index: targets that do not count, such as padding; where not given, those that the loss of the run
+            ignores, else -100.
         name: how to show it.
 
     Example:
@@ -181,10 +156,6 @@ class Perplexity(Metric):
     name = "Perplexity"
     higher_is_better = False
 
-    def __init__(self, *, ignore_index: int = -100, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.ignore_index = ignore_index
-
     def init(self, device: torch.device) -> Sums:
         """Zero nats over zero rows."""
         return no_sums(device)
@@ -192,13 +163,10 @@ class Perplexity(Metric):
     def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
         """Add cross-entropies."""
         check_classes(self, pred, target)
-        nats = functional.cross_entropy(pred.float(), target, reduction="none", ignore_index=self.ignore_index)
-        return state[0] + nats.sum(dtype=state[0].dtype), state[1] + (target != self.ignore_index).sum()
+        target = target.long()
+        nats = functional.cross_entropy(wide(pred), target, reduction="none", ignore_index=self.ignored)
+        return state[0] + nats.sum(dtype=state[0].dtype), state[1] + (target != self.ignored).sum()
 
     def compute(self, state: Sums) -> float:
         """The exponential of their mean."""
         return (state[0] / state[1]).exp().item()
-
-
-def _count(state: Sums, right: Tensor) -> Sums:
-    return state[0] + torch.count_nonzero(right), state[1] + right.numel()

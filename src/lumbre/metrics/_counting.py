@@ -8,23 +8,28 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lumbre.base import DataError, OptionError
-from lumbre.metrics._metric import Metric
+from lumbre.metrics._ignored import BinaryMetric, ClassMetric, check_known, whole
+from lumbre.metrics._metric import State
 from lumbre.metrics._ranking import averaged, check_average
-from lumbre.metrics._scores import check_binary, check_classes, counts
+from lumbre.metrics._scores import check_binary, check_classes, counts, places, wide
 
 
-class _ByClass(Metric):
+class _ByClass(ClassMetric):
     """Counts for each class the rows that are right, that have it, and that were given it.
 
-    The state has shape (3, classes), int64; before the first batch, when the number of classes is not known, ().
+    The state has shape (3, classes + 1), int64, the last for targets that are no class; before the first batch, when
+    the number of classes is not known, ().
     """
 
     higher_is_better = True
 
-    def __init__(self, *, average: str | None = "macro", name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self, *, average: str | None = "macro", ignore_index: int | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(ignore_index=ignore_index, name=name)
         self.average = check_average(average)
         self.by_class = self.average == "none"
 
@@ -36,15 +41,19 @@ class _ByClass(Metric):
         """Count the rows."""
         check_classes(self, pred, target)
         chosen, classes = pred.argmax(1), pred.shape[1]
-        right = counts(target, classes, chosen == target)
-        return state + torch.stack([right, counts(target, classes), counts(chosen, classes)])
+        place, rows = places(target, classes, self.ignored)
+        right = counts(place, classes + 1, (chosen == place) & rows)
+        return state + torch.stack([right, counts(place, classes + 1, rows), counts(chosen, classes + 1, rows)])
 
     def compute(self, state: Tensor) -> float | list[float]:
         """The values of the classes, averaged."""
         if state.ndim == 0:
             return float("nan")
         rows: list[list[int]] = state.tolist()
-        right, actual, chosen = rows
+        check_known(self, rows[1][-1])
+        right, actual, chosen = (row[:-1] for row in rows)
+        if not any(actual):
+            return [float("nan")] * len(actual) if self.by_class else float("nan")
         if self.average == "micro":
             return self._value(sum(right), sum(actual), sum(chosen))
         # A class that nobody has and nobody was given says nothing of the classifier.
@@ -71,10 +80,12 @@ class Precision(_ByClass):
     Args:
         average: "macro" means over the classes, "weighted" by their numbers of rows, "micro" counts all rows
             together, "none" gives each class.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
 
     Raises:
         OptionError: there is no such average.
+        DataError: shapes do not fit; or, when it is computed, targets are no class and are not ignored.
 
     Example:
         >>> import torch, lumbre as lb
@@ -91,12 +102,14 @@ class Precision(_ByClass):
 
 
 class Recall(_ByClass):
-    """Share of right rows among those that have a class. With `average="macro"` it is the balanced accuracy.
+    """Share of right rows among those that have a class. With `average="macro"` it is the balanced accuracy, where
+    no class is chosen that has no rows.
 
     Takes what `Precision` takes.
 
     Args:
         average: as for `Precision`.
+        ignore_index: as for `Precision`.
         name: how to show it.
 
     Raises:
@@ -116,6 +129,7 @@ class F1(_ByClass):
 
     Args:
         average: as for `Precision`; the mean is taken over the F1 of the classes.
+        ignore_index: as for `Precision`.
         name: how to show it.
 
     Raises:
@@ -128,8 +142,11 @@ class F1(_ByClass):
         return _share(2 * right, actual + chosen)
 
 
-class _Table(Metric):
-    """Counts the rows by target and choice: shape (classes, classes), int64; before the first batch ()."""
+class _Table(ClassMetric):
+    """Counts the rows by target and choice: shape (classes + 1, classes), int64; before the first batch ().
+
+    The last row is for targets that are no class.
+    """
 
     higher_is_better: bool | None = True
 
@@ -141,8 +158,19 @@ class _Table(Metric):
         """Count the rows."""
         check_classes(self, pred, target)
         classes = pred.shape[1]
-        cells = counts(target.long() * classes + pred.argmax(1), classes * classes)
-        return state + cells.reshape(classes, classes)
+        place, rows = places(target, classes, self.ignored)
+        cells = counts(place * classes + pred.argmax(1), (classes + 1) * classes, rows)
+        return state + cells.reshape(classes + 1, classes)
+
+    def compute(self, state: Tensor) -> object:
+        """The value of the table, once it is sure that every target is a class."""
+        if state.ndim == 0:
+            return self._value(state.new_zeros(0, 0))
+        check_known(self, int(state[-1].sum()))
+        return self._value(state[:-1])
+
+    @abstractmethod
+    def _value(self, table: Tensor) -> object: ...
 
 
 class ConfusionMatrix(_Table):
@@ -153,7 +181,11 @@ class ConfusionMatrix(_Table):
     `pandas.DataFrame.from_dict(value, orient="index")` gives a frame with a row for each true class.
 
     Args:
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
+
+    Raises:
+        DataError: shapes do not fit; or, when it is computed, targets are no class and are not ignored.
 
     Example:
         >>> import torch, lumbre as lb
@@ -167,9 +199,8 @@ class ConfusionMatrix(_Table):
     higher_is_better = None
     by_class = True
 
-    def compute(self, state: Tensor) -> list[list[int]]:
-        """Rows by target (outer) and choice (inner)."""
-        return state.tolist() if state.ndim else []
+    def _value(self, table: Tensor) -> list[list[int]]:
+        return table.tolist()
 
 
 class CohenKappa(_Table):
@@ -178,14 +209,17 @@ class CohenKappa(_Table):
     Takes scores of shape (rows, classes, ...), of which the largest decides, and classes of shape (rows, ...).
 
     Args:
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
+
+    Raises:
+        DataError: shapes do not fit; or, when it is computed, targets are no class and are not ignored.
     """
 
     name = "Kappa"
 
-    def compute(self, state: Tensor) -> float:
-        """Kappa of the table."""
-        return kappa(state)
+    def _value(self, table: Tensor) -> float:
+        return kappa(table)
 
 
 class MatthewsCorrelation(_Table):
@@ -194,29 +228,40 @@ class MatthewsCorrelation(_Table):
     Takes scores of shape (rows, classes, ...), of which the largest decides, and classes of shape (rows, ...).
 
     Args:
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
+
+    Raises:
+        DataError: shapes do not fit; or, when it is computed, targets are no class and are not ignored.
     """
 
     name = "MCC"
 
-    def compute(self, state: Tensor) -> float:
-        """The correlation of the table."""
-        return matthews(state)
+    def _value(self, table: Tensor) -> float:
+        return matthews(table)
 
 
-class _BinaryTable(Metric):
-    """Counts the rows on both sides of a threshold, and those that are no probabilities: shape (5,), int64.
+class _BinaryTable(BinaryMetric):
+    """Counts the rows on both sides of a threshold, and numbers that are no probabilities, or no targets: (6,), int64.
 
     Args:
         threshold: a row is taken for 1 where its probability is greater.
         from_logits: a sigmoid makes probabilities of the predictions first.
+        ignore_index: targets that do not count.
         name: how to show it.
     """
 
     higher_is_better: bool | None = True
 
-    def __init__(self, *, threshold: float = 0.5, from_logits: bool = False, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        ignore_index: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(ignore_index=ignore_index, name=name)
         if not 0 <= threshold <= 1:
             raise OptionError(f"threshold={threshold!r}", "a probability, from 0 to 1", "threshold=0.5")
         self.threshold = threshold
@@ -224,26 +269,35 @@ class _BinaryTable(Metric):
 
     def init(self, device: torch.device) -> Tensor:
         """No rows."""
-        return torch.zeros(5, dtype=torch.int64, device=device)
+        return torch.zeros(6, dtype=torch.int64, device=device)
 
     def update(self, state: Tensor, pred: Tensor, target: Tensor) -> Tensor:
         """Count the rows."""
         check_binary(self, pred, target)
-        probability = pred.sigmoid() if self.from_logits else pred
+        probability, target = wide(pred), whole(target)
+        probability = probability.sigmoid() if self.from_logits else probability
+        rows = target != self.ignored
         cell = 2 * (target > 0.5).long() + (probability > self.threshold)
-        outside = ((probability < 0) | (probability > 1)).sum().reshape(1)
-        return state + torch.cat([counts(cell, 4), outside])
+        outside = ((probability < 0) | (probability > 1)) & rows
+        foreign = (target.clamp(0, 1) != target) & rows
+        return state + torch.cat([counts(cell, 4, rows), torch.stack([outside.sum(), foreign.sum()])])
+
+    def unpacked(self, packed: State, device: torch.device) -> Tensor:
+        """The state; checkpoints of version 0.1 do not count targets that are neither 0 nor 1."""
+        return functional.pad(packed, (0, 6 - len(packed)))
 
     def compute(self, state: Tensor) -> object:
         """The value of the table, once it is sure that it counted probabilities."""
-        outside = int(state[4])
+        outside, foreign = state[4:].tolist()
+        check_known(self, foreign)
         if outside:
             raise DataError(
                 f"{type(self).__name__} of {outside} predictions below 0 or above 1",
                 f"probabilities, of which a threshold of {self.threshold:g} makes decisions",
                 f"{type(self).__name__}(from_logits=True), if the module gives logits",
             )
-        return self._value(state[:4].reshape(2, 2))
+        table = state[:4].reshape(2, 2)
+        return self._value(table) if self.by_class or table.any() else float("nan")
 
     @abstractmethod
     def _value(self, table: Tensor) -> object: ...
@@ -256,12 +310,14 @@ class BinaryPrecision(_BinaryTable):
 
     Args:
         threshold: a row is taken for 1 where its probability is greater.
-        from_logits: predictions are logits: a sigmoid is applied first.
+        from_logits: predictions are logits: a sigmoid is applied first, in float32 at least.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
 
     Raises:
         OptionError: the threshold is no probability.
-        DataError: when it is computed, for predictions that are no probabilities.
+        DataError: shapes do not fit; or, when it is computed, predictions are no probabilities, or targets are not
+            from 0 to 1 and are not ignored.
 
     Example:
         >>> import torch, lumbre as lb
@@ -285,7 +341,8 @@ class BinaryRecall(_BinaryTable):
 
     Args:
         threshold: a row is taken for 1 where its probability is greater.
-        from_logits: predictions are logits: a sigmoid is applied first.
+        from_logits: predictions are logits: a sigmoid is applied first, in float32 at least.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
     """
 
@@ -303,7 +360,8 @@ class BinaryF1(_BinaryTable):
 
     Args:
         threshold: a row is taken for 1 where its probability is greater.
-        from_logits: predictions are logits: a sigmoid is applied first.
+        from_logits: predictions are logits: a sigmoid is applied first, in float32 at least.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
     """
 
@@ -321,7 +379,8 @@ class BinaryConfusionMatrix(_BinaryTable):
 
     Args:
         threshold: a row is taken for 1 where its probability is greater.
-        from_logits: predictions are logits: a sigmoid is applied first.
+        from_logits: predictions are logits: a sigmoid is applied first, in float32 at least.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
     """
 
@@ -340,7 +399,8 @@ class BinaryCohenKappa(_BinaryTable):
 
     Args:
         threshold: a row is taken for 1 where its probability is greater.
-        from_logits: predictions are logits: a sigmoid is applied first.
+        from_logits: predictions are logits: a sigmoid is applied first, in float32 at least.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
     """
 
@@ -357,7 +417,8 @@ class BinaryMatthewsCorrelation(_BinaryTable):
 
     Args:
         threshold: a row is taken for 1 where its probability is greater.
-        from_logits: predictions are logits: a sigmoid is applied first.
+        from_logits: predictions are logits: a sigmoid is applied first, in float32 at least.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
     """
 
@@ -386,8 +447,6 @@ def matthews(table: Tensor) -> float:
 
 def _margins(table: Tensor) -> tuple[int, int, list[int], list[int]]:
     """Right rows, all rows, rows by target, rows by choice."""
-    if table.ndim == 0:
-        return 0, 0, [], []
     return int(table.trace()), int(table.sum()), table.sum(1).tolist(), table.sum(0).tolist()
 
 

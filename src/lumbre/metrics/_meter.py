@@ -119,7 +119,7 @@ class LossMeter:
 
         None where a metric keeps more than sums.
         """
-        if not all(map(_adds_up, self._states)):
+        if not all(_adds_up(metric.init(self._device)) for metric in self._metrics):
             return None
         self._in_place = True
         weight = 1 if self._summed else rows
@@ -229,13 +229,16 @@ class LossMeter:
         )
 
 
-def _adds_up(state: State) -> bool:
-    return all(map(_adds_up, state)) if isinstance(state, tuple) else isinstance(state, Tensor)
+def _adds_up(start: State) -> bool:
+    """Whether a state that begins so stays of this form. A list that is empty at first is one that grows."""
+    if isinstance(start, (tuple, list)):
+        return bool(start) and all(map(_adds_up, start))
+    return isinstance(start, Tensor)
 
 
 def _copy(state: State, kept: State) -> None:
     """Bring `state` to where `kept` is."""
-    if isinstance(kept, tuple):
+    if isinstance(kept, (tuple, list)):
         for pair in zip(state, kept, strict=True):
             _copy(*pair)
     elif state.shape != kept.shape or state.dtype != kept.dtype:
@@ -246,8 +249,8 @@ def _copy(state: State, kept: State) -> None:
 
 def _empty(start: State, kept: State) -> None:
     """Bring `kept` back to where it began. A state that took its form from the first batch has begun with zeros."""
-    if isinstance(kept, tuple):
-        starts = start if isinstance(start, tuple) else (start,) * len(kept)
+    if isinstance(kept, (tuple, list)):
+        starts = start if isinstance(start, (tuple, list)) and len(start) == len(kept) else (start,) * len(kept)
         for pair in zip(starts, kept, strict=True):
             _empty(*pair)
     elif isinstance(start, Tensor) and start.shape == kept.shape:

@@ -62,6 +62,15 @@ class Metric(ABC):
     def compute(self, state: State) -> object:
         """The value: a float, or anything that JSON can hold."""
 
+    def ignoring(self, index: int, *, checked: bool = False) -> "Metric":
+        """The metric for a run whose loss ignores targets of `index`: itself, unless it looks at targets of classes.
+
+        Args:
+            index: the target that does not count.
+            checked: the loss refuses every other target that is no class, so that the metric need not.
+        """
+        return self
+
     def packed(self, state: State) -> State:
         """The state as numbers, texts and tensors, in lists, tuples and dicts, for a file; most are such already."""
         return state
@@ -82,10 +91,15 @@ Sums: TypeAlias = tuple[Tensor, Tensor]
 """A sum and the number of its terms, both of shape ()."""
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """float64 where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def no_sums(device: torch.device) -> Sums:
-    """A sum of nothing, in float64 where the device has it."""
-    dtype = torch.float32 if device.type == "mps" else torch.float64
-    return torch.zeros((), dtype=dtype, device=device), torch.zeros((), dtype=dtype, device=device)
+    """A sum of nothing, in float64 where the device has it, and the number of its terms in int64."""
+    total = torch.zeros((), dtype=widest(device), device=device)
+    return total, torch.zeros((), dtype=torch.int64, device=device)
 
 
 def mean(state: Sums) -> float:

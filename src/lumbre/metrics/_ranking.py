@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import OptionError, did_you_mean
-from lumbre.metrics._metric import Metric
+from lumbre.metrics._ignored import BinaryMetric, ClassMetric, check_known, whole
 from lumbre.metrics._scores import as_log_probabilities, check_binary, check_classes, rows_of_scores
 
 Kept: TypeAlias = tuple[list[Tensor], list[Tensor]]
@@ -48,8 +48,16 @@ def _kept(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
     return [*parts[:first], torch.cat([*parts[first:], rows])]
 
 
-class _BinaryCurve(Metric):
-    """Keeps a score for each target."""
+_NO_ROW, _NO_CLASS = -1, 2
+
+
+class _BinaryCurve(BinaryMetric):
+    """Keeps a score for each target, and of the target 0 or 1, `_NO_ROW` where it is ignored, `_NO_CLASS` for others.
+
+    Args:
+        ignore_index: targets that do not count.
+        name: how to show it.
+    """
 
     higher_is_better = True
 
@@ -60,11 +68,19 @@ class _BinaryCurve(Metric):
     def update(self, state: Kept, pred: Tensor, target: Tensor) -> Kept:
         """Keep the rows."""
         check_binary(self, pred, target)
-        return _kept(state[0], pred.detach().reshape(-1)), _kept(state[1], target.reshape(-1) > 0.5)
+        target = whole(target).reshape(-1)
+        classes = (target > 0.5).to(torch.int8).masked_fill(target.clamp(0, 1) != target, _NO_CLASS)
+        classes = classes.masked_fill(target == self.ignored, _NO_ROW)
+        return _kept(state[0], pred.detach().reshape(-1)), _kept(state[1], classes)
 
     def compute(self, state: Kept) -> float:
         """The area."""
-        return self._area(torch.cat(state[0]), torch.cat(state[1])) if state[0] else float("nan")
+        if not state[0]:
+            return float("nan")
+        scores, classes = torch.cat(state[0]), torch.cat(state[1])
+        check_known(self, int((classes == _NO_CLASS).sum()))
+        rows = classes != _NO_ROW
+        return self._area(scores[rows], classes[rows] == 1) if rows.any() else float("nan")
 
     @abstractmethod
     def _area(self, scores: Tensor, target: Tensor) -> float: ...
@@ -75,6 +91,13 @@ class BinaryAUROC(_BinaryCurve):
 
     Takes probabilities, logits or any other scores, since only their order counts, and targets of 0 and 1, both of
     the same shape. Equal scores count one half (Mann and Whitney 1947).
+
+    Args:
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
+        name: how to show it.
+
+    Raises:
+        DataError: shapes do not fit; or, when it is computed, targets are not from 0 to 1 and are not ignored.
 
     Example:
         >>> import torch, lumbre as lb
@@ -95,6 +118,13 @@ class BinaryAveragePrecision(_BinaryCurve):
 
     Takes probabilities, logits or any other scores, since only their order counts, and targets of 0 and 1, both of
     the same shape.
+
+    Args:
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
+        name: how to show it.
+
+    Raises:
+        DataError: as for `BinaryAUROC`.
     """
 
     name = "AP"
@@ -103,18 +133,21 @@ class BinaryAveragePrecision(_BinaryCurve):
         return average_precision(scores, target)
 
 
-class _ClassCurves(Metric):
+class _ClassCurves(ClassMetric):
     """Keeps the scores of each class for each target.
 
     Args:
         average: how the areas of the classes, each against the rest, become one number.
+        ignore_index: targets that do not count.
         name: how to show it.
     """
 
     higher_is_better = True
 
-    def __init__(self, *, average: str | None = "macro", name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self, *, average: str | None = "macro", ignore_index: int | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(ignore_index=ignore_index, name=name)
         self.average = check_average(average)
         self.by_class = self.average == "none"
 
@@ -131,8 +164,14 @@ class _ClassCurves(Metric):
         """The areas, averaged."""
         if not state[0]:
             return float("nan")
-        scores, target = as_log_probabilities(torch.cat(state[0])), torch.cat(state[1])
-        hits = target.to(scores.device).unsqueeze(1) == torch.arange(scores.shape[1], device=scores.device)
+        scores, target = torch.cat(state[0]), torch.cat(state[1]).long()
+        rows, classes = target != self.ignored, scores.shape[1]
+        scores, target = scores[rows], target[rows]
+        check_known(self, int((target.clamp(0, classes - 1) != target).sum()))
+        if not len(target):
+            return [float("nan")] * classes if self.by_class else float("nan")
+        scores = as_log_probabilities(scores)
+        hits = target.to(scores.device).unsqueeze(1) == torch.arange(classes, device=scores.device)
         if self.average == "micro":
             return self._area(scores.reshape(-1), hits.reshape(-1))
         areas = [self._area(scores[:, number], hits[:, number]) for number in range(scores.shape[1])]
@@ -152,10 +191,12 @@ class AUROC(_ClassCurves):
     Args:
         average: "macro" means over the classes, "weighted" by their numbers of rows, "micro" takes every score as a
             row of one binary problem, "none" gives each class.
+        ignore_index: targets that do not count; where not given, those that the loss of the run ignores, else -100.
         name: how to show it.
 
     Raises:
         OptionError: there is no such average.
+        DataError: shapes do not fit; or, when it is computed, targets are no class and are not ignored.
 
     Example:
         >>> import torch, lumbre as lb
@@ -178,6 +219,7 @@ class AveragePrecision(_ClassCurves):
 
     Args:
         average: as for `AUROC`.
+        ignore_index: as for `AUROC`.
         name: how to show it.
 
     Raises:

@@ -1,12 +1,14 @@
 """Metrics of regressions. Each takes predictions and targets of the same shape, and means over all their entries."""
 
+import functools
 import math
 
 import torch
 from torch import Tensor
 
 from lumbre.base import DataError, describe
-from lumbre.metrics._metric import Metric, Sums, mean, no_sums
+from lumbre.metrics._metric import Metric, State, Sums, mean, no_sums, widest
+from lumbre.metrics._scores import wide
 
 
 class MAE(Metric):
@@ -77,7 +79,8 @@ class R2(Metric):
     """Coefficient of determination: the share of the target's variance that the prediction explains.
 
     1 is perfect, 0 is no better than the target's mean, and it can be negative. With several outputs, shape
-    (rows, outputs), it is the mean of their R2. NaN where a target does not vary.
+    (rows, outputs), it is the mean of their R2. NaN where a target does not vary. Targets may lie far from zero: what
+    is kept are squares about their mean.
 
     Args:
         name: how to show it.
@@ -93,31 +96,74 @@ class R2(Metric):
     name = "R2"
     higher_is_better = True
 
-    def init(self, device: torch.device) -> Tensor:
-        """Zero rows, sum of targets, of squared targets, of squared errors."""
-        return no_sums(device)[0].repeat(4, 1)
+    def init(self, device: torch.device) -> list[Tensor]:
+        """No rows. A part has shape (5, outputs): what `_part` says."""
+        return [torch.zeros(5, 1, dtype=widest(device), device=device)]
 
-    def update(self, state: Tensor, pred: Tensor, target: Tensor) -> Tensor:
-        """Add to the four sums, of each output."""
+    def update(self, state: list[Tensor], pred: Tensor, target: Tensor) -> list[Tensor]:
+        """Add the batch to the last part."""
         _check_shapes(self, pred, target)
-        # In float64 before the difference: the variance is a small difference of large sums.
-        columns = (target if target.ndim > 1 else target.unsqueeze(1)).flatten(1).to(state.dtype)
-        errors = columns - pred.reshape(columns.shape).to(state.dtype)
-        rows = torch.ones_like(columns)
-        return state + torch.stack([rows, columns, columns.square(), errors.square()]).sum(1)
+        # In float64 before the difference, and about a number near the mean: squares of large numbers have no digits
+        # left for a small variance.
+        columns = (target if target.ndim > 1 else target.unsqueeze(1)).flatten(1).to(state[-1].dtype)
+        if not columns.numel():
+            return state
+        errors = columns - pred.reshape(columns.shape).to(columns.dtype)
+        rows, origin = state[-1][:2]
+        return [*state[:-1], _joined(state[-1], _part(columns, errors, origin.where(rows > 0, columns[0])))]
 
-    def compute(self, state: Tensor) -> float:
+    def compute(self, state: list[Tensor]) -> float:
         """One less the squared errors over the squared deviations from the mean."""
-        rows, total, squares, errors = state
-        deviations = squares - total.square() / rows
-        # What rounding leaves of a target that does not vary is no variance.
-        varies = deviations > 64 * torch.finfo(state.dtype).eps * squares
-        return (1 - errors / deviations.where(varies, torch.nan)).mean().item()
+        rows, _, _, deviations, errors = functools.reduce(_joined, state)
+        return (1 - errors / deviations.where((deviations > 0) & (rows > 1), torch.nan)).mean().item()
+
+    def unpacked(self, packed: State, device: torch.device) -> list[Tensor]:
+        """The state; checkpoints of version 0.1 have rows, sum, sum of squares and of squared errors."""
+        if not isinstance(packed, Tensor):
+            return packed
+        rows, total, squares, errors = packed
+        mean = total / rows.clamp(min=1)
+        return [torch.stack([rows, mean, torch.zeros_like(mean), squares - total * mean, errors])]
+
+
+def _part(columns: Tensor, errors: Tensor, origin: Tensor) -> Tensor:
+    """Rows, origin, mean from there, squared deviations from the mean, squared errors; each of shape (outputs,).
+
+    Args:
+        columns: targets of shape (rows, outputs).
+        errors: of the prediction, the same shape.
+        origin: a number near the targets, from which nothing depends but the rounding.
+    """
+    moved = columns - origin
+    rows = len(columns)
+    mean = moved.sum(0) / rows
+    return torch.stack(
+        [torch.full_like(mean, rows), origin, mean, (moved - mean).square().sum(0), errors.square().sum(0)]
+    )
+
+
+def _joined(left: Tensor, right: Tensor) -> Tensor:
+    """Two parts as one, shape (5, outputs): Chan, Golub and LeVeque 1979. A part without rows changes nothing."""
+    rows, origin, mean, deviations, errors = left.unbind()
+    more, other, moved, further, missed = right.unbind()
+    total = rows + more
+    share = more / total.clamp(min=1)
+    origin = origin.where(rows > 0, other)
+    step = (other - origin) + moved - mean
+    deviations = deviations + further + step.square() * rows * share
+    return torch.stack([total, origin, mean + step * share, deviations, errors + missed])
 
 
 def _errors(metric: Metric, pred: Tensor, target: Tensor) -> Tensor:
     _check_shapes(metric, pred, target)
-    return pred - target
+    return _exact(pred) - _exact(target)
+
+
+def _exact(values: Tensor) -> Tensor:
+    """Half precision as float32; whole numbers as the widest there is, as they may have more digits than float32."""
+    if values.is_floating_point() or values.is_complex():
+        return wide(values)
+    return values.to(widest(values.device))
 
 
 def _check_shapes(metric: Metric, pred: Tensor, target: Tensor) -> None:

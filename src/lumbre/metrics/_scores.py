@@ -33,6 +33,17 @@ def check_binary(metric: Metric, pred: Tensor, target: Tensor) -> None:
         raise misfit(metric, pred, target, "one number for each target", "pred.squeeze(1) or target.unsqueeze(1)")
 
 
+def wide(pred: Tensor) -> Tensor:
+    """Predictions of half precision as float32: a sigmoid, a threshold or a sum in bfloat16 has two digits."""
+    return pred.float() if pred.is_floating_point() and pred.element_size() < 4 else pred
+
+
+def places(target: Tensor, classes: int, ignored: int) -> tuple[Tensor, Tensor]:
+    """Where to count each row, int64: at its class, or at `classes` where the target is none; and whether it counts."""
+    target = target.long()
+    return target.where((target >= 0) & (target < classes), classes), target != ignored
+
+
 def counts(index: Tensor, length: int, weight: Tensor | None = None) -> Tensor:
     """How often each of 0 to `length` - 1 is in `index`, shape (length,), int64. (`bincount` would wait for the GPU.)
 

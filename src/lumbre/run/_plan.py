@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lumbre.base import Divisor, Nested, divisor_of, ignored_label, own_method
 from lumbre.core import Context, Listeners, Plan
-from lumbre.metrics import LossMeter, Metric
+from lumbre.metrics import LossMeter, Metric, for_loss
 from lumbre.preflight import Findings
 from lumbre.run._choices import Choices
 from lumbre.run._engine import make_engine, precision_advice, step_options
@@ -143,6 +143,7 @@ def _inside(listeners: Listeners, context: Context) -> Callable[[str, Nested, Te
 
 def make_meter(session: Session, metrics: tuple[Metric, ...], divisor: Divisor | None) -> LossMeter:
     """The meter of one pass; `divisor` gives what the loss divides by, where that is not the number of rows."""
+    metrics = for_loss(metrics, session.loss)
     summed = getattr(session.loss, "reduction", "mean") == "sum"
     gather = session.world.gather if session.world.size > 1 else None
     return LossMeter(
