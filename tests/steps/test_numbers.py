@@ -1,11 +1,14 @@
 """Numbers of a compiled step are computed once, not in the loops over the parameters."""
 
+import pytest
 import torch
+import torch._dynamo
 import torch._inductor.config
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from lumbre.graphs._compile import _options
+from lumbre.graphs import obstacle
+from lumbre.graphs._compile import _options, _tracing
 from lumbre.graphs._numbers import _set_apart, numbers_apart
 
 
@@ -36,6 +39,29 @@ def test_lists_of_numbers_are_taken_apart_and_what_is_given_is_left() -> None:
 
     arguments = torch.tensor(3.0), torch.tensor(0.1), torch.randn(5), torch.randn(7)
     assert places_for_numbers(update, *arguments) == 2
+
+
+def test_numbers_of_a_larger_tensor_stay_where_they_are() -> None:
+    def compare(x: Tensor) -> tuple[Tensor, ...]:
+        second, _ = x[:, 1].unbind()
+        return x * (x[0, 0] > x[1, 0]), x - x[1, 1], x + second, x / x[1:, :1].reshape(())
+
+    assert places_for_numbers(compare, torch.tensor([[1.0, 2.0], [-3.0, 4.0]])) == 0
+
+
+@pytest.mark.skipif(obstacle(torch.device("cpu")) is not None, reason=str(obstacle(torch.device("cpu"))))
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*", "ignore::UserWarning:torch.*")
+def test_a_graph_reads_the_numbers_that_are_meant() -> None:
+    def update(x: Tensor, step: Tensor) -> tuple[Tensor, ...]:
+        second, third = (2 * x[:, 1]).unbind()
+        return x * (x[0, 0] > x[1, 0]), x - x[1, 1], x + third - second, x / x[1:, :1].reshape(()), x / (1 - 0.9**step)
+
+    arguments = torch.tensor([[1.0, 2.0], [-3.0, 4.0]]), torch.tensor(3.0, dtype=torch.float64)
+    torch._dynamo.reset()
+    with _tracing(_options(torch.device("cpu"))):
+        found = torch.compile(update, fullgraph=True, dynamic=False)(*arguments)
+    for one, wanted in zip(found, update(*arguments), strict=True):
+        torch.testing.assert_close(one, wanted)
 
 
 def test_steps_are_compiled_with_the_pass_under_a_name_for_the_cache() -> None:

@@ -21,7 +21,7 @@ def numbers_apart() -> Any:
             _set_apart(graph)
 
         def uuid(self) -> str:
-            return "lumbre, numbers apart, 2"
+            return "lumbre, numbers apart, 3"
 
     return NumbersApart()
 
@@ -34,7 +34,7 @@ def _set_apart(graph: fx.Graph) -> None:
         if node.op != "call_function" or all(map(_is_number, value if isinstance(value, (list, tuple)) else [value])):
             continue
         for number in node.all_input_nodes:
-            if number.op != "call_function" or not _is_number(number.meta.get("val")):
+            if number.op != "call_function" or not _is_computed(number.meta.get("val")):
                 continue
             if number not in apart:
                 with graph.inserting_after(number):
@@ -42,6 +42,14 @@ def _set_apart(graph: fx.Graph) -> None:
                     apart[number] = graph.call_function(torch.ops.aten.as_strided.default, (number, [], []))
                 apart[number].meta.update(number.meta)
             node.replace_input_with(number, apart[number])
+
+
+def _is_computed(value: Any) -> bool:
+    """A number with memory of its own. One that is read out of a larger tensor, as x[1, 0] is, has its place there.
+
+    A view of it would be another number: torch 2.11 forgets where in the larger tensor it lies.
+    """
+    return _is_number(value) and value.untyped_storage().nbytes() == value.element_size()
 
 
 def _is_number(value: Any) -> bool:
