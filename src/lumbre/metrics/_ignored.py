@@ -92,12 +92,10 @@ class ShareOfRows(ClassMetric):
         """
         target = whole(target)
         rows = target != self.ignored
-        if 0 <= self.ignored <= last:  # else no such row is right
-            right = right & rows
         foreign = state[2]
         if not self.checked:
             foreign = foreign + torch.count_nonzero((target.clamp(0, last) != target) & rows)
-        return state[0] + torch.count_nonzero(right), state[1] + torch.count_nonzero(rows), foreign
+        return state[0] + torch.count_nonzero(right & rows), state[1] + torch.count_nonzero(rows), foreign
 
 
 def whole(target: Tensor) -> Tensor:

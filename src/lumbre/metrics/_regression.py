@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, describe
-from lumbre.metrics._metric import Metric, State, Sums, mean, no_sums, widest
+from lumbre.metrics._metric import Metric, Sums, mean, no_sums, widest
 from lumbre.metrics._scores import wide
 
 
@@ -79,8 +79,7 @@ class R2(Metric):
     """Coefficient of determination: the share of the target's variance that the prediction explains.
 
     1 is perfect, 0 is no better than the target's mean, and it can be negative. With several outputs, shape
-    (rows, outputs), it is the mean of their R2. NaN where a target does not vary. Targets may lie far from zero: what
-    is kept are squares about their mean.
+    (rows, outputs), it is the mean of their R2. NaN where a target does not vary. Targets may lie far from zero.
 
     Args:
         name: how to show it.
@@ -97,61 +96,56 @@ class R2(Metric):
     higher_is_better = True
 
     def init(self, device: torch.device) -> list[Tensor]:
-        """No rows. A part has shape (5, outputs): what `_part` says."""
-        return [torch.zeros(5, 1, dtype=widest(device), device=device)]
+        """No rows. A part has shape (7, outputs): what `_part` says."""
+        return [torch.zeros(7, 1, dtype=widest(device), device=device)]
 
     def update(self, state: list[Tensor], pred: Tensor, target: Tensor) -> list[Tensor]:
         """Add the batch to the last part."""
         _check_shapes(self, pred, target)
-        # In float64 before the difference, and about a number near the mean: squares of large numbers have no digits
-        # left for a small variance.
+        # In float64 before the difference: the variance is a small difference of large sums.
         columns = (target if target.ndim > 1 else target.unsqueeze(1)).flatten(1).to(state[-1].dtype)
         if not columns.numel():
             return state
         errors = columns - pred.reshape(columns.shape).to(columns.dtype)
-        rows, origin = state[-1][:2]
-        return [*state[:-1], _joined(state[-1], _part(columns, errors, origin.where(rows > 0, columns[0])))]
+        part = _part(columns, errors, state[-1][4].where(state[-1][0] > 0, columns[0]))
+        return [*state[:-1], _joined(state[-1], part)]
 
     def compute(self, state: list[Tensor]) -> float:
         """One less the squared errors over the squared deviations from the mean."""
-        rows, _, _, deviations, errors = functools.reduce(_joined, state)
-        return (1 - errors / deviations.where((deviations > 0) & (rows > 1), torch.nan)).mean().item()
-
-    def unpacked(self, packed: State, device: torch.device) -> list[Tensor]:
-        """The state; checkpoints of version 0.1 have rows, sum, sum of squares and of squared errors."""
-        if not isinstance(packed, Tensor):
-            return packed
-        rows, total, squares, errors = packed
-        mean = total / rows.clamp(min=1)
-        return [torch.stack([rows, mean, torch.zeros_like(mean), squares - total * mean, errors])]
+        rows, total, squares, errors, _, _, deviations = functools.reduce(_joined, state)
+        # Sums are the more exact where the mean is not far from zero, and lose all digits where it is.
+        by_sums = squares - total.square() / rows
+        deviations = by_sums.where(by_sums > squares / 1024, deviations)
+        return (1 - errors / deviations.where(deviations > 0, torch.nan)).mean().item()
 
 
 def _part(columns: Tensor, errors: Tensor, origin: Tensor) -> Tensor:
-    """Rows, origin, mean from there, squared deviations from the mean, squared errors; each of shape (outputs,).
+    """What is kept of some rows: shape (7, outputs).
+
+    They are the number of rows, the sums of targets, of squared targets and of squared errors; then a number near the
+    targets, their mean from there, and their squared deviations from the mean.
 
     Args:
         columns: targets of shape (rows, outputs).
         errors: of the prediction, the same shape.
-        origin: a number near the targets, from which nothing depends but the rounding.
+        origin: the number near the targets, shape (outputs,).
     """
+    sums = torch.stack([torch.ones_like(columns), columns, columns.square(), errors.square()]).sum(1)
     moved = columns - origin
-    rows = len(columns)
-    mean = moved.sum(0) / rows
-    return torch.stack(
-        [torch.full_like(mean, rows), origin, mean, (moved - mean).square().sum(0), errors.square().sum(0)]
-    )
+    mean = moved.sum(0) / len(columns)
+    return torch.cat([sums, torch.stack([origin, mean, (moved - mean).square().sum(0)])])
 
 
 def _joined(left: Tensor, right: Tensor) -> Tensor:
-    """Two parts as one, shape (5, outputs): Chan, Golub and LeVeque 1979. A part without rows changes nothing."""
-    rows, origin, mean, deviations, errors = left.unbind()
-    more, other, moved, further, missed = right.unbind()
-    total = rows + more
-    share = more / total.clamp(min=1)
-    origin = origin.where(rows > 0, other)
+    """Two parts as one (Chan, Golub and LeVeque 1979). A part without rows changes nothing."""
+    sums = left[:4] + right[:4]
+    origin, mean, deviations = left[4:].unbind()
+    other, moved, further = right[4:].unbind()
+    share = right[0] / sums[0].clamp(min=1)
+    origin = origin.where(left[0] > 0, other)
     step = (other - origin) + moved - mean
-    deviations = deviations + further + step.square() * rows * share
-    return torch.stack([total, origin, mean + step * share, deviations, errors + missed])
+    deviations = deviations + further + step.square() * left[0] * share
+    return torch.cat([sums, torch.stack([origin, mean + step * share, deviations])])
 
 
 def _errors(metric: Metric, pred: Tensor, target: Tensor) -> Tensor:
