@@ -3,4 +3,4 @@
 Used by no package. Nothing can be done here that the public API cannot do.
 """
 
-from lumbre.cli._main import main as main
+from lumbre.cli._main import main

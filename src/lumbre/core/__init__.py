@@ -4,17 +4,8 @@ Used by callbacks, fitted, inspection, plots, report, resume, run, trials, tune 
 of files, optimizers or data formats; those come in through the protocols of `base`.
 """
 
-from lumbre.core._context import Context as Context
-from lumbre.core._events import AROUND as AROUND
-from lumbre.core._events import EVALUATE as EVALUATE
-from lumbre.core._events import INSIDE as INSIDE
-from lumbre.core._events import PREDICT as PREDICT
-from lumbre.core._events import Callback as Callback
-from lumbre.core._events import Listeners as Listeners
-from lumbre.core._history import History as History
-from lumbre.core._history import format_seconds as format_seconds
-from lumbre.core._history import format_value as format_value
-from lumbre.core._loop import evaluate as evaluate
-from lumbre.core._loop import predict as predict
-from lumbre.core._loop import train as train
-from lumbre.core._plan import Plan as Plan
+from lumbre.core._context import Context
+from lumbre.core._events import AROUND, EVALUATE, INSIDE, PREDICT, Callback, Listeners
+from lumbre.core._history import History, format_seconds, format_value
+from lumbre.core._loop import evaluate, predict, train
+from lumbre.core._plan import Plan

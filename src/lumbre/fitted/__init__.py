@@ -3,7 +3,6 @@
 Used by the root modules. Nothing here trains; batches and meters are made by `run`.
 """
 
-from lumbre.fitted._evaluation import Evaluation as Evaluation
-from lumbre.fitted._fitted import Fitted as Fitted
-from lumbre.fitted._load import load as load
-from lumbre.fitted._load import load_history as load_history
+from lumbre.fitted._evaluation import Evaluation
+from lumbre.fitted._fitted import Fitted
+from lumbre.fitted._load import load, load_history

@@ -3,5 +3,5 @@
 Used by run. When to use a graph is not decided here; where none can be made or proved, `steps` does the work.
 """
 
-from lumbre.graphs._compile import obstacle as obstacle
-from lumbre.graphs._compiled import Compiled as Compiled
+from lumbre.graphs._compile import obstacle
+from lumbre.graphs._compiled import Compiled

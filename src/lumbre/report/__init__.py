@@ -3,9 +3,7 @@
 Used by fitted and run. It writes what a record holds, and asks a fitted model for the rest: it has no metrics.
 """
 
-from lumbre.report._record import RunRecord as RunRecord
-from lumbre.report._record import Told as Told
-from lumbre.report._record import record_from as record_from
-from lumbre.report._write import write_report as write_report
+from lumbre.report._record import RunRecord, Told, record_from
+from lumbre.report._write import write_report
 
 __all__ = ["RunRecord", "Told", "record_from", "write_report"]

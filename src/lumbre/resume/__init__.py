@@ -3,6 +3,5 @@
 Used by trials and the root modules. The loop only calls the keeper; the files themselves are written by `storage`.
 """
 
-from lumbre.resume._facts import ONLY_TELL as ONLY_TELL
-from lumbre.resume._keeper import KeptRun as KeptRun
-from lumbre.resume._keeper import kept_run as kept_run
+from lumbre.resume._facts import ONLY_TELL
+from lumbre.resume._keeper import KeptRun, kept_run

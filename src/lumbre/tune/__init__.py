@@ -3,8 +3,8 @@
 Used by the root modules. Each trial is a plain `fit()`; nothing here trains in another way.
 """
 
-from lumbre.tune._space import LogRange as LogRange
-from lumbre.tune._tune import tune as tune
-from lumbre.tune._tuned import Tuned as Tuned
+from lumbre.tune._space import LogRange
+from lumbre.tune._tune import tune
+from lumbre.tune._tuned import Tuned
 
 __all__ = ["LogRange", "Tuned", "tune"]
