@@ -170,7 +170,7 @@ class Recipe(Spec):
                     train(plan)
                 else:
                     keeper = kept.keeper(plan, session, self, options)
-                    with keeper.listening(), keeper.blaming():
+                    with keeper.listening(), keeper.attributing_errors():
                         train(replace(plan, keeper=keeper))
             session = session.whole()
         session.model.eval()

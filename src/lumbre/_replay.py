@@ -114,7 +114,7 @@ def replay(
     session, history = fitted._session, fitted._history  # pyright: ignore[reportPrivateUsage]
     # A checkpoint was written before the run was over.
     weights = fitted.model.state_dict() if history.epochs <= stored.epochs else at.weights
-    apart = _apart(archive.tensors, weights)
+    differences = _differences(archive.tensors, weights)
     differing, count = _history(stored, history)
     found = session.record
     changed: dict[str, tuple[Any, Any]] = {}
@@ -124,7 +124,7 @@ def replay(
     for name, new in (("environment", found.environment), ("flags", found.receipt["flags"])):
         _note_parts(changed, record.get(name) if name == "environment" else receipt.get(name), new)
     _note_parts(changed, receipt.get("code"), found.receipt["code"], "code of ")
-    return Replay(not apart and not differing, apart, differing, changed, (len(archive.tensors), count))
+    return Replay(not differences and not differing, differences, differing, changed, (len(archive.tensors), count))
 
 
 class _At(Callback):
@@ -172,17 +172,17 @@ def _engine(told: str) -> str:
     return name if name in ("compiled", "cuda_graph") else "auto" if told.endswith("channels last") else "eager"
 
 
-def _apart(stored: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, str]:
-    apart = {name: "not in the module" for name in stored if name not in found}
-    apart |= {name: "not in the file" for name in found if name not in stored}
+def _differences(stored: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, str]:
+    differences = {name: "not in the module" for name in stored if name not in found}
+    differences |= {name: "not in the file" for name in found if name not in stored}
     for name, old in stored.items():
         new = found.get(name, old).detach().cpu()
         if (old.shape, old.dtype) != (new.shape, new.dtype):
-            apart[name] = f"{old.dtype} {tuple(old.shape)} before, {new.dtype} {tuple(new.shape)} now"
+            differences[name] = f"{old.dtype} {tuple(old.shape)} before, {new.dtype} {tuple(new.shape)} now"
         elif not torch.equal(_bytes(old), _bytes(new)):
             gap = (old.double() - new.double()).abs().max().item() if not old.is_complex() else float("nan")
-            apart[name] = f"{gap:.3g} apart at most"
-    return apart
+            differences[name] = f"{gap:.3g} apart at most"
+    return differences
 
 
 def _bytes(tensor: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from lumbre.graphs import obstacle
 from lumbre.graphs._compile import _options, _tracing
-from lumbre.graphs._numbers import _set_apart, numbers_apart
+from lumbre.graphs._numbers import _hoisted, hoisted_numbers
 
 
 def places_for_numbers(function, *arguments: Tensor) -> int:
     """How many the pass makes in the graph of `function`, which gives what it gave before."""
     module = make_fx(function, tracing_mode="fake")(*arguments)
-    _set_apart(module.graph)
+    _hoisted(module.graph)
     module.recompile()
     for found, expected in zip(module(*arguments), function(*arguments), strict=True):
         assert torch.equal(found, expected)
@@ -65,5 +65,5 @@ def test_a_graph_reads_the_numbers_that_are_meant() -> None:
 
 
 def test_steps_are_compiled_with_the_pass_under_a_name_for_the_cache() -> None:
-    assert _options(torch.device("cpu"))["post_grad_custom_post_pass"] is numbers_apart()
-    assert numbers_apart().uuid()
+    assert _options(torch.device("cpu"))["post_grad_custom_post_pass"] is hoisted_numbers()
+    assert hoisted_numbers().uuid()

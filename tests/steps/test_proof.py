@@ -10,7 +10,7 @@ from torch import Tensor, nn, optim
 import lumbre as lb
 from conftest import Net, blobs
 from lumbre.graphs import obstacle
-from lumbre.graphs._proof import apart, nudge
+from lumbre.graphs._proof import distance, nudge
 
 compiles = [
     pytest.mark.skipif(obstacle(torch.device("cpu")) is not None, reason=str(obstacle(torch.device("cpu")))),
@@ -169,11 +169,11 @@ def test_a_nudge_moves_numbers_by_their_last_digit(dtype: torch.dtype, digit: fl
     moved = ((values[0].double() - before[0].double()) / before[0].double()).abs()
     assert 0.3 * digit < moved.mean() < 0.8 * digit
     assert moved.max() < 2 * digit
-    assert apart(values[1:], before[1:]) < max(2**-52, 0 if dtype == torch.float32 else digit)
-    assert apart(values[1:], before[1:]) > 0
+    assert distance(values[1:], before[1:]) < max(2**-52, 0 if dtype == torch.float32 else digit)
+    assert distance(values[1:], before[1:]) > 0
 
 
 def test_lists_of_tensors_lie_as_far_apart_as_vectors() -> None:
-    assert apart([torch.tensor([3.0]), None, torch.tensor(4.0)], [torch.zeros(1), None, torch.tensor(2.0)]) == (
+    assert distance([torch.tensor([3.0]), None, torch.tensor(4.0)], [torch.zeros(1), None, torch.tensor(2.0)]) == (
         pytest.approx(13**0.5 / 2)
     )

@@ -10,7 +10,7 @@ from lumbre.core._context import Context
 from lumbre.core._events import Listeners
 
 
-class Afresh:
+class NothingKept:
     """The keeper of a run of which nothing is kept."""
 
     start = (1, 0)
@@ -54,4 +54,4 @@ class Plan:
     context: Context
     listeners: Listeners
     seed_step: Callable[[str, int, int], None]
-    keeper: Keeper = field(default_factory=Afresh)
+    keeper: Keeper = field(default_factory=NothingKept)

@@ -123,29 +123,29 @@ def probabilities(session: Session, pred: Nested) -> Tensor:
     Raises:
         DataError: they are no scores of classes.
     """
-    told = _told(session)
-    if not isinstance(pred, Tensor) or pred.ndim not in (1, 2) or not pred.is_floating_point() or told == "numbers":
+    kind = _prediction_kind(session)
+    if not isinstance(pred, Tensor) or pred.ndim not in (1, 2) or not pred.is_floating_point() or kind == "numbers":
         raise DataError(
-            f"predictions that are a {describe(pred)}" + (", of a loss for numbers" if told == "numbers" else ""),
+            f"predictions that are a {describe(pred)}" + (", of a loss for numbers" if kind == "numbers" else ""),
             "a score for each class, shape (rows, classes), or one for the second of two, shape (rows,) or (rows, 1)",
             "predict(), and turn its values into probabilities as this model means them",
         )
-    return _normalized(pred, told)
+    return _normalized(pred, kind)
 
 
-def _normalized(pred: Tensor, told: str | None) -> Tensor:
+def _normalized(pred: Tensor, kind: str | None) -> Tensor:
     """Scores as probabilities, shape (rows, classes). Where the loss does not tell what they are, they do."""
     scores = pred.float()
     inside = bool(((scores >= 0) & (scores <= 1)).all())
     if scores.ndim == 2 and scores.shape[1] > 1:
         given = inside and bool(torch.isclose(scores.sum(1), torch.ones(()), atol=1e-4).all())
-        return scores if told == "probabilities" or (told is None and given) else scores.softmax(1)
+        return scores if kind == "probabilities" or (kind is None and given) else scores.softmax(1)
     scores = scores.reshape(-1)
-    second = scores if told == "probabilities" or (told is None and inside) else scores.sigmoid()
+    second = scores if kind == "probabilities" or (kind is None and inside) else scores.sigmoid()
     return torch.stack([1 - second, second], 1)
 
 
-def _told(session: Session) -> str | None:
+def _prediction_kind(session: Session) -> str | None:
     """What the loss says of the predictions: "logits", "probabilities", "numbers", or None."""
     loss: Any = session.loss
     kind = type(loss) if isinstance(loss, nn.Module) else loss
@@ -214,10 +214,10 @@ def _row_loss(loss: Any) -> Callable[[Nested, Nested], Tensor | None] | None:
 
 def _frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
     pred, target = seen["pred"], seen["target"]
-    told = _told(session)
-    numbers = None if told == "numbers" else _class_numbers(pred, target)
+    kind = _prediction_kind(session)
+    numbers = None if kind == "numbers" else _class_numbers(pred, target)
     if numbers is not None:
-        return _class_frame(session, seen, numbers, _normalized(pred, told))
+        return _class_frame(session, seen, numbers, _normalized(pred, kind))
     return _number_frame(seen)
 
 

@@ -162,10 +162,10 @@ def _compare(path: Path, found: list[np.ndarray[Any, Any]], expected: list[Tenso
     for ours, theirs in zip(expected, found, strict=True):
         mine = ours.numpy().astype(np.float64)
         scale = max(1.0, float(np.abs(mine).max(initial=0.0)))
-        apart = float(np.abs(mine - theirs).max(initial=0.0)) if mine.shape == theirs.shape else np.inf
-        if not apart <= _TOLERANCE * scale:
+        gap = float(np.abs(mine - theirs).max(initial=0.0)) if mine.shape == theirs.shape else np.inf
+        if not gap <= _TOLERANCE * scale:
             raise ArchiveError(
-                f"{path}, whose program gives other numbers than the model: {apart:.3g} apart at {scale:.3g}",
+                f"{path}, whose program gives other numbers than the model: {gap:.3g} apart at {scale:.3g}",
                 f"the same within {_TOLERANCE:g}",
                 "report it, with the module, to the makers of the format's exporter",
             )

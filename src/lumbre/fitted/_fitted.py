@@ -347,10 +347,10 @@ class Fitted:
             >>> Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
             True
         """
-        from lumbre.report import Told, write_report
+        from lumbre.report import Reported, write_report
 
         session = self._session
-        told = Told(
+        reported = Reported(
             record=session.record,
             history=self._history,
             columns=() if session.encoding is None else session.encoding.described,
@@ -364,8 +364,8 @@ class Fitted:
                 )
             batches = self._feed(data, None, None, need_target=True)
             with preserved_randomness(session.device):
-                told = replace(told, test=data_record(batches, batches.first()))
-        write_report(Path(path), self, told, data, title)
+                reported = replace(reported, test=data_record(batches, batches.first()))
+        write_report(Path(path), self, reported, data, title)
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file: weights, hyper-parameters, encoding, class names, history.

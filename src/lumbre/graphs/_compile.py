@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import Nested, leaves
-from lumbre.graphs._numbers import numbers_apart
+from lumbre.graphs._numbers import hoisted_numbers
 from lumbre.graphs._small_products import small_products
 from lumbre.steps import unproved
 
@@ -149,7 +149,7 @@ def _options(device: torch.device) -> dict[str, Any]:
     if device.type == "cpu":
         # Kernels are called from C++ instead of Python, and compiled in one piece.
         options["cpp_wrapper"] = True
-        options["post_grad_custom_post_pass"] = numbers_apart()
+        options["post_grad_custom_post_pass"] = hoisted_numbers()
         # Precompiled headers save half a second in each capture, and cost five and 140 MB in the first on a machine.
         options["cpp_cache_precompile_headers"] = False
     if (os.cpu_count() or 1) <= _FEW_CORES:

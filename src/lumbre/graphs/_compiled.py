@@ -9,7 +9,7 @@ from torch import Tensor, nn, optim
 from lumbre.base import Batch, Loss, Losses, Meter, Nested
 from lumbre.graphs._capture import Captured, shapes_of, state_tensors
 from lumbre.graphs._compile import CaptureError
-from lumbre.graphs._proof import MOST_ROUNDING, ROUNDINGS, TOLERANCE, UPDATE_TOLERANCE, apart, nudge
+from lumbre.graphs._proof import MOST_ROUNDING, ROUNDINGS, TOLERANCE, UPDATE_TOLERANCE, distance, nudge
 from lumbre.graphs._small_products import products_left_out
 from lumbre.steps._body import Body, clear, detached
 from lumbre.steps._eager import Eager
@@ -178,7 +178,7 @@ class Compiled:
             graph = self._graph
             result = graph.first if made else graph(batch)
             self._compare(result[1], loss, buffers)
-            difference = apart([p.grad for p in parameters], expected)
+            difference = distance([p.grad for p in parameters], expected)
             near = difference <= self._tolerance
             if near:
                 self._compare_update(before[: len(parameters)], moved)
@@ -218,17 +218,17 @@ class Compiled:
 
     def _compare(self, loss: Tensor, expected: Tensor, buffers: list[Tensor]) -> None:
         """Raise for a loss or buffers other than eager ones. Rounding that tips a maximum shows in neither."""
-        difference = apart([loss.detach()], [expected])
+        difference = distance([loss.detach()], [expected])
         if not difference <= self._tolerance:
             raise CaptureError(f"the loss differs from the eager one by {difference:.2g}")
-        difference = apart(list(self._model.buffers()), buffers)
+        difference = distance(list(self._model.buffers()), buffers)
         if not difference <= self._tolerance:
             raise CaptureError(f"buffers differ from eager ones by {difference:.2g}")
 
     def _compare_update(self, old: list[Tensor], moved: list[Tensor] | None) -> None:
         if moved is not None:
             steps = [(p - o, m - o) for p, m, o in zip(self._parameters(), moved, old, strict=True)]
-            difference = apart([made for made, _ in steps], [wanted for _, wanted in steps])
+            difference = distance([made for made, _ in steps], [wanted for _, wanted in steps])
             if not difference <= UPDATE_TOLERANCE:
                 raise CaptureError(f"the update differs from the eager one by {difference:.2g}")
 
@@ -245,7 +245,7 @@ class Compiled:
         if not difference <= MOST_ROUNDING:
             raise CaptureError(differ)
         nudge(parameters, self._dtype)
-        rounding = apart(self._eager_gradients(batch, weight, parameters)[1], expected)
+        rounding = distance(self._eager_gradients(batch, weight, parameters)[1], expected)
         if difference <= ROUNDINGS * rounding:
             return True
         self._tries += 1

@@ -12,13 +12,13 @@ from torch import Tensor, fx
 
 
 @cache
-def numbers_apart() -> Any:
+def hoisted_numbers() -> Any:
     """The pass, for `post_grad_custom_post_pass` of torch's compiler."""
     from torch._inductor.custom_graph_pass import CustomGraphPass
 
     class NumbersApart(CustomGraphPass):
         def __call__(self, graph: fx.Graph) -> None:
-            _set_apart(graph)
+            _hoisted(graph)
 
         def uuid(self) -> str:
             return "lumbre, numbers apart, 3"
@@ -26,9 +26,9 @@ def numbers_apart() -> Any:
     return NumbersApart()
 
 
-def _set_apart(graph: fx.Graph) -> None:
+def _hoisted(graph: fx.Graph) -> None:
     """Give each number that a graph computes a place in memory, where an operation on larger tensors needs it."""
-    apart: dict[fx.Node, fx.Node] = {}
+    hoisted: dict[fx.Node, fx.Node] = {}
     for node in list(graph.nodes):
         value: Any = node.meta.get("val")
         if node.op != "call_function" or all(map(_is_number, value if isinstance(value, (list, tuple)) else [value])):
@@ -36,12 +36,12 @@ def _set_apart(graph: fx.Graph) -> None:
         for number in node.all_input_nodes:
             if number.op != "call_function" or not _is_computed(number.meta.get("val")):
                 continue
-            if number not in apart:
+            if number not in hoisted:
                 with graph.inserting_after(number):
                     # What is viewed must have a place in memory; the view itself costs nothing.
-                    apart[number] = graph.call_function(torch.ops.aten.as_strided.default, (number, [], []))
-                apart[number].meta.update(number.meta)
-            node.replace_input_with(number, apart[number])
+                    hoisted[number] = graph.call_function(torch.ops.aten.as_strided.default, (number, [], []))
+                hoisted[number].meta.update(number.meta)
+            node.replace_input_with(number, hoisted[number])
 
 
 def _is_computed(value: Any) -> bool:

@@ -11,7 +11,7 @@ ROUNDINGS = 4  # times as far as a nudge of the weights moves gradients: a graph
 MOST_ROUNDING = 0.1  # by which gradients may lie apart where rounding has tipped maxima and ReLUs
 
 
-def apart(found: Sequence[Tensor | None], expected: Sequence[Tensor | None]) -> float:
+def distance(found: Sequence[Tensor | None], expected: Sequence[Tensor | None]) -> float:
     """How far two lists of tensors lie apart as vectors, relative to the size of the second."""
     pairs = [(f, e) for f, e in zip(found, expected, strict=True) if f is not None and e is not None]
     distance = sum((f.double() - e.double()).square().sum().item() for f, e in pairs) ** 0.5

@@ -109,9 +109,9 @@ def few_rows(subject: Subject) -> Iterator[Found]:
         return
     target = subject.columns[1]
     rows = min((len(leaf) for leaf in tensors(subject.columns[0])), default=0)
-    told = target.numel() if isinstance(target, Tensor) else rows
+    labels = target.numel() if isinstance(target, Tensor) else rows
     trained = sum(one.numel() for one in subject.model.parameters() if one.requires_grad)
-    if rows and trained > 1000 * max(told, rows):
+    if rows and trained > 1000 * max(labels, rows):
         yield Found(
             f"{trained:,} parameters to train, on {rows:,} rows",
             "fewer parameters, or more rows",

@@ -180,10 +180,10 @@ def _told(error: Any) -> LaunchError:
     rank, failure = error.get_first_failure()
     message: Any = failure.message
     if isinstance(message, dict):
-        told: Any = message
-        trace = str(told.get("extraInfo", {}).get("py_callstack", told.get("message", "")))
+        details: Any = message
+        trace = str(details.get("extraInfo", {}).get("py_callstack", details.get("message", "")))
         return LaunchError(
-            f"a function that failed in process {rank}: {told.get('message', '')}\n\n{trace}",
+            f"a function that failed in process {rank}: {details.get('message', '')}\n\n{trace}",
             "a function that comes to its end in all processes; the others were ended",
             "look at the last lines of the traceback above",
         )

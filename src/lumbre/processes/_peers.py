@@ -88,8 +88,8 @@ def _lives(pid: int) -> bool:
 
 
 def _and(ended: list[tuple[int, int]]) -> str:
-    told = [f"rank {rank} (process {pid} on this host)" for rank, pid in ended]
-    return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
+    named = [f"rank {rank} (process {pid} on this host)" for rank, pid in ended]
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
 
 
 def _short(text: str) -> str:

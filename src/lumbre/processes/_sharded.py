@@ -64,7 +64,7 @@ class Sharded:
         same_buffers(self.model)
 
     @contextmanager
-    def apart(self) -> Generator[None]:
+    def unsynced(self) -> Generator[None]:
         """Passes whose gradients stay with this process."""
         self._root.set_requires_gradient_sync(False)
         try:

@@ -107,6 +107,6 @@ class Together:
         for parameter, gradient in gradients:
             parameter.grad = gradient
 
-    def apart(self) -> AbstractContextManager[None]:
+    def unsynced(self) -> AbstractContextManager[None]:
         """Passes whose gradients stay with this process."""
         return self._current().no_sync()

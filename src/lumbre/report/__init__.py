@@ -3,7 +3,7 @@
 Used by fitted and run. It writes what a record holds, and asks a fitted model for the rest: it has no metrics.
 """
 
-from lumbre.report._record import RunRecord, Told, record_from
+from lumbre.report._record import Reported, RunRecord, record_from
 from lumbre.report._write import write_report
 
-__all__ = ["RunRecord", "Told", "record_from", "write_report"]
+__all__ = ["Reported", "RunRecord", "record_from", "write_report"]

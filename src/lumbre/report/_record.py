@@ -35,7 +35,7 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Reported:
     """What a report tells beside what the model itself answers.
 
     Attributes:

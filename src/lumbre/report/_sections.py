@@ -12,7 +12,7 @@ from lumbre.base import DataError, DataRecord, Nested, leaves, map_leaves
 from lumbre.core import History, format_seconds, format_value
 from lumbre.inspection import summary
 from lumbre.report._embed import Picture, embedded_chart
-from lumbre.report._record import RunRecord, Told
+from lumbre.report._record import Reported, RunRecord
 from lumbre.report._table import Table
 
 _MOST_CHARTS = 12
@@ -54,12 +54,12 @@ def _is_matrix(value: dict[Any, Any]) -> bool:
     return any(isinstance(part, dict) for part in value.values())
 
 
-def seen_before(told: Told) -> str:
+def seen_before(reported: Reported) -> str:
     """A warning where the rows evaluated are those that the model was trained or chosen on; else ""."""
     same = [
         name
-        for name, one in told.record.data.items()
-        if told.test is not None and one.fingerprint and one.fingerprint == told.test.fingerprint
+        for name, one in reported.record.data.items()
+        if reported.test is not None and one.fingerprint and one.fingerprint == reported.test.fingerprint
     ]
     words = {"train": "the training rows: this says nothing of new data", "valid": "the validation rows"}
     return f"The rows evaluated are {words.get(same[0], same[0])}." if same else ""
@@ -101,9 +101,9 @@ def recipe_tables(record: RunRecord) -> Iterator[Table]:
             yield Table(caption, ("", "value"), rows)
 
 
-def data_tables(told: Told, classes: tuple[str, ...] | None) -> Iterator[Table]:
+def data_tables(reported: Reported, classes: tuple[str, ...] | None) -> Iterator[Table]:
     """Shapes and fingerprints of the sets, the classes, and the columns of frame data."""
-    sets = dict(told.record.data) | ({} if told.test is None else {"evaluation": told.test})
+    sets = dict(reported.record.data) | ({} if reported.test is None else {"evaluation": reported.test})
     if sets:
         rows = [
             (
@@ -119,8 +119,10 @@ def data_tables(told: Told, classes: tuple[str, ...] | None) -> Iterator[Table]:
     if classes:
         lines = [(str(number), name) for number, name in enumerate(classes[:_MOST_CLASSES])]
         yield Table("Classes", ("number", "name"), lines, _more(len(classes) - len(lines), "classes"))
-    if told.columns:
-        yield Table("Columns; of numbers mean ± standard deviation", ("column", "kind", "values"), list(told.columns))
+    if reported.columns:
+        yield Table(
+            "Columns; of numbers mean ± standard deviation", ("column", "kind", "values"), list(reported.columns)
+        )
 
 
 def _print(record: DataRecord) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 from lumbre.base import OptionError, import_extra, written_beside
 from lumbre.core import format_seconds, format_value
 from lumbre.report._judgement import FittedModel, Judgement, judged
-from lumbre.report._record import Told
+from lumbre.report._record import Reported
 from lumbre.report._sections import (
     data_tables,
     history_charts,
@@ -25,13 +25,13 @@ from lumbre.report._table import Table
 _MOST_TILES = 4
 
 
-def write_report(path: Path, fitted: FittedModel, told: Told, data: Any, title: str | None) -> None:
+def write_report(path: Path, fitted: FittedModel, reported: Reported, data: Any, title: str | None) -> None:
     """Write the report of a model to `path`.
 
     Args:
         path: where to; replaced once the new file is complete.
         fitted: the model.
-        told: the record of its run.
+        reported: the record of its run.
         data: to judge it on, with targets; or None.
         title: the heading; None for one with the name of the module.
 
@@ -43,13 +43,13 @@ def write_report(path: Path, fitted: FittedModel, told: Told, data: Any, title: 
     import_extra("plotnine", "plots", "draw the charts of a report")
     _check_folder(path)
     judgement = Judgement() if data is None else judged(fitted, data)
-    _write(path, _rendered(fitted, told, judgement, data is not None, title))
+    _write(path, _rendered(fitted, reported, judgement, data is not None, title))
 
 
-def _rendered(fitted: FittedModel, told: Told, judgement: Judgement, has_data: bool, title: str | None) -> str:
+def _rendered(fitted: FittedModel, reported: Reported, judgement: Judgement, has_data: bool, title: str | None) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    record, history = told.record, told.history
+    record, history = reported.record, reported.history
     charts, history_note = history_charts(history)
     layers, model_text = model_table(fitted.model, record, judgement.input)
     phases, times = time_table(fitted.timings)
@@ -58,15 +58,15 @@ def _rendered(fitted: FittedModel, told: Told, judgement: Judgement, has_data: b
     name = type(fitted.model).__name__
     return template.render(
         title=title or f"Report of {name}",
-        tiles=_tiles(told, judgement),
+        tiles=_tiles(reported, judgement),
         judgement=judgement,
         has_data=has_data,
         results=list(result_tables(history, judgement.metrics)),
-        seen_before=seen_before(told),
+        seen_before=seen_before(reported),
         history_charts=charts,
         history_note=history_note,
         recipe=list(recipe_tables(record)),
-        data=list(data_tables(told, fitted.classes)),
+        data=list(data_tables(reported, fitted.classes)),
         layers=layers,
         model_text=model_text,
         model=str(fitted.model),
@@ -81,9 +81,9 @@ def _rendered(fitted: FittedModel, told: Told, judgement: Judgement, has_data: b
     )
 
 
-def _tiles(told: Told, judgement: Judgement) -> list[tuple[str, str]]:
+def _tiles(reported: Reported, judgement: Judgement) -> list[tuple[str, str]]:
     """The few figures that stand on top: loss and metrics, then sizes."""
-    last = told.history.last
+    last = reported.history.last
     values, where = next(
         (
             (values, where)
@@ -95,8 +95,8 @@ def _tiles(told: Told, judgement: Judgement) -> list[tuple[str, str]]:
     numbers = [
         (f"{where}{name}", format_value(value)) for name, value in values.items() if isinstance(value, (int, float))
     ]
-    sizes = [("epochs", str(told.history.epochs)), ("to train", format_seconds(told.history.fit_seconds))]
-    sets = {"training rows": told.record.data.get("train"), "rows evaluated": told.test}
+    sizes = [("epochs", str(reported.history.epochs)), ("to train", format_seconds(reported.history.fit_seconds))]
+    sets = {"training rows": reported.record.data.get("train"), "rows evaluated": reported.test}
     sizes += [(name, f"{one.rows:,}") for name, one in sets.items() if one is not None and one.rows is not None]
     return numbers[:_MOST_TILES] + sizes
 

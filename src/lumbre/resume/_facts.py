@@ -34,18 +34,18 @@ def facts_of(recipe: Spec, options: Options, session: Session) -> dict[str, str]
     return {
         "module": f"{code_of(type(model))} {model!r}",
         "weights": str([(name, tuple(p.shape), str(p.dtype)) for name, p in model.named_parameters()]),
-        "loss": "the module's own" if recipe.loss is None else told(recipe.loss),
-        "optimizer": "the module's own" if recipe.optimizer is None else told(recipe.optimizer),
+        "loss": "the module's own" if recipe.loss is None else as_text(recipe.loss),
+        "optimizer": "the module's own" if recipe.optimizer is None else as_text(recipe.optimizer),
         "metrics": str(recipe.metrics),
-        "hparams": told(dict(recipe.hparams)),
-        "opt_hparams": told(dict(recipe.opt_hparams)),
+        "hparams": as_text(dict(recipe.hparams)),
+        "opt_hparams": as_text(dict(recipe.opt_hparams)),
         "callbacks": "; ".join(_callback(one) for one in callbacks),
         "epochs": f"{fewest} to {most}",
         "batch_size": str(session.batch_size),
         "shuffle": str(options.shuffle),
-        "sampler": told(options.sampler),
+        "sampler": as_text(options.sampler),
         "drop_last": str(bool(options.drop_last)),
-        "augment": told(options.augment),
+        "augment": as_text(options.augment),
         "seed": str(session.seed),
         "precision": options.precision,
         "device": session.device.type,
@@ -65,7 +65,7 @@ def needs_epochs(callbacks: "list[Callback]") -> str | None:
     return None
 
 
-def told(value: Any, depth: int = _DEPTH) -> str:
+def as_text(value: Any, depth: int = _DEPTH) -> str:
     """`value` in words, without anything that differs between processes."""
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.dtype, torch.device)):
         return repr(value)
@@ -74,23 +74,23 @@ def told(value: Any, depth: int = _DEPTH) -> str:
     if isinstance(value, type):
         return code_of(value)
     if isinstance(value, functools.partial):
-        return f"{told(value.func)}{told(value.args)}{told(value.keywords)}"
+        return f"{as_text(value.func)}{as_text(value.args)}{as_text(value.keywords)}"
     if isinstance(value, types.MethodType):
-        return f"{told(value.__self__, depth - 1)}.{code_of(value.__func__)}"
+        return f"{as_text(value.__self__, depth - 1)}.{code_of(value.__func__)}"
     if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
         cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()] if depth else []
         held = [*cells, *(getattr(value, "__defaults__", None) or ())]
-        return f"{code_of(value)}{told(held, depth - 1) if held else ''}"
+        return f"{code_of(value)}{as_text(held, depth - 1) if held else ''}"
     if depth <= 0:
         return type(value).__qualname__
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{told(key)}: {told(part, depth - 1)}" for key, part in value.items()) + "}"
+        return "{" + ", ".join(f"{as_text(key)}: {as_text(part, depth - 1)}" for key, part in value.items()) + "}"
     if isinstance(value, (list, tuple, set, frozenset)):
-        parts = [told(part, depth - 1) for part in value]
+        parts = [as_text(part, depth - 1) for part in value]
         return f"{type(value).__name__}({', '.join(sorted(parts) if isinstance(value, (set, frozenset)) else parts)})"
     if isinstance(value, nn.Module):
-        return f"{code_of(type(value))} {value!r} {told(dict(value.named_buffers()), depth - 1)}"
-    return f"{code_of(type(value))} {told(_own(value), depth - 1)}"
+        return f"{code_of(type(value))} {value!r} {as_text(dict(value.named_buffers()), depth - 1)}"
+    return f"{code_of(type(value))} {as_text(_own(value), depth - 1)}"
 
 
 def _own(value: Any) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _own(value: Any) -> dict[str, Any]:
 def _callback(callback: Callback) -> str:
     """A callback by its class and what it was made with; what it has come to is state, not a fact."""
     own = {name: part for name, part in _own(callback).items() if name not in ("path", "run_id")}
-    return f"{type(callback).__name__} {told(own)}"
+    return f"{type(callback).__name__} {as_text(own)}"
 
 
 def code_of(thing: Any) -> str:

@@ -195,7 +195,7 @@ class RunKeeper:
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     @contextmanager
-    def blaming(self) -> Generator[None]:
+    def attributing_errors(self) -> Generator[None]:
         """Say what was found of an error before the first update that follows it: the state may be at fault."""
         try:
             yield
@@ -256,7 +256,7 @@ class KeptRun:
         """Finish what is being written, and let others use the folder."""
         self.store.close()
 
-    def hang_up(self) -> None:
+    def close_lines(self) -> None:
         """Give up the lines to the other processes, at a moment when all of them do."""
         self._line.close()
         self._store_line.close()
@@ -349,7 +349,7 @@ def kept_run(resume: Any, world: World) -> Generator[KeptRun | None]:
         yield kept
     finally:
         kept.close()
-    kept.hang_up()
+    kept.close_lines()
 
 
 def _short(text: str, other: str) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn, optim
 from lumbre.base import LumbreError, ResumeError, is_shared, shared_like, whole
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, Plan
-from lumbre.data import own_chance, restore_own_chance
+from lumbre.data import own_random, restore_own_random
 from lumbre.processes import World
 from lumbre.storage import is_history
 
@@ -282,12 +282,12 @@ def merged_meter(run: Run, states: list[dict[str, Any]]) -> dict[str, Any] | Non
 
 def _take_chance(run: Run, within: bool) -> dict[str, Any]:
     plan = run.plan
-    return {"train": own_chance(plan.train, within=within), "valid": own_chance(plan.valid, within=False)}
+    return {"train": own_random(plan.train, within=within), "valid": own_random(plan.valid, within=False)}
 
 
 def _give_chance(run: Run, state: dict[str, Any]) -> None:
-    restore_own_chance(run.plan.train, state["train"])
-    restore_own_chance(run.plan.valid, state["valid"])
+    restore_own_random(run.plan.train, state["train"])
+    restore_own_random(run.plan.valid, state["valid"])
 
 
 # In the order in which they are brought back: a scheduler sets learning rates while it is, so optimizers come later.

@@ -205,7 +205,7 @@ def _body(
         clip=options.clip,
         inside=inside,
         processes=session.world.size,
-        apart=nullcontext if shared is None else shared.apart,
+        unsynced=nullcontext if shared is None else shared.unsynced,
         agree=None if shared is None else shared.agree,
         divisor=divisor,
         total=session.world.total,

@@ -51,7 +51,7 @@ class Body:
         clip: bounds gradients before an update, or None.
         inside: told of inside events, or None.
         processes: how many share the run; the gradients of `call` are the mean of theirs.
-        apart: makes the context of passes whose gradients stay with this process, where several share the run.
+        unsynced: makes the context of passes whose gradients stay with this process, where several share the run.
         agree: makes what is not exchanged in a step the same in all processes.
         divisor: what the loss divides by, where that is not the number of rows; see `base/_divisor.py`.
         total: sums a number over all processes.
@@ -63,7 +63,7 @@ class Body:
     clip: Clip | None = None
     inside: Inside | None = None
     processes: int = 1
-    apart: Callable[[], AbstractContextManager[None]] = nullcontext
+    unsynced: Callable[[], AbstractContextManager[None]] = nullcontext
     agree: Callable[[], None] | None = None
     divisor: Divisor | None = None
     total: Callable[[Tensor], Tensor] = lambda value: value

@@ -99,7 +99,7 @@ class Eager(EagerEngine):
         body = self._body
         if not self.held and not self.keep_gradients:
             clear(self._optimizers)
-        with body.apart() if self.held + 1 < self.accumulate and not last else nullcontext():
+        with body.unsynced() if self.held + 1 < self.accumulate and not last else nullcontext():
             pred, loss = body.forward(batch, self._loss)
             self._guard.check(loss, pred)
             body.backward(pred, loss * (self._weight(batch) * body.processes))

@@ -30,8 +30,8 @@ def agreed(gather: Gather, rank: int, attempt: Callable[[], T]) -> T:
         result = attempt()
     except Exception as error:
         failed = error
-    told = failed if failed is None or isinstance(failed, LumbreError) else f"{type(failed).__name__}: {failed}"
-    others = gather(told)
+    report = failed if failed is None or isinstance(failed, LumbreError) else f"{type(failed).__name__}: {failed}"
+    others = gather(report)
     if failed is not None:
         raise failed
     for other, said in enumerate(others):

@@ -165,10 +165,10 @@ def _told(document: Mapping[str, Any]) -> list[str]:
         lines += _entries(name, _dict(part))
     lines += _entries("options", _dict(record.get("options")))
     for name, data in _dict(record.get("data")).items():
-        told = _dict(data)
+        record = _dict(data)
         lines.append(
-            f"  {_short(name)} data: {told.get('rows')} rows, {_short(told.get('input'))}, fingerprint "
-            f"{_short(told.get('fingerprint'))} of {_short(told.get('covers'))}"
+            f"  {_short(name)} data: {record.get('rows')} rows, {_short(record.get('input'))}, fingerprint "
+            f"{_short(record.get('fingerprint'))} of {_short(record.get('covers'))}"
         )
     lines += _entries("environment", _dict(record.get("environment")))
     lines += _entries("last values", _last(history.get("records")))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lumbre.base import DataError, OptionError, preserved_randomness, seed_host
 from lumbre.callbacks import ModelCheckpoint
 from lumbre.core import Callback, Context, train
-from lumbre.data import own_chance, restore_own_chance
+from lumbre.data import own_random, restore_own_random
 from lumbre.devices import resolve_device
 from lumbre.processes import World, join_world
 from lumbre.resume import ONLY_TELL, KeptRun
@@ -116,9 +116,9 @@ def _ended(recipe: Spec, data: Any, options: Options, folder: Path, steps: int, 
             plan, session, findings = build(recipe, data, adjusted)
             findings.raise_errors()
             both = (plan.train, plan.valid)
-            chance[:] = chance or [own_chance(batches, within=False) for batches in both]
+            chance[:] = chance or [own_random(batches, within=False) for batches in both]
             for batches, states in zip(both, chance, strict=True):
-                restore_own_chance(batches, states)
+                restore_own_random(batches, states)
             session = kept.chosen(session)
             with (
                 suppress(_Stopped),

@@ -21,7 +21,7 @@ from lumbre.run import callback_list
 from lumbre.tune._space import Parameter, settings
 from lumbre.tune._study import Draws, Search, distributions
 
-Told: TypeAlias = Callable[[FrozenTrial, bool], None]
+Listener: TypeAlias = Callable[[FrozenTrial, bool], None]
 
 _HOPELESS = 3
 _WARM_UP_SHARE = 5
@@ -122,13 +122,13 @@ class Reporter(Callback):
         ctx.stop(f"The trial ended at epoch {ctx.epoch}: {outcome}.")
 
 
-def work(job: Job, search: Search, told: Told | None = None) -> bool:
+def work(job: Job, search: Search, listener: Listener | None = None) -> bool:
     """Run trials until no more are to be begun; whether it came to that, and was not interrupted.
 
     Args:
         job: what to do.
         search: its study.
-        told: hears of every trial that ended, and whether it is the best so far.
+        listener: hears of every trial that ended, and whether it is the best so far.
 
     Raises:
         LumbreError: trials fail, and it seems that all would.
@@ -146,9 +146,9 @@ def work(job: Job, search: Search, told: Told | None = None) -> bool:
                     search.lose_all_of(job.worker, "interrupted", again=True)
                     return False
             warnings.simplefilter("ignore", PreflightWarning)  # the first trial has shown them
-            if told is not None:
+            if listener is not None:
                 ended = search.study.get_trials(deepcopy=False)[trial.number]
-                told(ended, search.is_best(ended))
+                listener(ended, search.is_best(ended))
     return False
 
 

@@ -111,8 +111,8 @@ def tune(
         seed=seed,
         path=check_path(study),
     )
-    told = None if verbose is False else partial(_say, job=job)
-    found = run(job, workers, told)
+    listener = None if verbose is False else partial(_say, job=job)
+    found = run(job, workers, listener)
     return Tuned(found, recipe, parameters, {**options, "seed": seed}, job.monitor, job.mode)
 
 

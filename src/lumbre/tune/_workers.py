@@ -19,13 +19,13 @@ from optuna.trial import FrozenTrial
 
 from lumbre.base import LumbreError, OptionError, RecipeError
 from lumbre.tune._study import Search, quiet, storage_of
-from lumbre.tune._trials import Job, Told, work
+from lumbre.tune._trials import Job, Listener, work
 
 _LOOK_SECONDS = 0.3
 _FAREWELL_SECONDS = 5.0
 
 
-def run(job: Job, workers: int, told: Told | None) -> optuna.Study:
+def run(job: Job, workers: int, listener: Listener | None) -> optuna.Study:
     """Run the trials of `job`, and wait for those that workers elsewhere have begun.
 
     Raises:
@@ -35,23 +35,23 @@ def run(job: Job, workers: int, told: Told | None) -> optuna.Study:
 
     if workers == 1:
         search = job.open()
-        _work_and_wait(job, search, told)
+        _work_and_wait(job, search, listener)
         return search.study
     if job.path is not None:
-        return _together(job, workers, told)
+        return _together(job, workers, listener)
     with tempfile.TemporaryDirectory(prefix="lumbre-tune-") as folder:
         path = Path(folder) / "tune.journal"
-        study = _together(replace(job, path=path), workers, told)
+        study = _together(replace(job, path=path), workers, listener)
         memory = optuna.storages.InMemoryStorage()
         with quiet():
             optuna.copy_study(from_study_name=study.study_name, from_storage=storage_of(path), to_storage=memory)
     return optuna.load_study(study_name=study.study_name, storage=memory)
 
 
-def _work_and_wait(job: Job, search: Search, told: Told | None) -> None:
+def _work_and_wait(job: Job, search: Search, listener: Listener | None) -> None:
     """Work until the search is over; a trial of a worker that dies meanwhile is run here."""
     try:
-        while work(job, search, told) and search.waits:
+        while work(job, search, listener) and search.waits:
             time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:  # between two trials, or while one is taken
         search.lose_all_of(job.worker, "interrupted", again=True)
@@ -65,7 +65,7 @@ class _Worker:
     connection: Connection
 
 
-def _together(job: Job, workers: int, told: Told | None) -> optuna.Study:
+def _together(job: Job, workers: int, listener: Listener | None) -> optuna.Study:
     search = job.open()
     done = {trial.number for trial in _finished(search)}
     running: list[_Worker] = []
@@ -74,8 +74,8 @@ def _together(job: Job, workers: int, told: Told | None) -> optuna.Study:
         for trial in _finished(search):
             if trial.number not in done:
                 done.add(trial.number)
-                if told is not None:
-                    told(trial, search.is_best(trial))
+                if listener is not None:
+                    listener(trial, search.is_best(trial))
 
     interrupted = False
     try:
@@ -90,7 +90,7 @@ def _together(job: Job, workers: int, told: Told | None) -> optuna.Study:
     except KeyboardInterrupt:
         interrupted = True  # what is done so far is given back
     finally:
-        _end(running, search, told=interrupted)
+        _end(running, search, interrupted=interrupted)
     look()
     return search.study
 
@@ -173,19 +173,19 @@ def _child(job: Job, connection: Connection, threads: int) -> None:
         sys.exit(1)
 
 
-def _end(workers: list[_Worker], search: Search, *, told: bool) -> None:
+def _end(workers: list[_Worker], search: Search, *, interrupted: bool) -> None:
     """See that no process stays behind, and that what they were at is put in line again.
 
     Args:
         workers: those that may still run.
         search: their study.
-        told: they know that it is over, by Ctrl-C.
+        interrupted: they know that it is over, by Ctrl-C.
     """
     # As Ctrl-C does: one that is killed while it writes leaves the lock of a journal behind for half a minute.
     # Where SIGINT is ignored, the workers ignore it too.
     ignored = os.name != "posix" or signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     for worker in workers:
-        if not told and worker.process.is_alive():
+        if not interrupted and worker.process.is_alive():
             os.kill(worker.process.pid, signal.SIGTERM if ignored else signal.SIGINT)
     deadline = time.monotonic() + _FAREWELL_SECONDS
     for worker in workers:

@@ -7,7 +7,7 @@ from lumbre.data._augmented import Augmented
 from lumbre.data._feed import LoaderFeed
 
 
-def own_chance(batches: Batches | None, *, within: bool) -> list[Tensor]:
+def own_random(batches: Batches | None, *, within: bool) -> list[Tensor]:
     """States of the loader's own generators: now, or, `within` an epoch, as they were when it began."""
     feed = _loader(batches)
     if feed is None:
@@ -15,7 +15,7 @@ def own_chance(batches: Batches | None, *, within: bool) -> list[Tensor]:
     return feed.begun if within else [one.get_state() for one in feed.generators]
 
 
-def restore_own_chance(batches: Batches | None, states: list[Tensor]) -> None:
+def restore_own_random(batches: Batches | None, states: list[Tensor]) -> None:
     """Bring the loader's own generators to kept states."""
     feed = _loader(batches)
     if feed is not None:
