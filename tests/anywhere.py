@@ -126,8 +126,9 @@ def read(report: Path) -> Outcome:
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    """So many processes that compute without a pause."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    """So many processes that compute without a pause, and end with this one even where it is killed."""
+    code = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(1000))"
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
     try:
         yield
     finally:
