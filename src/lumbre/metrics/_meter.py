@@ -67,7 +67,7 @@ class LossMeter:
             for pair in zip(states, self._states, strict=True):
                 _empty(*pair)
             return
-        self._loss, self._divided = no_sums(self._device)
+        self._loss, self._divided = no_sums(self._device)[0], no_sums(self._device)[0]
         self._parts: dict[str, Tensor] = {}
         self._states = states
 
@@ -154,7 +154,7 @@ class LossMeter:
         """Go on from there."""
         self._in_place = False
         self._loss, self._parts, self._rows = state["loss"], dict(state["parts"]), state["rows"]
-        self._divided = state.get("divided", no_sums(self._device)[1])
+        self._divided = state.get("divided", no_sums(self._device)[0])
         self._states = self._unpacked(state)
 
     def merged(self, states: list[dict[str, Any]]) -> dict[str, Any]:

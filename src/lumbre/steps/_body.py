@@ -99,19 +99,18 @@ class Body:
         self, optimizers: Iterable[optim.Optimizer], pred: Nested, loss: Tensor, divisor: float | Tensor = 1
     ) -> None:
         """Turn gradients, divided by `divisor`, into a step of each optimizer."""
-        scaler = self.scaler
-        for optimizer in optimizers:
-            if scaler is not None and (self.clip is not None or self.inside is not None):
+        scaler, optimizers = self.scaler, tuple(optimizers)
+        if scaler is not None and (self.clip is not None or self.inside is not None):
+            for optimizer in optimizers:
                 scaler.unscale_(optimizer)  # clips and handlers see gradients at their true size
-            divided = isinstance(divisor, Tensor) or divisor != 1
-            if self.clip is not None or divided:
-                parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-                if divided:
-                    for parameter in parameters:
-                        if parameter.grad is not None:
-                            parameter.grad.div_(divisor)
-                if self.clip is not None:
-                    self.clip(parameters)
+        divided = isinstance(divisor, Tensor) or divisor != 1
+        if self.clip is not None or divided:
+            parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+            for parameter in parameters if divided else ():
+                if parameter.grad is not None:
+                    parameter.grad.div_(divisor)
+            if self.clip is not None:
+                self.clip(parameters)  # one norm over all gradients of the step, whichever optimizer takes them
         if self.inside is not None:
             self.inside("before_step", pred, loss)
         for optimizer in optimizers:

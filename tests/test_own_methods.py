@@ -1,0 +1,70 @@
+"""Methods of a module's class count, attributes that bear their names do not; clipping with several optimizers."""
+
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+import lumbre as lb
+from conftest import blobs
+
+
+class Named(nn.Module):
+    """A net whose parts are called as methods of other modules are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 8)
+        self.predict = nn.Linear(8, 3)
+        self.loss = nn.Identity()
+        self.loss_weight = 2.0
+        self.register_buffer("step", torch.zeros(()))
+        self.configure_optimizers = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.predict(self.body(x).relu())
+
+
+def test_parts_of_a_module_are_not_taken_for_its_methods() -> None:
+    x, y = blobs()
+    recipe = lb.setup(Named, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
+    fitted = recipe.set_opt_hparams(lr=0.05).fit((x, y), epochs=10, verbose=False)
+    assert fitted.evaluate((x, y)).metrics["acc"] == pytest.approx(
+        (torch.as_tensor(fitted.predict_classes(x)) == y).float().mean().item()
+    )
+    assert torch.equal(fitted.predict(x), fitted.model(x))
+    assert fitted.compare((x, y)).shape[0] == len(y)
+
+
+def test_a_part_called_loss_is_no_loss() -> None:
+    with pytest.raises(lb.RecipeError, match="no loss for Named"):
+        lb.setup(Named, optimizer=optim.Adam).fit(blobs(), verbose=False)
+    with pytest.raises(lb.RecipeError, match="no optimizer for Named"):
+        lb.setup(Named, loss=nn.CrossEntropyLoss()).fit(blobs(), verbose=False)
+
+
+class Two(nn.Module):
+    """A net trained by an optimizer for each of its layers."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.apart = apart
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).relu())
+
+    def configure_optimizers(self, lr: float) -> dict[str, optim.Optimizer] | optim.Optimizer:
+        if not self.apart:
+            return optim.SGD(self.parameters(), lr=lr)
+        parts = {"first": self.first, "second": self.second}
+        return {name: optim.SGD(part.parameters(), lr=lr) for name, part in parts.items()}
+
+
+def test_one_norm_is_taken_over_all_gradients_of_a_step() -> None:
+    def trained(apart: bool) -> nn.Module:
+        recipe = lb.setup(Two, loss=nn.CrossEntropyLoss()).set_hparams(apart=apart).set_opt_hparams(lr=0.5)
+        options = {"callbacks": lb.callbacks.GradientClip(0.05), "verbose": False, "engine": "eager"}
+        return recipe.fit(blobs(), epochs=2, **options).model
+
+    for one, other in zip(trained(True).parameters(), trained(False).parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)  # torch sums the norm in another order
