@@ -14,24 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import (
-    DataError,
-    Nested,
-    OptionError,
-    Rows,
-    at_least,
-    has_column,
-    import_extra,
-    one_of,
-    stream,
-)
+from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, one_of, stream
 from lumbre.data._frames import Column, FrameEncoding, refuse_missing
 from lumbre.data._moments import Moments
-from lumbre.data._order import Order, Stripe
+from lumbre.data._order import LikePlain, Order
 
 
 @dataclass(frozen=True, slots=True)
-class WindowOrder:
+class WindowOrder(LikePlain):
     """Batches of rows that are mixed within windows of groups, the groups in a new order each epoch.
 
     Args:
@@ -43,25 +33,6 @@ class WindowOrder:
     group_sizes: tuple[int, ...]
     window: int
     plain: Order
-
-    @property
-    def rows(self) -> int:
-        """Rows in an epoch."""
-        return self.plain.rows
-
-    @property
-    def batch_size(self) -> int:
-        """Rows in a full batch."""
-        return self.plain.batch_size
-
-    @property
-    def fewest_rows(self) -> int:
-        """Rows of the smallest batch."""
-        return self.plain.fewest_rows
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        return len(self.plain)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Rows]:
         """The batches of `epoch` from batch `start` on: int64 tensors of shape (size,), or ranges if not shuffled."""
@@ -95,10 +66,6 @@ class WindowOrder:
             chance = torch.Generator().manual_seed(stream(self.plain.seed, "window", epoch, index))
             yield rows[torch.randperm(count, generator=chance)][skip:]
             skip = 0
-
-    def stripe(self, rank: int, world: int) -> Stripe:
-        """The part of every batch that process `rank` of `world` takes."""
-        return Stripe(self, rank, world)
 
 
 @dataclass(frozen=True, slots=True)
