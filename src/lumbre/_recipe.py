@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre.base import Loss, OptionError, RecipeError, own_method, preserved_randomness
+from lumbre.base import Loss, RecipeError, at_least, own_method, preserved_randomness
 from lumbre.callbacks import Progress, Remarks
 from lumbre.core import Callback, train
 from lumbre.devices import kept_memory, resolve_device
@@ -314,8 +314,7 @@ class Recipe(Spec):
             >>> recipe.overfit_one_batch((torch.eye(3), torch.tensor([0, 1, 0]))).learned
             True
         """
-        if steps < 1:
-            raise OptionError(f"steps={steps}", "at least 1", "steps=200")
+        at_least(1, steps=steps)
         return overfit_one_batch(self, data, options_from(options), steps)
 
     def verify_resume(self, data: Any, *, steps: int = 8, **options: Any) -> ResumeProof:
@@ -346,8 +345,7 @@ class Recipe(Spec):
             >>> bool(recipe.verify_resume((x, x.sum(1, keepdim=True))))
             True
         """
-        if steps < 2:
-            raise OptionError(f"steps={steps}", "at least 2, so that there is a middle", "steps=8")
+        at_least(2, steps=steps)  # so that there is a middle
         return verify_resume(self, data, options_from(options), steps)
 
 

@@ -106,7 +106,7 @@ def test_warm_up_is_a_number_of_steps_or_a_share() -> None:
         (lambda: LearningRate(0.1), "schedules.cosine()"),
         (lambda: LearningRate(s.plateau()), "among the callbacks"),
         (lambda: LearningRate(s.linear(), step_on="epochs"), "Did you mean 'epoch'"),
-        (lambda: LRScheduler(lr_scheduler.StepLR, step_on="step"), '"batch" or "epoch"'),
+        (lambda: LRScheduler(lr_scheduler.StepLR, step_on="step"), "one of 'epoch', 'batch'"),
         (
             lambda: LRScheduler(lr_scheduler.StepLR(optim.SGD([nn.Parameter(torch.zeros(1))]), 1)),
             r"LRScheduler\(StepLR",

@@ -123,7 +123,7 @@ def test_held_still_equals_a_smaller_optimizer(epochs: int, name: str) -> None:
         (lambda: GradualUnfreezing("head"), "a list of patterns"),
         (lambda: GradualUnfreezing([]), "at least one pattern"),
         (lambda: GradualUnfreezing({"head": -1}), "0 epochs or more"),
-        (lambda: GradualUnfreezing(["head"], every=0), "at least 1 epoch"),
+        (lambda: GradualUnfreezing(["head"], every=0), "a whole number from 1"),
         (lambda: GradualUnfreezing({"head": 0}, every=2), "one of the two"),
     ],
 )

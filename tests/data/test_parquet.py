@@ -294,7 +294,7 @@ def test_what_is_not_there_or_cannot_be_used(many: Path, tmp_path: Path) -> None
         from_parquet(many, features=["size"], levels={"color": COLOURS})
     with pytest.raises(OptionError, match="window=0"):
         from_parquet(many, window=0)
-    with pytest.raises(OptionError, match="error or ignore"):
+    with pytest.raises(OptionError, match="one of 'error', 'ignore'"):
         from_parquet(many, unknown="none")
     (tmp_path / "text.parquet").write_text("size,colour\n1,red\n")
     with pytest.raises(DataError, match=r"text\.parquet.*cannot be read"):

@@ -4,6 +4,7 @@ Used by every package. It imports none of them, and trains nothing.
 """
 
 from lumbre.base._call import caller, class_of, own_method
+from lumbre.base._checks import at_least, has_column, one_of
 from lumbre.base._divisor import Divisor, divisor_of, ignored_label, nothing_for_nothing
 from lumbre.base._errors import (
     ArchiveError,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lumbre.base import OptionError
+from lumbre.base import at_least
 from lumbre.callbacks._monitor import Monitor
 from lumbre.callbacks._weights import give_back, weights_of
 from lumbre.core import Callback, Context
@@ -41,12 +41,7 @@ class EarlyStopping(Callback):
         baseline: float | None = None,
         restore_best: bool = False,
     ) -> None:
-        if patience < 1:
-            raise OptionError(
-                f"patience={patience}",
-                "at least 1 epoch",
-                "patience=1 stops at the first epoch that is no better",
-            )
+        at_least(1, patience=patience)
         self.monitor = monitor
         self.patience = patience
         self.restore_best = restore_best

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import optim
 
-from lumbre.base import OptionError, did_you_mean
+from lumbre.base import OptionError, one_of
 from lumbre.callbacks._monitor import Monitor
 from lumbre.core import Callback, Context
 
-_STEP_ON = ("batch", "epoch")
+_STEP_ON = ("epoch", "batch")
 
 
 class LearningRate(Callback):
@@ -45,7 +45,8 @@ class LearningRate(Callback):
                 f"schedule={schedule!r}", "a function (step, total_steps) -> factor", "lumbre.schedules.cosine()"
             )
         self.schedule = schedule
-        self.step_on = _checked(step_on)
+        one_of("step_on", step_on, _STEP_ON)
+        self.step_on = step_on
         self._total = 0
 
     def on_fit_begin(self, ctx: Context) -> None:
@@ -126,7 +127,8 @@ class LRScheduler(Callback):
                 f"LRScheduler({type(scheduler).__name__}, ...), with its other arguments by name",
             )
         self.scheduler = scheduler
-        self.step_on = _checked(step_on)
+        one_of("step_on", step_on, _STEP_ON)
+        self.step_on = step_on
         self.kwargs = kwargs
         self._metric = monitor
         self._watched: Monitor | None = None
@@ -228,10 +230,3 @@ def set_rate(group: dict[str, Any], rate: float) -> None:
         group["lr"].fill_(rate)
     else:
         group["lr"] = float(rate)
-
-
-def _checked(step_on: str) -> str:
-    if step_on not in _STEP_ON:
-        hint = did_you_mean(step_on, _STEP_ON)
-        raise OptionError(f"step_on={step_on!r}", '"batch" or "epoch"', f'{hint}step_on="epoch"')
-    return step_on

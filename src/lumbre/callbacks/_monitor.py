@@ -2,10 +2,10 @@
 
 import math
 
-from lumbre.base import OptionError, did_you_mean
+from lumbre.base import OptionError, did_you_mean, one_of
 from lumbre.core import Context
 
-_MODES = ("min", "max")
+MODES = ("min", "max")
 
 
 class Monitor:
@@ -19,12 +19,7 @@ class Monitor:
     """
 
     def __init__(self, name: str, mode: str, min_delta: float = 0.0, baseline: float | None = None) -> None:
-        if mode not in _MODES:
-            raise OptionError(
-                f"mode={mode!r}",
-                '"min" or "max"',
-                f'{did_you_mean(mode, _MODES)}mode="min" for a loss',
-            )
+        one_of("mode", mode, MODES, fix='mode="min" for a loss')
         if min_delta < 0:
             raise OptionError(f"min_delta={min_delta}", "zero or more", f"min_delta={-min_delta}")
         self.name = name

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from lumbre.base import NonFiniteLossError, OptionError
+from lumbre.base import NonFiniteLossError, at_least
 from lumbre.core import Callback, Context
 
 
@@ -29,8 +29,7 @@ class NaNGuard(Callback):
     """
 
     def __init__(self, every: int = 1) -> None:
-        if every < 1:
-            raise OptionError(f"every={every}", "at least 1 step", "every=1")
+        at_least(1, every=every)
         self.every = every
         self._infinite_by_design: set[str] = set()
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import OptionError, import_extra, map_leaves, preserved_randomness, seed_host, stream
+from lumbre.base import OptionError, at_least, import_extra, map_leaves, preserved_randomness, seed_host, stream
 from lumbre.callbacks._paths import folder_of_start
 from lumbre.core import Callback, Context
 
@@ -52,8 +52,7 @@ class SampleGenerations(Callback):
         path: str | Path | None = None,
         seed: int = 0,
     ) -> None:
-        if every < 1:
-            raise OptionError(f"every={every}", "at least 1 epoch", "every=1")
+        at_least(1, every=every)
         try:
             if path is not None:
                 str(path).format(epoch=1)

@@ -14,8 +14,9 @@ from typing import TypeAlias
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lumbre.base import OptionError
+from lumbre.base import OptionError, one_of
 from lumbre.callbacks._learning_rate import LRScheduler
+from lumbre.callbacks._monitor import MODES
 
 __all__ = ["Schedule", "constant_with_warmup", "cosine", "linear", "one_cycle", "plateau"]
 __dir__ = __all__.copy  # names for dir() and tab completion
@@ -143,8 +144,7 @@ def plateau(
         >>> import lumbre as lb
         >>> callbacks = [lb.schedules.plateau("valid_acc", mode="max", patience=3)]
     """
-    if mode not in ("min", "max"):
-        raise OptionError(f"mode={mode!r}", '"min" or "max"', 'mode="min" for a loss')
+    one_of("mode", mode, MODES, fix='mode="min" for a loss')
     _check_share(factor=factor)
     return LRScheduler(
         ReduceLROnPlateau,

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn, optim
 
-from lumbre.base import OptionError, did_you_mean
+from lumbre.base import OptionError, at_least, did_you_mean
 from lumbre.core import Callback, Context
 
 
@@ -42,8 +42,7 @@ class GradualUnfreezing(Callback):
     def __init__(self, plan: Mapping[str, int] | Iterable[str], *, every: int = 1) -> None:
         if isinstance(plan, str):
             raise OptionError(f"plan={plan!r}", "a dict or a list of patterns", f"plan=[{plan!r}]")
-        if every < 1:
-            raise OptionError(f"every={every}", "at least 1 epoch", "every=1")
+        at_least(1, every=every)
         if not isinstance(plan, Mapping):
             plan = {pattern: index * every for index, pattern in enumerate(plan)}
         elif every != 1:

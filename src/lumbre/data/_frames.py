@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, Nested, OptionError, did_you_mean
+from lumbre.base import DataError, Nested, did_you_mean, has_column, one_of
 from lumbre.data._moments import Moments
 from lumbre.data._sources import InMemoryDataset
 
@@ -245,12 +245,7 @@ class FrameData:
             DataError: there is none of that name.
         """
         frame = _frame(self.frame)
-        if name not in frame.columns:
-            raise DataError(
-                f"the column {name!r}",
-                f"a column of the frame: {', '.join(frame.columns)}",
-                f"{did_you_mean(name, frame.columns)}Correct the name",
-            )
+        has_column(name, frame.columns, "the frame")
         return frame[name].to_numpy()
 
     @property
@@ -303,25 +298,12 @@ def from_frame(
         >>> len(data), data.width, data.classes
         (333, 4, ('Adelie', 'Chinstrap', 'Gentoo'))
     """
-    for name, value, known in (
-        ("categories", categories, ("one-hot", "codes")),
-        ("unknown", unknown, ("error", "ignore")),
-    ):
-        if value not in known:
-            raise OptionError(
-                f"{name}={value!r}",
-                " or ".join(known),
-                f"{did_you_mean(value, known)}{name}={known[0]!r}",
-            )
+    one_of("categories", categories, ("one-hot", "codes"))
+    one_of("unknown", unknown, ("error", "ignore"))
     native = _frame(frame)
     chosen = [name for name in native.columns if name != target] if features is None else list(features)
     for name in [*chosen, *([target] if target is not None else [])]:
-        if name not in native.columns:
-            raise DataError(
-                f"the column {name!r}",
-                f"a column of the frame: {', '.join(native.columns)}",
-                f"{did_you_mean(name, native.columns)}Correct the name",
-            )
+        has_column(name, native.columns, "the frame")
     if not len(native):
         raise DataError("a frame without rows", "at least one row", "pass some data")
     twice = [name for name in chosen if chosen.count(name) > 1 or name == target]

@@ -10,6 +10,7 @@ and Flood, "Fast Splittable Pseudorandom Number Generators", 2014), brought belo
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -176,7 +177,40 @@ class Stripe:
         return rows[len(rows) * self.rank // self.world : len(rows) * (self.rank + 1) // self.world]
 
 
-class WeightedOrder:
+class LikePlain(ABC):
+    """An order of its own kind, whose batches are as many and as large as those of a plain one."""
+
+    plain: Order
+
+    @property
+    def rows(self) -> int:
+        """Rows in an epoch."""
+        return self.plain.rows
+
+    @property
+    def batch_size(self) -> int:
+        """Rows in a full batch."""
+        return self.plain.batch_size
+
+    @property
+    def fewest_rows(self) -> int:
+        """Rows of the smallest batch."""
+        return self.plain.fewest_rows
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.plain)
+
+    @abstractmethod
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Rows]:
+        """The batches of `epoch` from batch `start` on."""
+
+    def stripe(self, rank: int, world: int) -> Stripe:
+        """The part of every batch that process `rank` of `world` takes."""
+        return Stripe(self, rank, world)
+
+
+class WeightedOrder(LikePlain):
     """Batches of rows drawn with replacement, each row with a probability in proportion to its weight.
 
     A draw is the inverse of the cumulative weights at a uniform number that depends on (seed, epoch, position) alone.
@@ -209,40 +243,17 @@ class WeightedOrder:
             )
         self._cumulative = (values / values.max()).cumsum()
         self._last = int(np.flatnonzero(values)[-1])
-        self._plain = Order(len(values) if draws is None else draws, batch_size, False, drop_last, seed)
-
-    @property
-    def rows(self) -> int:
-        """Rows drawn in an epoch."""
-        return self._plain.rows
-
-    @property
-    def batch_size(self) -> int:
-        """Rows in a full batch."""
-        return self._plain.batch_size
-
-    @property
-    def fewest_rows(self) -> int:
-        """Rows of the smallest batch."""
-        return self._plain.fewest_rows
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        return len(self._plain)
+        self.plain = Order(len(values) if draws is None else draws, batch_size, False, drop_last, seed)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Rows]:
         """The batches of `epoch` from batch `start` on: int64 tensors of shape (size,)."""
         size, end = self.batch_size, min(len(self) * self.batch_size, self.rows)
-        key = stream(self._plain.seed, "draw", epoch)
+        key = stream(self.plain.seed, "draw", epoch)
         for positions in _chunks(start * size, end, size):
             points = _uniforms(positions, key) * self._cumulative[-1]
             drawn = np.searchsorted(self._cumulative, points, side="right")
             np.minimum(drawn, self._last, out=drawn)  # a product that was rounded up to the very end
             yield from torch.from_numpy(drawn.astype(np.int64, copy=False)).split(size)
-
-    def stripe(self, rank: int, world: int) -> Stripe:
-        """The part of every batch that process `rank` of `world` takes."""
-        return Stripe(self, rank, world)
 
 
 def balanced_weights(labels: Any) -> Tensor:

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, Nested, OptionError, Rows, did_you_mean, import_extra, stream
+from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, one_of, stream
 from lumbre.data._frames import Column, FrameEncoding, refuse_missing
 from lumbre.data._moments import Moments
-from lumbre.data._order import Order, Stripe
+from lumbre.data._order import LikePlain, Order
 
 
 @dataclass(frozen=True, slots=True)
-class WindowOrder:
+class WindowOrder(LikePlain):
     """Batches of rows that are mixed within windows of groups, the groups in a new order each epoch.
 
     Args:
@@ -33,25 +33,6 @@ class WindowOrder:
     group_sizes: tuple[int, ...]
     window: int
     plain: Order
-
-    @property
-    def rows(self) -> int:
-        """Rows in an epoch."""
-        return self.plain.rows
-
-    @property
-    def batch_size(self) -> int:
-        """Rows in a full batch."""
-        return self.plain.batch_size
-
-    @property
-    def fewest_rows(self) -> int:
-        """Rows of the smallest batch."""
-        return self.plain.fewest_rows
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        return len(self.plain)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Rows]:
         """The batches of `epoch` from batch `start` on: int64 tensors of shape (size,), or ranges if not shuffled."""
@@ -85,10 +66,6 @@ class WindowOrder:
             chance = torch.Generator().manual_seed(stream(self.plain.seed, "window", epoch, index))
             yield rows[torch.randperm(count, generator=chance)][skip:]
             skip = 0
-
-    def stripe(self, rank: int, world: int) -> Stripe:
-        """The part of every batch that process `rank` of `world` takes."""
-        return Stripe(self, rank, world)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,10 +265,8 @@ def from_parquet(
         ...                      levels={"sex": ["female", "male"]})
         ParquetData(333 rows in 1 row groups, 2 features)
     """
-    if window < 1:
-        raise OptionError(f"window={window}", "1 row group or more", "window=8")
-    if unknown not in ("error", "ignore"):
-        raise OptionError(f"unknown={unknown!r}", "error or ignore", 'unknown="error"')
+    at_least(1, window=window)
+    one_of("unknown", unknown, ("error", "ignore"))
     root = Path(path)
     files = sorted(root.rglob("*.parquet")) if root.is_dir() else [root] if root.is_file() else []
     files = [file.absolute() for file in files]  # they are read for as long as a run lasts
@@ -305,7 +280,7 @@ def from_parquet(
         types = types or found
         _same_types(files[0], types, file, found, features, target)
     for name in levels or {}:
-        _require(name, types)
+        has_column(name, types, "the files")
     if not groups:
         raise DataError(f"{len(files)} Parquet files without rows", "at least one row", "pass some data")
     chosen = [name for name in types if name != target] if features is None else list(features)
@@ -351,15 +326,6 @@ def _inside(file: Path) -> tuple[list[RowGroup], dict[str, Any]]:
     return groups, dict(zip(schema.names, schema.types, strict=True))
 
 
-def _require(name: str, types: Mapping[str, Any]) -> None:
-    if name not in types:
-        raise DataError(
-            f"the column {name!r}",
-            f"a column of the files: {', '.join(types)}",
-            f"{did_you_mean(name, types)}Correct the name",
-        )
-
-
 def _same_types(
     first: Path,
     types: dict[str, Any],
@@ -382,7 +348,7 @@ def _column(
     name: str, types: dict[str, Any], levels: Mapping[str, Sequence[str]], *, is_target: bool = False
 ) -> Column:
     kinds = import_extra("pyarrow", "data", "read Parquet files").types
-    _require(name, types)
+    has_column(name, types, "the files")
     kind = types[name]
     if name in levels:
         return Column(name, "category", tuple(str(level) for level in levels[name]))

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lumbre.base import DataError, stream
+from lumbre.base import DataError, one_of, stream
 from lumbre.data import InMemoryDataset
 from lumbre.datasets._download import check_rows, damaged, unpacked
 from lumbre.datasets._images import decoded, to_float
-from lumbre.datasets._options import one_of
 
 _ROWS = 150_000
 _SIDE = 150
@@ -72,7 +71,7 @@ def guess_the_correlation(
         >>> image.shape, round(float(correlation), 3)
         (torch.Size([1, 150, 150]), -0.625)
     """
-    one_of("split", split, _PARTS)
+    one_of("split", split, _PARTS, error=DataError)
     if synthetic:
         rows = _chosen(indexes, _ROWS)
         images = np.empty((len(rows), 1, _SIDE, _SIDE), np.uint8)

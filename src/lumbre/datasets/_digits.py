@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lumbre.base import DataError, one_of
 from lumbre.data import InMemoryDataset
 from lumbre.datasets._download import check_rows, content, damaged, fetched, folder, unpacked
 from lumbre.datasets._images import to_float
-from lumbre.datasets._options import one_of
 from lumbre.datasets._table import TABLE, RemoteFile
 
 _Array = np.ndarray[Any, np.dtype[Any]]
@@ -163,7 +163,7 @@ def qmnist(
         DataError: there is no such split.
         DownloadError: a file is not there and cannot be fetched, or is not the right one.
     """
-    one_of("split", split, (*_QMNIST, *_QMNIST_TEST))
+    one_of("split", split, (*_QMNIST, *_QMNIST_TEST), error=DataError)
     files = "test" if split in _QMNIST_TEST else split
     images, labels = _pair("qmnist", _QMNIST[files], root, download)
     check_rows("qmnist", files, len(images), folder("qmnist", root))
@@ -202,7 +202,7 @@ def emnist(
         DataError: there is no such kind.
         DownloadError: the archive is not there and cannot be fetched, or is not the right one.
     """
-    one_of("kind", kind, _EMNIST)
+    one_of("kind", kind, _EMNIST, error=DataError)
     part = "train" if train else "test"
     where = unpacked("emnist", "gzip.zip", root=root, download=download) / "gzip"
     stem = f"emnist-{kind}-{part}"

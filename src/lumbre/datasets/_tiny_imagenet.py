@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lumbre.base import DataError, one_of
 from lumbre.data import InMemoryDataset
 from lumbre.datasets._download import check_rows, damaged, fetched, folder, made_once, verify
 from lumbre.datasets._images import decoded, to_float
-from lumbre.datasets._options import one_of
 from lumbre.datasets._table import TABLE
 
 _ARCHIVE = "tiny-imagenet-200.zip"
@@ -50,7 +50,7 @@ def tiny_imagenet(
         DataError: there is no such split.
         DownloadError: the archive is not there and cannot be fetched, or does not hold what it should.
     """
-    one_of("split", split, ("train", "val"))
+    one_of("split", split, ("train", "val"), error=DataError)
     target = folder("tiny_imagenet", root) / split
     if not target.is_dir():
         (archive,) = fetched("tiny_imagenet", [_ARCHIVE], root=root, download=download)

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
+from lumbre.base import DataError, one_of
 from lumbre.datasets._download import check_rows, content, damaged, fetched, folder, unpacked
 from lumbre.datasets._flowers import FLOWERS
 from lumbre.datasets._images import ImageFiles, image_folder, is_image, to_float
 from lumbre.datasets._matlab import matrices
-from lumbre.datasets._options import one_of
 from lumbre.datasets._table import TABLE
 
 _Transform = Callable[[Any], Any] | None
@@ -49,7 +49,7 @@ def oxford_pets(
         DataError: there is no such target.
         DownloadError: an archive is not there and cannot be fetched, or is not the right one.
     """
-    one_of("target", target, ("species", "breed", "trimap"))
+    one_of("target", target, ("species", "breed", "trimap"), error=DataError)
     archives = ("images.tar.gz", "annotations.tar.gz")
     images = unpacked("oxford_pets", archives[0], beside=archives[1:], root=root, download=download) / "images"
     notes = unpacked("oxford_pets", archives[1], root=root, download=download) / "annotations"
@@ -98,7 +98,7 @@ def flowers102(
         DownloadError: a file is not there and cannot be fetched, or is not the right one.
     """
     sets = {"train": "trnid", "val": "valid", "test": "tstid"}
-    one_of("split", split, sets)
+    one_of("split", split, sets, error=DataError)
     files = ("imagelabels.mat", "setid.mat")
     images = unpacked("flowers102", "102flowers.tgz", beside=files, root=root, download=download) / "jpg"
     tables: list[dict[str, Any]] = []
@@ -178,7 +178,7 @@ def eurosat(
         DataError: there is no such split.
         DownloadError: a file is not there and cannot be fetched, or is not the right one.
     """
-    one_of("split", split, ("train", "val", "test"))
+    one_of("split", split, ("train", "val", "test"), error=DataError)
     name = f"eurosat-{split}.txt"
     where = unpacked("eurosat", "EuroSAT.zip", beside=[name], root=root, download=download)
     (path,) = fetched("eurosat", [name], root=root, download=download)
@@ -260,7 +260,7 @@ def bird_species(
         DownloadError: the archive is not there and cannot be fetched, or does not hold what it should.
     """
     parts = ("train", "valid", "test")
-    one_of("split", split, parts)
+    one_of("split", split, parts, error=DataError)
     where = unpacked("bird_species", "bird-species.zip", root=root, download=download)
     kinds = {part: [" ".join(path.name.upper().split()) for path in _folders(where / part)] for part in parts}
     check_rows("bird_species", "classes", len(kinds["train"]), where)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from lumbre.base import OptionError, did_you_mean
+from lumbre.base import one_of
 
 _NO_CONTEXT = nullcontext()
 
@@ -25,12 +25,7 @@ class Precision:
     dtype: torch.dtype = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.name not in PRECISIONS:
-            raise OptionError(
-                f"precision={self.name!r}",
-                f"one of {', '.join(PRECISIONS)}",
-                f"{did_you_mean(str(self.name), PRECISIONS)}precision='float32'",
-            )
+        one_of("precision", self.name, PRECISIONS, fix="precision='float32'")
         object.__setattr__(self, "dtype", PRECISIONS[self.name])
 
     def autocast(self) -> AbstractContextManager[object]:

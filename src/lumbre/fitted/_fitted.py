@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, divisor_of, preserved_randomness
+from lumbre.base import DataError, Nested, OptionError, at_least, describe, divisor_of, one_of, preserved_randomness
 from lumbre.callbacks import Remarks
 from lumbre.core import Callback, Context, History, Listeners, evaluate, predict
 from lumbre.data import LoaderFeed, RowFeed, Stripe, data_record
@@ -292,11 +292,8 @@ class Fitted:
             >>> worst.input.tolist(), worst.frame["row"].tolist()
             ([[1.0], [0.75]], [4, 3])
         """
-        known = ("first", "random", "worst")
-        if choose not in known:
-            raise OptionError(f"choose={choose!r}", " or ".join(known), f'{did_you_mean(choose, known)}choose="random"')
-        if n < 1:
-            raise OptionError(f"n={n}", "a whole number from 1", "n=16")
+        one_of("choose", choose, ("random", "first", "worst"))
+        at_least(1, n=n)
         session = self._session
         batches = self._feed(data, batch_size, None, need_target=True)
         if choose == "first":
@@ -418,9 +415,8 @@ class Fitted:
         self, data: Any, batch_size: int | None, num_workers: int | None, *, need_target: bool, shared: bool = False
     ) -> RowFeed | LoaderFeed:
         session = self._session
-        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if value is not None and value < least:
-                raise OptionError(f"{name}={value}", f"a whole number from {least}", f"{name}={least}, or more")
+        at_least(1, batch_size=batch_size)
+        at_least(0, num_workers=num_workers)
         rows = given_data(data, session.encoding, session.seed, need_target=need_target)
         return feed(
             rows,

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from lumbre.base import Nested, OptionError, RecipeError, caller, did_you_mean
+from lumbre.base import Nested, OptionError, RecipeError, at_least, caller, one_of
 from lumbre.devices import seeder
 from lumbre.fitted._fitted import Fitted
 from lumbre.inspection import (
@@ -144,9 +144,7 @@ def gradients(
         >>> found["input"], found["0"]
         (tensor([[0.8000]]), tensor([[0.2000]]))
     """
-    known = ("outputs", "inputs", "parameters")
-    if of not in known:
-        raise OptionError(f"of={of!r}", ", ".join(known), f'{did_you_mean(of, known)}of="outputs"')
+    one_of("of", of, ("outputs", "inputs", "parameters"))
     extent = Extent(keep=keep, max_rows=max_rows, max_bytes=max_bytes, quantiles=tuple(quantiles))
     subject = _subject(model, data, batch_size, need_target=True)
     if loss is None:
@@ -210,8 +208,7 @@ def _module(model: Any) -> nn.Module:
 
 def _subject(model: Any, data: Any, batch_size: int | None, *, need_target: bool) -> Subject:
     module = _module(model)
-    if batch_size is not None and batch_size < 1:
-        raise OptionError(f"batch_size={batch_size}", "a whole number from 1", "batch_size=32")
+    at_least(1, batch_size=batch_size)
     if isinstance(model, Fitted):
         session = model._session  # pyright: ignore[reportPrivateUsage]
         batches = model._feed(data, batch_size, None, need_target=need_target)  # pyright: ignore[reportPrivateUsage]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import OptionError, did_you_mean
+from lumbre.base import at_least, one_of
 from lumbre.core import Callback, Context
 from lumbre.inspection._layers import choose_both, ends, row_dim, unit_dim, unit_dims
 from lumbre.inspection._record import drawing
@@ -84,12 +84,9 @@ class Inspect(Callback):
     ) -> None:
         what = (what,) if isinstance(what, str) else tuple(what)
         for name in what:
-            if name not in WHAT:
-                raise OptionError(
-                    f"what={name!r}", f"among {', '.join(WHAT)}", f'{did_you_mean(name, WHAT)}what=("activations",)'
-                )
-        if every < 1 or samples < 2:
-            raise OptionError(f"every={every}, samples={samples}", "every >= 1 and samples >= 2", "every=100")
+            one_of("what", name, WHAT, fix='what=("activations",)')
+        at_least(1, every=every)
+        at_least(2, samples=samples)
         self.layers, self.every, self.what, self.samples = layers, every, what, samples
         self.records: list[Sample] = []
         # Heard by loops that tell of a failure; elsewhere the hooks go with the forward pass.

@@ -15,6 +15,7 @@ from lumbre.base import (
     LumbreError,
     Nested,
     OptionError,
+    at_least,
     describe,
     leaves,
     map_leaves,
@@ -76,8 +77,7 @@ class Extent:
     quantiles: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if self.max_rows is not None and self.max_rows < 1:
-            raise OptionError(f"max_rows={self.max_rows}", "a whole number from 1", "max_rows=1000")
+        at_least(1, max_rows=self.max_rows)
         if not all(0 <= share <= 1 for share in self.quantiles):
             raise OptionError(f"quantiles={self.quantiles}", "shares from 0 to 1", "quantiles=(0.05, 0.5, 0.95)")
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 from lumbre.base import DataError, OptionError
 from lumbre.metrics._ignored import BinaryMetric, ClassMetric, ShareOfRows, Tally
 from lumbre.metrics._metric import Sums, no_sums
-from lumbre.metrics._scores import check_binary, check_classes, misfit, wide
+from lumbre.metrics._scores import CLASSES, check_binary, check_classes, misfit, wide
 
 
 class Accuracy(ShareOfRows):
@@ -38,7 +38,7 @@ class Accuracy(ShareOfRows):
                 self,
                 pred,
                 target,
-                "scores (rows, classes, ...) and classes (rows, ...)",
+                CLASSES,
                 "target.squeeze(1) or argmax",
             )
         return self._counted(state, chosen == target, target, pred.shape[1] - 1)

@@ -13,25 +13,16 @@ from torch.nn import functional
 from lumbre.base import DataError, OptionError
 from lumbre.metrics._ignored import BinaryMetric, ClassMetric, check_known, whole
 from lumbre.metrics._metric import State
-from lumbre.metrics._ranking import averaged, check_average
+from lumbre.metrics._ranking import Averaged, averaged
 from lumbre.metrics._scores import check_binary, check_classes, counts, places, wide
 
 
-class _ByClass(ClassMetric):
+class _ByClass(Averaged):
     """Counts for each class the rows that are right, that have it, and that were given it.
 
     The state has shape (3, classes + 1), int64, the last for targets that are no class; before the first batch, when
     the number of classes is not known, ().
     """
-
-    higher_is_better = True
-
-    def __init__(
-        self, *, average: str | None = "macro", ignore_index: int | None = None, name: str | None = None
-    ) -> None:
-        super().__init__(ignore_index=ignore_index, name=name)
-        self.average = check_average(average)
-        self.by_class = self.average == "none"
 
     def init(self, device: torch.device) -> Tensor:
         """No rows."""

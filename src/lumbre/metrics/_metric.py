@@ -106,3 +106,15 @@ def mean(state: Sums) -> float:
     """The sum over the number of its terms; NaN before the first."""
     total, count = state[0].item(), state[1].item()
     return total / count if count else float("nan")
+
+
+class Mean(Metric):
+    """A metric that is a mean: its state is the sum of the terms so far, and their number."""
+
+    def init(self, device: torch.device) -> Sums:
+        """A sum of nothing."""
+        return no_sums(device)
+
+    def compute(self, state: Sums) -> float:
+        """Sum over number; NaN before the first term."""
+        return mean(state)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lumbre.base import OptionError, did_you_mean
+from lumbre.base import one_of
 from lumbre.metrics._ignored import BinaryMetric, ClassMetric, check_known, whole
 from lumbre.metrics._scores import as_log_probabilities, check_binary, check_classes, rows_of_scores
 
@@ -28,10 +28,7 @@ def check_average(average: str | None) -> str:
         OptionError: there is no such average.
     """
     given = "none" if average is None else average
-    if given not in _AVERAGES:
-        raise OptionError(
-            f"average={average!r}", f"one of {', '.join(_AVERAGES)}", f'{did_you_mean(given, _AVERAGES)}average="macro"'
-        )
+    one_of("average", given, _AVERAGES)
     return given
 
 
@@ -46,6 +43,25 @@ def _kept(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
         first -= 1
         length += len(parts[first])
     return [*parts[:first], torch.cat([*parts[first:], rows])]
+
+
+class Averaged(ClassMetric):
+    """A value for each class, which `average` makes one number of.
+
+    Args:
+        average: how the values of the classes become one number; one of `_AVERAGES`.
+        ignore_index: targets that do not count.
+        name: how to show it.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self, *, average: str | None = "macro", ignore_index: int | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(ignore_index=ignore_index, name=name)
+        self.average = check_average(average)
+        self.by_class = self.average == "none"
 
 
 _NO_ROW, _NO_CLASS = -1, 2
@@ -133,23 +149,8 @@ class BinaryAveragePrecision(_BinaryCurve):
         return average_precision(scores, target)
 
 
-class _ClassCurves(ClassMetric):
-    """Keeps the scores of each class for each target.
-
-    Args:
-        average: how the areas of the classes, each against the rest, become one number.
-        ignore_index: targets that do not count.
-        name: how to show it.
-    """
-
-    higher_is_better = True
-
-    def __init__(
-        self, *, average: str | None = "macro", ignore_index: int | None = None, name: str | None = None
-    ) -> None:
-        super().__init__(ignore_index=ignore_index, name=name)
-        self.average = check_average(average)
-        self.by_class = self.average == "none"
+class _ClassCurves(Averaged):
+    """Keeps the scores of each class for each target; averaged are the areas of the classes against the rest."""
 
     def init(self, device: torch.device) -> Kept:
         """No rows."""

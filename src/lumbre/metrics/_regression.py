@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, describe
-from lumbre.metrics._metric import Metric, Sums, mean, no_sums, widest
+from lumbre.metrics._metric import Mean, Metric, Sums, mean, widest
 from lumbre.metrics._scores import wide
 
 
-class MAE(Metric):
+class MAE(Mean):
     """Mean absolute error.
 
     Example:
@@ -24,47 +24,27 @@ class MAE(Metric):
     name = "MAE"
     higher_is_better = False
 
-    def init(self, device: torch.device) -> Sums:
-        """Zero error over zero entries."""
-        return no_sums(device)
-
     def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
         """Add absolute errors."""
         return _add(state, _errors(self, pred, target).abs())
 
-    def compute(self, state: Sums) -> float:
-        """Sum over count."""
-        return mean(state)
 
-
-class MSE(Metric):
+class MSE(Mean):
     """Mean squared error."""
 
     name = "MSE"
     higher_is_better = False
 
-    def init(self, device: torch.device) -> Sums:
-        """Zero error over zero entries."""
-        return no_sums(device)
-
     def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
         """Add squared errors."""
         return _add(state, _errors(self, pred, target).square())
 
-    def compute(self, state: Sums) -> float:
-        """Sum over count."""
-        return mean(state)
 
-
-class RMSE(Metric):
+class RMSE(Mean):
     """Root of the mean squared error, over all rows of the pass at once."""
 
     name = "RMSE"
     higher_is_better = False
-
-    def init(self, device: torch.device) -> Sums:
-        """Zero error over zero entries."""
-        return no_sums(device)
 
     def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
         """Add squared errors."""

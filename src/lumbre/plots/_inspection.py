@@ -9,15 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, OptionError, did_you_mean, import_extra
-from lumbre.plots._colours import TRAIN, VALID
+from lumbre.base import DataError, OptionError, at_least, did_you_mean, import_extra
+from lumbre.plots._colours import LINETYPES, PALETTE, SHAPES, TRAIN, VALID
 from lumbre.plots._text import literal, literals
 
 if TYPE_CHECKING:
     from lumbre.inspection import Inspection, Sample, Statistics
 
-_CLASSES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-_SHAPES = ("o", "^", "s", "D", "v", "P", "X", "*")
 _MOST_PANELS = 24
 _MOST_RIDGES = 12
 _MOST_POINTS = 2_000
@@ -44,7 +42,6 @@ def layer_histograms(inspection: "Inspection") -> Any:
         DataError: there are no finite values.
     """
     p9 = import_extra("plotnine", "plots", "draw charts")
-    import pandas as pd
 
     drawn = [found for found in inspection.layers.values() if found.histogram is not None]
     if not drawn:
@@ -54,8 +51,7 @@ def layer_histograms(inspection: "Inspection") -> Any:
         note = f"the first {len(shown)} of {len(drawn)} layers"
     titles = _titles({found.layer: _facts(found) for found in shown})
     parts = [_bars(found, titles[found.layer]) for found in shown]
-    table = pd.concat(parts, ignore_index=True)
-    table["layer"] = pd.Categorical(table["layer"], categories=list(titles.values()))
+    table = _joined(parts, titles)
     return (
         p9.ggplot(table, p9.aes("value", "share"))
         + p9.geom_col(p9.aes(width="width"), fill=TRAIN)
@@ -109,8 +105,7 @@ def layer_planes(inspection: "Inspection", layers: str | Sequence[str] | None = 
         if inspection.target is not None and len(inspection.target) == len(tensor):
             part["target"] = _targets(inspection)[::step]
         parts.append(part)
-    table = pd.concat(parts, ignore_index=True)
-    table["layer"] = pd.Categorical(table["layer"], categories=list(titles.values()))
+    table = _joined(parts, titles)
     chart = (
         p9.ggplot(table, p9.aes("x", "y"))
         + p9.facet_wrap("layer", scales="free", ncol=min(len(chosen), _ACROSS), labeller=literal)
@@ -146,8 +141,7 @@ def feature_maps(
     p9 = import_extra("plotnine", "plots", "draw charts")
     import pandas as pd
 
-    if maps < 1:
-        raise OptionError(f"maps={maps}", "a whole number from 1", "maps=16")
+    at_least(1, maps=maps)
     chosen = {name: tensor for name, tensor in _chosen(inspection, layers).items() if tensor.ndim in (2, 4)}
     if not chosen:
         raise DataError(
@@ -175,8 +169,7 @@ def feature_maps(
             }
         )
         parts.append(part.dropna())
-    table = pd.concat(parts, ignore_index=True)
-    table["layer"] = pd.Categorical(table["layer"], categories=list(titles.values()))
+    table = _joined(parts, titles)
     return (
         p9.ggplot(table, p9.aes("x", "y"))
         + p9.geom_tile(p9.aes(fill="value", width="width", height="width"))
@@ -215,7 +208,6 @@ def training_ridges(records: "Sequence[Sample]", what: str = "activations") -> A
         DataError: nothing of the kind was recorded.
     """
     p9 = import_extra("plotnine", "plots", "draw charts")
-    import pandas as pd
 
     found = _of(records, what)
     found = [record for record in found if record.statistics.histogram is not None]
@@ -231,8 +223,7 @@ def training_ridges(records: "Sequence[Sample]", what: str = "activations") -> A
         for record in found
         if record.step in drawn and record.statistics.layer in titles
     ]
-    table = pd.concat(parts, ignore_index=True)
-    table["layer"] = pd.Categorical(table["layer"], categories=list(titles.values()))
+    table = _joined(parts, titles)
     table["order"] = -table["base"].astype(int)  # those in front are drawn last
     table["alpha"] = 0.25 + 0.5 * table["base"] / max(len(drawn) - 1, 1)
     epochs = {record.step: record.epoch for record in found}
@@ -289,8 +280,8 @@ def update_ratios(records: "Sequence[Sample]") -> Any:
         names, note = few, f"{len(few)} of {len(names)} parameters: the first with two dimensions or more"
         table = table[table["parameter"].isin(names)]
     table["parameter"] = pd.Categorical(table["parameter"], categories=names)
-    colours = [_CLASSES[number % len(_CLASSES)] for number in range(len(names))]
-    kinds = [("solid", "dashed", "dotted", "dashdot")[number // len(_CLASSES) % 4] for number in range(len(names))]
+    colours = [PALETTE[number % len(PALETTE)] for number in range(len(names))]
+    kinds = [LINETYPES[number // len(PALETTE) % 4] for number in range(len(names))]
     return (
         p9.ggplot(table, p9.aes("step", "ratio", colour="parameter", linetype="parameter"))
         + p9.geom_hline(yintercept=1e-3, linetype="dashed", colour="#4d4d4d")
@@ -302,6 +293,15 @@ def update_ratios(records: "Sequence[Sample]") -> Any:
         + p9.theme_minimal()
         + p9.theme(figure_size=(7.2, 4))
     )
+
+
+def _joined(parts: list[Any], titles: Mapping[str, str]) -> Any:
+    """One frame, whose layers stand in the order of their titles."""
+    import pandas as pd
+
+    table = pd.concat(parts, ignore_index=True)
+    table["layer"] = pd.Categorical(table["layer"], categories=list(titles.values()))
+    return table
 
 
 def _bars(found: "Statistics", title: str) -> Any:
@@ -411,7 +411,7 @@ def _points(p9: Any, table: Any) -> list[Any]:
             p9.labs(colour="target"),
         ]
     names = sorted(table["target"].unique(), key=lambda name: (len(name), name) if name.isdigit() else (0, name))
-    colours, shapes = ([kinds[number % len(kinds)] for number in range(len(names))] for kinds in (_CLASSES, _SHAPES))
+    colours, shapes = ([kinds[number % len(kinds)] for number in range(len(names))] for kinds in (PALETTE, SHAPES))
     return [
         p9.geom_point(p9.aes(colour="target", shape="target"), size=1.3, alpha=0.6, stroke=0.2),
         p9.scale_colour_manual(values=colours, limits=names, labels=literals),

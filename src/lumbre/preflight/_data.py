@@ -13,7 +13,7 @@ from lumbre.preflight._subject import Subject, tensors
 _ENOUGH, _FEW_COLUMNS = 20, 50
 
 
-@check("LB002", "error", "NaN or infinite values")
+@check("LB002", "error", "NaN or infinite values", several=True)
 def non_finite(subject: Subject) -> Iterator[Found]:
     """One NaN makes the loss NaN, and with it every weight."""
     parts = subject.columns or (subject.batch.input, subject.batch.target)
@@ -46,7 +46,6 @@ def unscaled_pictures(subject: Subject) -> Iterator[Found]:
                 "values from 0 to 1, or of mean 0 and spread 1",
                 "x / 255; for pictures as uint8: x.float() / 255",
             )
-            return
 
 
 @check("LB038", "warning", "Inputs on a wild scale")
@@ -68,7 +67,6 @@ def wild_scale(subject: Subject) -> Iterator[Found]:
                 "columns of mean 0 and spread about 1",
                 "(x - x.mean(0)) / x.std(0), with mean and spread of the training rows; or an nn.BatchNorm1d first",
             )
-            return
 
 
 def _first_inputs(subject: Subject) -> Iterator[Tensor]:
@@ -98,7 +96,6 @@ def wild_targets(subject: Subject) -> Iterator[Found]:
                 "targets of mean 0 and spread about 1",
                 "train on (y - y.mean()) / y.std(), and turn predictions back",
             )
-            return
 
 
 @check("LB051", "hint", "Too few rows for the parameters")
@@ -120,7 +117,7 @@ def few_rows(subject: Subject) -> Iterator[Found]:
         )
 
 
-@check("LB037", "warning", "Columns that say nothing, or the same")
+@check("LB037", "warning", "Columns that say nothing, or the same", several=True)
 def idle_columns(subject: Subject) -> Iterator[Found]:
     """A column that never changes, or stands there twice, mostly comes from a mistake in how the table was made."""
     for leaf in [] if subject.columns is None else tensors(subject.columns[0]):
@@ -173,7 +170,6 @@ def target_leak(subject: Subject) -> Iterator[Found]:
                 "inputs that are known when the target is not",
                 f"leave column {column} out",
             )
-            return
 
 
 def _one_to_one(x: Tensor, y: Tensor) -> int | None:
@@ -197,7 +193,7 @@ def _linear(x: Tensor, y: Tensor) -> int | None:
     return int(found[0]) if found else None
 
 
-@check("LB041", "warning", "Rows in training and in validation")
+@check("LB041", "warning", "Rows in training and in validation", several=True)
 def shared_rows(subject: Subject) -> Iterator[Found]:
     """Rows that were trained on tell nothing about new ones. Compared are whole inputs, exactly."""
     for name, other in (("validation", subject.valid), ("test", subject.test)):

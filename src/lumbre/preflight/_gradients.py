@@ -56,7 +56,7 @@ def no_gradient(subject: Subject) -> Iterator[Found]:
         )
 
 
-@check("LB024", "warning", "Gradients that are zero or vanish")
+@check("LB024", "warning", "Gradients that are zero or vanish", several=True)
 def vanishing(subject: Subject) -> Iterator[Found]:
     """No weight gets a gradient, only biases (all weights begin at zero, or nothing passes a layer); or the first
     layers get a ten-millionth of what the last ones get."""
@@ -108,7 +108,6 @@ def exploding(subject: Subject) -> Iterator[Found]:
                 "torch's own first weights; normalization layers; lumbre.callbacks.GradientClip(1.0); inputs and "
                 "targets of spread 1",
             )
-            return
 
 
 @check("LB059", "error", "A graph that an in-place operation broke")

@@ -44,7 +44,6 @@ def measurements(subject: Subject) -> Iterator[Found]:
             "shape",
             "y.long() if these are class numbers; an nn.MSELoss() if they are measurements",
         )
-        return
 
 
 @check("LB005", "error", "Labels out of range")
@@ -83,7 +82,6 @@ def not_binary(subject: Subject) -> Iterator[Found]:
                 "targets from 0 to 1",
                 "(y + 1) / 2 for labels of -1 and 1; y / 255 for pictures; (y > 0).float() for yes and no",
             )
-            return
 
 
 @check("LB047", "warning", "Labels that are all the same")
@@ -99,7 +97,6 @@ def constant_labels(subject: Subject) -> Iterator[Found]:
                 "at least two classes",
                 "look at how the labels are made, or at which rows were taken",
             )
-            return
 
 
 @check("LB048", "warning", "Many more outputs than classes")
@@ -180,4 +177,3 @@ def class_numbers_measured(subject: Subject) -> Iterator[Found]:
                 "measurements; or class numbers and a score for each class",
                 f"a last layer with {count} outputs, y.long() and nn.CrossEntropyLoss(), if these are classes",
             )
-            return

@@ -34,7 +34,6 @@ def rate(subject: Subject) -> Iterator[Found]:
             yield Found(
                 f"lr={value:g} for {name}", f"a rate that trains; usual are {usual}", "recipe.lr_finder(data).plot()"
             )
-            return
 
 
 @check("LB034", "warning", "A weight decay that hardly can be meant")
@@ -48,10 +47,9 @@ def decay(subject: Subject) -> Iterator[Found]:
         if value >= 1 or (plain and value >= 0.01):
             fix = "torch.optim.AdamW, which decays weights beside the gradient" if value < 1 else "weight_decay=0.01"
             yield Found(f"weight_decay={value:g} for {name}", "0.001 to 0.1 for AdamW, below 0.01 for Adam", fix)
-            return
 
 
-@check("LB035", "warning", "A schedule that does not fit the run")
+@check("LB035", "warning", "A schedule that does not fit the run", several=True)
 def schedule(subject: Subject) -> Iterator[Found]:
     """A scheduler that is made for more or fewer steps than the run has ends high, rises again, or stops the run; one
     that counts in epochs what was meant in batches hardly moves."""

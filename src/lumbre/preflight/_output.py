@@ -60,7 +60,6 @@ def stretched(subject: Subject) -> Iterator[Found]:
                 "the same shape for both: torch stretches them against each other and trains on every pair of rows",
                 "self.layers(x).squeeze(1) in forward(), or y.unsqueeze(1) for the target",
             )
-            return
 
 
 def _both_stretched(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
@@ -88,7 +87,6 @@ def second_softmax(subject: Subject) -> Iterator[Found]:
                 "raw scores (logits): CrossEntropyLoss applies the softmax itself, and two keep the loss from falling",
                 f"leave the {one} out of forward(), and apply it to predictions when you need probabilities",
             )
-            return
 
 
 @check("LB011", "warning", "Sigmoid before a loss that applies it")
@@ -102,7 +100,6 @@ def second_sigmoid(subject: Subject) -> Iterator[Found]:
                 "raw scores (logits): the loss applies the sigmoid itself",
                 "leave the sigmoid out of forward(), or take nn.BCELoss()",
             )
-            return
 
 
 @check("LB012", "warning", "NLLLoss without a log-softmax")
@@ -122,7 +119,6 @@ def no_log_softmax(subject: Subject) -> Iterator[Found]:
             "rows whose exponentials add up to 1",
             "nn.CrossEntropyLoss(), which takes raw scores; or torch.log_softmax(..., 1) at the end of forward()",
         )
-        return
 
 
 @check("LB013", "error", "BCELoss of what is no probability")
@@ -137,10 +133,9 @@ def no_probabilities(subject: Subject) -> Iterator[Found]:
                 "probabilities from 0 to 1",
                 "nn.BCEWithLogitsLoss(), which takes raw scores; or torch.sigmoid(...) at the end of forward()",
             )
-            return
 
 
-@check("LB014", "warning", "A metric that wants something else than the loss")
+@check("LB014", "warning", "A metric that wants something else than the loss", several=True)
 def unfit_metric(subject: Subject) -> Iterator[Found]:
     """`BinaryAccuracy` counts probabilities above 0.5. Given raw scores it asks whether they are above 0.5, not above
     0, and so is too low; `BinaryAccuracyWithLogits` of probabilities takes each for a yes. Both of measurements ask
@@ -167,7 +162,7 @@ def unfit_metric(subject: Subject) -> Iterator[Found]:
             )
 
 
-@check("LB015", "warning", "An output that cannot reach the targets")
+@check("LB015", "warning", "An output that cannot reach the targets", several=True)
 def out_of_reach(subject: Subject) -> Iterator[Found]:
     """The last layer ends in an activation whose range leaves targets out: ReLU gives nothing negative, sigmoid nothing
     above 1. Before a cross-entropy a ReLU takes away every score below 0, with its gradient."""
@@ -205,7 +200,6 @@ def one_score(subject: Subject) -> Iterator[Found]:
                 "a score for each class",
                 "two outputs for two classes; or nn.BCEWithLogitsLoss() with y.float().unsqueeze(1)",
             )
-            return
 
 
 @check("LB018", "warning", "Softmax over the rows")
@@ -222,7 +216,6 @@ def softmax_over_rows(subject: Subject) -> Iterator[Found]:
                 "a softmax over the classes of each row",
                 f"{call.name}(..., dim=1)",
             )
-            return
 
 
 @check("LB055", "error", "Whole numbers where the loss wants floats")
@@ -237,7 +230,6 @@ def whole_numbers(subject: Subject) -> Iterator[Found]:
                 f"targets of 0. and 1. as {str(call.input.dtype).removeprefix('torch.')}, of the prediction's shape",
                 f"y.float(){shape}",
             )
-            return
 
 
 @check("LB009", "error", "A loss that fails", unexplained=True)
@@ -287,7 +279,6 @@ def far_from_chance(subject: Subject) -> Iterator[Found]:
                 f"about {chance:.3g}, that of guessing among {classes} classes",
                 "smaller first weights (torch's own, or nn.init.kaiming_normal_), and inputs of mean 0 and spread 1",
             )
-            return
 
 
 _WEIGHTS = ((2, "weight"), (6, "pos_weight"))
@@ -320,7 +311,6 @@ def far_from_targets(subject: Subject) -> Iterator[Found]:
                 "train on (y - y.mean()) / y.std(), and turn predictions back; or torch's own first weights, and "
                 "inputs of mean 0 and spread 1",
             )
-            return
 
 
 @check("LB057", "warning", "An output that does not depend on the input", unless=("LB019", "LB029", "LB038"))
@@ -372,7 +362,6 @@ def second_log_softmax(subject: Subject) -> Iterator[Found]:
                 "raw scores (logits): the loss applies the log-softmax itself",
                 "leave the log-softmax out of forward(), or take nn.NLLLoss()",
             )
-            return
 
 
 @check("LB054", "warning", "A loss with its sign turned")
@@ -391,4 +380,3 @@ def turned_sign(subject: Subject) -> Iterator[Found]:
                 "a loss that is smaller where predictions are better",
                 "leave the minus out",
             )
-            return

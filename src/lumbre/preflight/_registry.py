@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from time import perf_counter
 
 from lumbre.preflight._finding import Finding, Findings
@@ -32,6 +33,7 @@ class Check:
         look: the function; its docstring is what the docs say.
         unexplained: look only where no other check has found an error, which would say it better.
         unless: codes of checks that name the cause of what this one sees; look only where they found nothing.
+        several: all that it yields are findings, not the first alone.
     """
 
     code: str
@@ -40,6 +42,7 @@ class Check:
     look: Look
     unexplained: bool = False
     unless: tuple[str, ...] = ()
+    several: bool = False
 
 
 CHECKS: dict[str, Check] = {}
@@ -47,13 +50,19 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(
-    code: str, severity: str, title: str, *, unexplained: bool = False, unless: tuple[str, ...] = ()
+    code: str,
+    severity: str,
+    title: str,
+    *,
+    unexplained: bool = False,
+    unless: tuple[str, ...] = (),
+    several: bool = False,
 ) -> Callable[[Look], Look]:
-    """Register a check."""
+    """Register a check; the arguments are attributes of `Check`."""
 
     def add(look: Look) -> Look:
         assert code not in CHECKS, code
-        CHECKS[code] = Check(code, severity, title, look, unexplained, unless)
+        CHECKS[code] = Check(code, severity, title, look, unexplained, unless, several)
         return look
 
     return add
@@ -81,6 +90,6 @@ def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float
             break
         findings += [
             Finding(one.code, found.severity or one.severity, found.received, found.expected, found.fix)
-            for found in one.look(subject)
+            for found in islice(one.look(subject), None if one.several else 1)
         ]
     return Findings([found for found in findings if found.code not in ignore])

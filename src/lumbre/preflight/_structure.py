@@ -26,7 +26,7 @@ def no_parameters(subject: Subject) -> Iterator[Found]:
         )
 
 
-@check("LB026", "warning", "Layers in a plain list")
+@check("LB026", "warning", "Layers in a plain list", several=True)
 def plain_list(subject: Subject) -> Iterator[Found]:
     """A module knows the layers that are its attributes, or stand in an `nn.ModuleList` or `nn.ModuleDict`. Of those
     in a list, tuple or dict it knows nothing: they are not trained, not saved and not moved to the GPU."""
@@ -217,7 +217,6 @@ def linear_chain(subject: Subject) -> Iterator[Found]:
             "an activation between linear layers",
             f"{call.name}(torch.relu({before.name}(x))), or one layer instead of the two",
         )
-        return
 
 
 def _wasteful(first: LayerCall, second: LayerCall) -> bool:
@@ -251,7 +250,6 @@ def same_weights(subject: Subject) -> Iterator[Found]:
                 "first weights drawn by chance",
                 "leave torch's own first weights, or nn.init.kaiming_uniform_(layer.weight)",
             )
-            return
 
 
 @check("LB030", "warning", "Dropout of channels where there are none")
@@ -266,7 +264,6 @@ def dropout_of_channels(subject: Subject) -> Iterator[Found]:
                 f"{wanted} dimensions: rows, channels, and the places",
                 "nn.Dropout() after linear layers; nn.Dropout1d() of sequences (rows, channels, length)",
             )
-            return
 
 
 @check("LB032", "warning", "Dropout that is never switched off")
@@ -279,7 +276,6 @@ def dropout_in_evaluation(subject: Subject) -> Iterator[Found]:
                 "dropout in training alone",
                 "F.dropout(x, p, self.training), or an nn.Dropout(p) as a layer",
             )
-            return
 
 
 @check("LB029", "warning", "A layer whose ReLU gives only zeros")
@@ -300,7 +296,6 @@ def dead_relu(subject: Subject) -> Iterator[Found]:
                 "units that are positive for some rows",
                 "torch's own first weights and biases; inputs of mean 0 and spread 1",
             )
-            return
 
 
 @check("LB040", "warning", "Channels in the last place")
@@ -357,10 +352,9 @@ def shared_layers(subject: Subject) -> Iterator[Found]:
                     "layers with weights of their own",
                     "[make() for _ in range(n)], not [layer] * n; or copy.deepcopy(layer)",
                 )
-                return
 
 
-@check("LB053", "warning", "Modes that are switched by hand")
+@check("LB053", "warning", "Modes that are switched by hand", several=True)
 def mode_switched(subject: Subject) -> Iterator[Found]:
     """`fit()` puts the whole module into training mode before each epoch, and into evaluation mode to validate. A
     `self.eval()` in `forward()` turns dropout and BatchNorm off for all that comes; one in `__init__()` is undone."""

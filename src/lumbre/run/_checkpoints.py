@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumbre.base import OptionError, did_you_mean
+from lumbre.base import OptionError, at_least, one_of
 
 CHANGES = (
     "augment",
@@ -75,20 +75,12 @@ class Checkpoints:
     allow_changes: Iterable[str] = ()
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise OptionError(f"steps={self.steps}", "at least 1 update", "steps=100")
+        at_least(1, steps=self.steps, keep=self.keep)
         if self.seconds is not None and not self.seconds > 0:
             raise OptionError(f"seconds={self.seconds}", "more than 0 seconds", "seconds=60")
-        if self.keep < 1:
-            raise OptionError(f"keep={self.keep}", "at least 1 checkpoint", "keep=3")
         allowed = (self.allow_changes,) if isinstance(self.allow_changes, str) else tuple(self.allow_changes)
         for name in allowed:
-            if name not in CHANGES:
-                raise OptionError(
-                    f"allow_changes=({name!r},)",
-                    f"among {', '.join(CHANGES)}",
-                    f"{did_you_mean(name, CHANGES)}Correct or remove it",
-                )
+            one_of("allow_changes", name, CHANGES, fix="Correct or remove it")
         object.__setattr__(self, "allow_changes", allowed)
         if self.steps is None and self.seconds is None:
             object.__setattr__(self, "seconds", _SECONDS)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-from lumbre.base import OptionError, did_you_mean
+from lumbre.base import OptionError, did_you_mean, one_of
 from lumbre.callbacks import Remarks
 from lumbre.core import Callback
 from lumbre.preflight import CHECKS
@@ -67,21 +67,12 @@ class Options:
             )
         if self.seed is not None and not isinstance(self.seed, int):
             raise OptionError(f"seed={self.seed!r}", "a whole number, or None for a seed of chance", "seed=0")
-        if self.engine not in _ENGINES:
-            raise OptionError(
-                f"engine={self.engine!r}",
-                f"one of {', '.join(_ENGINES)}",
-                f'{did_you_mean(str(self.engine), _ENGINES)}engine="auto"',
-            )
-        if self.strategy is not None and self.strategy not in STRATEGIES:
-            raise OptionError(
-                f"strategy={self.strategy!r}",
-                "ddp, which copies the model to every process, or fsdp, which shares it out",
-                f'{did_you_mean(str(self.strategy), STRATEGIES)}strategy="ddp"',
-            )
+        one_of("engine", self.engine, _ENGINES, fix='engine="auto"')
+        if self.strategy is not None:
+            one_of("strategy", self.strategy, STRATEGIES, fix='strategy="ddp", a copy for each process')
         as_checkpoints(self.resume)
         for code in self.ignore:
-            if code not in (*CHECKS, *Remarks.codes):
+            if code not in (*CHECKS, *Remarks.codes):  # not `one_of`, which would list sixty codes
                 raise OptionError(
                     f"ignore={list(self.ignore)!r}",
                     "codes of checks, as findings have them",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lumbre.base import Nested, OptionError, did_you_mean
+from lumbre.base import Nested, OptionError, one_of
 from lumbre.vision._random_pixels import in_drawn_order
 from lumbre.vision._rows import derived, uniform
 from lumbre.vision._scene import Scene, Step, Transform, by_row, check_scene, on_rows
@@ -45,12 +45,8 @@ class Augment(Transform):
 
     def __post_init__(self) -> None:
         _check_transforms(self.transforms)
-        if self.target not in (None, *_TARGETS):
-            raise OptionError(
-                f"target={self.target!r}",
-                f"one of {', '.join(_TARGETS)}, or None",
-                f"{did_you_mean(str(self.target), _TARGETS)}leave it out where the target is a class or a number",
-            )
+        if self.target is not None:
+            one_of("target", self.target, _TARGETS, fix="leave it out where the target is a class or a number")
 
     def apply(self, scene: Scene, seeds: Tensor) -> Scene:
         """Apply all, in order."""

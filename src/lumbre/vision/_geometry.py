@@ -5,13 +5,13 @@ Names and defaults are those of R's torchvision; offsets count from 0 and sizes 
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lumbre.base import OptionError, describe, did_you_mean
+from lumbre.base import OptionError, describe, one_of
 from lumbre.vision import _matrices as matrices
 from lumbre.vision._warp import (
     Fill,
@@ -137,12 +137,8 @@ def _mirrored(length: int, before: int, after: int, mode: str) -> Tensor:
     index = torch.arange(-before, length + after)
     if mode == "edge":
         return index.clamp(0, length - 1)
-    shift = {"reflect": 0, "symmetric": 1}.get(mode)
-    if shift is None:
-        modes = ("constant", "edge", "reflect", "symmetric")
-        raise OptionError(
-            f"padding_mode={mode!r}", f"one of {modes}", f"{did_you_mean(str(mode), modes)}padding_mode='reflect'"
-        )
+    one_of("padding_mode", mode, get_args(PaddingMode))
+    shift = 1 if mode == "symmetric" else 0
     if max(before, after) > length - 1 + shift:
         raise OptionError(
             f"{max(before, after)} pixels of {mode} padding beside {length} pixels",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lumbre.base import DataError, OptionError, describe, did_you_mean
+from lumbre.base import DataError, OptionError, describe, one_of
 from lumbre.vision._matrices import of, translation
 
 Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic"]
@@ -115,12 +115,8 @@ def fill_values(fill: Fill, images: Tensor) -> Tensor:
 
 def check_interpolation(interpolation: str) -> None:
     """Raise OptionError for a name that is none of the three."""
-    if interpolation not in get_args(Interpolation):
-        raise OptionError(
-            f"interpolation={interpolation!r}",
-            "'nearest', 'bilinear' or 'bicubic'",
-            f"{did_you_mean(str(interpolation), get_args(Interpolation))}R's 0, 2 and 3 are these, in this order",
-        )
+    names = get_args(Interpolation)
+    one_of("interpolation", interpolation, names, fix="R's 0, 2 and 3 are these, in this order")
 
 
 def check_images(images: Tensor, channels: tuple[int, ...] = ()) -> None:
