@@ -16,7 +16,7 @@ PACKAGE = Path(lb.__file__).parent
 PAGE = (ROOT / "docs" / "how-a-fit-runs.md").read_text()
 PROGRAM = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0]
 TEXT = PAGE.replace(PROGRAM, "")
-KEPT = "## A run that is kept and goes on"
+KEPT = "## A run that is kept and resumed"
 BLOCKS = re.split(r"\n\n|\n(?=\d+\. |\|)", TEXT)  # a paragraph, an item of a list, a row of a table
 
 Call = tuple[str, str]

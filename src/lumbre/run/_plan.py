@@ -76,11 +76,6 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         session = replace(session, sharded=sharded, loss=net.loss, choices=choices)
     train, valid = feeds.train, feeds.valid
     listeners = Listeners(one for one in options.callbacks if one.everywhere or session.world.leads)
-    gathered = {} if valid is None else {"valid": session.recipe.metrics.valid}
-    gathered["train"] = session.recipe.metrics.train
-    losses = ["loss"]
-    if isinstance(session.loss, NamedLosses):
-        losses += [f"loss_{name}" for name in session.loss.parts]
 
     def see_training_data() -> None:
         with torch.no_grad(), session.precision.autocast():
@@ -94,11 +89,7 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         device=session.device,
         epochs=options.epoch_range,
         batches_per_epoch=train.length,
-        monitored=tuple(
-            f"{set_name}_{name}"
-            for set_name, metrics in gathered.items()
-            for name in (*losses, *(metric.name.lower() for metric in metrics if not metric.by_class))
-        ),
+        monitored=_monitored(session, validated=valid is not None),
         save=lambda path: session.save(path, context.history, session.described(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
@@ -131,6 +122,20 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         seed_step=setting.seed_step,
     )
     return plan, session
+
+
+def _monitored(session: Session, *, validated: bool) -> tuple[str, ...]:
+    """Names of the values that callbacks may watch, such as "valid_loss"."""
+    sets = {"valid": session.recipe.metrics.valid} if validated else {}
+    sets["train"] = session.recipe.metrics.train
+    losses = ["loss"]
+    if isinstance(session.loss, NamedLosses):
+        losses += [f"loss_{name}" for name in session.loss.parts]
+    return tuple(
+        f"{set_name}_{name}"
+        for set_name, metrics in sets.items()
+        for name in (*losses, *(metric.name.lower() for metric in metrics if not metric.by_class))
+    )
 
 
 def _inside(listeners: Listeners, context: Context) -> Callable[[str, Nested, Tensor | None], None]:
