@@ -31,7 +31,7 @@ class NoRun:
         self.device = torch.device("cpu")
         self.epochs = (0, 9)
         self.epoch = 0
-        self.monitored = monitored
+        self.monitored = {name: False if name.endswith("loss") else None for name in monitored}
         self.save = save
         self.history = History()
         self.stop_reason: str | None = None

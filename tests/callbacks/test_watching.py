@@ -241,3 +241,47 @@ def test_wrong_names_are_refused_when_the_run_starts(
 ) -> None:
     with pytest.raises(lb.OptionError, match=words):
         run(recipe, data, [1], ModelCheckpoint(path))
+
+
+class Worse(lb.Callback):
+    """Writes an accuracy that falls from epoch to epoch."""
+
+    def on_valid_end(self, ctx: lb.Context) -> None:
+        records = ctx.history.records
+        records[:] = [record for record in records if record[:3] != ("valid", "acc", ctx.epoch)]
+        ctx.log("acc", 1 - ctx.epoch / 10)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: lb.callbacks.KeepBestModel("valid_acc"),
+        lambda: lb.callbacks.EarlyStopping("valid_acc", patience=9, restore_best=True),
+    ],
+)
+def test_the_metric_says_which_way_is_better(recipe: lb.Recipe, data, make) -> None:
+    options = {"valid_data": 0.2, "verbose": False}
+    first = recipe.fit(data, epochs=1, **options)
+    kept = recipe.fit(data, epochs=4, callbacks=[Worse(), make()], **options)
+    for one, other in zip(first.model.parameters(), kept.model.parameters(), strict=True):
+        assert torch.equal(one, other)  # the best accuracy was that of the first epoch
+
+
+def test_a_plateau_of_accuracy_is_one_of_its_maximum(recipe: lb.Recipe, data) -> None:
+    callbacks = [Worse(), lb.schedules.plateau("valid_acc", patience=1)]
+    fitted = recipe.fit(data, epochs=5, valid_data=0.2, callbacks=callbacks, verbose=False)
+    rates = fitted.history.query("metric == 'lr'")["value"]
+    assert rates.iloc[-1] < rates.iloc[0]
+
+
+def test_a_metric_that_does_not_say_so_is_asked_for(data) -> None:
+    class Size(lb.metrics.MAE):
+        higher_is_better = None
+
+    recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.Adam, metrics=Size(name="size"))
+    recipe = recipe.set_hparams(in_features=4, out_features=1)
+    pair = data[0], data[1].float()[:, None]
+    with pytest.raises(lb.OptionError, match="does not say whether more or less"):
+        recipe.fit(pair, valid_data=0.2, callbacks=lb.callbacks.KeepBestModel("valid_size"), verbose=False)
+    keep = lb.callbacks.KeepBestModel("valid_size", mode="min")
+    assert recipe.fit(pair, epochs=1, valid_data=0.2, callbacks=keep, verbose=False)

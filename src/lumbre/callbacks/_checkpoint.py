@@ -23,7 +23,7 @@ class ModelCheckpoint(Callback):
             wanted: "runs/{epoch:02d}-{valid_loss:.3f}.lumbre". A path that ends in "/" is a folder for files named by
             epoch and monitored value, such as "epoch-03-valid_loss-0.125.lumbre".
         monitor: set and metric that tell the best epoch.
-        mode: "min" where less is better, "max" where more is.
+        mode: "min" where less is better, "max" where more is; where not given, as the metric says.
         min_delta: an improvement must be greater than this.
         best_only: save only when the value is the best so far.
         keep: how many of the files to keep: the newest, which with `best_only` are the best. Older ones are removed,
@@ -35,7 +35,7 @@ class ModelCheckpoint(Callback):
 
     Example:
         >>> import lumbre as lb
-        >>> keep = lb.callbacks.ModelCheckpoint("best.lumbre", monitor="valid_acc", mode="max")
+        >>> keep = lb.callbacks.ModelCheckpoint("best.lumbre", monitor="valid_acc")
         >>> last_three = lb.callbacks.ModelCheckpoint("runs/{epoch:03d}.lumbre", best_only=False, keep=3)
     """
 
@@ -44,7 +44,7 @@ class ModelCheckpoint(Callback):
         path: str | Path,
         *,
         monitor: str = "valid_loss",
-        mode: str = "min",
+        mode: str | None = None,
         min_delta: float = 0.0,
         best_only: bool = True,
         keep: int | None = None,

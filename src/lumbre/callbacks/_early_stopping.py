@@ -17,7 +17,7 @@ class EarlyStopping(Callback):
     Args:
         monitor: set and metric to watch, such as "valid_loss" or "valid_acc".
         patience: epochs in a row without improvement after which the run ends, at least 1.
-        mode: "min" where less is better, "max" where more is.
+        mode: "min" where less is better, "max" where more is; where not given, as the metric says.
         min_delta: an improvement must be greater than this.
         baseline: a value that must be beaten from the first epoch on.
         restore_best: at the end, give the model the weights of its best epoch; where none beat the baseline, it keeps
@@ -36,7 +36,7 @@ class EarlyStopping(Callback):
         monitor: str = "valid_loss",
         *,
         patience: int = 3,
-        mode: str = "min",
+        mode: str | None = None,
         min_delta: float = 0.0,
         baseline: float | None = None,
         restore_best: bool = False,

@@ -15,7 +15,7 @@ class KeepBestModel(Callback):
 
     Args:
         monitor: set and metric that tell the best epoch.
-        mode: "min" where less is better, "max" where more is.
+        mode: "min" where less is better, "max" where more is; where not given, as the metric says.
         min_delta: an improvement must be greater than this.
 
     Attributes:
@@ -26,10 +26,10 @@ class KeepBestModel(Callback):
 
     Example:
         >>> import lumbre as lb
-        >>> keep = lb.callbacks.KeepBestModel("valid_acc", mode="max")
+        >>> keep = lb.callbacks.KeepBestModel("valid_acc")
     """
 
-    def __init__(self, monitor: str = "valid_loss", *, mode: str = "min", min_delta: float = 0.0) -> None:
+    def __init__(self, monitor: str = "valid_loss", *, mode: str | None = None, min_delta: float = 0.0) -> None:
         self.monitor = monitor
         self._monitor = Monitor(monitor, mode, min_delta)
         self._weights: dict[str, Any] | None = None

@@ -140,6 +140,10 @@ class LRScheduler(Callback):
         """Make the scheduler."""
         parameters = inspect.signature(self.scheduler).parameters
         kwargs = dict(self.kwargs)
+        if "mode" in parameters and kwargs.get("mode") is None and self.step_on == "epoch":  # as the metric says, not always "min"
+            watched = Monitor(self._metric or "valid_loss", None)
+            watched.begin(ctx)
+            kwargs["mode"] = watched.mode
         if "total_steps" in parameters and not {"total_steps", "epochs"} & kwargs.keys() and ctx.batches_per_epoch:
             kwargs["total_steps"] = ctx.epochs[1] * (ctx.batches_per_epoch if self.step_on == "batch" else 1)
         try:
@@ -209,7 +213,7 @@ class LRScheduler(Callback):
                 "a step after each epoch, when the metric is known",
                 'step_on="epoch"',
             )
-        self._watched = Monitor(self._metric or "valid_loss", "min")
+        self._watched = Monitor(self._metric or "valid_loss", "min")  # the scheduler itself compares
         self._watched.begin(ctx)
 
 

@@ -13,17 +13,18 @@ class Monitor:
 
     Args:
         name: set and metric, such as "valid_loss".
-        mode: "min" where less is better, "max" where more is.
+        mode: "min" where less is better, "max" where more is; None asks the metric.
         min_delta: a change counts only when it is greater than this.
         baseline: what must be beaten from the start on.
     """
 
-    def __init__(self, name: str, mode: str, min_delta: float = 0.0, baseline: float | None = None) -> None:
-        one_of("mode", mode, MODES, fix='mode="min" for a loss')
+    def __init__(self, name: str, mode: str | None, min_delta: float = 0.0, baseline: float | None = None) -> None:
+        if mode is not None:
+            one_of("mode", mode, MODES, fix='mode="min" for a loss')
         if min_delta < 0:
             raise OptionError(f"min_delta={min_delta}", "zero or more", f"min_delta={-min_delta}")
         self.name = name
-        self._sign = 1.0 if mode == "min" else -1.0
+        self.mode = mode
         self._min_delta = min_delta
         self._baseline = baseline
         self.best: float | None = baseline
@@ -38,8 +39,21 @@ class Monitor:
             raise OptionError(
                 f"monitor={self.name!r}",
                 f"a value that this run records: {', '.join(ctx.monitored)}",
-                f'{hint}monitor="{ctx.monitored[0]}"',
+                f'{hint}monitor="{next(iter(ctx.monitored), "valid_loss")}"',
             )
+        if self.mode is None:
+            self.mode = self._known_mode(ctx)
+
+    def _known_mode(self, ctx: Context) -> str:
+        """Which way is better, as the metric says."""
+        higher = ctx.monitored[self.name]
+        if higher is None:
+            raise OptionError(
+                f"monitor={self.name!r}, which does not say whether more or less of it is better",
+                '"min" where less is better, "max" where more is',
+                f'monitor={self.name!r}, mode="max"',
+            )
+        return "max" if higher else "min"
 
     def value(self, ctx: Context) -> float:
         """The epoch's value."""
@@ -57,7 +71,8 @@ class Monitor:
         value = self.value(ctx)
         if math.isnan(value):
             return False
-        better = self.best is None or self._sign * (self.best - value) > self._min_delta
+        sign = -1.0 if self.mode == "max" else 1.0
+        better = self.best is None or sign * (self.best - value) > self._min_delta
         if better:
             self.best = value
         return better

@@ -117,7 +117,7 @@ def constant_with_warmup(warmup: float) -> Schedule:
 def plateau(
     monitor: str = "valid_loss",
     *,
-    mode: str = "min",
+    mode: str | None = None,
     factor: float = 0.1,
     patience: int = 5,
     min_delta: float = 0.0,
@@ -130,7 +130,7 @@ def plateau(
 
     Args:
         monitor: set and metric to watch, such as "valid_loss".
-        mode: "min" where less is better, "max" where more is.
+        mode: "min" where less is better, "max" where more is; where not given, as the metric says.
         factor: what the rate is multiplied with, in (0, 1).
         patience: epochs without improvement that are borne; the next one lowers the rate.
         min_delta: an improvement must be greater than this.
@@ -142,9 +142,10 @@ def plateau(
 
     Example:
         >>> import lumbre as lb
-        >>> callbacks = [lb.schedules.plateau("valid_acc", mode="max", patience=3)]
+        >>> callbacks = [lb.schedules.plateau("valid_acc", patience=3)]
     """
-    one_of("mode", mode, MODES, fix='mode="min" for a loss')
+    if mode is not None:
+        one_of("mode", mode, MODES, fix='mode="min" for a loss')
     _check_share(factor=factor)
     return LRScheduler(
         ReduceLROnPlateau,

@@ -19,7 +19,8 @@ class Context:
         device: where it trains.
         epochs: (fewest, most) epochs of this run.
         batches_per_epoch: training batches in an epoch; None when only the end will tell.
-        monitored: names under which `history.last()` will hold a number, such as "valid_loss".
+        monitored: names under which `history.last()` will hold a number, such as "valid_loss", and whether more of it
+            is better; None where that is not known.
         history: losses, metrics and seconds of the epochs so far.
         epoch: the epoch that runs, counted from 1; 0 before the first.
         step: optimizer steps taken so far, over all epochs.
@@ -60,7 +61,7 @@ class Context:
         device: torch.device,
         epochs: tuple[int, int],
         batches_per_epoch: int | None,
-        monitored: tuple[str, ...],
+        monitored: Mapping[str, bool | None],
         save: Callable[[Path], None],
         minimize: Callable[[Tensor, optim.Optimizer], None],
         see_training_data: Callable[[], None],

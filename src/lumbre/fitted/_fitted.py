@@ -438,7 +438,7 @@ class Fitted:
             device=self._session.device,
             epochs=(1, 1),
             batches_per_epoch=batches.length,
-            monitored=(),
+            monitored={},
             save=self.save,
             minimize=refused,
             see_training_data=refused,

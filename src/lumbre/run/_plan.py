@@ -124,18 +124,21 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
     return plan, session
 
 
-def _monitored(session: Session, *, validated: bool) -> tuple[str, ...]:
-    """Names of the values that callbacks may watch, such as "valid_loss"."""
+def _monitored(session: Session, *, validated: bool) -> dict[str, bool | None]:
+    """Names of the values that callbacks may watch, such as "valid_loss", and whether more of them is better."""
     sets = {"valid": session.recipe.metrics.valid} if validated else {}
     sets["train"] = session.recipe.metrics.train
-    losses = ["loss"]
+    losses: dict[str, bool | None] = {"loss": False}
     if isinstance(session.loss, NamedLosses):
-        losses += [f"loss_{name}" for name in session.loss.parts]
-    return tuple(
-        f"{set_name}_{name}"
+        losses |= {f"loss_{name}": False for name in session.loss.parts}
+    return {
+        f"{set_name}_{name}": higher
         for set_name, metrics in sets.items()
-        for name in (*losses, *(metric.name.lower() for metric in metrics if not metric.by_class))
-    )
+        for name, higher in {
+            **losses,
+            **{metric.name.lower(): metric.higher_is_better for metric in metrics if not metric.by_class},
+        }.items()
+    }
 
 
 def _inside(listeners: Listeners, context: Context) -> Callable[[str, Nested, Tensor | None], None]:

@@ -104,7 +104,7 @@ def _context(optimizer: optim.Optimizer, epochs: int, batches: int) -> Context:
         device=torch.device("cpu"),
         epochs=(0, epochs),
         batches_per_epoch=batches,
-        monitored=("train_loss",),
+        monitored={"train_loss": False},
         save=lambda _: None,
         minimize=lambda loss, one: None,
         see_training_data=lambda: None,
