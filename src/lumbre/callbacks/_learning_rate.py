@@ -140,7 +140,9 @@ class LRScheduler(Callback):
         """Make the scheduler."""
         parameters = inspect.signature(self.scheduler).parameters
         kwargs = dict(self.kwargs)
-        if "mode" in parameters and kwargs.get("mode") is None and self.step_on == "epoch":  # as the metric says, not always "min"
+        if (
+            "mode" in parameters and kwargs.get("mode") is None and self.step_on == "epoch"
+        ):  # as the metric says, not always "min"
             watched = Monitor(self._metric or "valid_loss", None)
             watched.begin(ctx)
             kwargs["mode"] = watched.mode
