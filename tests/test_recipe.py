@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -306,3 +308,32 @@ def test_a_run_that_waits_for_data_says_so(recipe: lb.Recipe, data: tuple[Tensor
         seconds.clear()
         seconds.update(data=waited, step=1.0)
         assert ("raise num_workers" in repr(fitted)) == said
+
+
+def test_what_is_saved_comes_back_as_it_was(data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """Tuples and NumPy numbers as hyper-parameters; tensors and NumPy numbers in the history."""
+
+    class Sized(nn.Module):
+        def __init__(self, sizes: tuple[int, int], deep: dict[str, Any], width: int) -> None:
+            super().__init__()
+            assert type(sizes) is tuple
+            assert type(deep["sizes"][0]) is tuple
+            self.layers = nn.Sequential(nn.Linear(sizes[0], width), nn.ReLU(), nn.Linear(width, sizes[1]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers(x)
+
+    def log(ctx: lb.Context) -> None:
+        ctx.log("norm", torch.linalg.vector_norm(next(ctx.model.parameters())))
+        ctx.log("rate", np.float32(0.5))
+
+    recipe = lb.setup(Sized, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    recipe = recipe.set_hparams(sizes=(4, 3), deep={"sizes": [(1, 2)]}, width=np.int64(8))
+    fitted = recipe.fit(data, epochs=1, callbacks=lb.callbacks.On(epoch_end=log), verbose=False)
+    fitted.save(tmp_path / "net.lumbre")
+    again = lb.load(tmp_path / "net.lumbre", Sized)
+    assert again.history.equals(fitted.history)
+    assert torch.equal(again.predict(data), fitted.predict(data))
+    bad = lb.callbacks.On(epoch_end=lambda ctx: ctx.log("what", object()))
+    with pytest.raises(lb.LumbreError, match="a number"):
+        recipe.fit(data, epochs=1, callbacks=bad, verbose=False)

@@ -5,6 +5,11 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from torch import Tensor
+
+from lumbre.base import OptionError, describe
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -35,8 +40,12 @@ class History:
         return now
 
     def add(self, epoch: int, set_name: str, values: Mapping[str, object]) -> None:
-        """Append the values of one pass."""
-        self.records.extend((set_name, metric, epoch, value) for metric, value in values.items())
+        """Append the values of one pass; tensors and arrays become Python's numbers and lists, which files can hold.
+
+        Raises:
+            OptionError: a value is no number, list or dict of numbers.
+        """
+        self.records.extend((set_name, name, epoch, _recorded(name, value)) for name, value in values.items())
 
     @property
     def epochs(self) -> int:
@@ -126,3 +135,15 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
+def _recorded(name: str, value: object) -> Any:
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: _recorded(name, part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_recorded(name, part) for part in value]
+    if value is None or isinstance(value, (int, float, str)):
+        return value
+    raise OptionError(f"{name}={describe(value)} for the history", "a number", f"ctx.log({name!r}, float(...))")

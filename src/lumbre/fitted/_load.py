@@ -49,7 +49,7 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
         document = checked_model(archive.document)
         parts = _parts(document)
         history = load_history(document["history"])
-        declared = dict(document["hparams"])
+        declared = {name: _unmarked(value) for name, value in document["hparams"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArchiveError(
             f"{path}, whose content makes no sense: {error}",
@@ -111,6 +111,15 @@ def _hparams(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> dict[
             f"lumbre.load(path, Net, {', '.join(f'{name}=...' for name in absent)})",
         )
     return merged
+
+
+def _unmarked(value: Any) -> Any:
+    """A hyper-parameter as it was given: JSON holds a tuple as a marked list."""
+    if isinstance(value, dict):
+        if value.keys() == {"__tuple__"}:
+            return tuple(map(_unmarked, value["__tuple__"]))
+        return {key: _unmarked(part) for key, part in value.items()}
+    return [_unmarked(part) for part in value] if isinstance(value, list) else value
 
 
 def _fill(path: Path, model: nn.Module, archive: Archive) -> None:

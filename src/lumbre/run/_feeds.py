@@ -210,7 +210,7 @@ def _whole_batch(train: RowFeed | LoaderFeed) -> int | None:
 def _may_hold(source: Source | Loaded, label: int) -> bool:
     inner = source.source if isinstance(source, Taken) else source
     target = inner.target if isinstance(inner, InMemoryDataset) and inner.transform is None else None
-    return not isinstance(target, Tensor) or bool((target == label).any())
+    return not isinstance(target, Tensor) or target.numel() > _AT_HAND or bool((target == label).any())
 
 
 _AT_HAND = 50_000_000

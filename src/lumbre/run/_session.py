@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -144,7 +145,22 @@ def _widened(leaf: Any) -> Any:
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values that JSON can hold as they are; of others only how they print, marked as not stored."""
-    return {name: value if _is_plain(value) else {"__not_stored__": repr(value)} for name, value in values.items()}
+    return {name: _stored(value) for name, value in values.items()}
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, np.generic):  # NumPy's numbers, as Python's
+        value = value.item()
+    return _marked(value) if _is_plain(value) else {"__not_stored__": repr(value)}
+
+
+def _marked(value: Any) -> Any:
+    """Tuples with a mark, since JSON has lists alone."""
+    if isinstance(value, tuple):
+        return {"__tuple__": [_marked(part) for part in value]}
+    if isinstance(value, list):
+        return [_marked(part) for part in value]
+    return {key: _marked(part) for key, part in value.items()} if isinstance(value, dict) else value
 
 
 def _is_plain(value: Any) -> bool:

@@ -165,10 +165,10 @@ def _told(document: Mapping[str, Any]) -> list[str]:
         lines += _entries(name, _dict(part))
     lines += _entries("options", _dict(record.get("options")))
     for name, data in _dict(record.get("data")).items():
-        record = _dict(data)
+        found = _dict(data)
         lines.append(
-            f"  {_short(name)} data: {record.get('rows')} rows, {_short(record.get('input'))}, fingerprint "
-            f"{_short(record.get('fingerprint'))} of {_short(record.get('covers'))}"
+            f"  {_short(name)} data: {found.get('rows')} rows, {_short(found.get('input'))}, fingerprint "
+            f"{_short(found.get('fingerprint'))} of {_short(found.get('covers'))}"
         )
     lines += _entries("environment", _dict(record.get("environment")))
     lines += _entries("last values", _last(history.get("records")))
