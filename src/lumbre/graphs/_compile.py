@@ -211,5 +211,6 @@ def _number_pass_off() -> Generator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Which error, and what it says first."""
+    """Which error, and what it says first; of the compiler's wrapper the error that it wraps."""
+    error = getattr(error, "inner_exception", error)
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
