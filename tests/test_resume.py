@@ -192,7 +192,7 @@ def test_without_the_seed_of_a_step_the_bits_differ(tmp_path: Path, monkeypatch:
         torch.manual_seed(seed)
         return lambda name, epoch, batch: None
 
-    monkeypatch.setattr("lumbre.run._build.seeder", unseeded)
+    monkeypatch.setattr("lumbre.run._setting.seeder", unseeded)
     with pytest.raises(AssertionError):
         same(fit(), killed_and_resumed(fit, tmp_path / "run"))
 
