@@ -145,7 +145,7 @@ class LRScheduler(Callback):
         ):  # as the metric says, not always "min"
             watched = Monitor(self._metric or "valid_loss", None)
             watched.begin(ctx)
-            kwargs["mode"] = watched.mode
+            kwargs["mode"] = watched.direction
         if "total_steps" in parameters and not {"total_steps", "epochs"} & kwargs.keys() and ctx.batches_per_epoch:
             kwargs["total_steps"] = ctx.epochs[1] * (ctx.batches_per_epoch if self.step_on == "batch" else 1)
         try:

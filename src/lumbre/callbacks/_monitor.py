@@ -24,7 +24,7 @@ class Monitor:
         if min_delta < 0:
             raise OptionError(f"min_delta={min_delta}", "zero or more", f"min_delta={-min_delta}")
         self.name = name
-        self.mode = mode
+        self.direction = mode  # not `mode`: what a callback was made with is compared with that of older checkpoints
         self._min_delta = min_delta
         self._baseline = baseline
         self.best: float | None = baseline
@@ -41,8 +41,8 @@ class Monitor:
                 f"a value that this run records: {', '.join(ctx.monitored)}",
                 f'{hint}monitor="{next(iter(ctx.monitored), "valid_loss")}"',
             )
-        if self.mode is None:
-            self.mode = self._known_mode(ctx)
+        if self.direction is None:
+            self.direction = self._known_mode(ctx)
 
     def _known_mode(self, ctx: Context) -> str:
         """Which way is better, as the metric says."""
@@ -71,7 +71,7 @@ class Monitor:
         value = self.value(ctx)
         if math.isnan(value):
             return False
-        sign = -1.0 if self.mode == "max" else 1.0
+        sign = -1.0 if self.direction == "max" else 1.0
         better = self.best is None or sign * (self.best - value) > self._min_delta
         if better:
             self.best = value
