@@ -17,6 +17,7 @@ from torch import Tensor, nn, optim
 
 import lumbre as lb
 from lumbre.callbacks import EMA, Accumulate, GradientClip, KeepBestModel, LearningRate, On
+from lumbre.processes import join_world
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -261,5 +262,10 @@ def test_a_finished_run_is_given_back(tmp_path: Path) -> None:
 
 def test_verify_resume_is_for_one_process(tmp_path: Path) -> None:
     recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
-    reported = run(2, lambda rank: recipe.verify_resume(blobs()), tmp_path / "logs", [FAILED, FAILED])
+
+    def asked(rank: int) -> object:
+        join_world().gather(rank)  # both are there before one of them ends, which would be reported otherwise
+        return recipe.verify_resume(blobs())
+
+    reported = run(2, asked, tmp_path / "logs", [FAILED, FAILED])
     assert all("verify_resume() in a run that 2 processes share" in one for one in reported)

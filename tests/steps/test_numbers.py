@@ -1,5 +1,7 @@
 """Numbers of a compiled step are computed once, not in the loops over the parameters."""
 
+import os
+
 import pytest
 import torch
 import torch._dynamo
@@ -51,6 +53,7 @@ def test_numbers_of_a_larger_tensor_stay_where_they_are() -> None:
 
 @pytest.mark.skipif(obstacle(torch.device("cpu")) is not None, reason=str(obstacle(torch.device("cpu"))))
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*", "ignore::UserWarning:torch.*")
+@pytest.mark.skipif("ATEN_CPU_CAPABILITY" in os.environ, reason="torch's compiler writes vectors whatever that says")
 def test_a_graph_reads_the_numbers_that_are_meant() -> None:
     def update(x: Tensor, step: Tensor) -> tuple[Tensor, ...]:
         second, third = (2 * x[:, 1]).unbind()

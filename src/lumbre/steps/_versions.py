@@ -1,7 +1,7 @@
 """For which releases of torch its insides were proved; with others, what leans on them is not used.
 
-All that steps use beyond torch's documented interface is named in the table, and asks here before it is used. A
-release is added once the whole suite has passed on it: `make test-torch TORCH=2.14.1`.
+All that steps use beyond torch's documented interface is named in the table, and asks here before it is used. Tests of
+these parts were run on each release named, and the whole suite on 2.13; `make test-torch TORCH=...` runs it on another.
 """
 
 import torch
