@@ -11,7 +11,8 @@ from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
 import lumbre as lb
-from lumbre.base import divisor_of
+from lumbre.base import Batch, divisor_of
+from lumbre.metrics import LossMeter
 
 CLASSES = 3
 WEIGHTS = torch.tensor([0.2, 5.0, 1.0], dtype=torch.float64)
@@ -137,3 +138,17 @@ def test_of_losses_that_nobody_knows_rows_are_counted() -> None:
     divisor = divisor_of(nn.CrossEntropyLoss(weight=torch.ones(3)))
     assert divisor is not None
     assert divisor(probabilities).item() == 5  # torch divides by the rows there
+
+
+def test_a_pass_that_an_older_version_began_goes_on_by_rows() -> None:
+    """Files of 0.1.0 hold no divisor: their batches counted by rows."""
+    divisor = divisor_of(nn.CrossEntropyLoss())
+    meter = LossMeter((), torch.device("cpu"), divisor=divisor)
+    first = Batch(None, torch.zeros(4, dtype=torch.long), 4, None, None)
+    meter.update(first, None, torch.tensor(1.0))
+    old = {name: value for name, value in meter.state_dict().items() if name != "divided"}
+    for state in (old, meter.merged([old, {**old, "loss": old["loss"].clone()}])):
+        again = LossMeter((), torch.device("cpu"), divisor=divisor)
+        again.load_state_dict({**state, "loss": state["loss"].clone()})
+        again.update(first, None, torch.tensor(1.0))
+        assert again.compute() == {"loss": 1.0}

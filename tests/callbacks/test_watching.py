@@ -285,3 +285,9 @@ def test_a_metric_that_does_not_say_so_is_asked_for(data) -> None:
         recipe.fit(pair, valid_data=0.2, callbacks=lb.callbacks.KeepBestModel("valid_size"), verbose=False)
     keep = lb.callbacks.KeepBestModel("valid_size", mode="min")
     assert recipe.fit(pair, epochs=1, valid_data=0.2, callbacks=keep, verbose=False)
+
+
+def test_a_cyclic_schedule_keeps_its_own_mode(recipe: lb.Recipe, data) -> None:
+    cyclic = lb.callbacks.LRScheduler(optim.lr_scheduler.CyclicLR, base_lr=1e-3, max_lr=1e-2, cycle_momentum=False)
+    fitted = recipe.fit(data, epochs=2, callbacks=cyclic, ignore="LB035", verbose=False)
+    assert fitted.history.query("metric == 'lr'")["value"].iloc[0] == pytest.approx(1e-3)

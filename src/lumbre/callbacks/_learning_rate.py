@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import optim
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lumbre.base import OptionError, one_of
 from lumbre.callbacks._monitor import Monitor
@@ -140,9 +141,8 @@ class LRScheduler(Callback):
         """Make the scheduler."""
         parameters = inspect.signature(self.scheduler).parameters
         kwargs = dict(self.kwargs)
-        if (
-            "mode" in parameters and kwargs.get("mode") is None and self.step_on == "epoch"
-        ):  # as the metric says, not always "min"
+        plateau = inspect.isclass(self.scheduler) and issubclass(self.scheduler, ReduceLROnPlateau)
+        if plateau and kwargs.get("mode") is None and self.step_on == "epoch":  # torch would always take "min"
             watched = Monitor(self._metric or "valid_loss", None)
             watched.begin(ctx)
             kwargs["mode"] = watched.direction

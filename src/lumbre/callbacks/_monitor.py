@@ -24,7 +24,9 @@ class Monitor:
         if min_delta < 0:
             raise OptionError(f"min_delta={min_delta}", "zero or more", f"min_delta={-min_delta}")
         self.name = name
-        self.direction = mode  # not `mode`: what a callback was made with is compared with that of older checkpoints
+        # Not `mode`: what a callback was made with, by these names, is compared with that of older checkpoints.
+        self._given = mode
+        self.direction = mode or "min"
         self._min_delta = min_delta
         self._baseline = baseline
         self.best: float | None = baseline
@@ -41,8 +43,7 @@ class Monitor:
                 f"a value that this run records: {', '.join(ctx.monitored)}",
                 f'{hint}monitor="{next(iter(ctx.monitored), "valid_loss")}"',
             )
-        if self.direction is None:
-            self.direction = self._known_mode(ctx)
+        self.direction = self._given or self._known_mode(ctx)
 
     def _known_mode(self, ctx: Context) -> str:
         """Which way is better, as the metric says."""

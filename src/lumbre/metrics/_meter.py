@@ -154,7 +154,7 @@ class LossMeter:
         """Go on from there."""
         self._in_place = False
         self._loss, self._parts, self._rows = state["loss"], dict(state["parts"]), state["rows"]
-        self._divided = state.get("divided", no_sums(self._device)[0])
+        self._divided = _divided(state)
         self._states = self._unpacked(state)
 
     def merged(self, states: list[dict[str, Any]]) -> dict[str, Any]:
@@ -173,11 +173,16 @@ class LossMeter:
                 "as many processes as before, or more, to go on within an epoch with a metric of torchmetrics",
                 "start as many processes as wrote the checkpoint; or train without this metric",
             )
-        total = {name: first[name] for name in ("loss", "divided", "rows")} | {"parts": dict(first["parts"])}
+        total = {
+            "loss": first["loss"],
+            "divided": _divided(first),
+            "rows": first["rows"],
+            "parts": dict(first["parts"]),
+        }
         gathered = self._unpacked(first)
         for one in others:
             total["loss"] = total["loss"] + one["loss"]
-            total["divided"] = total["divided"] + one["divided"]
+            total["divided"] = total["divided"] + _divided(one)
             total["rows"] += one["rows"]
             parts = total["parts"]
             total["parts"] = {
@@ -227,6 +232,12 @@ class LossMeter:
             count,
             [mine if one is None else one for mine, one in zip(self._states, states, strict=True)],
         )
+
+
+def _divided(state: dict[str, Any]) -> Tensor:
+    """What the losses of a state were divided by; files of lumbre 0.1.0 and before counted rows."""
+    divided = state.get("divided")
+    return state["loss"].new_full((), state["rows"]) if divided is None else divided
 
 
 def _adds_up(start: State) -> bool:

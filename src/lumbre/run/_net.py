@@ -151,7 +151,8 @@ def make_optimizers(recipe: Spec, model: nn.Module, device: torch.device) -> dic
         return {"optimizer": build_optimizer(recipe.optimizer, model.named_parameters(), recipe.opt_hparams, device)}
     if not own_method(model, "configure_optimizers"):
         raise no_optimizer(type(model).__name__)
-    built: Any = getattr(model, "configure_optimizers")(**recipe.opt_hparams)  # noqa: B009
+    configured: Any = model
+    built = configured.configure_optimizers(**recipe.opt_hparams)
     named: dict[Any, Any] = built if isinstance(built, dict) else {"optimizer": built}
     for name, optimizer in named.items():
         if not isinstance(optimizer, optim.Optimizer) or not isinstance(name, str):

@@ -71,7 +71,7 @@ class Session:
 
     @contextmanager
     def running(self, *, batches: int | None) -> Generator[None]:
-        """What a pass over so many batches runs in; the caller's chance is as it was."""
+        """What a pass over so many batches runs in; the caller's random state is as it was."""
         with kept_memory(batches != 1), self.choices.active(), preserved_randomness(self.device):
             yield
 
@@ -93,8 +93,8 @@ class Session:
     def predict_step(self, input: Nested) -> Nested:
         """The prediction for a batch in float32: by the module's `predict`, where it has one, else `forward`."""
         with torch.no_grad(), self.precision.autocast():
-            predicting: Any = getattr(self.model, "predict") if own_method(self.model, "predict") else self.model  # noqa: B009
-            pred = caller(predicting, input)(input)
+            model: Any = self.model
+            pred = caller(model.predict if own_method(model, "predict") else model, input)(input)
         return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
 
     def described(self, engine: str) -> str:
