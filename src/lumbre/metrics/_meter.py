@@ -173,7 +173,7 @@ class LossMeter:
                 "as many processes as before, or more, to go on within an epoch with a metric of torchmetrics",
                 "start as many processes as wrote the checkpoint; or train without this metric",
             )
-        total = {
+        total: dict[str, Any] = {
             "loss": first["loss"],
             "divided": _divided(first),
             "rows": first["rows"],
