@@ -141,7 +141,8 @@ class LRScheduler(Callback):
         """Make the scheduler."""
         parameters = inspect.signature(self.scheduler).parameters
         kwargs = dict(self.kwargs)
-        plateau = inspect.isclass(self.scheduler) and issubclass(self.scheduler, ReduceLROnPlateau)
+        kind: Any = self.scheduler
+        plateau = inspect.isclass(kind) and issubclass(kind, ReduceLROnPlateau)
         if plateau and kwargs.get("mode") is None and self.step_on == "epoch":  # torch would always take "min"
             watched = Monitor(self._metric or "valid_loss", None)
             watched.begin(ctx)
