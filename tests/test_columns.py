@@ -1,5 +1,7 @@
 """A model trained on the columns of a frame knows them: arrays are refused, and its files say how they are encoded."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,3 +75,82 @@ def test_what_the_error_says_to_write_works(fitted: lb.Fitted) -> None:
     torch.testing.assert_close(fitted.predict(DataLoader(encoded, 16)), expected, rtol=1e-4, atol=1e-4)
     assert fitted.evaluate(encoded).metrics["acc"] == fitted.evaluate(penguins()).metrics["acc"]
     assert np.mean(fitted.predict_classes(lb.data.InMemoryDataset(ready)) == penguins()["species"]) > 0.9
+
+
+def exported(fitted: lb.Fitted, path: Path) -> tuple[Any, dict[str, Any]]:
+    fitted.export(path)
+    files = {"lumbre.json": ""}
+    return torch.export.load(path, extra_files=files).module(), json.loads(files["lumbre.json"])
+
+
+def test_a_file_of_numbers_takes_the_columns(
+    fitted: lb.Fitted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, told = exported(fitted, tmp_path / "net.pt2")
+    assert "takes the columns bill_length_mm, bill_depth_mm" in capsys.readouterr().out
+    for rows in (1, 2, 333):
+        frame = penguins().iloc[:rows]
+        torch.testing.assert_close(program(raw()[0][:rows]), fitted.predict(frame), rtol=1e-4, atol=1e-4)
+    assert told["takes"] == "columns"
+    assert told["classes"] == list(fitted.classes or ())
+    assert [one["name"] for one in told["features"]] == FEATURES
+    np.testing.assert_allclose([one["center"] for one in told["features"]], penguins()[FEATURES].mean())
+    fitted.export(tmp_path / "again.pt2", penguins())
+    torch.testing.assert_close(torch.export.load(tmp_path / "again.pt2").module()(raw()[0]), program(raw()[0]))
+
+
+def test_numbers_far_from_zero_and_booleans_keep_their_digits(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"far": np.arange(50.0) + 4_000_000, "yes": np.arange(50) % 3 == 0, "same": 7.0})
+    frame["y"] = np.sin(np.arange(50.0))
+    recipe = lb.setup(nn.Linear(3, 1), loss=lambda pred, y: (pred[:, 0] - y).square().mean(), optimizer=optim.SGD)
+    for standardize in (True, False):
+        data = lb.data.from_frame(frame, target="y", standardize=standardize)
+        fitted = recipe.fit(data, epochs=1, preflight=False, verbose=False)
+        program, _ = exported(fitted, tmp_path / "net.pt2")
+        columns = torch.tensor(frame[["far", "yes", "same"]].to_numpy("float32"))
+        torch.testing.assert_close(program(columns), fitted.predict(frame), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("categories", ["one-hot", "codes"])
+def test_a_file_of_categories_says_how_to_encode_them(
+    categories: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.islands, self.scores = nn.Embedding(3, 3), nn.Linear(2, 3)
+
+        def forward(self, numbers: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+            return self.scores(numbers) + self.islands(codes[:, 0])
+
+    frame, features = penguins(), ["bill_length_mm", "island", "body_mass_g"]
+    data = lb.data.from_frame(frame, target="species", features=features, categories=categories)
+    module = nn.Linear(5, 3) if categories == "one-hot" else Net()
+    recipe = lb.setup(module, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    fitted = recipe.fit(data, epochs=1, preflight=False, verbose=False)
+    program, told = exported(fitted, tmp_path / "net.pt2")
+    assert "takes encoded columns" in capsys.readouterr().out
+    assert (told["takes"], told["categories"]) == ("encoded", categories)
+    numbers, codes = [], []
+    for one in told["features"]:  # as a program without lumbre would
+        if one["kind"] == "category":
+            codes.append(torch.tensor([one["levels"].index(value) for value in frame[one["name"]]]))
+        else:
+            numbers.append(torch.tensor(((frame[one["name"]] - one["center"]) / one["scale"]).to_numpy("float32")))
+    if categories == "codes":
+        found = program(torch.stack(numbers, 1), torch.stack(codes, 1))
+    else:
+        island = nn.functional.one_hot(codes[0], 3).float()
+        found = program(torch.cat([numbers[0][:, None], island, numbers[1][:, None]], 1))
+    torch.testing.assert_close(found, fitted.predict(frame), rtol=1e-4, atol=1e-5)
+
+
+def test_onnx_takes_the_columns_too(fitted: lb.Fitted, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    fitted.export(tmp_path / "net.onnx")
+    running = runtime.InferenceSession(tmp_path / "net.onnx")
+    found = running.run(None, {"input": raw()[0].numpy()})[0]
+    np.testing.assert_allclose(found, fitted.predict(penguins()), rtol=1e-4, atol=1e-4)
+    metadata = {one.key: one.value for one in onnx.load(tmp_path / "net.onnx").metadata_props}
+    assert json.loads(metadata["lumbre.json"])["takes"] == "columns"

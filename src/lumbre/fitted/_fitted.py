@@ -393,14 +393,20 @@ class Fitted:
     def export(self, path: str | Path, data: Any = None) -> None:
         """Write what `predict()` computes, for programs without lumbre: ".onnx" or ".pt2" says in which format.
 
-        The file takes the module's input, for any number of rows. It is tried before it is there, and refused where
-        its numbers differ from the model's by more than 1e-4 of the largest. Inputs of ".onnx" are called input, or
-        input_0, input_1. ".pt2" is read by `torch.export.load`: only files that you trust, it may run what it reads.
+        The file takes the module's input, for any number of rows. It is tried with one, two and more rows before it is
+        there, and refused where its numbers differ from the model's by more than 1e-4 of the largest. Inputs of ".onnx"
+        are called input, or input_0, input_1. ".pt2" is read by `torch.export.load`: only files that you trust, it may
+        run what it reads.
+
+        Of a model trained on a frame whose features are all numbers, the file takes these columns as they were
+        measured, shape (rows, features), and encodes them itself. With categories among them it takes encoded columns.
+        Which of both it is, is printed and written into the file as JSON, with the name of each feature, its centre,
+        scale and categories: under "lumbre.json" in the metadata of ".onnx", and in the `extra_files` of ".pt2".
 
         Args:
             path: where to; a file that is there is replaced once the new one is complete.
-            data: two rows or more that show what goes in, as for `predict()`; where not given, numbers of chance in
-                the shape of the training data.
+            data: rows that show what goes in, as for `predict()`; where not given, numbers of chance in the shape of
+                the training data, whole ones from 1 to the size of the smallest embedding.
 
         Raises:
             OptionError: the name ends in something else.
@@ -418,7 +424,7 @@ class Fitted:
         """
         session = self._session
         rows = None if data is None else self._feed(data, None, None, need_target=False).first().input
-        export(session, Path(path), example_input(session) if data is None else rows)
+        export(session, Path(path), example_input(session) if data is None else rows, print)
 
     def _feed(
         self,
