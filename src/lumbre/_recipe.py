@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre.base import Loss, RecipeError, at_least, own_method, preserved_randomness
+from lumbre.base import Loss, RecipeError, Response, at_least, own_method, preserved_randomness
 from lumbre.callbacks import Progress, Remarks
 from lumbre.core import Callback, train
 from lumbre.devices import kept_memory, resolve_device
@@ -47,6 +47,7 @@ class Recipe(Spec):
         metrics: computed beside the loss, in training and in validation.
         hparams: what the module is built with.
         opt_hparams: what the optimizer is made with.
+        response: brings predictions to the scale of the target; None where the module or the loss says it.
     """
 
     __slots__ = ()
@@ -355,17 +356,22 @@ def setup(
     loss: Loss | None = None,
     optimizer: Callable[..., optim.Optimizer] | None = None,
     metrics: Any = (),
+    response: Response | None = None,
 ) -> Recipe:
     """Declare what to train, against which loss, with which optimizer.
 
     Args:
         module: a module class, which every `fit()` builds afresh; a callable that returns a module; or a module,
             which `fit()` then trains itself. It may define what is not given here: `loss(self, pred, target)`,
-            `configure_optimizers(self, **opt_hparams)` (returns an optimizer), `predict(self, x)`.
+            `configure_optimizers(self, **opt_hparams)` (returns an optimizer), `predict(self, x)`,
+            `response(self, pred)`.
         loss: a function of prediction and target that gives a scalar, for example `nn.CrossEntropyLoss()`.
         optimizer: a class of `torch.optim`, or a callable `(parameters, **options)`.
         metrics: metrics of lumbre or torchmetrics: one, several, or a dict that names them; or
             `lumbre.metrics.Sets(both, train=..., valid=...)`, where not all are for both passes.
+        response: a function of a prediction that gives it on the scale of the target, on which `compare()`, plots,
+            reports and the metrics of numbers look at it. Not needed for the losses of torch, of which lumbre knows it:
+            `exp` of those of `nn.PoissonNLLLoss()`, for example, and probabilities for those of classes.
 
     Raises:
         RecipeError: loss or optimizer are missing, or something is not what it should be.
@@ -399,13 +405,15 @@ def setup(
             "an optimizer class: fit() makes the optimizer for the module it builds",
             f"optimizer=torch.optim.{kind}, and .set_opt_hparams(lr=...)",
         )
+    if response is not None and not callable(response):
+        raise RecipeError(f"response={response!r}", "a function of a prediction", "response=torch.exp")
     known = isinstance(module, (type, nn.Module))
     name = getattr(module, "__name__", type(module).__name__)
     if loss is None and known and not has_loss(module):
         raise no_loss(name)
     if optimizer is None and known and not own_method(module, "configure_optimizers"):
         raise no_optimizer(name)
-    return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_sets(metrics))
+    return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_sets(metrics), response=response)
 
 
 def _progress(recipe: Recipe) -> Progress:

@@ -26,6 +26,7 @@ from lumbre.base._errors import (
 )
 from lumbre.base._extras import import_extra
 from lumbre.base._files import written_beside
+from lumbre.base._filled import load_state, put_buffers
 from lumbre.base._joined import Column, Joiner, joined
 from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, row_count
 from lumbre.base._optimizers import is_adaptive, needs_closure, traits
@@ -44,6 +45,7 @@ from lumbre.base._protocols import (
     total_loss,
 )
 from lumbre.base._records import DataRecord
+from lumbre.base._response import OWN, Response, Scale, scale_of, stored_scale
 from lumbre.base._seeds import preserved_randomness, seed_host, stream
 from lumbre.base._shards import is_shared, own_part, shared_like, whole
 from lumbre.base._untouched import tried, untouched

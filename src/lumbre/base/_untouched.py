@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lumbre.base._seeds import preserved_randomness
 
@@ -30,9 +30,27 @@ def untouched(module: nn.Module, device: torch.device, *, training: bool = False
             part.training = was_training
         with torch.no_grad():
             for part, name, buffer, value in buffers:
-                if not torch.equal(buffer, value):  # one that is expanded could not be written to
+                if not _same(buffer, value):  # one that is expanded could not be written to
                     buffer.copy_(value)
                 part._buffers[name] = buffer  # pyright: ignore[reportPrivateUsage]
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal; `torch.equal` knows neither sparse ones nor the newest types of numbers."""
+    if one.layout != torch.strided:
+        return one.shape == other.shape and all(map(_same, _parts(one), _parts(other)))
+    try:
+        return torch.equal(one, other)
+    except (NotImplementedError, RuntimeError):
+        return torch.equal(*(value.contiguous().reshape(-1).view(torch.uint8) for value in (one, other)))
+
+
+def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    if tensor.layout == torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
 
 
 def tried(module: nn.Module) -> AbstractContextManager[None]:

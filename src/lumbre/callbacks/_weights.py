@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lumbre.base import shared_like, whole
+from lumbre.base import load_state, shared_like, whole
 
 
 def weights_of(model: nn.Module) -> dict[str, Any]:
@@ -21,4 +21,4 @@ def give_back(model: nn.Module, weights: dict[str, Any]) -> None:
     state = model.state_dict()  # its own mapping also carries the versions of the layers' formats
     for name, value in weights.items():
         state[name] = shared_like(value, state[name]) if isinstance(value, Tensor) else value
-    model.load_state_dict(state)
+    load_state(model, state)

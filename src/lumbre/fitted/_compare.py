@@ -12,36 +12,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lumbre.base import Batch, Batches, DataError, Nested, caller, concatenate, describe, map_leaves, own_method, stream
+from lumbre.base import (
+    OWN,
+    Batch,
+    Batches,
+    DataError,
+    Nested,
+    Scale,
+    caller,
+    concatenate,
+    describe,
+    map_leaves,
+    own_method,
+    stream,
+)
 from lumbre.data import LoaderFeed, Order, RowFeed, Taken
 from lumbre.devices import seeder
 from lumbre.run import Session
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# What a loss says of the prediction it takes. Log-probabilities count as logits: softmax leaves them as they are.
-_LOGITS = {
-    nn.CrossEntropyLoss,
-    nn.NLLLoss,
-    nn.BCEWithLogitsLoss,
-    F.cross_entropy,
-    F.nll_loss,
-    F.binary_cross_entropy_with_logits,
-}
-_PROBABILITIES = {nn.BCELoss, F.binary_cross_entropy}
-_NUMBERS = {
-    nn.MSELoss,
-    nn.L1Loss,
-    nn.SmoothL1Loss,
-    nn.HuberLoss,
-    nn.PoissonNLLLoss,
-    F.mse_loss,
-    F.l1_loss,
-    F.smooth_l1_loss,
-    F.huber_loss,
-    F.poisson_nll_loss,
-}
 
 
 class Examples(NamedTuple):
@@ -100,7 +90,7 @@ def wrongness(seen: dict[str, Tensor]) -> Tensor:
     pred, target = seen["pred"], seen["target"]
     numbers = _class_numbers(pred, target)
     if numbers is not None:
-        return F.nll_loss(_normalized(pred, None).log(), numbers, reduction="none")
+        return F.nll_loss(_normalized(pred, Scale()).log(), numbers, reduction="none")
     return (_as_outputs(pred).float() - _as_outputs(target).float()).abs().mean(1)
 
 
@@ -123,42 +113,59 @@ def probabilities(session: Session, pred: Nested) -> Tensor:
     Raises:
         DataError: they are no scores of classes.
     """
-    kind = _prediction_kind(session)
+    scale = _scale(session)
+    if scale.name == OWN:
+        pred = scale.applied(pred)
+    kind = scale.kind
     if not isinstance(pred, Tensor) or pred.ndim not in (1, 2) or not pred.is_floating_point() or kind == "numbers":
         raise DataError(
             f"predictions that are a {describe(pred)}" + (", of a loss for numbers" if kind == "numbers" else ""),
             "a score for each class, shape (rows, classes), or one for the second of two, shape (rows,) or (rows, 1)",
             "predict(), and turn its values into probabilities as this model means them",
         )
-    return _normalized(pred, kind)
+    return _normalized(pred, scale)
 
 
-def _normalized(pred: Tensor, kind: str | None) -> Tensor:
+def responses(session: Session, pred: Nested) -> Nested:
+    """Predictions on the scale of the target."""
+    return _scale(session).applied(pred)
+
+
+def _normalized(pred: Tensor, scale: Scale) -> Tensor:
     """Scores as probabilities, shape (rows, classes). Where the loss does not tell what they are, they do."""
-    scores = pred.float()
+    scores, kind = pred.float(), scale.kind
     inside = bool(((scores >= 0) & (scores <= 1)).all())
     if scores.ndim == 2 and scores.shape[1] > 1:
         given = inside and bool(torch.isclose(scores.sum(1), torch.ones(()), atol=1e-4).all())
-        return scores if kind == "probabilities" or (kind is None and given) else scores.softmax(1)
+        if kind == "probabilities" or (kind is None and given):
+            return scores
+        return scores.sigmoid() if scale.name == "sigmoid" else scores.softmax(1)
     scores = scores.reshape(-1)
     second = scores if kind == "probabilities" or (kind is None and inside) else scores.sigmoid()
     return torch.stack([1 - second, second], 1)
 
 
-def _prediction_kind(session: Session) -> str | None:
-    """What the loss says of the predictions: "logits", "probabilities", "numbers", or None."""
-    loss: Any = session.loss
-    kind = type(loss) if isinstance(loss, nn.Module) else loss
-    for name, known in (("logits", _LOGITS), ("probabilities", _PROBABILITIES), ("numbers", _NUMBERS)):
-        if callable(kind) and kind in known:
-            # A module's own predict() may turn the scores that its loss takes into something else.
-            return None if name != "numbers" and own_method(session.model, "predict") else name
-    return None
+def _scale(session: Session) -> Scale:
+    """What the predictions are. A module's own predict() turns the scores that its loss takes into something else.
+
+    Raises:
+        DataError: the scale was said by a function that the file could not hold.
+    """
+    scale = session.scale
+    if scale.name == OWN and scale.own is None:
+        raise DataError(
+            "a model that was loaded without the function that brings its predictions to the scale of the target",
+            "a recipe with response=, as it was trained with",
+            "lumbre.load(path, lumbre.setup(Net, ..., response=...))",
+        )
+    if own_method(session.model, "predict"):
+        return Scale(scale.kind if scale.kind == "numbers" else None)
+    return scale
 
 
 def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor], Batch]]:
     """Prediction, target, row number and, where it can be told apart by row, loss of each batch; on the CPU."""
-    row_loss = _row_loss(session.loss)
+    row_loss, scale = _row_loss(session.loss), _scale(session)
     forward_again = own_method(session.model, "predict")
     session.model.eval()
     begin, shapes = 0, set[torch.Size]()
@@ -166,7 +173,9 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
         seed_step = seeder(session.seed, session.device)
         for index, batch in enumerate(batches.epoch(1)):
             seed_step("predict", 1, index)
-            pred = session.predict_step(batch.input)
+            output = session.predict_step(batch.input)
+            # Scores of classes stay as they are: of them it is asked which is the largest.
+            pred = output if scale.kind == "logits" else scale.applied(output)
             _check(pred, batch)
             shapes.add(pred.shape[1:])
             if len(shapes) > 1:
@@ -175,7 +184,6 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
                     "rows of one length in all batches",
                     "pad the data to one length",
                 )
-            output = pred
             if forward_again and row_loss is not None:
                 with torch.no_grad(), session.precision.autocast():
                     output = caller(session.model, batch.input)(batch.input)
@@ -223,7 +231,8 @@ def _row_loss(loss: Any) -> Callable[[Nested, Nested], Tensor | None] | None:
         with torch.no_grad():
             values = each(pred.float() if isinstance(pred, Tensor) else pred, target)
         # Any other shape has mixed the rows: (rows, 1) against (rows,) spreads to (rows, rows).
-        if not isinstance(values, Tensor) or values.shape not in (pred.shape[:1], pred.shape):
+        like = pred if isinstance(pred, Tensor) else target
+        if not isinstance(values, Tensor) or values.shape not in (like.shape[:1], like.shape):
             return None
         return values if values.ndim == 1 else values.mean(1)
 
@@ -232,11 +241,11 @@ def _row_loss(loss: Any) -> Callable[[Nested, Nested], Tensor | None] | None:
 
 def _frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
     pred, target = seen["pred"], seen["target"]
-    kind = _prediction_kind(session)
-    numbers = None if kind == "numbers" else _class_numbers(pred, target)
+    scale = _scale(session)
+    numbers = None if scale.kind == "numbers" else _class_numbers(pred, target)
     if numbers is not None:
-        return _class_frame(session, seen, numbers, _normalized(pred, kind))
-    return _number_frame(seen)
+        return _class_frame(session, seen, numbers, _normalized(pred, scale))
+    return _number_frame({**seen, "pred": scale.applied(pred)} if scale.kind == "logits" else seen)
 
 
 def _class_numbers(pred: Tensor, target: Tensor) -> Tensor | None:

@@ -20,6 +20,7 @@ from lumbre.fitted._compare import (
     first_examples,
     probabilities,
     random_examples,
+    responses,
     top_examples,
     wrongness,
 )
@@ -242,6 +243,19 @@ class Fitted:
         """
         return probabilities(self._session, self.predict(data, batch_size=batch_size, num_workers=num_workers))
 
+    def predict_response(self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None) -> Nested:
+        """What `predict()` gives, on the scale of the target: the scale of `compare()`, plots and reports.
+
+        Counts for a loss of their logarithms, probabilities for one of scores. The loss says it, or `response` of the
+        recipe, the module or the loss does; where nobody does, it is what `predict()` gives.
+
+        Args:
+            data: as for `predict()`.
+            batch_size: as for `predict()`.
+            num_workers: as for `predict()`.
+        """
+        return responses(self._session, self.predict(data, batch_size=batch_size, num_workers=num_workers))
+
     def compare(self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None) -> "pd.DataFrame":
         """Truth and prediction of each row, from one pass over `data`, so that a loader may shuffle.
 
@@ -254,7 +268,8 @@ class Fitted:
             A DataFrame. With classes, one line a row of data: row (its number, from 0, in the order in which it
             came), truth and predicted (categorical, with the names of the classes where the data had names, else
             numbers), correct, probability (of the predicted class), loss, and probability_<class> of each class.
-            With numbers: row, truth, predicted, residual (truth minus prediction) and loss; for a model with several
+            With numbers, on the scale of the target (see `predict_response()`): row, truth, predicted, residual
+            (truth minus prediction) and loss; for a model with several
             outputs one line for each of them, numbered in a column output.
             The column loss is there where the loss can be had by row: those of `torch.nn` and functions that take
             `reduction="none"`. One output and targets that are all 0 or 1 are two classes, unless the loss is one

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lumbre.base import ArchiveError, preserved_randomness
+from lumbre.base import ArchiveError, load_state, preserved_randomness, stored_scale
 from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
 from lumbre.devices import Precision, resolve_device
@@ -87,6 +87,7 @@ def _parts(document: dict[str, Any]) -> dict[str, Any]:
         "encoding": None if encoding is None else _encoding(encoding),
         "classes": None if document["classes"] is None else tuple(document["classes"]),
         "record": record_from(document["record"]),
+        "stored": stored_scale(document.get("scale", (None, None))),  # files of lumbre 0.1.0 have none
     }
 
 
@@ -137,7 +138,7 @@ def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
             "the module whose weights were saved",
             "pass the class, and the hyper-parameters, that it was saved with",
         )
-    model.load_state_dict(stored)
+    load_state(model, stored)
 
 
 def _encoding(stored: dict[str, Any]) -> FrameEncoding:

@@ -13,6 +13,7 @@ from lumbre.base import (
     Losses,
     LumbreError,
     Nested,
+    Response,
     ResumeError,
     describe,
     leaves,
@@ -35,6 +36,7 @@ class LossMeter:
         summed: the loss adds rows up (`reduction="sum"`) instead of averaging them.
         divisor: what the loss divides by, where that is not the number of rows.
         classes: names of the classes, for values that stand for classes; their numbers where there are none.
+        response: brings predictions to the scale of the target, for metrics that want them so.
         gather: gives what each process that shares the data has gathered, or None where there is but one.
     """
 
@@ -47,6 +49,7 @@ class LossMeter:
         divisor: Divisor | None = None,
         classes: tuple[str, ...] | None = None,
         gather: Callable[[Any], list[Any]] | None = None,
+        response: Response | None = None,
     ) -> None:
         self._metrics = metrics
         self._device = device
@@ -54,6 +57,7 @@ class LossMeter:
         self._divisor = None if summed else divisor
         self._classes = classes
         self._gather = gather
+        self._response = response
         self._in_place = False
         self.reset()
 
@@ -96,7 +100,7 @@ class LossMeter:
             with torch.no_grad():
                 for index, metric in enumerate(self._metrics):
                     try:
-                        state = metric.update(self._states[index], pred, batch.target)
+                        state = metric.update(self._states[index], self._seen_by(metric, pred), batch.target)
                         if self._in_place:
                             _copy(state, self._states[index])
                         else:
@@ -105,6 +109,10 @@ class LossMeter:
                         raise
                     except Exception as error:
                         raise _failed(metric, "update", error) from error
+
+    def _seen_by(self, metric: Metric, pred: Nested) -> Nested:
+        """The prediction on the scale that a metric wants."""
+        return self._response(pred) if metric.of_response and self._response is not None else pred
 
     def _add_loss(self, loss: Tensor, target: Nested, weight: int) -> None:
         if self._divisor is None:
@@ -127,7 +135,7 @@ class LossMeter:
         def add(pred: Nested, target: Nested, loss: Tensor) -> None:
             self._add_loss(loss, target, weight)
             for metric, state in zip(self._metrics, self._states, strict=True):
-                _copy(metric.update(state, pred, target), state)
+                _copy(metric.update(state, self._seen_by(metric, pred), target), state)
 
         return add
 

@@ -27,6 +27,8 @@ class Metric(ABC):
         higher_is_better: which way is up, for callbacks that look for the best epoch; None when neither is.
         by_class: the value is a list with an entry for each class, or a square table of them; history and evaluation
             then show a dict with the classes' names, where the data has names, else their numbers.
+        of_response: the prediction is taken on the scale of the target, such as `exp` of what a Poisson loss takes;
+            otherwise as the module gives it.
         merges: its states are merged as said above where processes share the data; otherwise `compute` sees to it.
 
     Example:
@@ -45,6 +47,7 @@ class Metric(ABC):
     name: str = ""
     higher_is_better: bool | None = None
     by_class: bool = False
+    of_response: bool = False
     merges: bool = True
 
     def __init__(self, *, name: str | None = None) -> None:

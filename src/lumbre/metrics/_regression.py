@@ -1,4 +1,7 @@
-"""Metrics of regressions. Each takes predictions and targets of the same shape, and means over all their entries."""
+"""Metrics of regressions. Each takes predictions and targets of the same shape, and means over all their entries.
+
+In a run they take predictions on the scale of the target: the loss says how scores become such.
+"""
 
 import functools
 import math
@@ -23,6 +26,7 @@ class MAE(Mean):
 
     name = "MAE"
     higher_is_better = False
+    of_response = True
 
     def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
         """Add absolute errors."""
@@ -34,6 +38,7 @@ class MSE(Mean):
 
     name = "MSE"
     higher_is_better = False
+    of_response = True
 
     def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
         """Add squared errors."""
@@ -45,6 +50,7 @@ class RMSE(Mean):
 
     name = "RMSE"
     higher_is_better = False
+    of_response = True
 
     def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
         """Add squared errors."""
@@ -74,6 +80,7 @@ class R2(Metric):
 
     name = "R2"
     higher_is_better = True
+    of_response = True
 
     def init(self, device: torch.device) -> list[Tensor]:
         """No rows. A part has shape (7, outputs): what `_part` says."""

@@ -22,6 +22,7 @@ class _TorchMetric(Metric):
         super().__init__(name=name)
         self._metric = metric
         self.higher_is_better = getattr(metric, "higher_is_better", None)
+        self.of_response = type(metric).__module__.startswith("torchmetrics.regression.")
 
     def init(self, device: torch.device) -> Any:
         metric = copy.deepcopy(self._metric).to(device)

@@ -129,7 +129,7 @@ def _regions(p9: Any, grid: Any, points: Any) -> Any:
 
 def _surface(p9: Any, fitted: FittedModel, grid: Any, plane: Any, points: Any) -> Any:
     x, y = grid.columns[:2]
-    grid["predicted"] = np.asarray(fitted.predict(plane, batch_size=_PREDICT_ROWS), dtype=float).reshape(-1)
+    grid["predicted"] = np.asarray(fitted.predict_response(plane, batch_size=_PREDICT_ROWS), dtype=float).reshape(-1)
     return (
         p9.ggplot(grid, p9.aes(x, y))
         + p9.geom_raster(p9.aes(fill="predicted"))

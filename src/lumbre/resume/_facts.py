@@ -37,6 +37,7 @@ def facts_of(recipe: Spec, options: Options, session: Session) -> dict[str, str]
         "loss": "the module's own" if recipe.loss is None else as_text(recipe.loss),
         "optimizer": "the module's own" if recipe.optimizer is None else as_text(recipe.optimizer),
         "metrics": str(recipe.metrics),
+        **({} if recipe.response is None else {"response": as_text(recipe.response)}),
         "hparams": as_text(dict(recipe.hparams)),
         "opt_hparams": as_text(dict(recipe.opt_hparams)),
         "callbacks": "; ".join(_callback(one) for one in callbacks),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import LumbreError, ResumeError, is_shared, shared_like, whole
+from lumbre.base import LumbreError, ResumeError, is_shared, put_buffers, shared_like, whole
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, Plan
 from lumbre.data import own_random, restore_own_random
@@ -120,6 +120,7 @@ def _module_state(module: nn.Module) -> dict[str, Any]:
 
 
 def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
+    put_buffers(module, state["tensors"])
     tensors = _tensors(module)
     if tensors.keys() != state["tensors"].keys():
         raise ValueError(f"other tensors: {', '.join(sorted(tensors.keys() ^ state['tensors'].keys())[:5])}")

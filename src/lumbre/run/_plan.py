@@ -161,4 +161,5 @@ def make_meter(session: Session, metrics: tuple[Metric, ...], divisor: Divisor |
         divisor=divisor,
         classes=session.classes,
         gather=gather,
+        response=session.scale.response,
     )

@@ -64,7 +64,14 @@ def _flags() -> dict[str, Any]:
 def _code_of(recipe: Spec, model: nn.Module) -> dict[str, str | None]:
     """Source text by name of the classes and functions of the run that are the user's own; None where it has none."""
     things: list[Any] = [type(part) for part in model.modules()]
-    for part in (recipe.module, recipe.loss, recipe.optimizer, *recipe.metrics.train, *recipe.metrics.valid):
+    for part in (
+        recipe.module,
+        recipe.loss,
+        recipe.optimizer,
+        recipe.response,
+        *recipe.metrics.train,
+        *recipe.metrics.valid,
+    ):
         things.append(part if inspect.isclass(part) or inspect.isroutine(part) else type(part))
     own = [thing for thing in dict.fromkeys(things) if _module_of(thing) not in _KNOWN]
     return {getattr(thing, "__qualname__", repr(thing)): _source(thing) for thing in own}

@@ -17,6 +17,7 @@ from lumbre.base import (
     LumbreError,
     Nested,
     RecipeError,
+    Scale,
     caller,
     divisor_of,
     is_out_of_memory,
@@ -24,6 +25,7 @@ from lumbre.base import (
     nothing_for_nothing,
     own_method,
     preserved_randomness,
+    scale_of,
 )
 from lumbre.core import History
 from lumbre.data import FrameEncoding, forms, same_forms, told
@@ -55,6 +57,7 @@ class Session:
         world: the processes that share the run.
         sharded: what is trained in the model's place, where each process holds a part of it; the model is empty then.
         advice: sentences for the user, said before the first epoch.
+        stored: the scale of predictions of which its file tells.
     """
 
     recipe: Spec
@@ -71,6 +74,13 @@ class Session:
     world: World = field(default_factory=World)
     sharded: Sharded | None = None
     advice: list[str] = field(default_factory=list[str])
+    stored: Scale = field(default_factory=Scale)
+
+    @property
+    def scale(self) -> Scale:
+        """What the module's predictions are, as the recipe, the module or the loss says; else as the file does."""
+        found = scale_of(self.loss, self.model, self.recipe.response)
+        return self.stored if self.loss is None and found == Scale() else found
 
     @contextmanager
     def running(self, *, batches: int | None) -> Generator[None]:
@@ -162,6 +172,7 @@ class Session:
             "batch_size": self.batch_size,
             "onednn_products": self.choices.onednn_products,
             "record": asdict(self.record),
+            "scale": [self.scale.kind, self.scale.name],
         }
         write_archive(path, state, document)
 

@@ -8,13 +8,13 @@ from typing import Any, Self
 import torch
 from torch import nn, optim
 
-from lumbre.base import Loss
+from lumbre.base import Loss, Response
 from lumbre.metrics import Sets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """The six parts of a recipe. A `Recipe` adds what can be done with them; all below it needs the parts alone.
+    """The seven parts of a recipe. A `Recipe` adds what can be done with them; all below it needs the parts alone.
 
     Attributes:
         module: a module class, a callable that returns a module, or a module.
@@ -23,6 +23,7 @@ class Spec:
         metrics: gathered beside the loss, in training and in validation.
         hparams: what the module is built with.
         opt_hparams: what the optimizer is made with.
+        response: brings predictions to the scale of the target; None where the module or the loss says it.
     """
 
     module: Callable[..., nn.Module]
@@ -31,6 +32,7 @@ class Spec:
     metrics: Sets = field(default_factory=Sets)
     hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     opt_hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    response: Response | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
@@ -59,6 +61,7 @@ class Spec:
         lines += [f"metrics: {self.metrics}"] if self.metrics else []
         lines += [f"hparams: {dict(self.hparams)}"] if self.hparams else []
         lines += [f"opt_hparams: {dict(self.opt_hparams)}"] if self.opt_hparams else []
+        lines += [f"response: {short_name(self.response)}"] if self.response is not None else []
         return "Recipe\n  " + "\n  ".join(lines)
 
 

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from lumbre.base import ArchiveError
 from lumbre.storage._files import read_whole, write_whole
+from lumbre.storage._forms import from_parts, is_plain, plain_parts
 from lumbre.storage._schema import SCHEMA, UPGRADES, upgraded
 
 _LONGEST_HEADER = 100_000_000  # bytes, of safetensors
+_PART = "~"  # between the name of a tensor and that of one of its parts
 _NO_DIGEST = "0" * 64
 _DIGEST = re.compile(rb'"lumbre_sha256":"([0-9a-f]{64})"')
 # Each of the three entries is a mark of its own: damage to one leaves the others, and never makes a file another kind.
@@ -55,14 +58,22 @@ def write_archive(path: Path, tensors: Mapping[str, Tensor], document: Mapping[s
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     seen: dict[tuple[object, ...], str] = {}
+    forms: dict[str, dict[str, Any]] = {}
     for name, tensor in tensors.items():
-        identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        dense = tensor.layout == torch.strided
+        identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if dense else (id(tensor),)
         if tensor.numel() and identity in seen:
             aliases[name] = seen[identity]
-        else:
-            seen[identity] = name
-            stored[name] = tensor.detach().to("cpu", copy=True).contiguous()
-    text = json.dumps({**document, "schema": SCHEMA, "aliases": aliases})
+            continue
+        seen[identity] = name
+        parts = {name: tensor}
+        if not is_plain(tensor):
+            parts, forms[name] = plain_parts(tensor)
+            forms[name]["parts"] = list(parts)
+            parts = {f"{name}{_PART}{part}": value for part, value in parts.items()}
+        for part, value in parts.items():
+            stored[part] = value.detach().to("cpu", copy=True).contiguous()
+    text = json.dumps({**document, "schema": SCHEMA, "aliases": aliases, **({"forms": forms} if forms else {})})
     data = safetensors.torch.save(stored, {"format": "lumbre", "lumbre": text, "lumbre_sha256": _NO_DIGEST})
     data = data.replace(b'"lumbre_sha256":"' + _NO_DIGEST.encode(), b'"lumbre_sha256":"' + _digest(data), 1)
     write_whole(path, data)
@@ -112,9 +123,12 @@ def read_archive(path: Path) -> Archive:
             "install the lumbre that wrote it, or a newer one",
         )
     try:
+        for name, told in document.get("forms", {}).items():
+            parts = {part: tensors.pop(f"{name}{_PART}{part}") for part in told["parts"]}
+            tensors[name] = from_parts(parts, told)
         tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
         return Archive(tensors, upgraded(document))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise _senseless(path, error) from error
 
 

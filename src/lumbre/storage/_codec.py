@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import ResumeError
+from lumbre.base import ArchiveError, ResumeError
+from lumbre.storage._forms import from_parts, is_plain, plain_parts
 
 _TAG = "~"
 _DTYPES = {
@@ -90,6 +91,9 @@ def _unpacked(packed: Any, tensors: Mapping[str, Tensor], device: torch.device) 
     content = packed["is"]
     if kind == "tensor":
         return _unpacked_tensor(packed, tensors, device)
+    if kind == "parts":
+        made = from_parts(_unpacked(content, tensors, torch.device("cpu")), packed["told"])
+        return made if packed["on"] == "cpu" else made.to(device)
     if kind == "float":
         return float(content)
     if kind in _SEQUENCES:
@@ -109,8 +113,13 @@ def _unpacked(packed: Any, tensors: Mapping[str, Tensor], device: torch.device) 
 
 
 def _packed_tensor(value: Tensor, tensors: dict[str, Tensor], path: str) -> dict[str, Any]:
-    if value.layout != torch.strided or value.is_quantized:
-        raise _not_told(f"a tensor of layout {value.layout}", path)
+    if not is_plain(value):
+        try:
+            parts, told = plain_parts(value)
+        except ArchiveError as error:
+            raise _not_told(error.received, path) from error
+        place = "cpu" if value.device.type == "cpu" else "device"
+        return {_TAG: "parts", "is": pack(parts, tensors, path), "told": told, "on": place}
     tensors[path] = value.detach()
     packed: dict[str, Any] = {_TAG: "tensor", "is": path, "on": "cpu" if value.device.type == "cpu" else "device"}
     if not value.is_contiguous() and _with_gaps(value.shape, value.stride()) <= _MOST_GAPS * value.numel():

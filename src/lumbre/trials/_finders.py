@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, preserved_randomness, total_loss
+from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, load_state, preserved_randomness, total_loss
 from lumbre.callbacks import Accumulate, CutMix, GradientClip, Mixup
 from lumbre.core import Plan, format_value
 from lumbre.devices import kept_memory, resolve_device
@@ -238,7 +238,7 @@ def _trial(recipe: Spec, data: Any, options: Options) -> Generator[Plan]:
                 yield plan
         finally:
             if given is not None and weights is not None:
-                given.load_state_dict(weights)
+                load_state(given, weights)
                 given.zero_grad()
                 given.train(training)
 

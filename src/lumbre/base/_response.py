@@ -1,0 +1,160 @@
+"""On which scale predictions are: one table that says of each loss how scores become numbers like the targets.
+
+A Poisson loss takes logarithms of counts, a cross-entropy scores of classes: what is compared with targets, drawn or
+measured is not the score but its response. `setup(..., response=)`, a module's method `response(self, pred)` or a
+loss's own one says it where the table does not.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lumbre.base._call import own_method
+from lumbre.base._nested import Nested, map_leaves
+
+Response: TypeAlias = Callable[[Nested], Nested]
+"""A function of a prediction that gives it on the scale of the target."""
+
+
+def _wide(leaf: Any) -> Any:
+    """At least float32: an exponential in bfloat16 has two digits."""
+    return leaf.float() if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.element_size() < 4 else leaf
+
+
+def _each(function: Callable[[Tensor], Tensor]) -> Response:
+    return lambda pred: map_leaves(lambda leaf: function(_wide(leaf)) if isinstance(leaf, Tensor) else leaf, pred)
+
+
+def _classes(scores: Tensor) -> Tensor:
+    return scores.softmax(1 if scores.ndim > 1 else 0)
+
+
+_RESPONSES: Mapping[str, Response] = {
+    "softmax": _each(_classes),
+    "sigmoid": _each(torch.sigmoid),
+    "exp": _each(torch.exp),
+    "signs": _each(lambda scores: (scores / 2).tanh()),
+    "first": lambda pred: pred[0] if isinstance(pred, (tuple, list)) else pred,
+}
+OWN = "own"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What predictions are.
+
+    Attributes:
+        kind: "logits", "probabilities" or "numbers"; None where that is not known.
+        name: the response in the table; `OWN` for one of the user's; None where predictions are on the target's scale.
+        own: the user's.
+    """
+
+    kind: str | None = None
+    name: str | None = None
+    own: Response | None = None
+
+    @property
+    def response(self) -> Response | None:
+        """Brings predictions to the scale of the target; None where they are there, or nothing is known of them."""
+        return self.own if self.name == OWN else None if self.name is None else _RESPONSES[self.name]
+
+    def applied(self, pred: Nested) -> Nested:
+        """`pred` on the scale of the target."""
+        response = self.response
+        return pred if response is None else response(pred)
+
+
+def scale_of(loss: Any, module: Any = None, response: Response | None = None) -> Scale:
+    """The scale of the predictions that a loss takes.
+
+    Args:
+        loss: the loss function, or None.
+        module: may define a method `response`.
+        response: comes before all others.
+    """
+    if response is not None:
+        return Scale(name=OWN, own=response)
+    for part in (module, loss):
+        if part is not None and own_method(part, "response"):
+            return Scale(name=OWN, own=part.response)
+    found = _of_module(loss) if isinstance(loss, nn.Module) else _of_function(loss)
+    return Scale() if found is None else Scale(*found)
+
+
+def stored_scale(parts: Any) -> Scale:
+    """The scale of which a file has kind and name.
+
+    Raises:
+        ValueError: there is none like that.
+    """
+    kind, name = parts
+    if kind not in (None, "logits", "probabilities", "numbers") or name not in (None, OWN, *_RESPONSES):
+        raise ValueError(f"no scale of predictions: {parts!r}"[:200])
+    return Scale(kind, name)
+
+
+_Found: TypeAlias = tuple[str, str | None]
+_MODULES: Mapping[type, _Found] = {
+    nn.CrossEntropyLoss: ("logits", "softmax"),
+    nn.NLLLoss: ("logits", "softmax"),  # of log-probabilities it gives the probabilities
+    nn.BCEWithLogitsLoss: ("logits", "sigmoid"),
+    nn.MultiLabelSoftMarginLoss: ("logits", "sigmoid"),
+    nn.BCELoss: ("probabilities", None),
+    nn.MSELoss: ("numbers", None),
+    nn.L1Loss: ("numbers", None),
+    nn.SmoothL1Loss: ("numbers", None),
+    nn.HuberLoss: ("numbers", None),
+    nn.SoftMarginLoss: ("numbers", "signs"),
+    nn.PoissonNLLLoss: ("numbers", "exp"),
+    nn.KLDivLoss: ("numbers", "exp"),
+}
+_FUNCTIONS: Mapping[Any, type] = {
+    F.cross_entropy: nn.CrossEntropyLoss,
+    F.nll_loss: nn.NLLLoss,
+    F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
+    F.multilabel_soft_margin_loss: nn.MultiLabelSoftMarginLoss,
+    F.binary_cross_entropy: nn.BCELoss,
+    F.mse_loss: nn.MSELoss,
+    F.l1_loss: nn.L1Loss,
+    F.smooth_l1_loss: nn.SmoothL1Loss,
+    F.huber_loss: nn.HuberLoss,
+    F.soft_margin_loss: nn.SoftMarginLoss,
+    F.poisson_nll_loss: nn.PoissonNLLLoss,
+    F.kl_div: nn.KLDivLoss,
+}
+
+
+def _of_module(loss: nn.Module) -> _Found | None:
+    if isinstance(loss, nn.GaussianNLLLoss):
+        return "numbers", "first"  # (mean, variance)
+    for kind, found in _MODULES.items():
+        # A class derived from it may compute something else.
+        if isinstance(loss, kind) and type(loss).forward is kind.forward:  # pyright: ignore[reportFunctionMemberAccess]
+            if not getattr(loss, "log_input", True) or getattr(loss, "log_target", False):
+                return found[0], None
+            return found
+    return None
+
+
+def _of_function(loss: Any) -> _Found | None:
+    options: dict[str, Any] = {}
+    while isinstance(loss, functools.partial):
+        options = {**loss.keywords, **options}
+        loss = loss.func
+    if loss is F.gaussian_nll_loss:
+        return "numbers", "first"
+    kind = _FUNCTIONS.get(loss) if callable(loss) and _hashable(loss) else None
+    if kind is None:
+        return None
+    if not options.get("log_input", True) or options.get("log_target", False):
+        return _MODULES[kind][0], None
+    return _MODULES[kind]
+
+
+def _hashable(loss: Any) -> bool:
+    return type(loss).__hash__ is not None
