@@ -37,4 +37,5 @@ def untouched(module: nn.Module, device: torch.device, *, training: bool = False
 
 def tried(module: nn.Module) -> AbstractContextManager[None]:
     """Training mode that leaves no trace but gradients, which are the caller's to leave alone."""
-    return untouched(module, next(module.parameters()).device, training=True)
+    device = next((value.device for value in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+    return untouched(module, device, training=True)

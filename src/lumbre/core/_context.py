@@ -33,6 +33,7 @@ class Context:
     """
 
     __slots__ = (
+        "_loss_module",
         "_minimize",
         "_save",
         "_see_training_data",
@@ -65,6 +66,7 @@ class Context:
         save: Callable[[Path], None],
         minimize: Callable[[Tensor, optim.Optimizer], None],
         see_training_data: Callable[[], None],
+        loss_module: nn.Module | None = None,
     ) -> None:
         self.model = model
         self.optimizers = optimizers
@@ -81,6 +83,7 @@ class Context:
         self.pred: Nested = None
         self.loss: Tensor | None = None
         self.stop_reason: str | None = None
+        self._loss_module = loss_module
         self._save = save
         self._minimize = minimize
         self._see_training_data = see_training_data
@@ -99,6 +102,15 @@ class Context:
                 f"ctx.optimizers[{next(iter(self.optimizers), '...')!r}]",
             )
         return next(iter(self.optimizers.values()))
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters of the run by name: the module's, and under "loss." those that the loss has beside it."""
+        named = dict(self.model.named_parameters())
+        if self._loss_module is not None:
+            here = {id(one) for one in named.values()}
+            of_loss = self._loss_module.named_parameters()
+            named |= {f"loss.{name}": one for name, one in of_loss if one.requires_grad and id(one) not in here}
+        return named
 
     def minimize(self, loss: Tensor, optimizer: str | None = None) -> None:
         """One update inside a module's own `step(ctx)`: clear gradients, backward, clip, optimizer step.

@@ -29,7 +29,7 @@ class Compiled:
 
     Args:
         eager: does what the graph does not: short batches, and the updates where gradients are accumulated.
-        model: the module.
+        model: the module, and a loss with state of its own: all that a step may change.
         body: the parts of the step.
         loss_function: gives a scalar for prediction and target.
         optimizers: by name.

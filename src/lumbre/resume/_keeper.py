@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lumbre.base import LumbreError, ResumeError, is_out_of_memory
 from lumbre.core import Plan
@@ -295,8 +295,7 @@ class KeptRun:
                 world.rank,
                 lambda: self._compare(stored, facts, plan, options, session) if world.leads else None,
             )
-        loss = session.loss if isinstance(session.loss, nn.Module) and session.loss is not session.model else None
-        run = Run(plan, options.callbacks, loss, world)
+        run = Run(plan, options.callbacks, session.loss_module, world)
         return RunKeeper(run, self.store, self.when, facts, stored, self._line.ask, session.choices.state())
 
     def _compare(self, stored: Stored, facts: dict[str, str], plan: Plan, options: Options, session: Session) -> None:

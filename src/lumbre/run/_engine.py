@@ -25,6 +25,7 @@ from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks
 from lumbre.core import INSIDE, Callback
 from lumbre.graphs import Compiled, obstacle
 from lumbre.processes import Sharded, Together
+from lumbre.run._loss import trained_by_loss
 from lumbre.run._net import LossFunction, NamedLosses, Net
 from lumbre.run._session import Session
 from lumbre.run._setting import Setting
@@ -167,7 +168,7 @@ def make_engine(
     why = _why_compile(options, session, call, first)
     if why is None:
         return eager, _no_minimize
-    hindrance = _hindrance(options, body, optimizers, device)
+    hindrance = _hindrance(options, body, net, device)
     if hindrance is not None:
         if options.engine in _ASKED:
             raise OptionError(
@@ -175,9 +176,10 @@ def make_engine(
             )
         eager.reason += f"; not compiled: {hindrance}"
         return eager, _no_minimize
+    loss_module = net.loss_module
     return Compiled(
         eager=eager,
-        model=model,
+        model=model if loss_module is None else nn.ModuleList([model, loss_module]),  # a step changes both
         body=body,
         loss_function=loss,
         optimizers=tuple(optimizers.values()),
@@ -207,6 +209,7 @@ def _body(
         processes=session.world.size,
         unsynced=nullcontext if shared is None else shared.unsynced,
         agree=None if shared is None else shared.agree,
+        exchange=shared.exchange if isinstance(shared, Together) else None,
         divisor=divisor,
         total=session.world.total,
     )
@@ -301,10 +304,11 @@ def precision_advice(
     return [f'fit(..., precision="bfloat16") would be {gain:.1f} times as fast here, as measured on a batch.']
 
 
-def _hindrance(
-    options: StepOptions, body: Body, optimizers: Mapping[str, optim.Optimizer], device: torch.device
-) -> str | None:
+def _hindrance(options: StepOptions, body: Body, net: Net, device: torch.device) -> str | None:
     """Why the step cannot be one graph, or None."""
+    optimizers = net.optimizers
+    if trained_by_loss(net.loss_module, net.model):
+        return "the loss has parameters of its own"
     if options.inside is not None:
         return f"{options.inside} listens inside the step"
     if options.processes > 1:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lumbre.base import Divisor, Nested, divisor_of, ignored_label, own_method
 from lumbre.core import Context, Listeners, Plan
@@ -93,6 +94,7 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         save=lambda path: session.save(path, context.history, session.described(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
+        loss_module=net.loss_module,
     )
     divisor = divisor_of(net.loss, may_ignore=feeds.may_hold(ignored_label(net.loss)))
     # A step of the module's own gives a loss of which nothing is known.
@@ -120,8 +122,32 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         context=context,
         listeners=listeners,
         seed_step=setting.seed_step,
+        switch=_switch(session.trained, net),
     )
     return plan, session
+
+
+def _switch(model: nn.Module, net: Net) -> Callable[[bool], None]:
+    """What brings a run to training mode or to evaluation mode.
+
+    Optimizers that average weights as they go (such as those of schedulefree) have these modes, too: they train other
+    weights than those that are to be judged and kept.
+    """
+    loss = net.loss_module
+    modal: list[Any] = [
+        one
+        for one in net.optimizers.values()
+        if callable(getattr(one, "train", None)) and callable(getattr(one, "eval", None))
+    ]
+
+    def switch(training: bool) -> None:
+        model.train(training)
+        if loss is not None:
+            loss.train(training)
+        for one in modal:
+            one.train() if training else one.eval()
+
+    return switch
 
 
 def _monitored(session: Session, *, validated: bool) -> dict[str, bool | None]:

@@ -53,6 +53,7 @@ class Body:
         processes: how many share the run; the gradients of `call` are the mean of theirs.
         unsynced: makes the context of passes whose gradients stay with this process, where several share the run.
         agree: makes what is not exchanged in a step the same in all processes.
+        exchange: averages the gradients over processes that `call` does not average, before an update.
         divisor: what the loss divides by, where that is not the number of rows; see `base/_divisor.py`.
         total: sums a number over all processes.
     """
@@ -65,6 +66,7 @@ class Body:
     processes: int = 1
     unsynced: Callable[[], AbstractContextManager[None]] = nullcontext
     agree: Callable[[], None] | None = None
+    exchange: Callable[[], None] | None = None
     divisor: Divisor | None = None
     total: Callable[[Tensor], Tensor] = lambda value: value
 
@@ -100,6 +102,8 @@ class Body:
     ) -> None:
         """Turn gradients, divided by `divisor`, into a step of each optimizer."""
         scaler, optimizers = self.scaler, tuple(optimizers)
+        if self.exchange is not None:
+            self.exchange()
         if scaler is not None and (self.clip is not None or self.inside is not None):
             for optimizer in optimizers:
                 scaler.unscale_(optimizer)  # clips and handlers see gradients at their true size

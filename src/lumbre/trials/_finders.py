@@ -233,7 +233,7 @@ def _trial(recipe: Spec, data: Any, options: Options) -> Generator[Plan]:
                 recipe, data, replace(options, callbacks=kept, valid_data=None, verbose=False, strategy=None)
             )
             findings.raise_errors()
-            plan.model.train()
+            plan.switch(True)
             with session.choices.active(session.model):
                 yield plan
         finally:
