@@ -102,7 +102,7 @@ class Together:
         gradients = [(parameter, parameter.grad) for parameter in self._model.parameters()]
         for parameter, _ in gradients:
             parameter.grad = None
-        with tried(self._model), torch.enable_grad():
+        with tried(self._model, forward), torch.enable_grad():
             torch.autograd.backward(forward()[1])
         for parameter, gradient in gradients:
             parameter.grad = gradient

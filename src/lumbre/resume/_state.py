@@ -120,6 +120,7 @@ def _module_state(module: nn.Module) -> dict[str, Any]:
 
 
 def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
+    _same_buffers(module, state["tensors"])
     tensors = _tensors(module)
     if tensors.keys() != state["tensors"].keys():
         raise ValueError(f"other tensors: {', '.join(sorted(tensors.keys() ^ state['tensors'].keys())[:5])}")
@@ -142,6 +143,15 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
         part.training = name not in state["resting"]
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in state["still"])
+
+
+def _same_buffers(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
+    """Buffers that began as None and were filled since, and those that became None, as they were then."""
+    for prefix, part in module.named_modules():
+        for name, buffer in part._buffers.items():  # pyright: ignore[reportPrivateUsage]
+            known = kept.get(f"{prefix}.{name}" if prefix else name)
+            if (buffer is None) != (known is None):
+                part._buffers[name] = None if known is None else known.clone()  # pyright: ignore[reportPrivateUsage]
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
