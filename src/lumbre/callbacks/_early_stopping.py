@@ -49,6 +49,11 @@ class EarlyStopping(Callback):
         self._waited = 0
         self._weights: dict[str, Any] | None = None
 
+    @property
+    def watch(self) -> tuple[object, ...]:
+        """What is watched, and how: callbacks for which this is equal take the same epoch for the best."""
+        return self._monitor.watch
+
     def on_fit_begin(self, ctx: Context) -> None:
         """Start afresh."""
         self._monitor.begin(ctx)
