@@ -12,10 +12,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from lumbre.base import LumbreError, ResumeError, is_out_of_memory
+from lumbre.callbacks import EarlyStopping
 from lumbre.core import Plan
 from lumbre.processes import World, lock_patience, network_error
 from lumbre.resume._facts import facts_of, needs_epochs
 from lumbre.resume._state import Run, bring_back, merged_meter, take_state
+from lumbre.resume._stops import stop_stands
 from lumbre.run import Checkpoints, Options, Session, Spec, as_checkpoints, choices_from
 from lumbre.storage import CheckpointStore, Stored, agreed, checked_run, pack, unpack
 
@@ -64,6 +66,7 @@ class RunKeeper:
         self._asked: int | None = None
         position = (1, 0) if stored is None else stored.document["position"]
         self.start = (int(position[0]), int(position[1]))
+        self.stopped = stored is not None and stop_stands(stored.document, run.callbacks, run.plan.epochs)
 
     def restore(self) -> None:
         """Bring the stored state back; in a run that starts afresh, make sure that its state can be stored."""
@@ -71,6 +74,11 @@ class RunKeeper:
             pack(take_state(self._run, within=False), {})
             return
         bring_back(self._run, self._state(self._stored))
+        if self._context.stop_reason is not None and not self.stopped:
+            self._context.stop_reason = None
+            for one in self._run.callbacks:
+                if isinstance(one, EarlyStopping):
+                    one.wait_again()
         self._step = self._last_step = self._restored = self._context.step
 
     def _state(self, stored: Stored) -> dict[str, Any]:
@@ -331,6 +339,11 @@ class KeptRun:
         (epoch, batch), most = self.stored.document["position"], options.epoch_range[1]
         if epoch > most:
             return [f"The run in {self.when.folder} is complete: nothing is left to train."]
+        if stop_stands(self.stored.document, options.callbacks, options.epoch_range):
+            return [
+                f"The run in {self.when.folder} is complete, it stopped early: nothing is left to train. "
+                "It goes on with more epochs, or with more patience."
+            ]
         where = f"epoch {epoch}" + (f", after {batch} batches" if batch else "")
         was, now = self.stored.processes, self._world.size
         where += "" if was == now else f", with {now} processes in place of {was}"

@@ -216,7 +216,7 @@ def _give_optimizers(run: Run, state: dict[str, Any]) -> None:
         _restore_optimizer(optimizer, state[name])
 
 
-def _by_place(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+def callbacks_by_place(callbacks: Sequence[Callback]) -> dict[str, Callback]:
     """Callbacks by class and place among those of their class."""
     found: dict[str, Callback] = {}
     for one in callbacks:
@@ -227,12 +227,16 @@ def _by_place(callbacks: Sequence[Callback]) -> dict[str, Callback]:
 
 
 def _take_callbacks(run: Run, within: bool) -> dict[str, Any]:
-    states = {name: one.state_dict() for name, one in _by_place(run.callbacks).items() if not isinstance(one, Progress)}
+    states = {
+        name: one.state_dict()
+        for name, one in callbacks_by_place(run.callbacks).items()
+        if not isinstance(one, Progress)
+    }
     return {name: state for name, state in states.items() if state}
 
 
 def _give_callbacks(run: Run, state: dict[str, Any]) -> None:
-    for name, one in _by_place(run.callbacks).items():
+    for name, one in callbacks_by_place(run.callbacks).items():
         if name in state and (one.everywhere or run.world.leads):
             one.load_state_dict(state[name])
 
