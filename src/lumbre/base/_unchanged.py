@@ -144,7 +144,7 @@ class Noted:
             self._note_attributes(value)
         elif isinstance(value, type):
             self._note_class(value)
-        elif isinstance(value, _HOLDERS) or _is_own(type(value)):
+        elif isinstance(value, _HOLDERS) or is_users_own(type(value)):
             self._note_attributes(value)
             self._note_class(type(value))
 
@@ -163,7 +163,7 @@ class Noted:
     def _note_class(self, kind: type) -> None:
         """Attributes that all objects of a class share, and that its methods may change."""
         for one in kind.__mro__:
-            if id(one) in self._seen or not _is_own(one):
+            if id(one) in self._seen or not is_users_own(one):
                 continue
             self._seen[id(one)] = one
             held = dict(_values(one))
@@ -183,9 +183,9 @@ class Noted:
         self._undo.append(undo)
 
 
-def _is_own(kind: type) -> bool:
-    """Whether a class is the user's: others are not looked into, as they may lead anywhere."""
-    return kind.__module__.partition(".")[0] not in _FOREIGN
+def is_users_own(thing: Any) -> bool:
+    """Whether a class or function is the user's, and not Python's or a library's that is known here."""
+    return str(getattr(thing, "__module__", None)).partition(".")[0] not in _FOREIGN
 
 
 def _slots(kind: type) -> tuple[str, ...]:

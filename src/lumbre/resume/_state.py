@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
@@ -132,10 +133,9 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
             tensor.copy_(shared_like(kept, tensor))
     for name, part in module.named_modules():
         for key, value in state["numbers"][name].items():
-            if vars(part).get(key) != value:
-                if not isinstance(getattr(part, key, value), (*_NUMBERS, type(None))) or not isinstance(
-                    value, _NUMBERS
-                ):
+            if type(vars(part).get(key)) is not type(value) or vars(part)[key] != value:
+                here = getattr(part, key, value)
+                if not is_kept_number(value) or not (here is None or is_kept_number(here)):
                     raise ValueError(f"{name}.{key} is no number or text")
                 setattr(part, key, value)
         if name in state["extra"]:
@@ -165,7 +165,12 @@ def _has_extra(part: nn.Module) -> bool:
 
 def _numbers(part: nn.Module) -> dict[str, Any]:
     """What a module keeps beside tensors and parts: one that counts its calls in Python counts on."""
-    return {key: one for key, one in vars(part).items() if isinstance(one, _NUMBERS) and key != "training"}
+    return {key: one for key, one in vars(part).items() if is_kept_number(one) and key != "training"}
+
+
+def is_kept_number(value: object) -> bool:
+    """Whether an attribute of a module is kept as it is: a number, of NumPy too, or a text."""
+    return isinstance(value, _NUMBERS) or (isinstance(value, np.generic) and value.dtype.kind in "biuf")
 
 
 def _restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:

@@ -124,7 +124,7 @@ def _ended(recipe: Spec, data: Any, options: Options, folder: Path, steps: int, 
                 suppress(_Stopped),
                 session.choices.active(session.model),
             ):
-                train(replace(plan, keeper=kept.keeper(plan, session, recipe, adjusted)))
+                train(replace(plan, keeper=kept.keeper(plan, session, recipe, adjusted, look=False)))
         found = kept.store.newest()
         assert found is not None
         return found
