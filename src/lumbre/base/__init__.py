@@ -29,6 +29,7 @@ from lumbre.base._files import written_beside
 from lumbre.base._fork import can_fork, start_autograd
 from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, row_count
 from lumbre.base._optimizers import is_adaptive, needs_closure, traits
+from lumbre.base._prints import attributes_of, print_of
 from lumbre.base._processor import mkl_is_slow
 from lumbre.base._protocols import (
     Batch,
@@ -46,5 +47,6 @@ from lumbre.base._protocols import (
 from lumbre.base._records import DataRecord
 from lumbre.base._seeds import preserved_randomness, seed_host, stream
 from lumbre.base._shards import is_shared, own_part, shared_like, whole
+from lumbre.base._unchanged import is_users_own, unchanged
 from lumbre.base._untouched import tried, untouched
 from lumbre.base._version import __version__

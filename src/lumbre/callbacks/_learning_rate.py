@@ -13,6 +13,7 @@ from lumbre.callbacks._monitor import Monitor
 from lumbre.core import Callback, Context
 
 _STEP_ON = ("epoch", "batch")
+_HELD = "held_lr"
 
 
 class LearningRate(Callback):
@@ -137,6 +138,11 @@ class LRScheduler(Callback):
         self._rate = float("nan")
         self._state: Mapping[str, Any] | None = None
 
+    @property
+    def watches(self) -> bool:
+        """Whether the scheduler, once it is made, waits for a metric."""
+        return self._watched is not None
+
     def on_fit_begin(self, ctx: Context) -> None:
         """Make the scheduler."""
         parameters = inspect.signature(self.scheduler).parameters
@@ -168,6 +174,7 @@ class LRScheduler(Callback):
         if self.step_on == "batch":
             self._rate = rate_of(ctx.optimizer)
             self._live.step()
+            _hold_on(ctx.optimizer)
 
     def on_train_end(self, ctx: Context) -> None:
         """Write down the rate of the epoch's last step."""
@@ -179,6 +186,7 @@ class LRScheduler(Callback):
             self._live.step(self._watched.value(ctx))
         elif self.step_on == "epoch":
             self._live.step()
+        _hold_on(ctx.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """What the scheduler remembers."""
@@ -225,6 +233,26 @@ def rate_of(optimizer: optim.Optimizer) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
+def hold_rate(optimizer: optim.Optimizer, rate: float) -> None:
+    """Give all groups a rate that schedules leave alone, whichever of them comes first in a run."""
+    for group in optimizer.param_groups:
+        group[_HELD] = float(rate)
+        set_rate(group, rate)
+
+
+def release_rate(optimizer: optim.Optimizer) -> None:
+    """Let schedules set the rates again."""
+    for group in optimizer.param_groups:
+        group.pop(_HELD, None)
+
+
+def _hold_on(optimizer: optim.Optimizer) -> None:
+    """Set rates that are held again, after torch's schedulers have set others."""
+    for group in optimizer.param_groups:
+        if _HELD in group:
+            set_rate(group, group[_HELD])
+
+
 def log_rate(ctx: Context, rate: float) -> None:
     """Write the rate into the epoch's history, unless another callback did."""
     if "lr" not in ctx.history.last("train"):
@@ -232,7 +260,11 @@ def log_rate(ctx: Context, rate: float) -> None:
 
 
 def set_rate(group: dict[str, Any], rate: float) -> None:
-    """Give a group its rate; a rate that is a tensor keeps its place, as compiled and captured steps read it there."""
+    """Give a group its rate; a rate that is a tensor keeps its place, as compiled and captured steps read it there.
+
+    A rate that is held stays.
+    """
+    rate = group.get(_HELD, rate)
     if isinstance(group["lr"], torch.Tensor):
         group["lr"].fill_(rate)
     else:

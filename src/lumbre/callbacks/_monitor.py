@@ -31,6 +31,11 @@ class Monitor:
         self._baseline = baseline
         self.best: float | None = baseline
 
+    @property
+    def watch(self) -> tuple[object, ...]:
+        """What it was made with."""
+        return self.name, self._given, self._min_delta, self._baseline
+
     def begin(self, ctx: Context) -> None:
         """Forget the last run, and check the name against what this run will record."""
         self.best = self._baseline

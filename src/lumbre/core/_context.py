@@ -132,7 +132,10 @@ class Context:
         self.history.add(self.epoch, self.phase, {name: value})
 
     def stop(self, reason: str) -> None:
-        """End the run after this epoch, but not before its fewest epochs are done. The first reason given is kept."""
+        """End the run after this epoch, but not before its fewest epochs are done. The first reason given is kept.
+
+        The stop is that of this run: one that goes on from its checkpoints (`resume=`) is stopped by those who stop it.
+        """
         if self.stop_reason is None:
             self.stop_reason = reason
 

@@ -93,7 +93,7 @@ def _doubles(subject: Subject) -> bool:
     if subject.loss is None or not isinstance(found.loss, Tensor) or found.loss.ndim or found.pred is None:
         return False
     try:
-        with untouched(subject.model, subject.device), torch.no_grad(), warnings.catch_warnings():
+        with untouched(subject.model, subject.device, subject.loss), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             twice = float(subject.loss(map_leaves(_twice, found.pred), map_leaves(_twice, target)))
     except Exception:  # a loss that cannot take other rows has not been found to add

@@ -153,7 +153,7 @@ class Subject:
         norms: list[LayerCall] = []
         row = map_leaves(lambda leaf: leaf[:1].clone() if isinstance(leaf, Tensor) else leaf, self.batch.input)
         with (
-            untouched(self.model, self.device, training=True),
+            untouched(self.model, self.device, self.loss, training=True),
             torch.no_grad(),
             warnings.catch_warnings(),
         ):
@@ -173,7 +173,7 @@ class Subject:
         # A module may work in place on what it is given; the first batch is still to be trained on.
         input = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch.input)
         with (
-            untouched(self.model, self.device, training=training),
+            untouched(self.model, self.device, self.loss, training=training),
             torch.enable_grad(),
             warnings.catch_warnings(),
         ):

@@ -3,7 +3,7 @@
 import gc
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -123,8 +123,7 @@ class Together:
         gradients = [(parameter, parameter.grad) for parameter in (*self._model.parameters(), *of_loss)]
         for parameter, _ in gradients:
             parameter.grad = None
-        loss_tried = nullcontext() if self._loss is None else tried(self._loss)
-        with tried(self._model), loss_tried, torch.enable_grad():
+        with tried(self._model, self._loss, forward), torch.enable_grad():
             torch.autograd.backward(forward()[1])
         for parameter, gradient in gradients:
             parameter.grad = gradient

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
@@ -120,6 +121,7 @@ def _module_state(module: nn.Module) -> dict[str, Any]:
 
 
 def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
+    _same_buffers(module, state["tensors"])
     tensors = _tensors(module)
     if tensors.keys() != state["tensors"].keys():
         raise ValueError(f"other tensors: {', '.join(sorted(tensors.keys() ^ state['tensors'].keys())[:5])}")
@@ -131,10 +133,9 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
             tensor.copy_(shared_like(kept, tensor))
     for name, part in module.named_modules():
         for key, value in state["numbers"][name].items():
-            if vars(part).get(key) != value:
-                if not isinstance(getattr(part, key, value), (*_NUMBERS, type(None))) or not isinstance(
-                    value, _NUMBERS
-                ):
+            if type(vars(part).get(key)) is not type(value) or vars(part)[key] != value:
+                here = getattr(part, key, value)
+                if not is_kept_number(value) or not (here is None or is_kept_number(here)):
                     raise ValueError(f"{name}.{key} is no number or text")
                 setattr(part, key, value)
         if name in state["extra"]:
@@ -142,6 +143,15 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
         part.training = name not in state["resting"]
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in state["still"])
+
+
+def _same_buffers(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
+    """Buffers that began as None and were filled since, and those that became None, as they were then."""
+    for prefix, part in module.named_modules():
+        for name, buffer in part._buffers.items():  # pyright: ignore[reportPrivateUsage]
+            known = kept.get(f"{prefix}.{name}" if prefix else name)
+            if (buffer is None) != (known is None):
+                part._buffers[name] = None if known is None else known.clone()  # pyright: ignore[reportPrivateUsage]
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -155,7 +165,12 @@ def _has_extra(part: nn.Module) -> bool:
 
 def _numbers(part: nn.Module) -> dict[str, Any]:
     """What a module keeps beside tensors and parts: one that counts its calls in Python counts on."""
-    return {key: one for key, one in vars(part).items() if isinstance(one, _NUMBERS) and key != "training"}
+    return {key: one for key, one in vars(part).items() if is_kept_number(one) and key != "training"}
+
+
+def is_kept_number(value: object) -> bool:
+    """Whether an attribute of a module is kept as it is: a number, of NumPy too, or a text."""
+    return isinstance(value, _NUMBERS) or (isinstance(value, np.generic) and value.dtype.kind in "biuf")
 
 
 def _restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
@@ -206,7 +221,7 @@ def _give_optimizers(run: Run, state: dict[str, Any]) -> None:
         _restore_optimizer(optimizer, state[name])
 
 
-def _by_place(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+def callbacks_by_place(callbacks: Sequence[Callback]) -> dict[str, Callback]:
     """Callbacks by class and place among those of their class."""
     found: dict[str, Callback] = {}
     for one in callbacks:
@@ -217,12 +232,16 @@ def _by_place(callbacks: Sequence[Callback]) -> dict[str, Callback]:
 
 
 def _take_callbacks(run: Run, within: bool) -> dict[str, Any]:
-    states = {name: one.state_dict() for name, one in _by_place(run.callbacks).items() if not isinstance(one, Progress)}
+    states = {
+        name: one.state_dict()
+        for name, one in callbacks_by_place(run.callbacks).items()
+        if not isinstance(one, Progress)
+    }
     return {name: state for name, state in states.items() if state}
 
 
 def _give_callbacks(run: Run, state: dict[str, Any]) -> None:
-    for name, one in _by_place(run.callbacks).items():
+    for name, one in callbacks_by_place(run.callbacks).items():
         if name in state and (one.everywhere or run.world.leads):
             one.load_state_dict(state[name])
 

@@ -14,4 +14,4 @@ from lumbre.run._options import Options, callback_list, options_from
 from lumbre.run._plan import make_meter
 from lumbre.run._rates import rates_ahead
 from lumbre.run._session import Session
-from lumbre.run._spec import Spec, short_name
+from lumbre.run._spec import Spec, left_alone, short_name
