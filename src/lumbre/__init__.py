@@ -23,7 +23,7 @@ from lumbre.base import (
 from lumbre.callbacks import _schedules as schedules
 from lumbre.core import Callback, Context
 from lumbre.data import split
-from lumbre.fitted import Evaluation, Fitted, load
+from lumbre.fitted import DataWarning, Evaluation, Fitted, load
 from lumbre.fitted import _inspect as inspect
 from lumbre.inspection import Summary, summary
 from lumbre.processes import launch
@@ -41,6 +41,7 @@ __all__ = [
     "Checkpoints",
     "Context",
     "DataError",
+    "DataWarning",
     "DownloadError",
     "Evaluation",
     "FileContents",

@@ -165,6 +165,9 @@ class LRScheduler(Callback):
                 f"arguments with which {name} can be made: {', '.join(list(parameters)[1:])}",
                 f"LRScheduler({name}, ...=...)",
             ) from error
+        # It warns where it is stepped before its optimizer: the loop keeps the order, but batches that are accumulated
+        # come before the first update, and so does the end of an epoch at which a run goes on.
+        ctx.optimizer._opt_called = True  # pyright: ignore[reportAttributeAccessIssue]
         self._watch(ctx)
         if self._state is not None:
             self._restore(self._state)
@@ -202,8 +205,6 @@ class LRScheduler(Callback):
         self._state = None
         if state:
             self._live.load_state_dict(dict(state))
-            # It warns where it is stepped before its optimizer, as it is when a run goes on at the end of an epoch.
-            self._live.optimizer._opt_called = True
             # Making a scheduler sets the rates of its first step; these are the ones it had come to.
             for group, rate in zip(self._live.optimizer.param_groups, self._live.get_last_lr(), strict=True):
                 set_rate(group, rate)

@@ -7,14 +7,13 @@ from lumbre.base import (
     Batch,
     Batches,
     DataError,
+    Joiner,
     Losses,
     LumbreError,
     Meter,
     Nested,
     OutOfMemoryError,
-    concatenate,
     is_out_of_memory,
-    map_leaves,
     total_loss,
 )
 from lumbre.core._context import Context
@@ -199,19 +198,19 @@ def predict(
     step: Callable[[Nested], Nested],
     batches: Batches,
     seed_step: Callable[[str, int, int], None],
-) -> Nested:
-    """The predictions for `batches` joined in order, on the CPU; in evaluation mode, without gradients."""
+) -> Joiner:
+    """The predictions for `batches`, gathered in order; in evaluation mode, without gradients."""
     ctx, fire = context, listeners.fire
     ctx.model.eval()
-    parts: list[Nested] = []
+    gathered = Joiner(step)
     fire("predict_begin", ctx)
     for batch in batches.epoch(1):
         ctx.batch = batch
         seed_step("predict", 1, ctx.batch_index)
         fire("predict_batch_begin", ctx)
         ctx.pred = step(batch.input)
-        parts.append(ctx.pred if batch.size else map_leaves(lambda leaf: leaf[:0], ctx.pred))
+        gathered.add(ctx.pred, batch)
         ctx.batch_index += 1
         fire("predict_batch_end", ctx)
     fire("predict_end", ctx)
-    return concatenate(parts)
+    return gathered

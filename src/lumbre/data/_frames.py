@@ -136,7 +136,7 @@ class FrameEncoding:
 
         Args:
             frame: has the feature columns; others are left aside.
-            need_target: whether the target column must be there too.
+            need_target: whether the target column must be there too; where not, one that cannot be read is left aside.
 
         Raises:
             DataError: a column is missing, has missing values, or holds a category that was not seen.
@@ -144,18 +144,24 @@ class FrameEncoding:
         native = _frame(frame)
         wanted = self.wanted(native.columns, need_target=need_target)
         _refuse_missing([native[name] for name in wanted])
-        with_target = self.target is not None and self.target.name in native.columns
-        target = self._target(native[self.target.name]) if self.target is not None and with_target else None
+        target = None
+        if self.target is not None and self.target.name in native.columns:
+            try:
+                _refuse_missing([native[self.target.name]])
+                target = self._target(native[self.target.name])
+            except DataError:
+                if need_target:
+                    raise
         return InMemoryDataset(self._input(native), target, classes=self.classes)
 
     def wanted(self, columns: Sequence[str], *, need_target: bool) -> list[str]:
-        """The names of its features, and that of its target where it is needed or among `columns`.
+        """The names of its features, and that of its target where it is needed.
 
         Raises:
             DataError: one of them is not among `columns`.
         """
         names = [column.name for column in self.features]
-        if self.target is not None and (need_target or self.target.name in columns):
+        if self.target is not None and need_target:
             names.append(self.target.name)
         absent = [name for name in names if name not in columns]
         if absent:
