@@ -199,3 +199,42 @@ def test_text_where_numbers_were_is_refused() -> None:
     for name in ("size", "wild"):
         with pytest.raises(DataError, match=f"column '{name}' of type"):
             data.encoding.encode(pd.DataFrame({**COLUMNS, name: COLUMNS["colour"]}), need_target=False)
+
+
+@pytest.fixture
+def float64() -> Any:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+FINE = {"a": [0.1, 0.2, 1 / 3], "t": [1.7e9 + 0.5, 1.7e9 + 1.5, 1.7e9 + 2.5], "y": [0.1, 1 / 3, 2.0]}
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_float64_by_default_keeps_every_digit(library: str) -> None:
+    frame = LIBRARIES[library](FINE)
+    made = from_frame(frame, target="y", standardize=False).encoding.encode(frame, need_target=True)
+    assert made.input.tolist() == [list(row) for row in zip(FINE["a"], FINE["t"], strict=True)]
+    assert made.target.tolist() == FINE["y"]
+    scaled = encoded(from_frame(frame, target="y")).input
+    values = np.array([FINE["a"], FINE["t"]]).T
+    expected = (values - values.mean(0)) / values.std(0)
+    assert scaled.dtype == torch.float64
+    np.testing.assert_allclose(scaled.numpy(), expected, rtol=1e-14)
+    raw = lb.data._accept.accept((LIBRARIES[library]({"a": FINE["a"], "t": FINE["t"]}), frame["y"]), 0)
+    assert raw.input.tolist() == made.input.tolist()
+    assert raw.target.tolist() == FINE["y"]
+
+
+@pytest.mark.usefixtures("float64")
+def test_float64_by_default_keeps_every_digit_of_files(tmp_path: Any) -> None:
+    pd.DataFrame(FINE).to_parquet(tmp_path / "a.parquet")
+    pd.DataFrame(FINE).to_csv(tmp_path / "a.csv", index=False)
+    files = lb.data.from_parquet(tmp_path / "a.parquet", target="y", standardize=False)
+    text = lb.data.from_csv(tmp_path / "a.csv", target="y", standardize=False)
+    for made in (files, text.encoding.encode(text.frame, need_target=True)):
+        input, target = made.fetch(torch.arange(3), 1)
+        assert input.tolist() == [list(row) for row in zip(FINE["a"], FINE["t"], strict=True)]
+        assert target.tolist() == FINE["y"]

@@ -17,6 +17,11 @@ from lumbre.data._moments import Moments
 from lumbre.data._sources import InMemoryDataset
 
 
+def default_floats() -> "type[np.floating[Any]]":
+    """NumPy's type of floats for torch's default dtype; float32 for those that NumPy lacks or that are shorter."""
+    return np.float64 if torch.get_default_dtype() == torch.float64 else np.float32
+
+
 def is_frame(value: Any) -> bool:
     """Whether `value` is a data frame or a series of a library that narwhals knows."""
     if isinstance(value, (Tensor, np.ndarray)):
@@ -48,7 +53,7 @@ def numeric_matrix(frame: Any) -> Tensor:
     _refuse_missing(columns)
     if isinstance(native, nw.Series) and native.dtype.is_integer():
         return torch.from_numpy(np.array(native.to_numpy(), dtype=np.int64))
-    values = np.empty((len(native), len(columns)), dtype=np.float32)
+    values = np.empty((len(native), len(columns)), dtype=default_floats())
     for index, column in enumerate(columns):
         values[:, index] = column.to_numpy()
     matrix = torch.from_numpy(values).to(torch.get_default_dtype())
@@ -175,7 +180,7 @@ class FrameEncoding:
     def _input(self, native: Any) -> Nested:
         numbers = np.empty(
             (len(native), self.width if self.one_hot else self._count_of("number", "boolean")),
-            np.float32,
+            default_floats(),
         )
         codes: list[np.ndarray[Any, Any]] = []
         at = standardized = 0

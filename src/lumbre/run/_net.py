@@ -90,7 +90,7 @@ def make_net(spec: Spec, first: Batch, setting: Setting) -> Net:
     setting.seed_step("init", 0, 0)
     model = make_module(spec.module, spec.hparams).to(setting.device)
     call = caller(model, first.input)
-    if any(is_lazy(parameter) for parameter in model.parameters()):
+    if any(is_lazy(value) for value in (*model.parameters(), *model.buffers())):
         with torch.no_grad():
             call(first.input)  # lazy layers learn their shapes, so that the optimizer finds parameters
     loss = loss_function(spec, model, setting.device)
