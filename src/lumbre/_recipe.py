@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class PreflightWarning(UserWarning):
     """A check before training found something that looks like a mistake."""
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Recipe(Spec):
     """A run that is declared and not yet started: the parts of a `Spec`, and what can be done with them.
 
@@ -58,8 +59,6 @@ class Recipe(Spec):
         hparams: what the module is built with.
         opt_hparams: what the optimizer is made with.
     """
-
-    __slots__ = ()
 
     def fit(
         self,

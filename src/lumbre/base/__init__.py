@@ -29,7 +29,16 @@ from lumbre.base._files import written_beside
 from lumbre.base._fork import can_fork, start_autograd
 from lumbre.base._joined import Column, Joiner, joined
 from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, row_count
-from lumbre.base._optimizers import is_adaptive, needs_closure, traits
+from lumbre.base._optimizers import (
+    has_modes,
+    is_adaptive,
+    needs_closure,
+    needs_graph,
+    rate_in,
+    steps_twice,
+    takes_sparse,
+    traits,
+)
 from lumbre.base._prints import attributes_of, print_of
 from lumbre.base._processor import mkl_is_slow
 from lumbre.base._protocols import (

@@ -8,7 +8,7 @@ import torch
 from torch import optim
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lumbre.base import OptionError, one_of
+from lumbre.base import OptionError, one_of, rate_in
 from lumbre.callbacks._monitor import Monitor
 from lumbre.core import Callback, Context
 
@@ -64,6 +64,7 @@ class LearningRate(Callback):
             )
         else:
             self._total = epochs * ctx.batches_per_epoch
+        rate_of(ctx.optimizer)  # raises where there is none
         for group in ctx.optimizer.param_groups:
             # torch's own name for it: it is part of the optimizer's state, so a resumed run has it.
             group.setdefault("initial_lr", float(group["lr"]))
@@ -230,8 +231,19 @@ class LRScheduler(Callback):
 
 
 def rate_of(optimizer: optim.Optimizer) -> float:
-    """The learning rate of the first group."""
-    return float(optimizer.param_groups[0]["lr"])
+    """The learning rate of the first group.
+
+    Raises:
+        OptionError: the optimizer has none.
+    """
+    rate = rate_in(optimizer.param_groups[0])
+    if rate is None:
+        raise OptionError(
+            f'a schedule of the learning rate for {type(optimizer).__name__}, whose groups have no "lr"',
+            "an optimizer with a learning rate",
+            "leave the schedule out, or take another optimizer",
+        )
+    return rate
 
 
 def hold_rate(optimizer: optim.Optimizer, rate: float) -> None:

@@ -204,7 +204,8 @@ class Subject:
             found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         except RuntimeError as error:  # not every graph that fails here fails in a step
             return {}, error
-        return dict(zip(named, found, strict=True)), None
+        gradients: dict[str, Tensor | None] = dict(zip(named, found, strict=True))
+        return {k: one.to_dense() if one is not None and one.is_sparse else one for k, one in gradients.items()}, None
 
 
 def _detached(leaf: Any) -> Any:

@@ -4,7 +4,7 @@ What is a pure function of seed and position (the order of rows, dropout, augmen
 position stands for it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from lumbre.callbacks import Progress
 from lumbre.core import Callback, Plan
 from lumbre.data import own_random, restore_own_random
 from lumbre.processes import World
-from lumbre.storage import is_history
+from lumbre.storage import is_history, pack
 
 _NUMBERS = (bool, int, float, str)
 _ALIKE = ("optimizers", "engine", "meter", "progress")
@@ -174,11 +174,23 @@ def is_kept_number(value: object) -> bool:
 
 
 def _restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
+    if "of its optimizers" in state:
+        inner = _inner(optimizer)
+        _restore_optimizer(optimizer, state["of the wrapper"])
+        for name, one in state["of its optimizers"].items():
+            _restore_optimizer(inner[name], one)
+        return
+    if "param_groups" not in state:  # its author's own form
+        optimizer.load_state_dict(state)
+        return
     groups: list[dict[str, Any]] = state["param_groups"]
     if [len(group["params"]) for group in groups] != [len(group["params"]) for group in optimizer.param_groups]:
         raise ValueError("other groups of parameters")
     if type(optimizer).load_state_dict is not optim.Optimizer.load_state_dict:
-        optimizer.load_state_dict(state)
+        live = zip(optimizer.param_groups, groups, strict=True)
+        left_out = [{key: group[key] for key in group.keys() - kept.keys()} for group, kept in live]
+        whole = [{**own, **kept} for own, kept in zip(left_out, groups, strict=True)]
+        optimizer.load_state_dict({**state, "param_groups": whole})
         return
     # torch's own load_state_dict brings states to the dtype of their parameter, and so would change some.
     numbered = dict[int, Tensor]()
@@ -213,7 +225,45 @@ def _check_fused(parameter: Tensor, values: Mapping[str, Any]) -> None:
 
 
 def _take_optimizers(run: Run, within: bool) -> dict[str, Any]:
-    return {name: optimizer.state_dict() for name, optimizer in run.plan.context.optimizers.items()}
+    return {name: _taken(optimizer) for name, optimizer in run.plan.context.optimizers.items()}
+
+
+def _taken(optimizer: optim.Optimizer) -> dict[str, Any]:
+    """The state of an optimizer, and of those that it holds where it leaves them out, as many wrappers do.
+
+    Options of its groups that a file cannot hold, such as a function or an Enum, are left out: they stay as they are.
+    """
+    state: dict[str, Any] = optimizer.state_dict()
+    if isinstance(state.get("param_groups"), list):
+        groups: list[dict[str, Any]] = state["param_groups"]
+        state = {**state, "param_groups": [{k: v for k, v in group.items() if _can_be_kept(v)} for group in groups]}
+    known = set(map(id, _tensors_in(state)))
+    inner = {
+        name: one.state_dict()
+        for name, one in _inner(optimizer).items()
+        if not known & set(map(id, _tensors_in(one.state_dict()["state"])))
+    }
+    return {"of the wrapper": state, "of its optimizers": inner} if inner else state
+
+
+def _inner(optimizer: optim.Optimizer) -> dict[str, optim.Optimizer]:
+    return {name: one for name, one in vars(optimizer).items() if isinstance(one, optim.Optimizer)}
+
+
+def _can_be_kept(value: Any) -> bool:
+    try:
+        pack(value, {})
+    except ResumeError:
+        return False
+    return True
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    parts: Any = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    for part in parts:
+        yield from _tensors_in(part)
 
 
 def _give_optimizers(run: Run, state: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Chooses the engine that executes the steps, and reads the options of a step from the callbacks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,6 +18,7 @@ from lumbre.base import (
     RecipeError,
     mkl_is_slow,
     needs_closure,
+    needs_graph,
     own_method,
     traits,
 )
@@ -39,6 +40,8 @@ from lumbre.steps import (
     Inside,
     bfloat16_gain,
     forward_flops,
+    parameters_of,
+    sparse_tables,
 )
 
 _C = TypeVar("_C", bound=Callback)
@@ -135,7 +138,8 @@ def make_engine(
         OptionError: an option cannot apply to this form of step.
     """
     model, call, loss, optimizers = net.model, net.call, net.loss, net.optimizers
-    body, device = _body(session, call, options, divisor, inside), session.device
+    _check_sparse(model, optimizers, options)
+    body, device = _body(session, call, optimizers.values(), options, divisor, inside), session.device
     closures = [type(optimizer).__name__ for optimizer in optimizers.values() if needs_closure(optimizer)]
     if own_method(model, "step"):
         _refuse_more(options, f"{type(model).__name__}.step, which makes its own updates")
@@ -192,9 +196,39 @@ def make_engine(
     ), _no_minimize
 
 
+def _check_sparse(model: nn.Module, optimizers: Mapping[str, optim.Optimizer], options: StepOptions) -> None:
+    """See that SparseAdam, which takes nothing but sparse gradients, gets nothing else.
+
+    Raises:
+        RecipeError: it has other parameters.
+        OptionError: gradients are to be clipped.
+    """
+    sparse = set(map(id, sparse_tables(model).values()))
+    for optimizer in optimizers.values():
+        if not isinstance(optimizer, optim.SparseAdam):
+            continue
+        if options.clip is not None:
+            raise OptionError(
+                "GradientClip beside SparseAdam, which takes sparse gradients alone",
+                "dense gradients, whose norm can be taken",
+                "optimizer=torch.optim.Adam, for which gradients are made dense; or leave GradientClip out",
+            )
+        named = model.named_parameters()
+        mine = set(map(id, parameters_of(optimizer)))
+        dense = [name for name, one in named if id(one) in mine and id(one) not in sparse]
+        if dense:
+            raise RecipeError(
+                f"SparseAdam for {', '.join(dense[:3])}, whose gradients are dense",
+                "tables of embeddings with sparse=True alone",
+                "optimizer=torch.optim.Adam, for which sparse gradients are made dense; or configure_optimizers() of "
+                'the module: {"tables": SparseAdam([self.table.weight]), "rest": Adam(...)}',
+            )
+
+
 def _body(
     session: Session,
     call: Callable[[Nested], Nested],
+    optimizers: Iterable[optim.Optimizer],
     options: StepOptions,
     divisor: Divisor | None,
     inside: Inside | None,
@@ -210,6 +244,8 @@ def _body(
         unsynced=nullcontext if shared is None else shared.unsynced,
         agree=None if shared is None else shared.agree,
         exchange=shared.exchange if isinstance(shared, Together) else None,
+        sparse=bool(sparse_tables(session.model)),
+        curved=any(map(needs_graph, optimizers)),
         divisor=divisor,
         total=session.world.total,
     )
@@ -315,10 +351,12 @@ def _hindrance(options: StepOptions, body: Body, net: Net, device: torch.device)
         return f"{options.processes} processes share the run"
     if body.scaler is not None:
         return "float16 scales the loss"
+    if body.sparse:
+        return "some gradients are sparse"
     for optimizer in optimizers.values():
         if not traits(optimizer).traced:
             return f"{type(optimizer).__name__} is not among the optimizers that are known to trace"
-        if any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
+        if any(isinstance(group.get("lr"), Tensor) for group in optimizer.param_groups):
             return "the learning rate is a tensor"
     if options.engine == "cuda_graph":
         return _recording_hindrance(options, optimizers, device)

@@ -28,7 +28,7 @@ from lumbre.devices import Precision
 from lumbre.run._loss import loss_module, own_loss, trained_by_loss
 from lumbre.run._setting import Setting
 from lumbre.run._spec import Spec
-from lumbre.steps import build_optimizer
+from lumbre.steps import build_optimizer, sparse_tables
 
 LossFunction: TypeAlias = Loss | NamedLosses
 
@@ -161,6 +161,7 @@ def make_optimizers(
     Raises:
         RecipeError: there is none, or it cannot be made with the options given.
     """
+    sparse = bool(sparse_tables(model))
     of_loss = trained_by_loss(loss_module(loss, model), model)
     if recipe.optimizer is not None:
         named = {**dict(model.named_parameters()), **of_loss}
@@ -170,7 +171,8 @@ def make_optimizers(
                 "one of both under that name, so that groups can name them",
                 "rename the module's part, or make the loss a part of the module: def loss(self, pred, target)",
             )
-        return {"optimizer": build_optimizer(recipe.optimizer, named.items(), recipe.opt_hparams, device)}
+        made = build_optimizer(recipe.optimizer, named.items(), recipe.opt_hparams, device, sparse=sparse)
+        return {"optimizer": made}
     if not own_method(model, "configure_optimizers"):
         raise no_optimizer(type(model).__name__)
     if of_loss:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import Divisor, Nested, divisor_of, ignored_label, own_method
+from lumbre.base import Divisor, Nested, divisor_of, has_modes, ignored_label, own_method
 from lumbre.core import Context, Listeners, Plan
 from lumbre.metrics import LossMeter, Metric, for_loss
 from lumbre.preflight import Findings
@@ -134,11 +134,7 @@ def _switch(model: nn.Module, net: Net) -> Callable[[bool], None]:
     weights than those that are to be judged and kept.
     """
     loss = net.loss_module
-    modal: list[Any] = [
-        one
-        for one in net.optimizers.values()
-        if callable(getattr(one, "train", None)) and callable(getattr(one, "eval", None))
-    ]
+    modal: list[Any] = [one for one in net.optimizers.values() if has_modes(one)]
 
     def switch(training: bool) -> None:
         model.train(training)

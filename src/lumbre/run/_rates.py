@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre.base import OptionError
+from lumbre.base import OptionError, rate_in
 from lumbre.callbacks import SWA, LearningRate, LRScheduler
 from lumbre.core import Callback, Context
 from lumbre.preflight import Schedule
@@ -34,7 +34,7 @@ class Rehearsal:
         self.rates: list[float] = []
         self.failure = ""
         groups = [
-            {"params": [nn.Parameter(torch.zeros(()))], "lr": float(group["lr"])} for group in optimizer.param_groups
+            {"params": [nn.Parameter(torch.zeros(()))], "lr": rate_in(group) or 0.0} for group in optimizer.param_groups
         ]
         stand_in = optim.SGD(groups, lr=1.0, momentum=0.9)
         self._context = _context(stand_in, epochs, batches)

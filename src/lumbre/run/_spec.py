@@ -14,7 +14,7 @@ from lumbre.base import Loss, unchanged
 from lumbre.metrics import Sets
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """The six parts of a recipe. A `Recipe` adds what can be done with them; all below it needs the parts alone.
 

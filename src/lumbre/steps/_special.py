@@ -6,13 +6,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Losses, Nested, RecipeError, describe, total_loss
+from lumbre.base import Batch, Loss, Losses, Nested, RecipeError, describe, steps_twice, total_loss
 from lumbre.steps._base import EagerEngine
-from lumbre.steps._body import Body, clear, detached, parameters_of
+from lumbre.steps._body import Body, clear, detached, make_dense, parameters_of
 
 
 class EagerClosure(EagerEngine):
-    """Steps of an optimizer that asks for the loss as often as it likes, such as `torch.optim.LBFGS`.
+    """Steps of an optimizer that asks for the loss as often as it likes, such as `torch.optim.LBFGS`, or SAM.
 
     The loss of a step is that of its first evaluation, before the update. Dropout is drawn alike in all evaluations of
     a step, so that a line search compares like with like.
@@ -54,10 +54,14 @@ class EagerClosure(EagerEngine):
                 first.append((detached(pred), loss.detach()))
             clear((self._optimizer,))
             self._body.backward(pred, loss)
+            if self._body.sparse:
+                make_dense(self._optimizer)
             if self._body.clip is not None:
                 self._body.clip(parameters_of(self._optimizer))
             return loss
 
+        if steps_twice(self._optimizer):
+            closure()
         self._optimizer.step(cast(Any, closure))  # torch annotates it to return a float
         self.updates += 1
         return first[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, preserved_randomness, total_loss
+from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, preserved_randomness, rate_in, total_loss
 from lumbre.callbacks import Accumulate, CutMix, GradientClip, Mixup
 from lumbre.core import Plan, format_value
 from lumbre.devices import kept_memory, resolve_device
@@ -250,6 +250,12 @@ def _step(plan: Plan, batch: Batch, index: int) -> float:
 
 def _rate_setter(optimizers: Any) -> Any:
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    if any(rate_in(group) is None for group in groups):
+        raise OptionError(
+            'lr_finder() for an optimizer whose groups have no "lr"',
+            "an optimizer with a learning rate",
+            "another optimizer, or trials by hand",
+        )
     shares = [group["lr"] / groups[0]["lr"] for group in groups]
 
     def set_rate(rate: float) -> None:
