@@ -23,7 +23,7 @@ class Context:
             is better; None where that is not known.
         history: losses, metrics and seconds of the epochs so far.
         epoch: the epoch that runs, counted from 1; 0 before the first.
-        step: optimizer steps taken so far, over all epochs.
+        step: optimizer steps taken so far, over all epochs; those that float16 skips do not count.
         phase: which pass runs: "train" or "valid".
         batch_index: batches finished in this pass over training or validation data.
         batch: the batch at work; None between batches.
@@ -36,6 +36,7 @@ class Context:
         "_minimize",
         "_save",
         "_see_training_data",
+        "_skipped",
         "batch",
         "batch_index",
         "batches_per_epoch",
@@ -65,6 +66,7 @@ class Context:
         save: Callable[[Path], None],
         minimize: Callable[[Tensor, optim.Optimizer], None],
         see_training_data: Callable[[], None],
+        skipped: Callable[[], int] = lambda: 0,
     ) -> None:
         self.model = model
         self.optimizers = optimizers
@@ -84,6 +86,7 @@ class Context:
         self._save = save
         self._minimize = minimize
         self._see_training_data = see_training_data
+        self._skipped = skipped
 
     @property
     def optimizer(self) -> optim.Optimizer:
@@ -99,6 +102,10 @@ class Context:
                 f"ctx.optimizers[{next(iter(self.optimizers), '...')!r}]",
             )
         return next(iter(self.optimizers.values()))
+
+    def skipped_batches(self) -> int:
+        """Batches so far whose update float16 has skipped, as their scaled gradients were too large; else 0."""
+        return self._skipped()
 
     def minimize(self, loss: Tensor, optimizer: str | None = None) -> None:
         """One update inside a module's own `step(ctx)`: clear gradients, backward, clip, optimizer step.

@@ -93,6 +93,7 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         save=lambda path: session.save(path, context.history, session.described(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
+        skipped=lambda: engine.skipped,
     )
     divisor = divisor_of(net.loss, may_ignore=feeds.may_hold(ignored_label(net.loss)))
     # A step of the module's own gives a loss of which nothing is known.
