@@ -33,6 +33,7 @@ class Context:
     """
 
     __slots__ = (
+        "_logged",
         "_minimize",
         "_save",
         "_see_training_data",
@@ -67,6 +68,7 @@ class Context:
         minimize: Callable[[Tensor, optim.Optimizer], None],
         see_training_data: Callable[[], None],
         skipped: Callable[[], int] = lambda: 0,
+        logged: bool = False,
     ) -> None:
         self.model = model
         self.optimizers = optimizers
@@ -87,6 +89,7 @@ class Context:
         self._minimize = minimize
         self._see_training_data = see_training_data
         self._skipped = skipped
+        self._logged = logged
 
     @property
     def optimizer(self) -> optim.Optimizer:
@@ -102,6 +105,14 @@ class Context:
                 f"ctx.optimizers[{next(iter(self.optimizers), '...')!r}]",
             )
         return next(iter(self.optimizers.values()))
+
+    def may_record(self, name: str) -> bool:
+        """Whether the run records a value under `name`, or a callback or the module's own step may `log` it."""
+        set_name, _, metric = name.partition("_")
+        validated = any(known.startswith("valid_") for known in self.monitored)
+        return name in self.monitored or (
+            self._logged and bool(metric) and (set_name == "train" or (set_name == "valid" and validated))
+        )
 
     def skipped_batches(self) -> int:
         """Batches so far whose update float16 has skipped, as their scaled gradients were too large; else 0."""
