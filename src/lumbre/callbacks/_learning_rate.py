@@ -14,13 +14,15 @@ from lumbre.core import Callback, Context
 
 _STEP_ON = ("epoch", "batch")
 _HELD = "held_lr"
+_PASSED = "passed_batches"
 
 
 class LearningRate(Callback):
     """Set the learning rate by a schedule, and write it into the history of each epoch as "lr".
 
     The rate of a step is the optimizer's own (of each of its groups) times the schedule's factor; nothing is
-    carried from step to step. In the history stands the rate of the epoch's last step, that of the first group.
+    carried from step to step. A batch whose update float16 skips is no step. In the history stands the rate of the
+    epoch's last step, that of the first group.
 
     Args:
         schedule: one of `lumbre.schedules`, or any function `(step from 0, all steps) -> factor`.
@@ -78,7 +80,8 @@ class LearningRate(Callback):
         """Set the batch's rate."""
         if self.step_on == "batch":
             assert ctx.batches_per_epoch is not None
-            self._set(ctx.optimizer, (ctx.epoch - 1) * ctx.batches_per_epoch + ctx.batch_index)
+            done = (ctx.epoch - 1) * ctx.batches_per_epoch + ctx.batch_index
+            self._set(ctx.optimizer, done - ctx.skipped_batches())
 
     def on_train_end(self, ctx: Context) -> None:
         """Write the rate down."""
@@ -138,6 +141,7 @@ class LRScheduler(Callback):
         self._live: Any = None
         self._rate = float("nan")
         self._state: Mapping[str, Any] | None = None
+        self._passed = 0
 
     @property
     def watches(self) -> bool:
@@ -146,6 +150,7 @@ class LRScheduler(Callback):
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Make the scheduler."""
+        self._passed = 0
         parameters = inspect.signature(self.scheduler).parameters
         kwargs = dict(self.kwargs)
         kind: Any = self.scheduler
@@ -177,6 +182,10 @@ class LRScheduler(Callback):
         """Step, if it is for each batch."""
         if self.step_on == "batch":
             self._rate = rate_of(ctx.optimizer)
+            skipped = ctx.skipped_batches()
+            if skipped > self._passed:  # no update, no step; several at once where gradients were accumulated
+                self._passed += 1
+                return
             self._live.step()
             _hold_on(ctx.optimizer)
 
@@ -194,7 +203,8 @@ class LRScheduler(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What the scheduler remembers."""
-        return {} if self._live is None else self._live.state_dict()
+        state = {} if self._live is None else self._live.state_dict()
+        return {**state, _PASSED: self._passed} if self._passed else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there: at once, or when the run starts."""
@@ -205,7 +215,8 @@ class LRScheduler(Callback):
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._state = None
         if state:
-            self._live.load_state_dict(dict(state))
+            self._passed = int(state.get(_PASSED, 0))
+            self._live.load_state_dict({name: value for name, value in state.items() if name != _PASSED})
             # Making a scheduler sets the rates of its first step; these are the ones it had come to.
             for group, rate in zip(self._live.optimizer.param_groups, self._live.get_last_lr(), strict=True):
                 set_rate(group, rate)

@@ -23,7 +23,7 @@ class Context:
             is better; None where that is not known.
         history: losses, metrics and seconds of the epochs so far.
         epoch: the epoch that runs, counted from 1; 0 before the first.
-        step: optimizer steps taken so far, over all epochs.
+        step: optimizer steps taken so far, over all epochs; those that float16 skips do not count.
         phase: which pass runs: "train" or "valid".
         batch_index: batches finished in this pass over training or validation data.
         batch: the batch at work; None between batches.
@@ -33,10 +33,12 @@ class Context:
     """
 
     __slots__ = (
+        "_logged",
         "_loss_module",
         "_minimize",
         "_save",
         "_see_training_data",
+        "_skipped",
         "batch",
         "batch_index",
         "batches_per_epoch",
@@ -67,6 +69,8 @@ class Context:
         minimize: Callable[[Tensor, optim.Optimizer], None],
         see_training_data: Callable[[], None],
         loss_module: nn.Module | None = None,
+        skipped: Callable[[], int] = lambda: 0,
+        logged: bool = False,
     ) -> None:
         self.model = model
         self.optimizers = optimizers
@@ -87,6 +91,8 @@ class Context:
         self._save = save
         self._minimize = minimize
         self._see_training_data = see_training_data
+        self._skipped = skipped
+        self._logged = logged
 
     @property
     def optimizer(self) -> optim.Optimizer:
@@ -111,6 +117,18 @@ class Context:
             of_loss = self._loss_module.named_parameters()
             named |= {f"loss.{name}": one for name, one in of_loss if one.requires_grad and id(one) not in here}
         return named
+
+    def may_record(self, name: str) -> bool:
+        """Whether the run records a value under `name`, or a callback or the module's own step may `log` it."""
+        set_name, _, metric = name.partition("_")
+        validated = any(known.startswith("valid_") for known in self.monitored)
+        return name in self.monitored or (
+            self._logged and bool(metric) and (set_name == "train" or (set_name == "valid" and validated))
+        )
+
+    def skipped_batches(self) -> int:
+        """Batches so far whose update float16 has skipped, as their scaled gradients were too large; else 0."""
+        return self._skipped()
 
     def minimize(self, loss: Tensor, optimizer: str | None = None) -> None:
         """One update inside a module's own `step(ctx)`: clear gradients, backward, clip, optimizer step.

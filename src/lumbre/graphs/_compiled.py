@@ -84,6 +84,11 @@ class Compiled:
         return self._eager.updates
 
     @property
+    def skipped(self) -> int:
+        """Batches whose update was skipped: none, as nothing is compiled in float16."""
+        return self._eager.skipped
+
+    @property
     def reason(self) -> str:
         """What ran, and why."""
         made = "recorded" if self._replay else "compiled"

@@ -140,6 +140,16 @@ class Body:
         if self.inside is not None:
             self.inside("after_step", pred, loss)
 
+    def stepped(self, optimizers: Iterable[optim.Optimizer]) -> bool:
+        """Whether any of the optimizers has updated: a scaler skips those whose gradients overflowed in float16.
+
+        Asked between `update` and `end_step`. Reads from the device, as the scaler itself does.
+        """
+        if self.scaler is None:
+            return True
+        infinite = self.scaler._found_inf_per_device  # pyright: ignore[reportPrivateUsage]
+        return not all(any(found.item() for found in infinite(one).values()) for one in optimizers)
+
     def end_step(self) -> None:
         """Let the loss scale follow what this step has shown, and processes agree on what they do not exchange."""
         if self.scaler is not None:

@@ -93,15 +93,17 @@ class EagerCustom(EagerEngine):
         self._name = type(model).__name__
         self.reason += f", by {self._name}.step"
         self._step = step
+        self._asked: list[bool] = []  # of each update of this step, whether it was made
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """Call the module's step."""
         self._guard.begin(batch, epoch, step)
+        self._asked.clear()
         with self._body.autocast():
             given = self._step()
         pred, losses = self._checked(given)
         self._guard.check(total_loss(losses), pred)
-        self.updates += 1
+        self._count(any(self._asked) or not self._asked)  # it may have updated by itself
         return detached(pred), detached(losses)
 
     def minimize(self, loss: Tensor, optimizer: optim.Optimizer) -> None:
@@ -110,6 +112,7 @@ class EagerCustom(EagerEngine):
         with torch.autocast(loss.device.type, enabled=False):
             self._body.backward(None, loss, into=parameters_of(optimizer))
             self._body.update((optimizer,), None, loss)
+            self._asked.append(self._body.stepped((optimizer,)))
             self._body.end_step()
 
     def _checked(self, given: Any) -> tuple[Nested, Losses]:
