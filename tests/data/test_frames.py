@@ -178,16 +178,10 @@ def test_infinite_numbers_are_refused() -> None:
         lb.data.from_frame(frame, target="y")
 
 
-def test_a_column_of_one_large_value_becomes_zeros() -> None:
-    frame = pd.DataFrame({"a": [1e6 + 0.1] * 7, "y": range(7)})
-    data = lb.data.from_frame(frame, target="y")
-    assert data.encoding.fitted(frame).encode(frame, need_target=False).input.abs().max() < 1e-3
-
-
 def test_categories_that_are_no_text_keep_their_numbers() -> None:
     floors = pd.Categorical([2, 0, 1, 2], categories=[0, 1, 2, 9])
-    mixed = pd.Series([1, "one", 1, "two"], dtype=object)
-    data = from_frame(pd.DataFrame({"floor": floors, "mixed": mixed, "y": floors}), target="y", categories="codes")
+    words = pd.Categorical([1, "one", 1, "two"], categories=[1, "one", "two"])
+    data = from_frame(pd.DataFrame({"floor": floors, "words": words, "y": floors}), target="y", categories="codes")
     made = encoded(data)
     assert data.classes == ("0", "1", "2", "9")
     assert made.target.tolist() == [2, 0, 1, 2]
@@ -238,3 +232,26 @@ def test_float64_by_default_keeps_every_digit_of_files(tmp_path: Any) -> None:
         input, target = made.fetch(torch.arange(3), 1)
         assert input.tolist() == [list(row) for row in zip(FINE["a"], FINE["t"], strict=True)]
         assert target.tolist() == FINE["y"]
+
+
+def test_numbers_beyond_float32_are_refused() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "y": [0.0, 1.0, 2.0]})
+    large = frame.assign(a=[1.0, 2.0, 1e300])
+    data = from_frame(large, target="y")
+    with pytest.raises(DataError, match="column 'a' with a number beyond float32"):
+        data.encoding.fitted(large)
+    with pytest.raises(DataError, match="column 'a'"):
+        from_frame(large, standardize=False).encoding.encode(large, need_target=False)
+    with pytest.raises(DataError, match="column 'a'"):
+        from_frame(frame, target="y").encoding.fitted(frame).encode(large, need_target=False)
+    with pytest.raises(DataError, match="column 'a'"):
+        lb.data._accept.numeric_matrix(large)
+    with pytest.raises(DataError, match="'y'"):
+        from_frame(frame, target="y").encoding.encode(frame.assign(y=[0, 1, 1e300]), need_target=True)
+    assert from_frame(frame.assign(a=[1.0, 2.0, 3e38]), target="y").encoding.fitted(frame).center
+
+
+def test_a_column_of_one_large_value_becomes_zeros() -> None:
+    frame = pd.DataFrame({"a": [1e6 + 0.1] * 7, "y": range(7)})
+    data = lb.data.from_frame(frame, target="y")
+    assert data.encoding.fitted(frame).encode(frame, need_target=False).input.abs().max() < 1e-3

@@ -1,7 +1,7 @@
 """What the checks look at: facts of a run that is about to begin, and two passes of its first batch, made once."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -85,6 +85,8 @@ class Subject:
         metrics: what is measured.
         accumulated: batches for an update.
         schedules: of torch's schedulers.
+        categories: levels of each column of text or categories, the target's included, where the data is a frame.
+        rows: to train on, where they can be counted.
         most_numbers: checks that compare every row leave larger data alone.
     """
 
@@ -105,6 +107,8 @@ class Subject:
     metrics: Sequence[Any] = ()
     accumulated: int = 1
     schedules: Sequence[Schedule] = ()
+    categories: Mapping[str, int] = field(default_factory=dict[str, int])
+    rows: int | None = None
     most_numbers: int = 50_000_000
 
     @property

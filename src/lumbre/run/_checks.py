@@ -5,6 +5,7 @@ from typing import Any
 from lumbre.base import own_method, unchanged
 from lumbre.callbacks import Accumulate, GradualUnfreezing, On
 from lumbre.core import Callback
+from lumbre.data import Loaded
 from lumbre.preflight import Findings, Subject, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
@@ -58,6 +59,7 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
     """What the checks look at. Where a module takes its own step, its loss and optimizers are not known."""
     callbacks, loss = options.callbacks, net.scalar_loss
     own_step = own_method(net.model, "step")
+    encoding, train = feeds.data.encoding, feeds.data.train
     return Subject(
         model=net.model,
         call=net.call,
@@ -74,6 +76,8 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
         batch_size=feeds.batch_size,
         optimizers={} if own_step else net.optimizers,
         metrics=spec.metrics.train,
+        categories={} if encoding is None else encoding.categories,
+        rows=None if isinstance(train, Loaded) else len(train),
         accumulated=max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1),
         schedules=schedules(net.optimizers, callbacks, options.epoch_range[1], feeds.train.length),
     )
