@@ -28,7 +28,7 @@ from lumbre.fitted import _inspect as inspect
 from lumbre.inspection import Summary, summary
 from lumbre.processes import launch
 from lumbre.run import Checkpoints
-from lumbre.steps import freeze, param_groups, unfreeze
+from lumbre.steps import freeze, matrices_and_rest, param_groups, unfreeze
 from lumbre.storage import CheckpointWarning, FileContents, inspect_file, load_weights
 from lumbre.storage import _r as r
 from lumbre.tune import LogRange, Tuned, tune
@@ -72,6 +72,7 @@ __all__ = [
     "launch",
     "load",
     "load_weights",
+    "matrices_and_rest",
     "metrics",
     "param_groups",
     "plots",

@@ -178,16 +178,10 @@ def test_infinite_numbers_are_refused() -> None:
         lb.data.from_frame(frame, target="y")
 
 
-def test_a_column_of_one_large_value_becomes_zeros() -> None:
-    frame = pd.DataFrame({"a": [1e6 + 0.1] * 7, "y": range(7)})
-    data = lb.data.from_frame(frame, target="y")
-    assert data.encoding.fitted(frame).encode(frame, need_target=False).input.abs().max() < 1e-3
-
-
 def test_categories_that_are_no_text_keep_their_numbers() -> None:
     floors = pd.Categorical([2, 0, 1, 2], categories=[0, 1, 2, 9])
-    mixed = pd.Series([1, "one", 1, "two"], dtype=object)
-    data = from_frame(pd.DataFrame({"floor": floors, "mixed": mixed, "y": floors}), target="y", categories="codes")
+    words = pd.Categorical([1, "one", 1, "two"], categories=[1, "one", "two"])
+    data = from_frame(pd.DataFrame({"floor": floors, "words": words, "y": floors}), target="y", categories="codes")
     made = encoded(data)
     assert data.classes == ("0", "1", "2", "9")
     assert made.target.tolist() == [2, 0, 1, 2]
@@ -199,3 +193,65 @@ def test_text_where_numbers_were_is_refused() -> None:
     for name in ("size", "wild"):
         with pytest.raises(DataError, match=f"column '{name}' of type"):
             data.encoding.encode(pd.DataFrame({**COLUMNS, name: COLUMNS["colour"]}), need_target=False)
+
+
+@pytest.fixture
+def float64() -> Any:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+FINE = {"a": [0.1, 0.2, 1 / 3], "t": [1.7e9 + 0.5, 1.7e9 + 1.5, 1.7e9 + 2.5], "y": [0.1, 1 / 3, 2.0]}
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_float64_by_default_keeps_every_digit(library: str) -> None:
+    frame = LIBRARIES[library](FINE)
+    made = from_frame(frame, target="y", standardize=False).encoding.encode(frame, need_target=True)
+    assert made.input.tolist() == [list(row) for row in zip(FINE["a"], FINE["t"], strict=True)]
+    assert made.target.tolist() == FINE["y"]
+    scaled = encoded(from_frame(frame, target="y")).input
+    values = np.array([FINE["a"], FINE["t"]]).T
+    expected = (values - values.mean(0)) / values.std(0)
+    assert scaled.dtype == torch.float64
+    np.testing.assert_allclose(scaled.numpy(), expected, rtol=1e-14)
+    raw = lb.data._accept.accept((LIBRARIES[library]({"a": FINE["a"], "t": FINE["t"]}), frame["y"]), 0)
+    assert raw.input.tolist() == made.input.tolist()
+    assert raw.target.tolist() == FINE["y"]
+
+
+@pytest.mark.usefixtures("float64")
+def test_float64_by_default_keeps_every_digit_of_files(tmp_path: Any) -> None:
+    pd.DataFrame(FINE).to_parquet(tmp_path / "a.parquet")
+    pd.DataFrame(FINE).to_csv(tmp_path / "a.csv", index=False)
+    files = lb.data.from_parquet(tmp_path / "a.parquet", target="y", standardize=False)
+    text = lb.data.from_csv(tmp_path / "a.csv", target="y", standardize=False)
+    for made in (files, text.encoding.encode(text.frame, need_target=True)):
+        input, target = made.fetch(torch.arange(3), 1)
+        assert input.tolist() == [list(row) for row in zip(FINE["a"], FINE["t"], strict=True)]
+        assert target.tolist() == FINE["y"]
+
+
+def test_numbers_beyond_float32_are_refused() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "y": [0.0, 1.0, 2.0]})
+    large = frame.assign(a=[1.0, 2.0, 1e300])
+    data = from_frame(large, target="y")
+    with pytest.raises(DataError, match="column 'a' with a number beyond float32"):
+        data.encoding.fitted(large)
+    with pytest.raises(DataError, match="column 'a'"):
+        from_frame(large, standardize=False).encoding.encode(large, need_target=False)
+    with pytest.raises(DataError, match="column 'a'"):
+        from_frame(frame, target="y").encoding.fitted(frame).encode(large, need_target=False)
+    with pytest.raises(DataError, match="column 'a'"):
+        lb.data._accept.numeric_matrix(large)
+    with pytest.raises(DataError, match="'y'"):
+        from_frame(frame, target="y").encoding.encode(frame.assign(y=[0, 1, 1e300]), need_target=True)
+    assert from_frame(frame.assign(a=[1.0, 2.0, 3e38]), target="y").encoding.fitted(frame).center
+
+
+def test_a_column_of_one_large_value_becomes_zeros() -> None:
+    frame = pd.DataFrame({"a": [1e6 + 0.1] * 7, "y": range(7)})
+    data = lb.data.from_frame(frame, target="y")
+    assert data.encoding.fitted(frame).encode(frame, need_target=False).input.abs().max() < 1e-3

@@ -44,7 +44,7 @@ were developed on "develop"; "frozen" was written before the checks and only mea
 also available during development. Five seeds each: a mistake counts as found if most seeds find it, a sound program as
 a false alarm if any seed reports it. Errors and warnings count; hints have their own line. Brackets give the share and
 its 95 % interval (Wilson). Programs and checks have the same author, so the figures hold for mistakes like these, not
-for all mistakes. LB031, LB051 to LB053, LB056 to LB061 were added after both halves had been measured, for mistakes in
+for all mistakes. LB031, LB051 to LB053, LB056 to LB062 were added after both halves had been measured, for mistakes in
 neither half; they have their own test pairs. LB014, LB025, LB029 and LB036 were also extended then, and one sound twin
 in "develop" lost an unneeded bias, which LB031 reports as a hint. By then "frozen" had been measured more than once
 and its programs had been seen. Nothing was changed for them, but its figure is a little less independent than the

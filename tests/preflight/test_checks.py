@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -162,6 +163,20 @@ def pairs() -> dict[str, Pair]:
 
 
 PAIRS = pairs() | more_pairs()
+
+
+def frame_of(names: list[str]) -> Program:
+    generator = G().manual_seed(0)
+    x = torch.randn(len(names), 2, generator=generator)
+    frame = pd.DataFrame({"name": names, "a": x[:, 0], "b": x[:, 1], "y": x[:, 0] > 0})
+    data = lb.data.from_frame(frame, target="y")
+    return program(lambda: mlp(data.width, 8, 2), nn.CrossEntropyLoss(), data)
+
+
+PAIRS["LB062"] = (
+    lambda: frame_of([f"row {i}" for i in range(200)]),
+    lambda: frame_of([f"group {i % 30}" for i in range(200)]),
+)
 
 
 @pytest.mark.parametrize("code", list(PAIRS))

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from lumbre.base import DataError, Nested, Source, leaves
-from lumbre.data._frames import FrameData, is_frame, numeric_matrix
+from lumbre.data._frames import FrameData, numeric_matrix
 from lumbre.data._parquet import ParquetData
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair, as_tensor
+from lumbre.data._tables import is_frame
 
 __all__ = ["Accepted", "Loaded", "accept", "is_frame"]
 

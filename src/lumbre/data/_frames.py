@@ -4,7 +4,7 @@
 spreads) is learned from the training rows alone, and stays with the fitted model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,18 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, Nested, did_you_mean, has_column, one_of
+from lumbre.base import DataError, Nested, did_you_mean, one_of
+from lumbre.data._cells import Cells, Numbers, Texts, read
+from lumbre.data._matrix import Matrix
 from lumbre.data._moments import Moments
 from lumbre.data._sources import InMemoryDataset
-
-
-def is_frame(value: Any) -> bool:
-    """Whether `value` is a data frame or a series of a library that narwhals knows."""
-    if isinstance(value, (Tensor, np.ndarray)):
-        return False
-    import narwhals.stable.v2 as nw
-
-    return nw.dependencies.is_into_dataframe(value) or nw.dependencies.is_into_series(value)
+from lumbre.data._tables import Table, column_name, is_series
 
 
 def numeric_matrix(frame: Any) -> Tensor:
@@ -36,23 +30,54 @@ def numeric_matrix(frame: Any) -> Tensor:
     """
     import narwhals.stable.v2 as nw
 
-    native = nw.from_native(frame, eager_only=True, allow_series=True)
-    columns = [native] if isinstance(native, nw.Series) else [native[name] for name in native.columns]
-    strange = {str(column.name): str(column.dtype) for column in columns if not _is_number(column.dtype)}
+    if is_series(frame):
+        series = nw.from_native(frame, series_only=True)
+        name = column_name(series.name)
+        return _vector(name, _numbers_alone({name: read(series)})[0])
+    table = Table(frame)
+    columns = _numbers_alone({name: read(table[name]) for name in (*table.names, *table.twice)})
+    matrix = Matrix(len(table), len(columns))
+    for name, numbers in zip(table.names, columns, strict=True):
+        matrix.add_numbers(name, numbers.values)
+    return matrix.tensor()
+
+
+def _numbers_alone(cells: dict[str, Cells]) -> list[Numbers]:
+    strange = [name for name, one in cells.items() if isinstance(one, Texts)]
     if strange:
         raise DataError(
-            f"columns that are no numbers: {', '.join(f'{name!r} ({kind})' for name, kind in strange.items())}",
+            f"columns that are no numbers: {', '.join(map(repr, strange))} (text or categories)",
             "columns of numbers or booleans in a frame that is passed as it is",
             "lumbre.data.from_frame(df, target=...), which encodes text and categories, or drop these columns",
         )
-    _refuse_missing(columns)
-    if isinstance(native, nw.Series) and native.dtype.is_integer():
-        return torch.from_numpy(np.array(native.to_numpy(), dtype=np.int64))
-    values = np.empty((len(native), len(columns)), dtype=np.float32)
-    for index, column in enumerate(columns):
-        values[:, index] = column.to_numpy()
-    matrix = torch.from_numpy(values).to(torch.get_default_dtype())
-    return matrix[:, 0] if isinstance(native, nw.Series) else matrix
+    refuse_missing({name: one.missing for name, one in cells.items()})
+    return [one for one in cells.values() if isinstance(one, Numbers)]
+
+
+def _vector(name: str, numbers: Numbers) -> Tensor:
+    """Whole numbers as int64, others in torch's default dtype."""
+    if numbers.whole:
+        return _int64(name, numbers)
+    return _floats(name, numbers)
+
+
+def _int64(name: str, numbers: Numbers) -> Tensor:
+    values = numbers.values
+    if values.dtype.kind == "f" or (values.dtype == np.uint64 and len(values) and values.max() >= 2**63):
+        if numbers.long or values.dtype == np.uint64:
+            raise DataError(
+                f"whole numbers beyond 64 bits in the target {name!r}",
+                "whole numbers that int64 holds, -2**63 to 2**63 - 1",
+                f"df[{name!r}].astype(float) for measurements; .astype(str) for classes",
+            )
+        broken = values[values % 1 != 0]
+        if len(broken) or (abs(values) >= 2.0**63).any():
+            raise DataError(
+                f"the target {name!r} with {float(broken[0]) if len(broken) else float(abs(values).max()):g}",
+                "whole numbers, as in the training data",
+                "the classes or counts that the model was trained on",
+            )
+    return torch.from_numpy(np.array(values, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +86,8 @@ class Column:
 
     Attributes:
         name: its name in the frame.
-        kind: "number", "boolean" or "category".
+        kind: "number", "boolean" or "category"; of targets "integer", "float" or "category" ("number" in files of
+            older versions, where the rows decide which of both it is).
         levels: the categories in order, empty for the other kinds.
     """
 
@@ -103,6 +129,12 @@ class FrameEncoding:
         return self.target.levels if self.target is not None and self.target.kind == "category" else None
 
     @property
+    def categories(self) -> dict[str, int]:
+        """The number of levels of each column of categories, the target included."""
+        columns = (*self.features, *(() if self.target is None else (self.target,)))
+        return {column.name: len(column.levels) for column in columns if column.kind == "category"}
+
+    @property
     def described(self) -> tuple[tuple[str, str, str], ...]:
         """Name, kind and, of numbers, mean and spread, of categories, levels: of the features, then the target."""
         numbers = [column.name for column in self.features if column.kind == "number"]
@@ -120,13 +152,15 @@ class FrameEncoding:
         numbers = [column.name for column in self.features if column.kind == "number"]
         if not self.standardize or not numbers:
             return self
-        native = _frame(frame)
+        table = Table(frame)
+        table.check(numbers)
         chosen = slice(None) if rows is None else rows.numpy()
         center: list[float] = []
         scale: list[float] = []
         for name in numbers:  # one column at a time, so that no second copy of the frame is ever held
             moments = Moments(1)
-            moments.add([np.asarray(native[name].to_numpy()[chosen], dtype=np.float64)])
+            moments.add([values[chosen] for values in read_numbers(table, [name])])
+            moments.check([name])
             center += moments.center
             scale += moments.scale
         return replace(self, center=tuple(center), scale=tuple(scale))
@@ -141,18 +175,20 @@ class FrameEncoding:
         Raises:
             DataError: a column is missing, has missing values, or holds a category that was not seen.
         """
-        native = _frame(frame)
-        wanted = self.wanted(native.columns, need_target=need_target)
-        _refuse_missing([native[name] for name in wanted])
+        table = Table(frame)
+        table.check(self.wanted([*table.names, *table.twice], need_target=need_target))
+        missing: dict[str, int] = {}
         target = None
-        if self.target is not None and self.target.name in native.columns:
+        if self.target is not None and self.target.name in table.names:
             try:
-                _refuse_missing([native[self.target.name]])
-                target = self._target(native[self.target.name])
+                cells = _read(table, self.target.name, missing if need_target else {})
+                target = None if cells is None else self._target(cells)
             except DataError:
                 if need_target:
                     raise
-        return InMemoryDataset(self._input(native), target, classes=self.classes)
+        input = self._input(table, missing)
+        refuse_missing(missing)
+        return InMemoryDataset(input, target, classes=self.classes)
 
     def wanted(self, columns: Sequence[str], *, need_target: bool) -> list[str]:
         """The names of its features, and that of its target where it is needed.
@@ -172,55 +208,48 @@ class FrameEncoding:
             )
         return names
 
-    def _input(self, native: Any) -> Nested:
-        numbers = np.empty(
-            (len(native), self.width if self.one_hot else self._count_of("number", "boolean")),
-            np.float32,
-        )
+    def _input(self, table: Table, missing: dict[str, int]) -> Nested:
+        """The features; nothing where values are missing, which are counted into `missing`."""
+        matrix = Matrix(len(table), self.width if self.one_hot else self._count_of("number", "boolean"))
         codes: list[np.ndarray[Any, Any]] = []
-        at = standardized = 0
+        standardized = 0
         for column in self.features:
+            cells = _read(table, column.name, missing)
+            if cells is None:
+                continue
             if column.kind == "category":
-                code = self._codes(native[column.name], column)
+                code = _codes(cells, column, self.unknown)
                 if self.one_hot:
-                    numbers[:, at : at + len(column.levels)] = code[:, None] == np.arange(len(column.levels))
-                    at += len(column.levels)
+                    matrix.add_codes(column.name, code, len(column.levels))
                 else:
                     codes.append(code)
                 continue
-            values = _numbers(native[column.name])
+            values = _as_numbers(column.name, cells, boolean=column.kind == "boolean").values
             if column.kind == "number" and self.center:
-                values = (values - self.center[standardized]) / self.scale[standardized]
+                matrix.add_numbers(column.name, values, self.center[standardized], self.scale[standardized])
                 standardized += 1
-            numbers[:, at] = values
-            at += 1
-        matrix = torch.from_numpy(numbers).to(torch.get_default_dtype())
+            else:
+                matrix.add_numbers(column.name, values)
+        if missing:
+            return None
+        numbers = matrix.tensor()
         if not codes:
-            return matrix
-        table = torch.from_numpy(np.stack(codes, axis=1))
-        return {"numbers": matrix, "codes": table} if matrix.shape[1] else table
+            return numbers
+        numbered = torch.from_numpy(np.stack(codes, axis=1))
+        return {"numbers": numbers, "codes": numbered} if numbers.shape[1] else numbered
 
     def _count_of(self, *kinds: str) -> int:
         return sum(column.kind in kinds for column in self.features)
 
-    def _target(self, series: Any) -> Tensor:
-        assert self.target is not None
-        if self.target.kind == "category":
-            return torch.from_numpy(self._codes(series, self.target, unknown="error"))
-        return numeric_matrix(series.to_native())
-
-    def _codes(self, series: Any, column: Column, unknown: str | None = None) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        codes, texts = _factorized(series)
-        level_of = {level: number for number, level in enumerate(column.levels)}
-        numbers = np.array([level_of.get(text, -1) for text in texts], dtype=np.int64)
-        if (numbers < 0).any() and (unknown or self.unknown) == "error":
-            strangers = sorted(text for text in texts if text not in level_of)[:5]
-            raise DataError(
-                f"column {column.name!r} with {', '.join(map(repr, strangers))}",
-                f"only the categories of the training data: {', '.join(column.levels)}",
-                'leave these rows out, or make the data with from_frame(..., unknown="ignore")',
-            )
-        return numbers[codes]
+    def _target(self, cells: Cells) -> Tensor:
+        target = self.target
+        assert target is not None
+        if target.kind == "category":
+            return torch.from_numpy(_codes(cells, target, "error"))
+        numbers = _as_numbers(target.name, cells)
+        if target.kind == "integer":
+            return _int64(target.name, numbers)
+        return _floats(target.name, numbers) if target.kind == "float" else _vector(target.name, numbers)
 
 
 class FrameData:
@@ -232,12 +261,13 @@ class FrameData:
     """
 
     def __init__(self, frame: Any, encoding: FrameEncoding) -> None:
-        self.frame = frame
+        table = Table(frame)
+        self.frame = table.native
         self.encoding = encoding
-        self._rows = len(_frame(frame))
+        self._table = table
 
     def __len__(self) -> int:
-        return self._rows
+        return len(self._table)
 
     @property
     def width(self) -> int:
@@ -250,9 +280,7 @@ class FrameData:
         Raises:
             DataError: there is none of that name.
         """
-        frame = _frame(self.frame)
-        has_column(name, frame.columns, "the frame")
-        return frame[name].to_numpy()
+        return self._table[name].to_numpy()
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -261,7 +289,7 @@ class FrameData:
 
     def take(self, rows: Tensor) -> "FrameData":
         """Some rows of it: int64 tensor of shape (n,), row numbers."""
-        return FrameData(_frame(self.frame)[rows.numpy()].to_native(), self.encoding)
+        return FrameData(self._table.take(rows), self.encoding)
 
     def __repr__(self) -> str:
         features, target = len(self.encoding.features), self.encoding.target
@@ -271,8 +299,8 @@ class FrameData:
 def from_frame(
     frame: Any,
     *,
-    target: str | None = None,
-    features: Sequence[str] | None = None,
+    target: Hashable | None = None,
+    features: Iterable[Hashable] | None = None,
     categories: str = "one-hot",
     standardize: bool = True,
     unknown: str = "error",
@@ -306,92 +334,118 @@ def from_frame(
     """
     one_of("categories", categories, ("one-hot", "codes"))
     one_of("unknown", unknown, ("error", "ignore"))
-    native = _frame(frame)
-    chosen = [name for name in native.columns if name != target] if features is None else list(features)
-    for name in [*chosen, *([target] if target is not None else [])]:
-        has_column(name, native.columns, "the frame")
-    if not len(native):
+    table = Table(frame)
+    if not len(table):
         raise DataError("a frame without rows", "at least one row", "pass some data")
-    twice = [name for name in chosen if chosen.count(name) > 1 or name == target]
+    aim = None if target is None else column_name(target)
+    names = [*table.names, *table.twice]
+    chosen = [name for name in names if name != aim] if features is None else list(map(column_name, features))
+    table.check([*chosen, *([] if aim is None else [aim])])
+    twice = [name for name in chosen if chosen.count(name) > 1 or name == aim]
     if twice or not chosen:
         raise DataError(
-            f"{twice[0]!r} {'as feature and target' if twice[0] == target else 'twice'}" if twice else "no features",
+            f"{twice[0]!r} {'as feature and target' if twice[0] == aim else 'twice'}" if twice else "no features",
             "at least one feature column, each once, and none that is the target",
-            f"features={list(dict.fromkeys(name for name in native.columns if name != target))[:5]}",
+            f"features={[name for name in table.names if name != aim][:5]}",
         )
-    _refuse_missing([native[name] for name in [*chosen, *([target] if target else [])]])
+    missing: dict[str, int] = {}
+    columns = [_column(name, _read(table, name, missing)) for name in chosen]
+    aimed = None if aim is None else _column(aim, _read(table, aim, missing), is_target=True)
+    refuse_missing(missing)
     encoding = FrameEncoding(
-        features=tuple(_column(native[name]) for name in chosen),
-        target=None if target is None else _column(native[target], is_target=True),
+        features=tuple(columns),
+        target=aimed,
         one_hot=categories == "one-hot",
         standardize=standardize,
         unknown=unknown,
     )
-    return FrameData(frame, encoding)
+    return FrameData(table.native, encoding)
 
 
-def _frame(frame: Any) -> Any:
-    import narwhals.stable.v2 as nw
+def read_numbers(table: Table, names: Sequence[str]) -> "list[np.ndarray[Any, Any]]":
+    """Columns of numbers, each of shape (rows,), of their own types.
 
-    return nw.from_native(frame, eager_only=True)
+    Raises:
+        DataError: a column is none, or has missing values.
+    """
+    missing: dict[str, int] = {}
+    cells = [(name, _read(table, name, missing)) for name in names]
+    refuse_missing(missing)
+    return [_as_numbers(name, one).values for name, one in cells if one is not None]
 
 
-def _is_number(dtype: Any) -> bool:
-    return bool(dtype.is_numeric()) or str(dtype) == "Boolean"
+def _read(table: Table, name: str, missing: dict[str, int]) -> Cells | None:
+    """A column; None where values are missing, which are counted into `missing`."""
+    cells = read(table[name])
+    count = cells.missing
+    if count:
+        missing[name] = count
+    return None if count else cells
 
 
-def _numbers(series: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    if not _is_number(series.dtype):
+def _column(name: str, cells: Cells | None, *, is_target: bool = False) -> Column:
+    if isinstance(cells, Texts):
+        return Column(name, "category", cells.levels)
+    if cells is None or cells.values.dtype.kind != "b":
+        kind = "integer" if cells is not None and cells.whole else "float"
+        return Column(name, kind if is_target else "number")
+    return Column(name, "category", _BOOLEANS) if is_target else Column(name, "boolean")
+
+
+_BOOLEANS = ("False", "True")
+
+
+def _as_numbers(name: str, cells: Cells, *, boolean: bool = False) -> Numbers:
+    """Numbers, where numbers are expected; zeros and ones, where booleans are."""
+    if isinstance(cells, Texts):
         raise DataError(
-            f"column {series.name!r} of type {series.dtype}",
+            f"column {name!r} of type text or categories",
             "numbers, as in the training data",
             "convert the column, or make it as it was made for training",
         )
-    return np.asarray(series.to_numpy(), dtype=np.float64)
+    if boolean and cells.values.dtype.kind != "b":
+        others = cells.values[(cells.values != 0) & (cells.values != 1)]
+        if len(others):
+            raise DataError(
+                f"column {name!r} with {others[0].item():g}, which was True and False in training",
+                "booleans, or 0 and 1",
+                "make it as it was made for training",
+            )
+    return cells
 
 
-def _column(series: Any, *, is_target: bool = False) -> Column:
-    dtype = series.dtype
-    if dtype.is_numeric():
-        return Column(series.name, "number")
-    if str(dtype) == "Boolean" and not is_target:
-        return Column(series.name, "boolean")
-    if dtype.is_temporal() or dtype.is_nested() or str(dtype) == "Binary":
-        raise DataError(
-            f"column {series.name!r} of type {dtype}",
-            "numbers, booleans, text or categories",
-            "make numbers of it that mean something for the question, for example the month, or the days since a date",
-        )
-    if str(dtype).startswith(("Categorical", "Enum")):
-        return Column(
-            series.name,
-            "category",
-            tuple(str(level) for level in series.cat.get_categories().to_list()),
-        )
-    return Column(series.name, "category", tuple(sorted(set(_factorized(series)[1]))))
+def _floats(name: str, numbers: Numbers) -> Tensor:
+    matrix = Matrix(len(numbers.values), 1)
+    matrix.add_numbers(name, numbers.values)
+    return matrix.tensor()[:, 0]
 
 
-def _factorized(series: Any) -> tuple["np.ndarray[Any, Any]", list[str]]:
-    """The number of each value among the different ones, and these as text: levels are text, whatever they were."""
-    import pandas as pd
+def _codes(cells: Cells, column: Column, unknown: str) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """The level number of each value; -1 for one that is none, where `unknown` is "ignore"."""
+    level_of = {level: number for number, level in enumerate(column.levels)}
+    texts = cells.factorized(level_of) if isinstance(cells, Numbers) else cells
+    numbers = np.array([level_of.get(text, -1) for text in texts.levels], dtype=np.int64)
+    if unknown == "error" and (numbers < 0).any():
+        met = np.unique(texts.codes)  # declared levels that no row has do no harm
+        strangers = sorted(texts.levels[code] for code in met.tolist() if numbers[code] < 0)[:5]
+        if strangers:
+            raise DataError(
+                f"column {column.name!r} with {', '.join(map(repr, strangers))}",
+                f"only the categories of the training data: {', '.join(column.levels)}",
+                'leave these rows out, or make the data with from_frame(..., unknown="ignore")',
+            )
+    return numbers[texts.codes] if len(numbers) else np.full(len(texts.codes), -1, dtype=np.int64)
 
-    native = series.to_native()
-    codes, distinct = pd.factorize(native if isinstance(native, pd.Series) else series.to_numpy())
-    return codes, [str(value) for value in distinct]
 
+def refuse_missing(counts: Mapping[str, int]) -> None:
+    """See that nothing is missing.
 
-def refuse_missing(frame: Any) -> None:
-    """Look for missing values in every column of a frame.
+    Args:
+        counts: missing values by column.
 
     Raises:
         DataError: there are some; it names the columns and counts them.
     """
-    native = _frame(frame)
-    _refuse_missing([native[name] for name in native.columns])
-
-
-def _refuse_missing(columns: Sequence[Any]) -> None:
-    counts = {str(column.name): _missing(column) for column in columns}
     missing = {name: count for name, count in counts.items() if count}
     if missing:
         counted = ", ".join(f"{count} in {name!r}" for name, count in missing.items())
@@ -400,8 +454,3 @@ def _refuse_missing(columns: Sequence[Any]) -> None:
             "columns without missing values",
             "df.dropna(subset=[...]) leaves such rows out, df.fillna({...}) fills them",
         )
-
-
-def _missing(column: Any) -> int:
-    nulls = int(column.null_count())
-    return nulls or (int((~column.is_finite()).sum()) if column.dtype.is_float() else 0)

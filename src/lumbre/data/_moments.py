@@ -1,47 +1,121 @@
-"""Mean and standard deviation of columns: what frames and Parquet files are standardised with."""
+"""Mean and standard deviation of columns: what frames and Parquet files are standardised with.
+
+They are the same to the last bit however the rows come in pieces: into chunks, row groups or files. For that, sums are
+exact, and only the result is rounded.
+"""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
+import torch
 
-_ROUNDING = 1e-10  # relative to the mean: what float64 sums leave of a constant
+from lumbre.data._matrix import too_large
+
+_CONSTANT = 1e-10  # a spread of so much of the mean is what rounding leaves of a constant
+_BLOCK = 1 << 14
+_BITS = 38  # of each number summed at a time: sums of a block of such pieces fit into the 53 bits of a float64
+_ONE_BITS = 1200  # below which no float64 has a bit
+_ONE = 1 << _ONE_BITS
+_LARGEST = 2.0**500  # whose square float64 still holds
 
 
 class Moments:
     """Mean and variance of columns, taken in block by block.
 
-    Blocks are joined by the pairwise rule of Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for
-    Computing Sample Variances" (1979).
-
     Attributes:
         rows: taken in so far.
-        mean: of each column.
-        variance: of each column, over all rows.
     """
 
     def __init__(self, columns: int) -> None:
         self.rows = 0
-        self.mean = np.zeros(columns)
-        self.variance = np.zeros(columns)
+        self._columns = [_Column() for _ in range(columns)]
 
-    def add(self, columns: "list[np.ndarray]") -> None:
-        """Take in more rows: one float64 array of shape (rows,) for each column."""
-        more = len(columns[0])
-        mean = np.array([column.mean() for column in columns])
-        variance = np.array([column.var() for column in columns])
-        if self.rows == 0:  # to the last bit what NumPy gives for a single block
-            self.rows, self.mean, self.variance = more, mean, variance
-            return
-        before, self.rows = self.rows, self.rows + more
-        between = (mean - self.mean) ** 2 * (before * more / self.rows)
-        self.variance = (self.variance * before + variance * more + between) / self.rows
-        self.mean = self.mean + (mean - self.mean) * (more / self.rows)
+    def add(self, columns: "Sequence[np.ndarray[Any, Any]]") -> None:
+        """Take in more rows: one array of shape (rows,) for each column, of any type of numbers, all finite."""
+        self.rows += len(columns[0])
+        for column, values in zip(self._columns, columns, strict=True):
+            column.add(values)
+
+    def check(self, names: Sequence[str]) -> None:
+        """See that torch's default dtype can hold every number.
+
+        Args:
+            names: of the columns.
+
+        Raises:
+            DataError: it cannot.
+        """
+        most = min(_LARGEST, torch.finfo(torch.get_default_dtype()).max)
+        for name, column in zip(names, self._columns, strict=True):
+            if not column.largest <= most:
+                raise too_large(name)
 
     @property
     def center(self) -> tuple[float, ...]:
         """The means."""
-        return tuple(self.mean.tolist())
+        return tuple(column.mean(self.rows) for column in self._columns)
 
     @property
     def scale(self) -> tuple[float, ...]:
-        """The standard deviations; 1 for a constant column, of which rounding alone would be left to divide by."""
-        spread = np.sqrt(self.variance)
-        return tuple(np.where(spread > _ROUNDING * abs(self.mean), spread, 1.0).tolist())
+        """The standard deviations over all rows; 1 for a constant column, which leaves nothing to divide by."""
+        spreads = [column.spread(self.rows) for column in self._columns]
+        return tuple(
+            spread if spread > _CONSTANT * abs(mean) else 1.0 for spread, mean in zip(spreads, self.center, strict=True)
+        )
+
+
+class _Column:
+    """Exact sums of what numbers differ by from the first of them, and of the squares of that.
+
+    The first number takes away what they have in common, so that nothing cancels in the end: if it lies far from all
+    others, the spread is as large.
+    """
+
+    def __init__(self) -> None:
+        self.largest = 0.0
+        self._first: float | None = None
+        self._sum = 0
+        self._squares = 0
+
+    def add(self, values: "np.ndarray[Any, Any]") -> None:
+        if not len(values):
+            return
+        if self._first is None:
+            self._first = float(values[0])
+        for begin in range(0, len(values), _BLOCK):
+            block = values[begin : begin + _BLOCK].astype(np.float64)
+            self.largest = max(self.largest, abs(float(block.max())), abs(float(block.min())))
+            if not self.largest <= _LARGEST:
+                return  # it is refused
+            block -= self._first
+            self._squares += _exact_sum(block * block)
+            self._sum += _exact_sum(block)
+
+    def mean(self, rows: int) -> float:
+        return float(Fraction(self._first or 0.0) + Fraction(self._sum, rows * _ONE))
+
+    def spread(self, rows: int) -> float:
+        squares, mean = Fraction(self._squares, rows * _ONE), Fraction(self._sum, rows * _ONE)
+        return math.sqrt(max(0.0, float(squares - mean**2)))
+
+
+def _exact_sum(values: "np.ndarray[Any, Any]") -> int:
+    """The exact sum, times `_ONE`, of at most `_BLOCK` finite numbers, which are used up.
+
+    Pieces of `_BITS` leading bits are cut off all of them at once, by adding and taking away a number of the right
+    size (Ogita, Rump and Oishi, "Accurate Sum and Dot Product", 2005); pieces of one size add up without rounding.
+    """
+    total = 0
+    while True:
+        top = max(float(values.max()), -float(values.min()))
+        if top == 0.0:
+            return total
+        cut = math.ldexp(1.5, math.frexp(top)[1] - _BITS + 52)
+        pieces = values + cut
+        pieces -= cut
+        values -= pieces
+        fraction, exponent = math.frexp(float(pieces.sum()))
+        total += int(fraction * 2**53) << exponent - 53 + _ONE_BITS

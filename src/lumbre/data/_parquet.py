@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, one_of, stream
-from lumbre.data._frames import Column, FrameEncoding, refuse_missing
+from lumbre.data._frames import Column, FrameEncoding, read_numbers
 from lumbre.data._moments import Moments
 from lumbre.data._order import LikePlain, Order
+from lumbre.data._tables import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +197,8 @@ class ParquetData:
             return self
         moments = Moments(len(numbers))
         for index in range(len(self.groups)):
-            table = self._table(index, numbers)
-            refuse_missing(table)
-            moments.add([np.asarray(table[name], dtype=np.float64) for name in numbers])
+            moments.add(read_numbers(Table(self._table(index, numbers)), numbers))
+        moments.check(numbers)
         encoding = replace(self.encoding, center=moments.center, scale=moments.scale)
         return ParquetData(self.groups, encoding, self.window)
 

@@ -304,6 +304,12 @@ class Taken:
         return self.source.fetch(chosen, epoch)
 
 
+def users_object(source: Source) -> Any:
+    """What of the user's makes the rows of a source: a data set or a function; None for rows in memory alone."""
+    inner = source.source if isinstance(source, Taken) else source
+    return inner.dataset if isinstance(inner, MapSource) else getattr(inner, "transform", None)
+
+
 _PAIR_KEYS = (("input", "target"), ("x", "y"))
 
 
@@ -342,6 +348,12 @@ def as_tensor(value: Any) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(
+            f"a masked array with {int(np.ma.count_masked(value))} masked values",
+            "numbers without gaps: the mask would be lost, and what lies under it taken for values",
+            "value.filled(...), or leave these rows out",
+        )
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise DataError(
@@ -349,6 +361,14 @@ def as_tensor(value: Any) -> Tensor:
             "numbers",
             "encode them first; lumbre.data.from_frame(df, target=...) does it for data frames",
         )
+    if array.dtype == np.uint64 and array.size and array.max() >= 2**63:
+        raise DataError(
+            f"whole numbers beyond int64, such as {array.max()}",
+            "numbers up to 2**63 - 1",
+            "array.astype(float) for measurements",
+        )
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)  # torch has no longer ones
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         array = array.astype(np.int64, copy=False)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -59,6 +59,11 @@ class Fitted:
         return self._session.classes
 
     @property
+    def loss(self) -> Any:
+        """The loss as the run used it, with what its parameters have learned; None for a model without its recipe."""
+        return self._session.loss
+
+    @property
     def history(self) -> "pd.DataFrame":
         """A DataFrame with the columns set ("train", "valid"), metric, epoch (from 1) and value.
 

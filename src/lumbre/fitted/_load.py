@@ -1,11 +1,14 @@
 """Reading a model back from its file."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd as _Convolution  # pyright: ignore[reportPrivateUsage]
+from torch.nn.parameter import is_lazy
 
 from lumbre.base import ArchiveError, load_state, preserved_randomness, stored_scale
 from lumbre.core import History
@@ -14,7 +17,7 @@ from lumbre.devices import Precision, resolve_device
 from lumbre.fitted._fitted import Fitted
 from lumbre.processes import join_world
 from lumbre.report import record_from
-from lumbre.run import Session, Spec, choices_from, loss_function, make_module
+from lumbre.run import Session, Spec, choices_from, loss_function, make_module, restore_loss
 from lumbre.storage import Archive, checked_model, read_archive
 
 
@@ -75,6 +78,9 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
         world=join_world(),
         **parts,
     )
+    if session.loss_module is not None:
+        session.loss_module.eval()
+        restore_loss(session.loss_module, archive.loss, path)
     return Fitted(session, history, document["engine"])
 
 
@@ -130,8 +136,9 @@ def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
     problems += [
         f"{name} has shape {tuple(stored[name].shape)} in the file and {tuple(wanted[name].shape)} in the module"
         for name in wanted
-        if name in stored and stored[name].shape != wanted[name].shape
+        if name in stored and not is_lazy(wanted[name]) and stored[name].shape != wanted[name].shape
     ]
+    problems += _lazy_problems(model, stored)
     if problems:
         raise ArchiveError(
             f"{path} of a {archive.document['module']} for a {type(model).__name__}: {'; '.join(problems[:5])}",
@@ -139,6 +146,27 @@ def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
             "pass the class, and the hyper-parameters, that it was saved with",
         )
     load_state(model, stored)
+
+
+def _lazy_problems(model: nn.Module, stored: Mapping[str, Tensor]) -> list[str]:
+    """What does not fit of lazy layers: they take weights of any shape, but they know how many outputs they give."""
+    problems: list[str] = []
+    for name, part in model.named_modules():
+        place = f"{name}.weight" if name else "weight"
+        weight: Any = getattr(part, "weight", None)
+        if place not in stored or weight is None or not is_lazy(weight):
+            continue
+        shape: tuple[int, ...] = tuple(stored[place].shape)
+        if isinstance(part, nn.Linear):
+            fits = len(shape) == 2 and shape[0] == part.out_features
+        elif isinstance(part, _Convolution):
+            outputs = part.out_channels // part.groups if part.transposed else part.out_channels
+            fits = shape[1 if part.transposed else 0 :][:1] == (outputs,) and shape[2:] == tuple(part.kernel_size)
+        else:
+            continue
+        if not fits:
+            problems.append(f"{place} has shape {shape} in the file, which does not fit {part}")
+    return problems
 
 
 def _encoding(stored: dict[str, Any]) -> FrameEncoding:

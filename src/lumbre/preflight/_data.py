@@ -11,6 +11,7 @@ from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
 _ENOUGH, _FEW_COLUMNS = 20, 50
+_MANY_LEVELS, _ROWS_OF_A_LEVEL = 30, 5
 
 
 @check("LB002", "error", "NaN or infinite values", several=True)
@@ -32,6 +33,19 @@ def non_finite(subject: Subject) -> Iterator[Found]:
                     "finite numbers",
                     "leave these rows out (x[torch.isfinite(x).all(1)]), or fill the missing values",
                 )
+
+
+@check("LB062", "warning", "A category for hardly more than a row", several=True)
+def many_categories(subject: Subject) -> Iterator[Found]:
+    """A column of names, numbers of customers or texts says which row it is, and nothing that holds for other rows.
+    Told of are columns of text or categories with more than 30 levels and fewer than five rows for a level."""
+    for name, levels in subject.categories.items():
+        if subject.rows is not None and levels > _MANY_LEVELS and subject.rows < _ROWS_OF_A_LEVEL * levels:
+            yield Found(
+                f"a column {name!r} with {levels} different values in {subject.rows} rows",
+                f"categories with {_ROWS_OF_A_LEVEL} rows or more each",
+                f"leave {name!r} out of features; join rare values in one; or make numbers of it that mean something",
+            )
 
 
 @check("LB039", "warning", "Pictures that are not scaled")

@@ -1,7 +1,7 @@
 """What the checks look at: facts of a run that is about to begin, and two passes of its first batch, made once."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -85,6 +85,8 @@ class Subject:
         metrics: what is measured.
         accumulated: batches for an update.
         schedules: of torch's schedulers.
+        categories: levels of each column of text or categories, the target's included, where the data is a frame.
+        rows: to train on, where they can be counted.
         most_numbers: checks that compare every row leave larger data alone.
     """
 
@@ -105,6 +107,8 @@ class Subject:
     metrics: Sequence[Any] = ()
     accumulated: int = 1
     schedules: Sequence[Schedule] = ()
+    categories: Mapping[str, int] = field(default_factory=dict[str, int])
+    rows: int | None = None
     most_numbers: int = 50_000_000
 
     @property
@@ -153,7 +157,7 @@ class Subject:
         norms: list[LayerCall] = []
         row = map_leaves(lambda leaf: leaf[:1].clone() if isinstance(leaf, Tensor) else leaf, self.batch.input)
         with (
-            untouched(self.model, self.device, training=True),
+            untouched(self.model, self.device, self.loss, training=True),
             torch.no_grad(),
             warnings.catch_warnings(),
         ):
@@ -173,7 +177,7 @@ class Subject:
         # A module may work in place on what it is given; the first batch is still to be trained on.
         input = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch.input)
         with (
-            untouched(self.model, self.device, training=training),
+            untouched(self.model, self.device, self.loss, training=training),
             torch.enable_grad(),
             warnings.catch_warnings(),
         ):
@@ -204,7 +208,8 @@ class Subject:
             found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         except RuntimeError as error:  # not every graph that fails here fails in a step
             return {}, error
-        return dict(zip(named, found, strict=True)), None
+        gradients: dict[str, Tensor | None] = dict(zip(named, found, strict=True))
+        return {k: one.to_dense() if one is not None and one.is_sparse else one for k, one in gradients.items()}, None
 
 
 def _detached(leaf: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from lumbre.base import own_method
+from lumbre.base import own_method, unchanged
 from lumbre.callbacks import Accumulate, GradualUnfreezing, On
 from lumbre.core import Callback
+from lumbre.data import Loaded
 from lumbre.preflight import Findings, Subject, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
@@ -49,7 +50,8 @@ def look_for_mistakes(
         subject.test = columns_of(given_data(test_data, feeds.data.encoding, setting.seed, need_target=True))
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
-    with choices.active(net.model):
+    # A check may look at a weight that is computed anew each time, such as one under a spectral norm.
+    with unchanged(net.model, net.loss), choices.active(net.model):
         return run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
 
 
@@ -57,6 +59,7 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
     """What the checks look at. Where a module takes its own step, its loss and optimizers are not known."""
     callbacks, loss = options.callbacks, net.scalar_loss
     own_step = own_method(net.model, "step")
+    encoding, train = feeds.data.encoding, feeds.data.train
     return Subject(
         model=net.model,
         call=net.call,
@@ -73,6 +76,8 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
         batch_size=feeds.batch_size,
         optimizers={} if own_step else net.optimizers,
         metrics=spec.metrics.train,
+        categories={} if encoding is None else encoding.categories,
+        rows=None if isinstance(train, Loaded) else len(train),
         accumulated=max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1),
         schedules=schedules(net.optimizers, callbacks, options.epoch_range[1], feeds.train.length),
     )

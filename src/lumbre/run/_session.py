@@ -33,9 +33,10 @@ from lumbre.devices import Precision, kept_memory
 from lumbre.processes import Sharded, World
 from lumbre.report import RunRecord
 from lumbre.run._choices import Choices
+from lumbre.run._loss import learned_by_loss, loss_module
 from lumbre.run._net import LossFunction, loss_function
 from lumbre.run._spec import Spec
-from lumbre.storage import write_archive
+from lumbre.storage import LOSS_PREFIX, write_archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +140,11 @@ class Session:
         return "; ".join([engine, *self.choices.words])
 
     @property
+    def loss_module(self) -> nn.Module | None:
+        """The loss, where it is a module beside the model; else None."""
+        return loss_module(self.loss, self.model)
+
+    @property
     def trained(self) -> nn.Module:
         """What is trained: the model, or what stands in its place."""
         return self.model if self.sharded is None else self.sharded.model
@@ -174,7 +180,12 @@ class Session:
             "record": asdict(self.record),
             "scale": [self.scale.kind, self.scale.name],
         }
-        write_archive(path, state, document)
+        write_archive(path, {**state, **self._learned_by_loss()}, document)
+
+    def _learned_by_loss(self) -> dict[str, Tensor]:
+        """What the loss has learned, under names that stand apart from the module's."""
+        learned = learned_by_loss(self.loss_module, self.recipe.loss, self.model)
+        return {f"{LOSS_PREFIX}{name}": value for name, value in learned.items()}
 
 
 def _widened(leaf: Any) -> Any:

@@ -1,0 +1,147 @@
+"""Frames of every library as one: columns by name, where names are texts that occur once."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lumbre.base import DataError, has_column, import_extra
+
+
+def is_frame(value: Any) -> bool:
+    """Whether `value` is a data frame or a series of a library that narwhals knows, or hands out Arrow's."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return False
+    import narwhals.stable.v2 as nw
+
+    known = nw.dependencies.is_into_dataframe(value) or nw.dependencies.is_into_series(value)
+    return known or _is_lazy(value) or _streams(value)
+
+
+def is_series(value: Any) -> bool:
+    """Whether `value` is a single column."""
+    import narwhals.stable.v2 as nw
+
+    return nw.dependencies.is_into_series(value)
+
+
+class Table:
+    """A frame, its columns by name.
+
+    Names that are no texts (the 0, 1, 2 of `pandas.DataFrame(array)`, the tuples of several levels) are their text.
+
+    Args:
+        frame: of pandas, polars, pyarrow or another library that narwhals knows; lazy ones are computed; or what has
+            Arrow's stream interface (`__arrow_c_stream__`), such as a relation of DuckDB.
+
+    Raises:
+        DataError: it is none.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        self._frame, self._twice = _known(frame)
+        self.names: tuple[str, ...] = tuple(self._frame.columns)
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    def __getitem__(self, name: str) -> Any:
+        """A column, as a narwhals series."""
+        self.check([name])
+        return self._frame[name]
+
+    @property
+    def native(self) -> Any:
+        """The frame in its own library, with names that are texts."""
+        return self._frame.to_native()
+
+    def check(self, names: Iterable[str], where: str = "the frame") -> None:
+        """See that each of the columns is there, once.
+
+        Raises:
+            DataError: one is not.
+        """
+        for name in names:
+            if name in self._twice:
+                raise DataError(
+                    f"two columns of the name {name!r}",
+                    "names that occur once among the columns that are used",
+                    "rename one of them: df.columns = [...]",
+                )
+            has_column(name, self.names, where)
+
+    @property
+    def twice(self) -> Collection[str]:
+        """Names that several columns have; none of these can be asked for."""
+        return self._twice
+
+    def take(self, rows: Tensor) -> Any:
+        """Some rows, in the frame's own library: int64 tensor of shape (n,), row numbers."""
+        return self._frame[rows.numpy()].to_native()
+
+
+def column_name(name: Any) -> str:
+    """A column's name as a text."""
+    return name if isinstance(name, str) else str(name)
+
+
+def _known(frame: Any) -> tuple[Any, tuple[str, ...]]:
+    """The frame for narwhals, and the names that several of its columns have, which are left out."""
+    import narwhals.stable.v2 as nw
+
+    if _is_lazy(frame):
+        frame = nw.from_native(frame).collect().to_native()
+    elif not nw.dependencies.is_into_dataframe(frame):
+        if nw.dependencies.is_into_series(frame) or not _streams(frame):
+            raise _no_frame(frame)
+        frame = import_extra("pyarrow", "data", "read what has Arrow's stream interface").table(frame)
+    twice: tuple[str, ...] = ()
+    if type(frame).__module__.partition(".")[0] in ("pandas", "pyarrow"):  # others have texts that differ already
+        frame, twice = _named(frame)
+    return nw.from_native(frame, eager_only=True), twice
+
+
+def _named(frame: Any) -> tuple[Any, tuple[str, ...]]:
+    arrow = type(frame).__module__.startswith("pyarrow")
+    given = frame.column_names if arrow else list(frame.columns)
+    names = [column_name(name) for name in given]
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    twice = tuple(name for name, count in counts.items() if count > 1)
+    if not arrow and not all(type(name) is str for name in given):
+        frame = frame.set_axis(names, axis=1)
+    if twice:
+        kept = [place for place, name in enumerate(names) if counts[name] == 1]
+        frame = frame.select(kept) if arrow else frame.iloc[:, kept]
+    return frame, twice
+
+
+def _is_lazy(value: Any) -> bool:
+    import narwhals.stable.v2 as nw
+
+    try:
+        return isinstance(nw.from_native(value, pass_through=True), nw.LazyFrame)
+    except Exception:  # whatever a foreign class says of itself
+        return False
+
+
+def _streams(value: Any) -> bool:
+    """Whether it hands out Arrow's record batches, and is no data set that is asked row by row."""
+    if isinstance(value, type) or hasattr(value, "__getitems__"):
+        return False
+    return hasattr(value, "__arrow_c_stream__")
+
+
+def _no_frame(value: Any) -> DataError:
+    kind = type(value).__name__
+    if isinstance(value, dict):
+        fix = "pandas.DataFrame(data)"
+    elif is_series(value):
+        fix = "a frame with that column, df[['name']]; or fit((df, series)), for inputs that are numbers"
+    elif isinstance(value, (np.ndarray, Tensor, list, tuple)):
+        fix = "fit((x, y)) takes arrays and tensors as they are; pandas.DataFrame(array, columns=[...]) names columns"
+    else:
+        fix = "a frame of one of these: pandas.DataFrame(...)"
+    return DataError(f"a {kind}", "a data frame: of pandas, polars, pyarrow, or one that has Arrow's streams", fix)
