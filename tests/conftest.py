@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn, optim
 
 import lumbre as lb
+from lumbre.base import start_autograd
 from lumbre.graphs import _compile
 
 if "OMP_NUM_THREADS" not in os.environ:  # which torch has read, and which `make test-anywhere` sets
     torch.set_num_threads(1)
+start_autograd()  # tests that fork this process come after tests that compile in it
 
 ROOT = Path(__file__).parent.parent
 

@@ -92,7 +92,9 @@ def test_a_loaded_model_goes_out_too(fitted: lb.Fitted, net: Any, data: tuple[Te
 
 
 def test_other_numbers_are_refused(fitted: lb.Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = [np.zeros((3, 3), np.float32)]
+    def wrong(inputs: list[Tensor]) -> list[Any]:
+        return [np.zeros((len(inputs[0]), 3), np.float32)]
+
     monkeypatch.setattr(_export, "_write_program", lambda *_: wrong)
     with pytest.raises(lb.ArchiveError, match="other numbers"):
         fitted.export(tmp_path / "net.pt2")
@@ -112,6 +114,113 @@ def test_what_cannot_be_exported_is_said(fitted: lb.Fitted, data: tuple[Tensor, 
     except ImportError:
         with pytest.raises(lb.MissingExtraError, match=r"lumbre\[onnx\]"):
             fitted.export(tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+class Masked(nn.Module):
+    """Words, of which 0 stands for padding: a row of padding alone gives NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(20, 8, padding_idx=0)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.scores = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        words = self.words(x)
+        seen = self.attention(words, words, words, key_padding_mask=x == 0, need_weights=False)[0]
+        return self.scores(seen.mean(1))
+
+
+class OneRowApart(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x * 0.5 if x.shape[0] > 1 else x)
+
+
+class TwoRowsApart(OneRowApart):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x * 0.5 if x.shape[0] == 2 else x)
+
+
+class AnyInputs(OneRowApart):
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.layer(inputs[0])
+
+
+class Named(OneRowApart):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.layer(batch["x"]) + batch["more"]
+
+
+class Counting(OneRowApart):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + torch.zeros(len(x), 1)
+
+
+class PartCalledPredict(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.predict = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.predict(self.body(x).relu())
+
+
+def trained(module: type[nn.Module], input: Any) -> lb.Fitted:
+    rows = len(input["x"] if isinstance(input, dict) else input)
+    recipe = lb.setup(module, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    return recipe.fit((input, torch.arange(rows) % 3), epochs=1, preflight=False, verbose=False)
+
+
+def test_whole_numbers_are_not_taken_for_padding(tmp_path: Path) -> None:
+    x = torch.randint(1, 20, (64, 6), generator=torch.Generator().manual_seed(0))
+    fitted = trained(Masked, x)
+    fitted.export(tmp_path / "net.pt2")
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    for rows in (1, 2, 64):
+        torch.testing.assert_close(program(x[:rows]), fitted.predict(x[:rows]))
+    with pytest.raises(lb.DataError, match="the model itself gives NaN"):
+        fitted.export(tmp_path / "net.pt2", torch.zeros(4, 6, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(("module", "rows"), [(OneRowApart, "1 row:"), (TwoRowsApart, "2 rows:")])
+def test_a_branch_on_the_number_of_rows_is_seen(module: type[nn.Module], rows: str, tmp_path: Path) -> None:
+    fitted = trained(module, torch.randn(64, 4))
+    for data in (None, torch.randn(2, 4), torch.randn(1, 4)):
+        with pytest.raises(lb.ArchiveError, match=f"for {rows}"):
+            fitted.export(tmp_path / "net.pt2", data)
+    assert not list(tmp_path.iterdir())
+
+
+def test_inputs_in_any_form(tmp_path: Path) -> None:
+    x = torch.randn(64, 4)
+    for module, input in (
+        (AnyInputs, x),
+        (PartCalledPredict, x),
+        (Named, {"x": x, "more": torch.randn(64, 3)}),
+    ):
+        fitted = trained(module, input)
+        fitted.export(tmp_path / "net.pt2")
+        program = torch.export.load(tmp_path / "net.pt2").module()
+        for rows in (1, 2, 64):
+            some = {name: part[:rows] for name, part in input.items()} if isinstance(input, dict) else input[:rows]
+            found = program(*some.values()) if isinstance(some, dict) else program(some)
+            torch.testing.assert_close(found, fitted.predict((some, None)))
+
+
+def test_a_failure_is_short_and_says_what_to_change(tmp_path: Path) -> None:
+    with pytest.raises(lb.ArchiveError, match=r"x\.shape\[0\] in place of len\(x\)") as caught:
+        trained(Counting, torch.randn(64, 4)).export(tmp_path / "net.pt2")
+    assert len(str(caught.value)) < 500
+    onnx_runtime()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.utils.parametrizations.orthogonal(nn.Linear(8, 3)))
+    with pytest.raises(lb.ArchiveError, match="no such operation") as caught:
+        trained(lambda: net, torch.randn(64, 4)).export(tmp_path / "net.onnx")
+    assert len(str(caught.value)) < 500
     assert not list(tmp_path.iterdir())
 
 

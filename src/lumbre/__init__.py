@@ -23,12 +23,12 @@ from lumbre.base import (
 from lumbre.callbacks import _schedules as schedules
 from lumbre.core import Callback, Context
 from lumbre.data import split
-from lumbre.fitted import Evaluation, Fitted, load
+from lumbre.fitted import DataWarning, Evaluation, Fitted, load
 from lumbre.fitted import _inspect as inspect
 from lumbre.inspection import Summary, summary
 from lumbre.processes import launch
 from lumbre.run import Checkpoints
-from lumbre.steps import freeze, param_groups, unfreeze
+from lumbre.steps import freeze, matrices_and_rest, param_groups, unfreeze
 from lumbre.storage import CheckpointWarning, FileContents, inspect_file, load_weights
 from lumbre.storage import _r as r
 from lumbre.tune import LogRange, Tuned, tune
@@ -41,6 +41,7 @@ __all__ = [
     "Checkpoints",
     "Context",
     "DataError",
+    "DataWarning",
     "DownloadError",
     "Evaluation",
     "FileContents",
@@ -71,6 +72,7 @@ __all__ = [
     "launch",
     "load",
     "load_weights",
+    "matrices_and_rest",
     "metrics",
     "param_groups",
     "plots",

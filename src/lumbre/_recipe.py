@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,17 @@ from lumbre.metrics import as_sets
 from lumbre.preflight import Findings
 from lumbre.processes import join_world
 from lumbre.resume import kept_run
-from lumbre.run import Checkpoints, Spec, build, has_loss, no_loss, no_optimizer, options_from, rates_ahead
+from lumbre.run import (
+    Checkpoints,
+    Spec,
+    build,
+    has_loss,
+    left_alone,
+    no_loss,
+    no_optimizer,
+    options_from,
+    rates_ahead,
+)
 from lumbre.trials import (
     BatchSizes,
     LearningRates,
@@ -35,6 +45,7 @@ class PreflightWarning(UserWarning):
     """A check before training found something that looks like a mistake."""
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Recipe(Spec):
     """A run that is declared and not yet started: the parts of a `Spec`, and what can be done with them.
 
@@ -48,8 +59,6 @@ class Recipe(Spec):
         hparams: what the module is built with.
         opt_hparams: what the optimizer is made with.
     """
-
-    __slots__ = ()
 
     def fit(
         self,
@@ -204,7 +213,7 @@ class Recipe(Spec):
             No findings.
         """
         checked = replace(options_from(options), preflight=True, verbose=False, strategy=None)
-        with preserved_randomness(resolve_device(checked.device)):
+        with preserved_randomness(resolve_device(checked.device)), left_alone(self, data, test_data):
             return build(self, data, checked, every_check=True, test_data=test_data)[2]
 
     def lr_finder(
@@ -271,7 +280,7 @@ class Recipe(Spec):
         from lumbre.plots import plot_rates
 
         checked = options_from({**options, "epochs": epochs, "preflight": False, "strategy": None})
-        with preserved_randomness(resolve_device(checked.device)):
+        with preserved_randomness(resolve_device(checked.device)), left_alone(self, data):
             context = build(self, data, checked)[0].context
         return plot_rates(rates_ahead(context, checked.callbacks))
 

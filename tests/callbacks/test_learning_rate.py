@@ -263,3 +263,20 @@ def test_a_scheduler_goes_on_from_its_state(line: lb.Recipe, early: bool) -> Non
 def test_the_same_callback_serves_two_runs(line: lb.Recipe) -> None:
     for callback in (LearningRate(s.linear()), LRScheduler(lr_scheduler.ExponentialLR, gamma=0.5)):
         assert rates(line, callback) == rates(line, callback)
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_accumulated_batches_bring_no_warning_about_the_order_of_steps(line: lb.Recipe, engine: str) -> None:
+    for step_on in ("batch", "epoch"):
+        scheduler = LRScheduler(lr_scheduler.OneCycleLR, step_on=step_on, max_lr=0.1, cycle_momentum=False)
+        many = lb.callbacks.Accumulate(4)
+        line.fit(ROWS, epochs=2, batch_size=3, callbacks=[many, scheduler], engine=engine, verbose=False)
+    chained = LRScheduler(
+        lambda optimizer: lr_scheduler.SequentialLR(
+            optimizer,
+            [lr_scheduler.LinearLR(optimizer, total_iters=2), lr_scheduler.ExponentialLR(optimizer, 0.9)],
+            [2],
+        ),
+        step_on="batch",
+    )
+    line.fit(ROWS, epochs=2, batch_size=3, callbacks=[lb.callbacks.Accumulate(3), chained], verbose=False)

@@ -33,7 +33,8 @@ def test_the_chance_is_the_same_each_time_and_the_mode_is_evaluation(
 
     show, other = SampleGenerations(noise, every=2), SampleGenerations(noise, every=2, seed=1)
     after = On(epoch_end=lambda ctx: modes.append((ctx.model.training, False)))
-    recipe.fit(data, epochs=5, callbacks=[show, other, after], verbose=False)
+    before = On(epoch_end=lambda ctx: ctx.model.train())
+    recipe.fit(data, epochs=5, callbacks=[before, show, other, after], verbose=False)
     assert [epoch for epoch, _ in show.samples] == [2, 4]
     assert torch.equal(show.samples[0][1], show.samples[1][1])
     assert not torch.equal(show.samples[0][1], other.samples[0][1])

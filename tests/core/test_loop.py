@@ -97,6 +97,7 @@ def plan(
         context=context,
         listeners=listeners,
         seed_step=lambda name, epoch, batch: None,
+        switch=model.train,
     )
 
 

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import torch
 from torch import nn, optim
 
 import lumbre as lb
+from lumbre.base import can_fork
 
 SCRIPT = """
 import torch, lumbre as lb
@@ -59,6 +62,40 @@ def test_the_value_is_that_of_the_first_process_and_nothing_else_changes() -> No
     assert lb.launch(place, 7, 8, devices=2) == (0, 2, (7, 8))
     after = dict(os.environ), signal.getsignal(signal.SIGTERM), logging.getLogger("torch.distributed.elastic").level
     assert before == after
+
+
+@pytest.fixture
+def _autograd_has_threads() -> Generator[None]:
+    """A thread with a name of those that torch's autograd starts for GPUs, whose forks cannot compute gradients."""
+    named, done = threading.Event(), threading.Event()
+
+    def thread() -> None:
+        Path("/proc/thread-self/comm").write_text("pt_autograd_0")
+        named.set()
+        done.wait()
+
+    started = threading.Thread(target=thread)
+    started.start()
+    assert named.wait(60)
+    yield
+    done.set()
+    started.join()
+
+
+SEEN_BY_FORKS: list[str] = []
+
+
+def seen() -> list[str]:
+    return SEEN_BY_FORKS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.usefixtures("_autograd_has_threads")
+def test_where_a_fork_could_not_compute_gradients_processes_start_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.SEEN_BY_FORKS", ["set after the import"])
+    assert not can_fork()
+    assert lb.launch(seen, devices=1) == []
+    assert lb.launch(place, 7, 8, devices=2) == (0, 2, (7, 8))
 
 
 def deaf(signals: list[int]) -> list[int]:
@@ -149,7 +186,7 @@ def test_what_cannot_be_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         patch.setattr(torch.cuda, "is_initialized", lambda: True)
         patch.setattr(place, "__module__", "__main__")
         patch.delattr("__main__.__file__", raising=False)  # a worker of pytest-xdist has none
-        with pytest.raises(lb.OptionError, match="after CUDA was used"):
+        with pytest.raises(lb.OptionError, match="after a GPU or torch's compiler was used"):
             lb.launch(place, devices=2)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     with pytest.raises(lb.OptionError, match="shares a run already"):

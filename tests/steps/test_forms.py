@@ -1,6 +1,8 @@
 """The forms of a step: accumulation, clipping, L-BFGS, several optimizers, a module's own step; beside plain torch."""
 
 import copy
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -310,3 +312,69 @@ def test_minimize_belongs_to_a_step() -> None:
         lb.setup(Net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_hparams(d_in=4).fit(
             blobs(), epochs=1, callbacks=Meddler(), verbose=False
         )
+
+
+class Averaging(optim.SGD):
+    """Trains other weights than those it gives out in evaluation mode, as the optimizers of schedulefree do."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr=lr)
+        self.mode = "eval"
+
+    def train(self) -> None:
+        self._move("train", 1.0)
+
+    def eval(self) -> None:
+        self._move("eval", -1.0)
+
+    def _move(self, mode: str, by: float) -> None:
+        if self.mode != mode:
+            self.mode = mode
+            with torch.no_grad():
+                for group in self.param_groups:
+                    for parameter in group["params"]:
+                        parameter.add_(by)
+
+    def step(self, closure: Any = None) -> None:
+        assert self.mode == "train"
+        super().step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "mode": self.mode}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.mode = state_dict["mode"]
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "mode"})
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_an_optimizer_with_modes_is_switched_with_the_module(validated: bool, tmp_path: Path) -> None:
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    y = x.sum(1, keepdim=True)
+    options: dict[str, Any] = {"shuffle": False, "batch_size": 10, "verbose": False, "device": "cpu"}
+    recipe = lb.setup(lambda: nn.Linear(3, 1), loss=nn.MSELoss(), optimizer=Averaging)
+    start: dict[str, Tensor] = {}
+
+    class Start(lb.Callback):
+        def on_fit_begin(self, ctx: lb.Context) -> None:
+            start.update({name: value.clone() for name, value in ctx.model.state_dict().items()})
+
+    valid = {"valid_data": (x[:7] + 1, y[:7])} if validated else {}
+    fitted = recipe.fit((x, y), epochs=2, callbacks=Start(), **valid, **options)
+    net = nn.Linear(3, 1)
+    net.load_state_dict(start)
+    optimizer = Averaging(net.parameters())
+    for _ in range(2):
+        optimizer.train()
+        for one, other in zip(x.split(10), y.split(10), strict=True):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(net(one), other).backward()
+            optimizer.step()
+        optimizer.eval()
+    torch.testing.assert_close(fitted.model.weight, net.weight)
+    if validated:
+        assert fitted.evaluate(valid["valid_data"]).metrics["loss"] == fitted.history_wide.valid_loss.iloc[-1]
+    recipe.fit((x, y), epochs=1, resume=tmp_path, **options)
+    gone_on = recipe.fit((x, y), epochs=2, resume=tmp_path, **options)
+    assert torch.equal(gone_on.model.weight, recipe.fit((x, y), epochs=2, **options).model.weight)
+    assert str(recipe.verify_resume((x, y), batch_size=10)).startswith("Exact")

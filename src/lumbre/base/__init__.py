@@ -26,8 +26,20 @@ from lumbre.base._errors import (
 )
 from lumbre.base._extras import import_extra
 from lumbre.base._files import written_beside
+from lumbre.base._fork import can_fork, start_autograd
+from lumbre.base._joined import Column, Joiner, joined
 from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, row_count
-from lumbre.base._optimizers import is_adaptive, needs_closure, traits
+from lumbre.base._optimizers import (
+    has_modes,
+    is_adaptive,
+    needs_closure,
+    needs_graph,
+    rate_in,
+    steps_twice,
+    takes_sparse,
+    traits,
+)
+from lumbre.base._prints import attributes_of, print_of
 from lumbre.base._processor import mkl_is_slow
 from lumbre.base._protocols import (
     Batch,
@@ -45,5 +57,6 @@ from lumbre.base._protocols import (
 from lumbre.base._records import DataRecord
 from lumbre.base._seeds import preserved_randomness, seed_host, stream
 from lumbre.base._shards import is_shared, own_part, shared_like, whole
+from lumbre.base._unchanged import is_users_own, unchanged
 from lumbre.base._untouched import tried, untouched
 from lumbre.base._version import __version__

@@ -68,6 +68,8 @@ def concatenate(parts: Sequence[Nested]) -> Nested:
 def describe(value: Nested) -> str:
     """`value` in words for an error: `tensor of shape (5, 4), float32`."""
     if isinstance(value, Tensor):
+        if value.is_nested:
+            return "nested tensor"
         return f"tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {describe(part)}" for key, part in value.items()) + "}"

@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import dataclass
+from typing import Any
 
 from torch import optim
 
@@ -50,7 +51,43 @@ def is_adaptive(optimizer: optim.Optimizer) -> bool:
     return any(isinstance(optimizer, kind) for kind, known in _KNOWN.items() if known.adaptive)
 
 
+def rate_in(group: dict[str, Any]) -> float | None:
+    """The learning rate of a group of parameters; None for an optimizer that has no such thing."""
+    return None if group.get("lr") is None else float(group["lr"])
+
+
+def has_modes(optimizer: object) -> bool:
+    """Whether it has a training and an evaluation mode, as those of schedulefree that average weights as they go."""
+    return all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
+
+
+def steps_twice(optimizer: object) -> bool:
+    """Whether it looks for a second gradient beside the weights before it moves them, as SAM and its like do.
+
+    In their signatures the closure may be left out; in truth they need it, and gradients before it is called.
+    """
+    return all(callable(getattr(optimizer, name, None)) for name in ("first_step", "second_step"))
+
+
+def needs_graph(optimizer: object) -> bool:
+    """Whether it differentiates gradients once more, as AdaHessian and SophiaH do for their estimate of curvature."""
+    return type(optimizer).__name__.lower() in ("adahessian", "sophiah")
+
+
+def takes_sparse(optimizer: optim.Optimizer) -> bool:
+    """Whether its step takes sparse gradients as they are.
+
+    torch's Adagrad does, too, and warns; dense ones give it the same numbers.
+    """
+    if isinstance(optimizer, optim.SparseAdam):
+        return True
+    groups = optimizer.param_groups
+    return isinstance(optimizer, optim.SGD) and not any(one["weight_decay"] or one.get("fused") for one in groups)
+
+
 def needs_closure(optimizer: optim.Optimizer) -> bool:
     """Whether a step of `optimizer` evaluates the loss itself, as L-BFGS does in its line search."""
+    if steps_twice(optimizer):
+        return True
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty

@@ -86,7 +86,12 @@ class Engine(Protocol):
 
     @property
     def updates(self) -> int:
-        """Updates of the weights so far: fewer than batches where gradients are accumulated."""
+        """Updates of the weights so far: fewer than batches where gradients are accumulated, or float16 skips some."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """Batches so far whose update the loss scaler of float16 has skipped."""
         ...
 
     @property

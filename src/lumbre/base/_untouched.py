@@ -2,39 +2,36 @@
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
 from lumbre.base._seeds import preserved_randomness
+from lumbre.base._unchanged import unchanged
 
 
 @contextmanager
-def untouched(module: nn.Module, device: torch.device, *, training: bool = False) -> Generator[None]:
-    """Evaluation mode, or training mode; afterwards modes, buffers and random generators are what they were."""
-    modes = [(part, part.training) for part in module.modules()]
-    buffers = [
-        (part, name, buffer, buffer.clone())
-        for part in module.modules()
-        for name, buffer in part.named_buffers(recurse=False)
-    ]
+def untouched(module: nn.Module, device: torch.device, *beside: Any, training: bool = False) -> Generator[None]:
+    """Evaluation mode, or training mode; afterwards the module, what hangs on it, and the generators are as they were.
+
+    Args:
+        module: what is looked at.
+        device: where it is.
+        beside: the loss, and other objects that may change with it.
+        training: the mode.
+    """
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        with preserved_randomness(device):
+        with preserved_randomness(device), unchanged(module, *beside):
             module.train(training)
             torch.backends.mha.set_fastpath_enabled(False)  # fused kernels call no parts
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for part, was_training in modes:
-            part.training = was_training
-        with torch.no_grad():
-            for part, name, buffer, value in buffers:
-                if not torch.equal(buffer, value):  # one that is expanded could not be written to
-                    buffer.copy_(value)
-                part._buffers[name] = buffer  # pyright: ignore[reportPrivateUsage]
 
 
-def tried(module: nn.Module) -> AbstractContextManager[None]:
-    """Training mode that leaves no trace but gradients, which are the caller's to leave alone."""
-    return untouched(module, next(module.parameters()).device, training=True)
+def tried(module: nn.Module, *beside: Any) -> AbstractContextManager[None]:
+    """Training mode that leaves no trace, in what is `beside` the module neither."""
+    device = next((value.device for value in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+    return untouched(module, device, *beside, training=True)

@@ -6,6 +6,7 @@ never imports steps, data or devices. What belongs into the step (clipping, accu
 
 from lumbre.callbacks._averages import EMA, SWA
 from lumbre.callbacks._checkpoint import ModelCheckpoint
+from lumbre.callbacks._contenders import refuse_contenders
 from lumbre.callbacks._csv_log import CSVLog
 from lumbre.callbacks._early_stopping import EarlyStopping
 from lumbre.callbacks._keep_best import KeepBestModel

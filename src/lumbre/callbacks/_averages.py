@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from lumbre.base import OptionError, own_part, shared_like
+from lumbre.callbacks._learning_rate import hold_rate, release_rate
 from lumbre.core import Callback, Context
 
 
@@ -82,11 +83,13 @@ class EMA(Callback):
 class SWA(Callback):
     """Average the weights of the last epochs, at a high learning rate: the model ends with a flatter minimum.
 
-    BatchNorm gathers its statistics anew for the averaged weights, in one pass over the training data.
+    BatchNorm gathers its statistics anew for the averaged weights, in one pass over the training data; one that was
+    held in evaluation mode keeps its own. SWA decides with which weights the run ends, so `EMA`, `KeepBestModel` and
+    `EarlyStopping(restore_best=True)` are refused beside it.
 
     Args:
         start: share of the epochs after which averaging starts, in [0, 1).
-        lr: learning rate from then on; None leaves it.
+        lr: learning rate from then on, of every group, whatever a schedule says; None leaves it.
 
     Raises:
         OptionError: start is out of its range.
@@ -106,21 +109,26 @@ class SWA(Callback):
         self.lr = lr
         self._average = _Average()
         self._count = 0
+        self._resting: list[str] = []
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Start afresh."""
         self._average.begin(ctx.model)
         self._count = 0
+        self._resting = []
 
     def _averages(self, ctx: Context) -> bool:
         return ctx.epoch > int(self.start * ctx.epochs[1])
 
     def on_train_begin(self, ctx: Context) -> None:
-        """Set the learning rate."""
+        """Set the learning rate. A schedule of the run leaves it alone from then on."""
         if self.lr is not None and self._averages(ctx):
             for optimizer in ctx.optimizers.values():
-                for group in optimizer.param_groups:
-                    group["lr"] = self.lr
+                hold_rate(optimizer, self.lr)
+
+    def on_train_end(self, ctx: Context) -> None:
+        """Remember what was held in evaluation mode while the epoch was trained."""
+        self._resting = [name for name, part in ctx.model.named_modules() if not part.training]
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Take in the weights of the epoch."""
@@ -130,29 +138,40 @@ class SWA(Callback):
 
     def on_fit_end(self, ctx: Context) -> None:
         """Leave the average in the model."""
+        for optimizer in ctx.optimizers.values():
+            release_rate(optimizer)
         if not self._count:
             return
         self._average.swap_in()
+        ctx.model.train()
+        for name, part in ctx.model.named_modules():
+            if name in self._resting:
+                part.training = False  # a BatchNorm that was frozen stays as it is
         norms = [part for part in ctx.model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]  # pyright: ignore[reportPrivateUsage]
-        norms = [norm for norm in norms if norm.track_running_stats]
+        norms = [norm for norm in norms if norm.track_running_stats and norm.training]
         if norms:
             momenta = [norm.momentum for norm in norms]
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # a plain mean over the batches
-            ctx.model.train()
             ctx.see_training_data()
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
 
+    def on_failure(self, ctx: Context) -> None:
+        """Give the learning rate free."""
+        for optimizer in ctx.optimizers.values():
+            release_rate(optimizer)
+
     def state_dict(self) -> dict[str, Any]:
         """The average, how many weights are in it, and the plain weights while the model holds the average."""
-        return {**self._average.state(), "count": self._count}
+        return {**self._average.state(), "count": self._count, "resting": self._resting}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with a kept average."""
         self._average.load(state)
         self._count = state["count"]
+        self._resting = list(state.get("resting", []))  # checkpoints of before do not say it
 
 
 class _Average:
@@ -164,7 +183,11 @@ class _Average:
         self.inside = False
 
     def begin(self, model: nn.Module) -> None:
-        self._own = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+        own = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+        # Weights that are tied stand there under each of their names: what changes places twice is where it was.
+        places = {name: _place(value) for name, value in own.items()}
+        first = {place: name for name, place in reversed(places.items())}
+        self._own = {name: value for name, value in own.items() if first[places[name]] == name}
         self._kept = {name: value.clone() for name, value in self._own.items()}
         self.inside = False
 
@@ -194,9 +217,22 @@ class _Average:
 
     def _swap(self) -> None:
         # Values change places, not tensors: the optimizer and captured graphs hold on to the tensors.
+        together: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        for own, kept in zip(self._own.values(), self._kept.values(), strict=True):
+            together.setdefault(_place(own)[0], []).append((own, kept))
         with torch.no_grad():
-            for own, kept in zip(self._own.values(), self._kept.values(), strict=True):
-                held = own.clone()
-                own.copy_(kept)
-                kept.copy_(held)
+            for pairs in together.values():  # those that lie in one memory may overlap
+                held = [own.clone() for own, _ in pairs]
+                for own, kept in pairs:
+                    own.copy_(kept)
+                for (_, kept), value in zip(pairs, held, strict=True):
+                    kept.copy_(value)
         self.inside = not self.inside
+
+
+def _place(value: Tensor) -> tuple[Any, ...]:
+    """Where a tensor lies in memory, its storage first."""
+    own = own_part(value)
+    if own.numel() == 0:
+        return id(value), 0
+    return own.untyped_storage().data_ptr(), own.storage_offset(), own.shape, own.stride(), own.dtype

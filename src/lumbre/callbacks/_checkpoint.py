@@ -75,20 +75,22 @@ class ModelCheckpoint(Callback):
             self._monitor.begin(ctx)
         known = ("epoch", *ctx.monitored)
         for name in self._fields:
-            if name not in known:
+            if name not in known and not ctx.may_record(name):
                 raise OptionError(
                     f"{{{name}}} in the path {self.path!r}",
                     f"the epoch or a value that this run records: {', '.join(known)}",
                     f"{did_you_mean(name, known)}Correct or remove it",
                 )
-        self._file({**dict.fromkeys(ctx.monitored, 1.0), "epoch": 1}).parent.mkdir(parents=True, exist_ok=True)
+        self._file({**dict.fromkeys([*ctx.monitored, *self._fields], 1.0), "epoch": 1}).parent.mkdir(
+            parents=True, exist_ok=True
+        )
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Save, where the epoch deserves it."""
         if self.best_only and not self._monitor.improved(ctx):
             return
         values = {**ctx.history.last(), "epoch": ctx.epoch}
-        kept = {name: values[name] for name in self._fields}
+        kept = {name: values[name] if name in values else Monitor(name, "min").value(ctx) for name in self._fields}
         file = self._file(kept)
         file.parent.mkdir(parents=True, exist_ok=True)
         try:

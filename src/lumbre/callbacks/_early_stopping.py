@@ -11,8 +11,9 @@ from lumbre.core import Callback, Context
 class EarlyStopping(Callback):
     """End the run when a value has not improved for some epochs.
 
-    With `epochs=(fewest, most)` it waits for the fewest, and an improvement meanwhile starts the count anew. A value of
-    NaN is no improvement.
+    A run with `resume=` that it has ended goes on where more epochs are asked for, with the patience counted anew, or
+    more patience. With `epochs=(fewest, most)` it waits for the fewest, and an improvement meanwhile starts the count
+    anew. A value of NaN is no improvement.
 
     Args:
         monitor: set and metric to watch, such as "valid_loss" or "valid_acc".
@@ -49,6 +50,11 @@ class EarlyStopping(Callback):
         self._waited = 0
         self._weights: dict[str, Any] | None = None
 
+    @property
+    def watch(self) -> tuple[object, ...]:
+        """What is watched, and how: callbacks for which this is equal take the same epoch for the best."""
+        return self._monitor.watch
+
     def on_fit_begin(self, ctx: Context) -> None:
         """Start afresh."""
         self._monitor.begin(ctx)
@@ -63,11 +69,20 @@ class EarlyStopping(Callback):
                 self._weights = weights_of(ctx.model)
             return
         self._waited += 1
-        if self._waited >= self.patience and ctx.epoch >= ctx.epochs[0]:
+        if self.exhausted(self._waited) and ctx.epoch >= ctx.epochs[0]:
             ctx.stop(
                 f"Early stopping at epoch {ctx.epoch} of {ctx.epochs[1]}: "
                 f"{self._monitor.name} has not improved for {self._waited} epoch{'s' if self._waited > 1 else ''}."
             )
+
+    def exhausted(self, waited: int) -> bool:
+        """Whether so many epochs without improvement are the end."""
+        return waited >= self.patience
+
+    def wait_again(self) -> None:
+        """Count anew, where a run goes on that this callback had ended."""
+        if self.exhausted(self._waited):
+            self._waited = 0
 
     def on_fit_end(self, ctx: Context) -> None:
         """Give the best weights back."""

@@ -35,6 +35,11 @@ class KeepBestModel(Callback):
         self._weights: dict[str, Any] | None = None
         self.best_epoch: int | None = None
 
+    @property
+    def watch(self) -> tuple[object, ...]:
+        """What is watched, and how: callbacks for which this is equal take the same epoch for the best."""
+        return self._monitor.watch
+
     def on_fit_begin(self, ctx: Context) -> None:
         """Start afresh."""
         self._monitor.begin(ctx)

@@ -8,18 +8,21 @@ import torch
 from torch import optim
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lumbre.base import OptionError, one_of
+from lumbre.base import OptionError, one_of, rate_in
 from lumbre.callbacks._monitor import Monitor
 from lumbre.core import Callback, Context
 
 _STEP_ON = ("epoch", "batch")
+_HELD = "held_lr"
+_PASSED = "passed_batches"
 
 
 class LearningRate(Callback):
     """Set the learning rate by a schedule, and write it into the history of each epoch as "lr".
 
     The rate of a step is the optimizer's own (of each of its groups) times the schedule's factor; nothing is
-    carried from step to step. In the history stands the rate of the epoch's last step, that of the first group.
+    carried from step to step. A batch whose update float16 skips is no step. In the history stands the rate of the
+    epoch's last step, that of the first group.
 
     Args:
         schedule: one of `lumbre.schedules`, or any function `(step from 0, all steps) -> factor`.
@@ -63,6 +66,7 @@ class LearningRate(Callback):
             )
         else:
             self._total = epochs * ctx.batches_per_epoch
+        rate_of(ctx.optimizer)  # raises where there is none
         for group in ctx.optimizer.param_groups:
             # torch's own name for it: it is part of the optimizer's state, so a resumed run has it.
             group.setdefault("initial_lr", float(group["lr"]))
@@ -76,7 +80,8 @@ class LearningRate(Callback):
         """Set the batch's rate."""
         if self.step_on == "batch":
             assert ctx.batches_per_epoch is not None
-            self._set(ctx.optimizer, (ctx.epoch - 1) * ctx.batches_per_epoch + ctx.batch_index)
+            done = (ctx.epoch - 1) * ctx.batches_per_epoch + ctx.batch_index
+            self._set(ctx.optimizer, done - ctx.skipped_batches())
 
     def on_train_end(self, ctx: Context) -> None:
         """Write the rate down."""
@@ -136,9 +141,16 @@ class LRScheduler(Callback):
         self._live: Any = None
         self._rate = float("nan")
         self._state: Mapping[str, Any] | None = None
+        self._passed = 0
+
+    @property
+    def watches(self) -> bool:
+        """Whether the scheduler, once it is made, waits for a metric."""
+        return self._watched is not None
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Make the scheduler."""
+        self._passed = 0
         parameters = inspect.signature(self.scheduler).parameters
         kwargs = dict(self.kwargs)
         kind: Any = self.scheduler
@@ -159,6 +171,9 @@ class LRScheduler(Callback):
                 f"arguments with which {name} can be made: {', '.join(list(parameters)[1:])}",
                 f"LRScheduler({name}, ...=...)",
             ) from error
+        # It warns where it is stepped before its optimizer: the loop keeps the order, but batches that are accumulated
+        # come before the first update, and so does the end of an epoch at which a run goes on.
+        ctx.optimizer._opt_called = True  # pyright: ignore[reportAttributeAccessIssue]
         self._watch(ctx)
         if self._state is not None:
             self._restore(self._state)
@@ -167,7 +182,12 @@ class LRScheduler(Callback):
         """Step, if it is for each batch."""
         if self.step_on == "batch":
             self._rate = rate_of(ctx.optimizer)
+            skipped = ctx.skipped_batches()
+            if skipped > self._passed:  # no update, no step; several at once where gradients were accumulated
+                self._passed += 1
+                return
             self._live.step()
+            _hold_on(ctx.optimizer)
 
     def on_train_end(self, ctx: Context) -> None:
         """Write down the rate of the epoch's last step."""
@@ -179,10 +199,12 @@ class LRScheduler(Callback):
             self._live.step(self._watched.value(ctx))
         elif self.step_on == "epoch":
             self._live.step()
+        _hold_on(ctx.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """What the scheduler remembers."""
-        return {} if self._live is None else self._live.state_dict()
+        state = {} if self._live is None else self._live.state_dict()
+        return {**state, _PASSED: self._passed} if self._passed else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there: at once, or when the run starts."""
@@ -193,9 +215,8 @@ class LRScheduler(Callback):
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._state = None
         if state:
-            self._live.load_state_dict(dict(state))
-            # It warns where it is stepped before its optimizer, as it is when a run goes on at the end of an epoch.
-            self._live.optimizer._opt_called = True
+            self._passed = int(state.get(_PASSED, 0))
+            self._live.load_state_dict({name: value for name, value in state.items() if name != _PASSED})
             # Making a scheduler sets the rates of its first step; these are the ones it had come to.
             for group, rate in zip(self._live.optimizer.param_groups, self._live.get_last_lr(), strict=True):
                 set_rate(group, rate)
@@ -221,8 +242,39 @@ class LRScheduler(Callback):
 
 
 def rate_of(optimizer: optim.Optimizer) -> float:
-    """The learning rate of the first group."""
-    return float(optimizer.param_groups[0]["lr"])
+    """The learning rate of the first group.
+
+    Raises:
+        OptionError: the optimizer has none.
+    """
+    rate = rate_in(optimizer.param_groups[0])
+    if rate is None:
+        raise OptionError(
+            f'a schedule of the learning rate for {type(optimizer).__name__}, whose groups have no "lr"',
+            "an optimizer with a learning rate",
+            "leave the schedule out, or take another optimizer",
+        )
+    return rate
+
+
+def hold_rate(optimizer: optim.Optimizer, rate: float) -> None:
+    """Give all groups a rate that schedules leave alone, whichever of them comes first in a run."""
+    for group in optimizer.param_groups:
+        group[_HELD] = float(rate)
+        set_rate(group, rate)
+
+
+def release_rate(optimizer: optim.Optimizer) -> None:
+    """Let schedules set the rates again."""
+    for group in optimizer.param_groups:
+        group.pop(_HELD, None)
+
+
+def _hold_on(optimizer: optim.Optimizer) -> None:
+    """Set rates that are held again, after torch's schedulers have set others."""
+    for group in optimizer.param_groups:
+        if _HELD in group:
+            set_rate(group, group[_HELD])
 
 
 def log_rate(ctx: Context, rate: float) -> None:
@@ -232,7 +284,11 @@ def log_rate(ctx: Context, rate: float) -> None:
 
 
 def set_rate(group: dict[str, Any], rate: float) -> None:
-    """Give a group its rate; a rate that is a tensor keeps its place, as compiled and captured steps read it there."""
+    """Give a group its rate; a rate that is a tensor keeps its place, as compiled and captured steps read it there.
+
+    A rate that is held stays.
+    """
+    rate = group.get(_HELD, rate)
     if isinstance(group["lr"], torch.Tensor):
         group["lr"].fill_(rate)
     else:

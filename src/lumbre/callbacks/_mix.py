@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lumbre.base import Batch, DataError, Nested, OptionError, describe, leaves, map_leaves
+from lumbre.base import Batch, DataError, Nested, OptionError, describe, leaves, map_leaves, row_count
 from lumbre.core import Callback, Context
 
 
@@ -24,12 +24,14 @@ class _Mix(Callback):
     def on_train_batch_begin(self, ctx: Context) -> None:
         """Mix the batch, drawing from the chance of its step."""
         assert ctx.batch is not None
+        # A process without rows of a batch computes on one that does not count: `size` is 0 then, its tensors are not.
+        size = ctx.batch.size or row_count(ctx.batch.input)
         if self.p < 1 and torch.rand(()).item() >= self.p:
             return
         # The larger share is the row's own, so that metrics against its target mean something.
         share = torch.distributions.Beta(self.alpha, self.alpha).sample().item()
         share = max(share, 1 - share)
-        partner = torch.randperm(ctx.batch.size).to(ctx.device, non_blocking=True)
+        partner = torch.randperm(size).to(ctx.device, non_blocking=True)
         ctx.batch = self.mixed(ctx.batch, partner, share)
 
     @abstractmethod

@@ -31,17 +31,23 @@ class Monitor:
         self._baseline = baseline
         self.best: float | None = baseline
 
+    @property
+    def watch(self) -> tuple[object, ...]:
+        """What it was made with."""
+        return self.name, self._given, self._min_delta, self._baseline
+
     def begin(self, ctx: Context) -> None:
         """Forget the last run, and check the name against what this run will record."""
         self.best = self._baseline
-        if self.name not in ctx.monitored:
+        if self.name not in ctx.monitored and not (self._given and ctx.may_record(self.name)):
             hint = did_you_mean(self.name, ctx.monitored)
             if self.name.startswith("valid_") and not any(name.startswith("valid_") for name in ctx.monitored):
                 hint = "Pass valid_data=0.2 to fit(); "
+            logged = '; or mode="min" or "max" for a value that a callback logs' if ctx.may_record(self.name) else ""
             raise OptionError(
                 f"monitor={self.name!r}",
                 f"a value that this run records: {', '.join(ctx.monitored)}",
-                f'{hint}monitor="{next(iter(ctx.monitored), "valid_loss")}"',
+                f'{hint}monitor="{next(iter(ctx.monitored), "valid_loss")}"{logged}',
             )
         self.direction = self._given or self._known_mode(ctx)
 
@@ -58,7 +64,15 @@ class Monitor:
 
     def value(self, ctx: Context) -> float:
         """The epoch's value."""
-        value = ctx.history.last().get(self.name)
+        values = ctx.history.last()
+        value = values.get(self.name)
+        if self.name not in values and self.name not in ctx.monitored:
+            raise OptionError(
+                f"monitor={self.name!r}, which nothing has logged in epoch {ctx.epoch}",
+                f"a value in every epoch, logged before the end of it is heard here: {', '.join(values)}",
+                f'{did_you_mean(self.name, values)}ctx.log("{self.name.partition("_")[2]}", ...) in on_train_end or '
+                "on_valid_end; or in on_epoch_end of a callback that stands before this one",
+            )
         if not isinstance(value, (int, float)):
             raise OptionError(
                 f"monitor={self.name!r}, whose value is {value!r}",

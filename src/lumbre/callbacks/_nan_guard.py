@@ -52,7 +52,7 @@ class NaNGuard(Callback):
         spoiled = int((~value.isfinite()).sum())
         gradients = [
             name
-            for name, parameter in ctx.model.named_parameters()
+            for name, parameter in ctx.named_parameters().items()
             if parameter.grad is not None and not parameter.grad.isfinite().all()
         ]
         cause = f"; so is the gradient of {', '.join(gradients[:5])}" if gradients else ""

@@ -78,7 +78,7 @@ class Remarks(Callback):
         """Keep the parameters as they are, of a model that is not too large."""
         self.lines, self.ledger = [], []
         self._train, self._valid, self._first = [], [], True
-        named = dict(ctx.model.named_parameters())
+        named = ctx.named_parameters()
         self._norms = {name: float(one.detach().float().norm()) for name, one in named.items()}
         small = sum(one.numel() for one in named.values()) <= _KEPT
         self._before = {name: one.detach().clone() for name, one in named.items()} if small else {}
@@ -98,7 +98,7 @@ class Remarks(Callback):
     def on_fit_end(self, ctx: Context) -> None:
         """Compare the parameters with what they were."""
         held = {id(p) for one in ctx.optimizers.values() for group in one.param_groups for p in group["params"]}
-        for name, one in ctx.model.named_parameters():
+        for name, one in ctx.named_parameters().items():
             before = self._before.get(name)
             same_shape = before is not None and before.shape == one.shape
             change = float((one.detach() - before).float().norm()) if before is not None and same_shape else None
@@ -107,7 +107,7 @@ class Remarks(Callback):
             self.ledger.append(Moved(name, one.numel(), one.requires_grad, gradient, start, change))
         still = [
             moved.name
-            for moved, one in zip(self.ledger, ctx.model.parameters(), strict=True)
+            for moved, one in zip(self.ledger, ctx.named_parameters().values(), strict=True)
             if moved.trainable and moved.changed is False and id(one) in held
         ]
         if still and ctx.step:
@@ -125,7 +125,7 @@ class Remarks(Callback):
 
     def _of_groups(self, ctx: Context) -> Iterator[tuple[str, str]]:
         """How far the first epoch has moved each group of parameters, as a share of what they were."""
-        names = {id(one): name for name, one in ctx.model.named_parameters()}
+        names = {id(one): name for name, one in ctx.named_parameters().items()}
         shares: list[tuple[float, str]] = []
         for group in (group for one in ctx.optimizers.values() for group in one.param_groups):
             changes: list[float] = []

@@ -50,7 +50,7 @@ class TensorBoard(Callback):
             for metric, value in values.items():
                 self._writer.add_scalar(f"{set_name}/{metric}", value, ctx.epoch)
         if self.histograms:
-            for name, parameter in ctx.model.named_parameters():
+            for name, parameter in ctx.named_parameters().items():
                 values = parameter.detach().float().cpu()
                 values = values[values.isfinite()]
                 if values.numel():

@@ -23,7 +23,7 @@ class Context:
             is better; None where that is not known.
         history: losses, metrics and seconds of the epochs so far.
         epoch: the epoch that runs, counted from 1; 0 before the first.
-        step: optimizer steps taken so far, over all epochs.
+        step: optimizer steps taken so far, over all epochs; those that float16 skips do not count.
         phase: which pass runs: "train" or "valid".
         batch_index: batches finished in this pass over training or validation data.
         batch: the batch at work; None between batches.
@@ -33,9 +33,12 @@ class Context:
     """
 
     __slots__ = (
+        "_logged",
+        "_loss_module",
         "_minimize",
         "_save",
         "_see_training_data",
+        "_skipped",
         "batch",
         "batch_index",
         "batches_per_epoch",
@@ -65,6 +68,9 @@ class Context:
         save: Callable[[Path], None],
         minimize: Callable[[Tensor, optim.Optimizer], None],
         see_training_data: Callable[[], None],
+        loss_module: nn.Module | None = None,
+        skipped: Callable[[], int] = lambda: 0,
+        logged: bool = False,
     ) -> None:
         self.model = model
         self.optimizers = optimizers
@@ -81,9 +87,12 @@ class Context:
         self.pred: Nested = None
         self.loss: Tensor | None = None
         self.stop_reason: str | None = None
+        self._loss_module = loss_module
         self._save = save
         self._minimize = minimize
         self._see_training_data = see_training_data
+        self._skipped = skipped
+        self._logged = logged
 
     @property
     def optimizer(self) -> optim.Optimizer:
@@ -99,6 +108,27 @@ class Context:
                 f"ctx.optimizers[{next(iter(self.optimizers), '...')!r}]",
             )
         return next(iter(self.optimizers.values()))
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters of the run by name: the module's, and under "loss." those that the loss has beside it."""
+        named = dict(self.model.named_parameters())
+        if self._loss_module is not None:
+            here = {id(one) for one in named.values()}
+            of_loss = self._loss_module.named_parameters()
+            named |= {f"loss.{name}": one for name, one in of_loss if one.requires_grad and id(one) not in here}
+        return named
+
+    def may_record(self, name: str) -> bool:
+        """Whether the run records a value under `name`, or a callback or the module's own step may `log` it."""
+        set_name, _, metric = name.partition("_")
+        validated = any(known.startswith("valid_") for known in self.monitored)
+        return name in self.monitored or (
+            self._logged and bool(metric) and (set_name == "train" or (set_name == "valid" and validated))
+        )
+
+    def skipped_batches(self) -> int:
+        """Batches so far whose update float16 has skipped, as their scaled gradients were too large; else 0."""
+        return self._skipped()
 
     def minimize(self, loss: Tensor, optimizer: str | None = None) -> None:
         """One update inside a module's own `step(ctx)`: clear gradients, backward, clip, optimizer step.
@@ -120,7 +150,10 @@ class Context:
         self.history.add(self.epoch, self.phase, {name: value})
 
     def stop(self, reason: str) -> None:
-        """End the run after this epoch, but not before its fewest epochs are done. The first reason given is kept."""
+        """End the run after this epoch, but not before its fewest epochs are done. The first reason given is kept.
+
+        The stop is that of this run: one that goes on from its checkpoints (`resume=`) is stopped by those who stop it.
+        """
         if self.stop_reason is None:
             self.stop_reason = reason
 

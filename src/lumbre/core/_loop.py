@@ -7,14 +7,13 @@ from lumbre.base import (
     Batch,
     Batches,
     DataError,
+    Joiner,
     Losses,
     LumbreError,
     Meter,
     Nested,
     OutOfMemoryError,
-    concatenate,
     is_out_of_memory,
-    map_leaves,
     total_loss,
 )
 from lumbre.core._context import Context
@@ -39,7 +38,7 @@ def train(plan: Plan) -> None:
             plan.seed_step("epoch", epoch, 0)
             fire("epoch_begin", ctx)
             began = perf_counter()
-            plan.model.train()
+            plan.switch(True)
             plan.train_meter.reset()
             fire("train_begin", ctx)
             if done:
@@ -69,6 +68,7 @@ def train(plan: Plan) -> None:
             plan.seed_step("epoch_end", epoch, 0)
             fire("train_end", ctx)
             now = lap("callbacks", now)
+            plan.switch(False)
             if plan.valid is not None:
                 _validate(plan, plan.valid)
                 now = lap("validation", now)
@@ -84,9 +84,7 @@ def train(plan: Plan) -> None:
         fire("failure", ctx)
         _tell_of_memory(ctx, error)
         raise
-    ctx.history.fit_seconds += perf_counter() - fit_began
-    ctx.batch = ctx.pred = ctx.loss = None
-    plan.seed_step("fit_end", ctx.epoch, 0)
+    _leave(plan, fit_began)
     fire("fit_end", ctx)
 
 
@@ -111,6 +109,15 @@ def _book(plan: Plan, began: float, now: float) -> float:
     now = ctx.history.lap("metrics", now)
     ctx.history.train_seconds.append(now - began)
     return now
+
+
+def _leave(plan: Plan, began: float) -> None:
+    """What stands when the epochs are over: no batch at work, and evaluation mode, even after an interrupt."""
+    ctx = plan.context
+    ctx.history.fit_seconds += perf_counter() - began
+    ctx.batch = ctx.pred = ctx.loss = None
+    plan.switch(False)
+    plan.seed_step("fit_end", ctx.epoch, 0)
 
 
 def _tell_of_memory(ctx: Context, error: Exception) -> None:
@@ -140,7 +147,6 @@ def _validate(plan: Plan, batches: Batches) -> None:
     """One pass over the validation data, with its events."""
     ctx, fire = plan.context, plan.listeners.fire
     began = perf_counter()
-    plan.model.eval()
     plan.valid_meter.reset()
     ctx.phase, ctx.batch_index = "valid", 0
     fire("valid_begin", ctx)
@@ -192,19 +198,19 @@ def predict(
     step: Callable[[Nested], Nested],
     batches: Batches,
     seed_step: Callable[[str, int, int], None],
-) -> Nested:
-    """The predictions for `batches` joined in order, on the CPU; in evaluation mode, without gradients."""
+) -> Joiner:
+    """The predictions for `batches`, gathered in order; in evaluation mode, without gradients."""
     ctx, fire = context, listeners.fire
     ctx.model.eval()
-    parts: list[Nested] = []
+    gathered = Joiner(step)
     fire("predict_begin", ctx)
     for batch in batches.epoch(1):
         ctx.batch = batch
         seed_step("predict", 1, ctx.batch_index)
         fire("predict_batch_begin", ctx)
         ctx.pred = step(batch.input)
-        parts.append(ctx.pred if batch.size else map_leaves(lambda leaf: leaf[:0], ctx.pred))
+        gathered.add(ctx.pred, batch)
         ctx.batch_index += 1
         fire("predict_batch_end", ctx)
     fire("predict_end", ctx)
-    return concatenate(parts)
+    return gathered

@@ -41,6 +41,7 @@ class Plan:
         context: what callbacks see.
         listeners: who hears which event.
         seed_step: seeds the generators of the device for (stream name, epoch, batch).
+        switch: brings module, loss and optimizers to training mode, or to evaluation mode.
         keeper: keeps the run's state between steps, and says where to begin.
     """
 
@@ -54,4 +55,5 @@ class Plan:
     context: Context
     listeners: Listeners
     seed_step: Callable[[str, int, int], None]
+    switch: Callable[[bool], None]
     keeper: Keeper = field(default_factory=NothingKept)

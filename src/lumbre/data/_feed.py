@@ -1,5 +1,6 @@
 """Sources and loaders as batches on a device, epoch by epoch."""
 
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -9,9 +10,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lumbre.base import Batch, DataError, Nested, Rows, Source, map_leaves, row_count, seed_host, stream
+from lumbre.base import (
+    Batch,
+    DataError,
+    Nested,
+    Rows,
+    Source,
+    attributes_of,
+    map_leaves,
+    print_of,
+    row_count,
+    seed_host,
+    stream,
+)
 from lumbre.data._order import RowOrder
-from lumbre.data._sources import InMemoryDataset, Taken, as_pair, kept_on
+from lumbre.data._sources import InMemoryDataset, Taken, as_pair, kept_on, users_object
 
 _GATHERED_BYTES = 1 << 18  # of input or target: this stays in a core's own cache until it is used
 
@@ -115,24 +128,54 @@ class _Workers:
     """Processes that fetch batches, kept from epoch to epoch."""
 
     def __init__(self, source: Source, order: RowOrder, count: int) -> None:
+        self._source = source
         self._sampler = _Batches(order)
-        loader: DataLoader[Any] = DataLoader(
-            _Fetch(source),
-            sampler=self._sampler,
-            batch_size=None,
-            num_workers=count,
-            collate_fn=_as_it_is,
-            persistent_workers=True,
-            generator=torch.Generator(),  # or the loader would draw from the global one and shift the run's chance
-        )
+        self._count = count
+        self._print: Any = None
+        self._said = False
         # A loader that the garbage collector finds within a cycle waits five seconds for each of its workers. So it is
         # held outside, and let go first.
-        self._held = [loader]
+        self._held: list[DataLoader[Any]] = []
         weakref.finalize(self, self._held.clear)
+
+    def _loader(self) -> DataLoader[Any]:
+        """The loader. Its processes have copies of the data set, which begin anew where that has been changed here."""
+        now = print_of(users_object(self._source), whole=True)
+        if not self._held or now != self._print:
+            self._held.clear()
+            loader: DataLoader[Any] = DataLoader(
+                _Fetch(self._source),
+                sampler=self._sampler,
+                batch_size=None,
+                num_workers=self._count,
+                collate_fn=_as_it_is,
+                persistent_workers=True,
+                generator=torch.Generator(),  # or the loader would draw from the global one and shift the run's chance
+            )
+            self._held.append(loader)
+            self._print = now
+        return self._held[0]
 
     def fetched(self, epoch: int, start: int) -> Iterator[tuple[Nested, Nested]]:
         self._sampler.epoch, self._sampler.start = epoch, start
-        return iter(self._held[0])
+        for pair, changed in self._loader():
+            if changed:
+                self._say(f"reading rows changes {', '.join(changed)}, which")
+            yield pair
+        if not self._said and print_of(users_object(self._source), whole=True) != self._print:
+            self._say(f"it was changed within epoch {epoch}, which")
+
+    def _say(self, what: str) -> None:
+        """Say once that the batches are not those of `num_workers=0`."""
+        if not self._said:
+            self._said = True
+            name = type(users_object(self._source)).__name__
+            warnings.warn(
+                f"{self._count} processes fetch rows of {name}, and {what} each sees in its own copy alone: the "
+                "batches are not those of num_workers=0. Change a data set between epochs, from a callback; and draw "
+                "from the global generators, which are seeded for each row.",
+                stacklevel=2,
+            )
 
 
 class _Batches:
@@ -155,10 +198,26 @@ class _Fetch(Dataset[Any]):
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self._looked = False
 
-    def __getitem__(self, index: Any) -> tuple[Nested, Nested]:
+    def __getitem__(self, index: Any) -> tuple[tuple[Nested, Nested], list[str]]:
+        """A batch, and with the first one of a process the attributes of the data set that reading it has changed."""
         rows, epoch = index
-        return self.source.fetch(rows, epoch)
+        if self._looked:
+            return self.source.fetch(rows, epoch), []
+        self._looked, before = True, _state_of(self.source)
+        pair = self.source.fetch(rows, epoch)
+        return pair, [name for name, now in _state_of(self.source).items() if before.get(name, now) != now]
+
+
+def _state_of(source: Source) -> dict[str, Any]:
+    """What a data set holds that rows may depend on; not what it keeps in dicts, or opens at the first row."""
+    held = attributes_of(users_object(source))
+    return {
+        name: (type(value).__name__, print_of(value))
+        for name, value in held.items()
+        if value is not None and not isinstance(value, dict)
+    }
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -181,6 +240,8 @@ class LoaderFeed:
         self._seed = seed
         self._held: Batch | None = None
         self.begun: list[Tensor] = []
+        self._print: Any = None
+        self._said = False
 
     @property
     def length(self) -> int | None:
@@ -193,6 +254,7 @@ class LoaderFeed:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from batch `start` on, on the device. Those before are read and let go."""
         self.begun = [one.get_state() for one in self.generators]
+        self._look()
         seed_host(stream(self._seed, "loader", epoch))
         index = 0
         if self._held is not None:
@@ -212,6 +274,22 @@ class LoaderFeed:
             if index > start:
                 yield self._batch(item)
 
+    def _look(self) -> None:
+        """Say once that the loader's processes do not see what was changed in its data set since they began."""
+        loader: Any = self.loader
+        if self._said or not (getattr(loader, "persistent_workers", False) and getattr(loader, "num_workers", 0)):
+            return
+        now = print_of(loader.dataset, whole=True)
+        self._print = now if self._print is None else self._print
+        if now != self._print:
+            self._said = True
+            warnings.warn(
+                f"the {type(loader.dataset).__name__} of a DataLoader was changed, which its processes do not see: "
+                "they keep the copies they began with. Make the DataLoader with persistent_workers=False, or pass the "
+                "data set itself with num_workers=...",
+                stacklevel=2,
+            )
+
     @property
     def generators(self) -> list[torch.Generator]:
         """Generators of the loader's own, which go on from epoch to epoch and are seeded by nobody."""
@@ -224,6 +302,7 @@ class LoaderFeed:
         """The first batch; one read from a generator, which cannot go back, is kept for the first epoch."""
         states = [one.get_state() for one in self.generators]
         try:
+            self._look()
             for one in self.generators:  # so that it is the same batch however often the loader was used
                 one.manual_seed(stream(self._seed, "loader", 0))
             return self._first()

@@ -35,9 +35,9 @@ def numeric_matrix(frame: Any) -> Tensor:
         name = column_name(series.name)
         return _vector(name, _numbers_alone({name: read(series)})[0])
     table = Table(frame)
-    columns = _numbers_alone({name: read(table[name]) for name in (*table.names, *table.twice)})
+    columns = _numbers_alone({name: read(table[name]) for name in table.columns})
     matrix = Matrix(len(table), len(columns))
-    for name, numbers in zip(table.names, columns, strict=True):
+    for name, numbers in zip(table.columns, columns, strict=True):
         matrix.add_numbers(name, numbers.values)
     return matrix.tensor()
 
@@ -170,7 +170,7 @@ class FrameEncoding:
 
         Args:
             frame: has the feature columns; others are left aside.
-            need_target: whether the target column must be there too.
+            need_target: whether the target column must be there too; where not, one that cannot be read is left aside.
 
         Raises:
             DataError: a column is missing, has missing values, or holds a category that was not seen.
@@ -180,20 +180,25 @@ class FrameEncoding:
         missing: dict[str, int] = {}
         target = None
         if self.target is not None and self.target.name in table.names:
-            cells = _read(table, self.target.name, missing)
-            target = None if cells is None else self._target(cells)
+            # A frame to predict on may hold a target that is empty, or of classes that were not seen.
+            try:
+                cells = _read(table, self.target.name, missing if need_target else {})
+                target = None if cells is None else self._target(cells)
+            except DataError:
+                if need_target:
+                    raise
         input = self._input(table, missing)
         refuse_missing(missing)
         return InMemoryDataset(input, target, classes=self.classes)
 
     def wanted(self, columns: Sequence[str], *, need_target: bool) -> list[str]:
-        """The names of its features, and that of its target where it is needed or among `columns`.
+        """The names of its features, and that of its target where it is needed.
 
         Raises:
             DataError: one of them is not among `columns`.
         """
         names = [column.name for column in self.features]
-        if self.target is not None and (need_target or self.target.name in columns):
+        if self.target is not None and need_target:
             names.append(self.target.name)
         absent = [name for name in names if name not in columns]
         if absent:
@@ -311,7 +316,8 @@ def from_frame(
         frame: the data frame.
         target: its target column. Text, categories and booleans are classes, numbered in their sorted (or declared)
             order, an int64 tensor of shape (rows,); integers stay int64, other numbers become float32.
-        features: the feature columns; None takes all but the target.
+        features: the feature columns; None takes all but the target, and but what only numbers the rows: an index
+            that was written among the columns ("Unnamed: 0" of a CSV, "__index_level_0__").
         categories: "one-hot": the input is one float32 tensor of shape (rows, width). "codes": it is a dict of
             `numbers` (rows, n) float32 and `codes` (rows, m) int64, spread over `forward(self, numbers, codes)`.
         standardize: centre and scale the numbers.
@@ -334,8 +340,7 @@ def from_frame(
     if not len(table):
         raise DataError("a frame without rows", "at least one row", "pass some data")
     aim = None if target is None else column_name(target)
-    names = [*table.names, *table.twice]
-    chosen = [name for name in names if name != aim] if features is None else list(map(column_name, features))
+    chosen = [name for name in table.columns if name != aim] if features is None else list(map(column_name, features))
     table.check([*chosen, *([] if aim is None else [aim])])
     twice = [name for name in chosen if chosen.count(name) > 1 or name == aim]
     if twice or not chosen:

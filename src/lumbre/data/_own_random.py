@@ -1,10 +1,15 @@
 """The chance of a ready loader that has generators of its own: they go on from epoch to epoch, so they are kept."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from lumbre.base import Batches
 from lumbre.data._augmented import Augmented
-from lumbre.data._feed import LoaderFeed
+from lumbre.data._feed import LoaderFeed, RowFeed
+from lumbre.data._shared import Shared
+from lumbre.data._sources import users_object
 
 
 def own_random(batches: Batches | None, *, within: bool) -> list[Tensor]:
@@ -21,6 +26,26 @@ def restore_own_random(batches: Batches | None, states: list[Tensor]) -> None:
     if feed is not None:
         for one, state in zip(feed.generators, states, strict=True):
             one.set_state(state)
+
+
+def objects_behind(batches: Batches | None) -> tuple[list[Any], list[torch.Generator]]:
+    """What of the user's makes the rows of `batches`, and of its generators those that are kept."""
+    inner = batches
+    while isinstance(inner, (Augmented, Shared)):
+        inner = inner.batches
+    if isinstance(inner, LoaderFeed):
+        loader: Any = inner.loader
+        names = ("dataset", "sampler", "batch_sampler", "collate_fn")
+        found = [getattr(loader, name) for name in names if getattr(loader, name, None) is not None]
+        return [loader, *found, *_inner(found)], inner.generators
+    dataset = users_object(inner.source) if isinstance(inner, RowFeed) else None
+    return ([] if dataset is None else [dataset, *_inner([dataset])]), []
+
+
+def _inner(datasets: list[Any]) -> list[Any]:
+    """The data sets of which torch's `Subset`s among these show a part, and samplers within others."""
+    names = ("dataset", "sampler")
+    return [getattr(one, name) for one in datasets for name in names if hasattr(one, name)]
 
 
 def _loader(batches: Batches | None) -> LoaderFeed | None:

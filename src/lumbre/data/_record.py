@@ -47,8 +47,8 @@ def data_record(batches: RowFeed | LoaderFeed, first: Batch | None = None) -> Da
     fingerprint = _digest(rows, sample)
     return DataRecord(
         rows=rows,
-        input=map_leaves(_kind, pair[0]),
-        target=map_leaves(_kind, pair[1]),
+        input=forms(pair[0]),
+        target=forms(pair[1]),
         fingerprint=fingerprint,
         covers=covers if fingerprint else "",
     )
@@ -84,6 +84,31 @@ def _digest(rows: int | None, sample: Nested) -> str:
         plain = leaf.detach().cpu().resolve_conj().contiguous().reshape(-1)
         found.update(plain.view(torch.uint8).numpy().data)
     return found.hexdigest()[:_DIGITS]
+
+
+def forms(value: Nested) -> Nested:
+    """Type and shape of each part of a batch, as a record tells them."""
+    return map_leaves(_kind, value)
+
+
+def same_forms(kinds: Nested, others: Nested) -> bool:
+    """Whether two inputs are of the same types and shapes; a file holds tuples as lists."""
+    return told(kinds).translate(_BRACKETS) == told(others).translate(_BRACKETS)
+
+
+_BRACKETS = str.maketrans("[]", "()", ",")
+
+
+def told(kinds: Nested) -> str:
+    """What `forms` gives, in words."""
+    return str(kinds).replace("'", "") if isinstance(kinds, (dict, tuple, list)) else str(kinds)
+
+
+def row_dims(kinds: Nested) -> int | None:
+    """The dimensions of a row that has one part, in a record; None where it has several, or is no tensor."""
+    if not isinstance(kinds, str) or " (rows" not in kinds:
+        return None
+    return kinds.count(",")
 
 
 def _kind(leaf: Any) -> str | None:

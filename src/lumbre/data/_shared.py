@@ -15,16 +15,16 @@ class Shared:
     """
 
     def __init__(self, batches: Batches, stripe: Stripe) -> None:
-        self._batches = batches
+        self.batches = batches
         self._stripe = stripe
 
     @property
     def length(self) -> int | None:
         """Batches in an epoch."""
-        return self._batches.length
+        return self.batches.length
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The parts of the batches of `epoch` from batch `start` on."""
-        for index, batch in enumerate(self._batches.epoch(epoch, start), start):
+        for index, batch in enumerate(self.batches.epoch(epoch, start), start):
             batch.size, batch.whole = self._stripe.counts(index)
             yield batch

@@ -304,6 +304,12 @@ class Taken:
         return self.source.fetch(chosen, epoch)
 
 
+def users_object(source: Source) -> Any:
+    """What of the user's makes the rows of a source: a data set or a function; None for rows in memory alone."""
+    inner = source.source if isinstance(source, Taken) else source
+    return inner.dataset if isinstance(inner, MapSource) else getattr(inner, "transform", None)
+
+
 _PAIR_KEYS = (("input", "target"), ("x", "y"))
 
 

@@ -161,13 +161,20 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
     row_loss = _row_loss(session.loss)
     forward_again = own_method(session.model, "predict")
     session.model.eval()
-    begin = 0
+    begin, shapes = 0, set[torch.Size]()
     with session.running(batches=batches.length):
         seed_step = seeder(session.seed, session.device)
         for index, batch in enumerate(batches.epoch(1)):
             seed_step("predict", 1, index)
             pred = session.predict_step(batch.input)
             _check(pred, batch)
+            shapes.add(pred.shape[1:])
+            if len(shapes) > 1:
+                raise DataError(
+                    f"predictions with rows of the shapes {' and '.join(str(tuple(shape)) for shape in shapes)}",
+                    "rows of one length in all batches",
+                    "pad the data to one length",
+                )
             output = pred
             if forward_again and row_loss is not None:
                 with torch.no_grad(), session.precision.autocast():
@@ -183,10 +190,21 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
 def _check(pred: Nested, batch: Batch) -> None:
     if batch.target is None:
         raise DataError("data without targets", "the truth beside the input", "pass (input, target)")
-    if not isinstance(pred, Tensor) or not isinstance(batch.target, Tensor) or pred.ndim not in (1, 2):
+    if (
+        not isinstance(pred, Tensor)
+        or not isinstance(batch.target, Tensor)
+        or pred.is_nested
+        or pred.ndim not in (1, 2)
+    ):
         raise DataError(
             f"predictions that are a {describe(pred)}, targets that are a {describe(batch.target)}",
             "one row of scores or numbers for each row of data: shape (rows,) or (rows, outputs)",
+            "predict(), and compare its values as this model means them",
+        )
+    if pred.shape[:1] != batch.target.shape[:1]:
+        raise DataError(
+            f"predictions that are a {describe(pred)} for targets that are a {describe(batch.target)}",
+            "a prediction for each row",
             "predict(), and compare its values as this model means them",
         )
 

@@ -25,6 +25,7 @@ from lumbre.fitted._compare import (
 )
 from lumbre.fitted._evaluation import Evaluation, Values, html_table, run_lines
 from lumbre.fitted._export import example_input, export
+from lumbre.fitted._given import refuse_single_row, rows_of_list, say_of_loader
 from lumbre.run import Session, callback_list, feed, given_data, in_order, make_meter, share
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class Fitted:
     def classes(self) -> tuple[str, ...] | None:
         """Names of the classes by class number, where the data had any."""
         return self._session.classes
+
+    @property
+    def loss(self) -> Any:
+        """The loss as the run used it, with what its parameters have learned; None for a model without its recipe."""
+        return self._session.loss
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -154,9 +160,15 @@ class Fitted:
     ) -> Nested:
         """The model's output for each row of `data`, in order.
 
+        Every part of the output is joined along its rows, whichever dimension they are in: tensors, structures of them,
+        distributions, data classes and other objects that hold tensors, lists with an entry for each row. What belongs
+        to all rows, such as a table of weights, stays as it is. There are as many predictions as rows, or an error.
+
         Args:
             data: an input, or a pair (input, target) whose target is left aside; whatever `fit()` takes, or a frame
-                with the feature columns of the training frame. A module with several inputs takes ((a, b), None).
+                with the feature columns of the training frame. A module with several inputs takes ((a, b), None); a
+                list is a list of rows where its entries have the shape of one. A model trained on a frame takes
+                frames, and `lumbre.data.InMemoryDataset(x)` for numbers that are encoded already.
             batch_size: rows in a batch; that of the training where not given.
             num_workers: processes that fetch batches; none where not given.
             callbacks: hear the `predict_...` events.
@@ -165,17 +177,19 @@ class Fitted:
             A float32 tensor of shape (rows, ...) on the CPU, or tensors in the structure that the module returns.
 
         Raises:
-            DataError: the data cannot be used as it is.
+            DataError: the data cannot be used as it is, or the output has not a row for each of its rows.
             OptionError: an option cannot apply to this data.
         """
-        rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True)
+        rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True, in_order=True)
         session = self._session
         context, listeners = self._context(rows, "predict"), Listeners(callback_list(callbacks))
         with session.running(batches=rows.length):
             seed_step = seeder(session.seed, session.device, session.world.rank)
-            own = predict(context, listeners, session.predict_step, share(rows, rows), seed_step)
-        stripe = rows.order if isinstance(rows, RowFeed) else None
-        return in_order(session.world.gather(own), stripe) if isinstance(stripe, Stripe) else own
+            found = predict(context, listeners, session.predict_step, share(rows, rows), seed_step)
+        stripe, columns = rows.order if isinstance(rows, RowFeed) else None, found.columns()
+        if isinstance(stripe, Stripe):
+            columns = in_order(session.world.gather(columns), stripe)
+        return found.built(columns)
 
     def predict_classes(
         self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
@@ -384,14 +398,20 @@ class Fitted:
     def export(self, path: str | Path, data: Any = None) -> None:
         """Write what `predict()` computes, for programs without lumbre: ".onnx" or ".pt2" says in which format.
 
-        The file takes the module's input, for any number of rows. It is tried before it is there, and refused where
-        its numbers differ from the model's by more than 1e-4 of the largest. Inputs of ".onnx" are called input, or
-        input_0, input_1. ".pt2" is read by `torch.export.load`: only files that you trust, it may run what it reads.
+        The file takes the module's input, for any number of rows. It is tried with one, two and more rows before it is
+        there, and refused where its numbers differ from the model's by more than 1e-4 of the largest. Inputs of ".onnx"
+        are called input, or input_0, input_1. ".pt2" is read by `torch.export.load`: only files that you trust, it may
+        run what it reads.
+
+        Of a model trained on a frame whose features are all numbers, the file takes these columns as they were
+        measured, shape (rows, features), and encodes them itself. With categories among them it takes encoded columns.
+        Which of both it is, is printed and written into the file as JSON, with the name of each feature, its centre,
+        scale and categories: under "lumbre.json" in the metadata of ".onnx", and in the `extra_files` of ".pt2".
 
         Args:
             path: where to; a file that is there is replaced once the new one is complete.
-            data: two rows or more that show what goes in, as for `predict()`; where not given, numbers of chance in
-                the shape of the training data.
+            data: rows that show what goes in, as for `predict()`; where not given, numbers of chance in the shape of
+                the training data, whole ones from 1 to the size of the smallest embedding.
 
         Raises:
             OptionError: the name ends in something else.
@@ -409,15 +429,25 @@ class Fitted:
         """
         session = self._session
         rows = None if data is None else self._feed(data, None, None, need_target=False).first().input
-        export(session, Path(path), example_input(session) if data is None else rows)
+        export(session, Path(path), example_input(session) if data is None else rows, print)
 
     def _feed(
-        self, data: Any, batch_size: int | None, num_workers: int | None, *, need_target: bool, shared: bool = False
+        self,
+        data: Any,
+        batch_size: int | None,
+        num_workers: int | None,
+        *,
+        need_target: bool,
+        shared: bool = False,
+        in_order: bool = False,
     ) -> RowFeed | LoaderFeed:
         session = self._session
         at_least(1, batch_size=batch_size)
         at_least(0, num_workers=num_workers)
+        data = rows_of_list(session, data, need_target=need_target)
         rows = given_data(data, session.encoding, session.seed, need_target=need_target)
+        refuse_single_row(session, rows)
+        say_of_loader(rows, in_order=in_order)
         return feed(
             rows,
             session.device,

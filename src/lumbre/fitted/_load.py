@@ -17,7 +17,7 @@ from lumbre.devices import Precision, resolve_device
 from lumbre.fitted._fitted import Fitted
 from lumbre.processes import join_world
 from lumbre.report import record_from
-from lumbre.run import Session, Spec, choices_from, loss_function, make_module
+from lumbre.run import Session, Spec, choices_from, loss_function, make_module, restore_loss
 from lumbre.storage import Archive, checked_model, read_archive
 
 
@@ -78,6 +78,9 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
         world=join_world(),
         **parts,
     )
+    if session.loss_module is not None:
+        session.loss_module.eval()
+        restore_loss(session.loss_module, archive.loss, path)
     return Fitted(session, history, document["engine"])
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import Nested, leaves
+from lumbre.base import Nested, leaves, start_autograd
 from lumbre.graphs._numbers import hoisted_numbers
 from lumbre.graphs._small_products import small_products
 from lumbre.steps import unproved
@@ -68,6 +68,7 @@ def compiled(step: Any, arguments: tuple[Any, ...], device: torch.device) -> tup
         with _tracing(options):
             return function(*arguments)
 
+    start_autograd()
     with _LOCK, _compiler_believed():
         kind.__call__ = watched
         try:

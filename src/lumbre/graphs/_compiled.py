@@ -29,7 +29,7 @@ class Compiled:
 
     Args:
         eager: does what the graph does not: short batches, and the updates where gradients are accumulated.
-        model: the module.
+        model: the module, and a loss with state of its own: all that a step may change.
         body: the parts of the step.
         loss_function: gives a scalar for prediction and target.
         optimizers: by name.
@@ -82,6 +82,11 @@ class Compiled:
     def updates(self) -> int:
         """Updates of the weights so far."""
         return self._eager.updates
+
+    @property
+    def skipped(self) -> int:
+        """Batches whose update was skipped: none, as nothing is compiled in float16."""
+        return self._eager.skipped
 
     @property
     def reason(self) -> str:

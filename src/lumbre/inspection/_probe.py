@@ -59,23 +59,32 @@ def probe(module: nn.Module, data: Nested) -> Probe:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    lazy = False
     if any(is_lazy(value) for value in (*module.parameters(), *module.buffers())):
-        module = copy.deepcopy(module)  # a pass would give the original its shapes for good
+        module = copy.deepcopy(module).eval()  # a pass would give the original its shapes for good
+        lazy = True
     place = next((value.device for value in (*module.parameters(), *module.buffers())), torch.device("cpu"))
     data = map_leaves(lambda leaf: leaf.to(place) if isinstance(leaf, Tensor) else leaf, data)
     found = Probe(module, input_bytes=_bytes(data))
+    if lazy:
+        with torch.no_grad():
+            _call(module, data)
     counter = FlopCounterMode(display=False)
     with untouched(module, place), _plain_kernels(), _watched(found, counter), torch.no_grad(), counter:
-        try:
-            caller(module, data)(data)
-        except Exception as error:
-            raise DataError(
-                f"{type(error).__name__} in {type(module).__name__} of a {describe(data)}: {error}",
-                "an input that the module takes",
-                "pass a batch of its input; several inputs as a tuple, or as a dict by name",
-            ) from error
+        _call(module, data)
     found.flops = counter.get_total_flops()
     return found
+
+
+def _call(module: nn.Module, data: Nested) -> None:
+    try:
+        caller(module, data)(data)
+    except Exception as error:
+        raise DataError(
+            f"{type(error).__name__} in {type(module).__name__} of a {describe(data)}: {error}",
+            "an input that the module takes",
+            "pass a batch of its input; several inputs as a tuple, or as a dict by name",
+        ) from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import is_adaptive, map_leaves, untouched
+from lumbre.base import is_adaptive, map_leaves, rate_in, untouched
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
@@ -24,7 +24,9 @@ def rate(subject: Subject) -> Iterator[Found]:
     """Adam and its like move each weight by about the learning rate in a step, whatever the gradient: above 0.1 nothing
     settles. Below 1e-7 nothing moves."""
     for optimizer, group in _groups(subject):
-        value, name = float(group["lr"]), type(optimizer).__name__
+        value, name = rate_in(group), type(optimizer).__name__
+        if value is None:
+            continue
         adaptive = is_adaptive(optimizer)
         high = 0.1 if adaptive else 10.0
         if not adaptive and not isinstance(optimizer, optim.SGD):
@@ -93,7 +95,7 @@ def _doubles(subject: Subject) -> bool:
     if subject.loss is None or not isinstance(found.loss, Tensor) or found.loss.ndim or found.pred is None:
         return False
     try:
-        with untouched(subject.model, subject.device), torch.no_grad(), warnings.catch_warnings():
+        with untouched(subject.model, subject.device, subject.loss), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             twice = float(subject.loss(map_leaves(_twice, found.pred), map_leaves(_twice, target)))
     except Exception:  # a loss that cannot take other rows has not been found to add

@@ -235,13 +235,13 @@ def _wasteful(first: LayerCall, second: LayerCall) -> bool:
 def same_weights(subject: Subject) -> Iterator[Found]:
     """Units that begin with the same weights get the same gradients and stay the same for ever: a layer of a hundred
     is a layer of one."""
-    layers = [
-        (name, part)
-        for name, part in subject.model.named_modules()
-        if isinstance(part, (nn.Linear, *_CONVS)) and part.weight.requires_grad
-    ]
-    for name, part in layers:
-        weight = part.weight.detach()
+    with untouched(subject.model, subject.device):  # a weight may be computed anew each time it is asked for
+        layers = [
+            (name, part, weight.detach())
+            for name, part in subject.model.named_modules()
+            if isinstance(part, (nn.Linear, *_CONVS)) and (weight := part.weight).requires_grad
+        ]
+    for name, part, weight in layers:
         if part.bias is not None and bool((part.bias != part.bias[0]).any()):
             continue
         if weight.shape[0] > 1 and bool((weight == weight[:1]).all()) and bool((weight[0] != 0).any()):

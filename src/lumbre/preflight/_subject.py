@@ -157,7 +157,7 @@ class Subject:
         norms: list[LayerCall] = []
         row = map_leaves(lambda leaf: leaf[:1].clone() if isinstance(leaf, Tensor) else leaf, self.batch.input)
         with (
-            untouched(self.model, self.device, training=True),
+            untouched(self.model, self.device, self.loss, training=True),
             torch.no_grad(),
             warnings.catch_warnings(),
         ):
@@ -177,7 +177,7 @@ class Subject:
         # A module may work in place on what it is given; the first batch is still to be trained on.
         input = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch.input)
         with (
-            untouched(self.model, self.device, training=training),
+            untouched(self.model, self.device, self.loss, training=training),
             torch.enable_grad(),
             warnings.catch_warnings(),
         ):
@@ -208,7 +208,8 @@ class Subject:
             found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         except RuntimeError as error:  # not every graph that fails here fails in a step
             return {}, error
-        return dict(zip(named, found, strict=True)), None
+        gradients: dict[str, Tensor | None] = dict(zip(named, found, strict=True))
+        return {k: one.to_dense() if one is not None and one.is_sparse else one for k, one in gradients.items()}, None
 
 
 def _detached(leaf: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from lumbre.base import LaunchError, OptionError
+from lumbre.base import LaunchError, OptionError, can_fork
 from lumbre.processes._peers import network_error
 from lumbre.processes._world import leave_world
 
@@ -34,9 +34,10 @@ def launch(fn: Callable[..., Any], *args: Any, devices: int) -> Any:
     fails, the others are ended.
 
     On Linux the processes are forks of this one, so that `fn` may stand in a notebook and use what is there; each
-    computes with one thread of the processor. A GPU must not have been used before: CUDA does not survive a fork. Where
-    it has been, and on other systems, processes start afresh: `fn` must then stand in a file, its arguments be such as
-    can be sent, and a script call `launch` under `if __name__ == "__main__":`.
+    computes with one thread of the processor. A GPU must not have been used before: neither CUDA nor the threads that
+    torch's autograd has for GPUs survive a fork. Where they are, and on other systems, processes start afresh: `fn`
+    must then stand in a file, its arguments be such as can be sent, and a script call `launch` under
+    `if __name__ == "__main__":`.
 
     Args:
         fn: what to do.
@@ -104,16 +105,16 @@ def _check(fn: Callable[..., Any], devices: int) -> bool:
             "one way to start processes",
             "call the function itself, where torchrun has started the script",
         )
-    forked = sys.platform == "linux" and not torch.cuda.is_initialized()
+    forked = can_fork()
     import __main__
 
     if not forked and getattr(fn, "__module__", None) == "__main__" and not hasattr(__main__, "__file__"):
         raise OptionError(
             f"launch({getattr(fn, '__name__', fn)}), a function of a notebook, "
-            + ("after CUDA was used here" if torch.cuda.is_initialized() else f"on {sys.platform}"),
+            + ("after a GPU or torch's compiler was used here" if sys.platform == "linux" else f"on {sys.platform}"),
             "a process that can be forked, or a function that another process can import",
-            "restart the kernel and launch before anything is put on a GPU; or write the function into a file, "
-            "and import it",
+            "restart the kernel and launch before anything is put on a GPU or compiled; or write the function into a "
+            "file, and import it",
         )
     return forked
 

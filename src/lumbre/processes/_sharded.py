@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn, optim
 
@@ -94,7 +95,7 @@ class Sharded:
         own = dict(self._plain.named_modules())
         for name, part in self.model.named_modules():
             for key, value in vars(part).items():  # such as a count of calls
-                if isinstance(value, (bool, int, float, str)) and key in vars(own[name]):
+                if isinstance(value, (bool, int, float, str, np.generic)) and key in vars(own[name]):
                     setattr(own[name], key, value)
 
 

@@ -46,14 +46,21 @@ class Together:
         model: the module, on its device.
         call: the module, made ready for the form of its input.
         unused: whether some parameters get no gradient.
+        loss: a loss with parameters or buffers of its own, or None; those of the first process become those of all.
     """
 
-    def __init__(self, model: nn.Module, call: Callable[[Nested], Nested], *, unused: bool) -> None:
+    def __init__(
+        self, model: nn.Module, call: Callable[[Nested], Nested], *, unused: bool, loss: nn.Module | None = None
+    ) -> None:
         self._call = call
         self._model = model
+        self._loss = loss
         self._unused = unused
         self._settling: Callable[[], tuple[Nested, Tensor]] | None = None
-        same_buffers(model)
+        self.agree()
+        if loss is not None:
+            for parameter in loss.parameters():
+                distributed.broadcast(parameter.detach(), 0)
         self._trained = self._still_trained()
         self._engine: DistributedDataParallel | None = self._joined()
 
@@ -87,6 +94,19 @@ class Together:
     def agree(self) -> None:
         """Every process takes over the buffers of the first, such as statistics."""
         same_buffers(self._model)
+        if self._loss is not None:
+            same_buffers(self._loss)
+
+    def exchange(self) -> None:
+        """Average the gradients of the loss's own parameters, which no forward pass of the module knows of."""
+        if self._loss is None:
+            return
+        for parameter in self._loss.parameters():
+            if parameter.requires_grad:
+                if parameter.grad is None:  # the rows of this process did not reach it
+                    parameter.grad = torch.zeros_like(parameter)
+                distributed.all_reduce(parameter.grad)
+                parameter.grad /= distributed.get_world_size()
 
     def settle(self, forward: Callable[[], tuple[Nested, Tensor]]) -> None:
         """Do a pass that leaves no trace, so that the first step of a run adds gradients up as all others do.
@@ -99,10 +119,11 @@ class Together:
             forward: gives prediction and loss of a batch, by way of this object.
         """
         self._settling = forward
-        gradients = [(parameter, parameter.grad) for parameter in self._model.parameters()]
+        of_loss = () if self._loss is None else tuple(self._loss.parameters())
+        gradients = [(parameter, parameter.grad) for parameter in (*self._model.parameters(), *of_loss)]
         for parameter, _ in gradients:
             parameter.grad = None
-        with tried(self._model), torch.enable_grad():
+        with tried(self._model, self._loss, forward), torch.enable_grad():
             torch.autograd.backward(forward()[1])
         for parameter, gradient in gradients:
             parameter.grad = gradient

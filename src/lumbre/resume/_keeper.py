@@ -9,13 +9,16 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lumbre.base import LumbreError, ResumeError, is_out_of_memory
+from lumbre.callbacks import EarlyStopping
 from lumbre.core import Plan
 from lumbre.processes import World, lock_patience, network_error
 from lumbre.resume._facts import facts_of, needs_epochs
+from lumbre.resume._hidden import HiddenState
 from lumbre.resume._state import Run, bring_back, merged_meter, take_state
+from lumbre.resume._stops import stop_stands
 from lumbre.run import Checkpoints, Options, Session, Spec, as_checkpoints, choices_from
 from lumbre.storage import CheckpointStore, Stored, agreed, checked_run, pack, unpack
 
@@ -37,6 +40,7 @@ class RunKeeper:
         stored: the checkpoint to go on from, or None.
         ask: asks all processes for the largest of some numbers.
         chosen: what was chosen for it, which a run that goes on takes over.
+        hidden: looks for what checkpoints do not keep; None looks for nothing.
     """
 
     def __init__(
@@ -48,8 +52,11 @@ class RunKeeper:
         stored: Stored | None,
         ask: Callable[[Sequence[int]], Callable[[], list[int]]],
         chosen: dict[str, bool],
+        *,
+        hidden: HiddenState | None,
     ) -> None:
         self._run = run
+        self._hidden = hidden
         self._store = store
         self._when = when
         self._facts = facts
@@ -64,14 +71,24 @@ class RunKeeper:
         self._asked: int | None = None
         position = (1, 0) if stored is None else stored.document["position"]
         self.start = (int(position[0]), int(position[1]))
+        self.stopped = stored is not None and stop_stands(stored.document, run.callbacks, run.plan.epochs)
 
     def restore(self) -> None:
         """Bring the stored state back; in a run that starts afresh, make sure that its state can be stored."""
         if self._stored is None:
             pack(take_state(self._run, within=False), {})
+            if self._hidden is not None:
+                self._hidden.begin()
             return
         bring_back(self._run, self._state(self._stored))
+        if self._context.stop_reason is not None and not self.stopped:
+            self._context.stop_reason = None
+            for one in self._run.callbacks:
+                if isinstance(one, EarlyStopping):
+                    one.wait_again()
         self._step = self._last_step = self._restored = self._context.step
+        if self._hidden is not None:
+            self._hidden.begin()
 
     def _state(self, stored: Stored) -> dict[str, Any]:
         """This process's own state of as many processes; of another number the first one's, and metrics shared out."""
@@ -141,6 +158,8 @@ class RunKeeper:
     def _save(self, asked: int, *, within: bool, wait: bool) -> None:
         self._store.wait()
         self._store.complain()
+        if self._hidden is not None:
+            self._hidden.tell(within=within)
         ctx, world = self._context, self._run.world
         tensors: dict[str, Tensor] = {}
         state = take_state(self._run, within=within)
@@ -281,8 +300,8 @@ class KeptRun:
             chosen = replace(chosen, channels_last=False)
         return replace(session, choices=chosen)
 
-    def keeper(self, plan: Plan, session: Session, recipe: Spec, options: Options) -> RunKeeper:
-        """The keeper of a run, whose session has what was `chosen`.
+    def keeper(self, plan: Plan, session: Session, recipe: Spec, options: Options, *, look: bool = True) -> RunKeeper:
+        """The keeper of a run, whose session has what was `chosen`; `look` for what checkpoints do not keep.
 
         Raises:
             ResumeError: the run that was found is another one.
@@ -295,9 +314,12 @@ class KeptRun:
                 world.rank,
                 lambda: self._compare(stored, facts, plan, options, session) if world.leads else None,
             )
-        loss = session.loss if isinstance(session.loss, nn.Module) and session.loss is not session.model else None
-        run = Run(plan, options.callbacks, loss, world)
-        return RunKeeper(run, self.store, self.when, facts, stored, self._line.ask, session.choices.state())
+        run = Run(plan, options.callbacks, session.loss_module, world)
+        hidden = None
+        if look and world.leads:
+            hidden = HiddenState(run, {"loss": session.loss, "augment": options.augment})
+        chosen = session.choices.state()
+        return RunKeeper(run, self.store, self.when, facts, stored, self._line.ask, chosen, hidden=hidden)
 
     def _compare(self, stored: Stored, facts: dict[str, str], plan: Plan, options: Options, session: Session) -> None:
         document = stored.document
@@ -331,6 +353,11 @@ class KeptRun:
         (epoch, batch), most = self.stored.document["position"], options.epoch_range[1]
         if epoch > most:
             return [f"The run in {self.when.folder} is complete: nothing is left to train."]
+        if stop_stands(self.stored.document, options.callbacks, options.epoch_range):
+            return [
+                f"The run in {self.when.folder} is complete, it stopped early: nothing is left to train. "
+                "It goes on with more epochs, or with more patience."
+            ]
         where = f"epoch {epoch}" + (f", after {batch} batches" if batch else "")
         was, now = self.stored.processes, self._world.size
         where += "" if was == now else f", with {now} processes in place of {was}"

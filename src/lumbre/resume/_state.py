@@ -4,10 +4,11 @@ What is a pure function of seed and position (the order of rows, dropout, augmen
 position stands for it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
@@ -16,7 +17,7 @@ from lumbre.callbacks import Progress
 from lumbre.core import Callback, Plan
 from lumbre.data import own_random, restore_own_random
 from lumbre.processes import World
-from lumbre.storage import is_history
+from lumbre.storage import is_history, pack
 
 _NUMBERS = (bool, int, float, str)
 _ALIKE = ("optimizers", "engine", "meter", "progress")
@@ -120,6 +121,7 @@ def _module_state(module: nn.Module) -> dict[str, Any]:
 
 
 def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
+    _same_buffers(module, state["tensors"])
     tensors = _tensors(module)
     if tensors.keys() != state["tensors"].keys():
         raise ValueError(f"other tensors: {', '.join(sorted(tensors.keys() ^ state['tensors'].keys())[:5])}")
@@ -131,10 +133,9 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
             tensor.copy_(shared_like(kept, tensor))
     for name, part in module.named_modules():
         for key, value in state["numbers"][name].items():
-            if vars(part).get(key) != value:
-                if not isinstance(getattr(part, key, value), (*_NUMBERS, type(None))) or not isinstance(
-                    value, _NUMBERS
-                ):
+            if type(vars(part).get(key)) is not type(value) or vars(part)[key] != value:
+                here = getattr(part, key, value)
+                if not is_kept_number(value) or not (here is None or is_kept_number(here)):
                     raise ValueError(f"{name}.{key} is no number or text")
                 setattr(part, key, value)
         if name in state["extra"]:
@@ -142,6 +143,15 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
         part.training = name not in state["resting"]
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in state["still"])
+
+
+def _same_buffers(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
+    """Buffers that began as None and were filled since, and those that became None, as they were then."""
+    for prefix, part in module.named_modules():
+        for name, buffer in part._buffers.items():  # pyright: ignore[reportPrivateUsage]
+            known = kept.get(f"{prefix}.{name}" if prefix else name)
+            if (buffer is None) != (known is None):
+                part._buffers[name] = None if known is None else known.clone()  # pyright: ignore[reportPrivateUsage]
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -155,15 +165,32 @@ def _has_extra(part: nn.Module) -> bool:
 
 def _numbers(part: nn.Module) -> dict[str, Any]:
     """What a module keeps beside tensors and parts: one that counts its calls in Python counts on."""
-    return {key: one for key, one in vars(part).items() if isinstance(one, _NUMBERS) and key != "training"}
+    return {key: one for key, one in vars(part).items() if is_kept_number(one) and key != "training"}
+
+
+def is_kept_number(value: object) -> bool:
+    """Whether an attribute of a module is kept as it is: a number, of NumPy too, or a text."""
+    return isinstance(value, _NUMBERS) or (isinstance(value, np.generic) and value.dtype.kind in "biuf")
 
 
 def _restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
+    if "of its optimizers" in state:
+        inner = _inner(optimizer)
+        _restore_optimizer(optimizer, state["of the wrapper"])
+        for name, one in state["of its optimizers"].items():
+            _restore_optimizer(inner[name], one)
+        return
+    if "param_groups" not in state:  # its author's own form
+        optimizer.load_state_dict(state)
+        return
     groups: list[dict[str, Any]] = state["param_groups"]
     if [len(group["params"]) for group in groups] != [len(group["params"]) for group in optimizer.param_groups]:
         raise ValueError("other groups of parameters")
     if type(optimizer).load_state_dict is not optim.Optimizer.load_state_dict:
-        optimizer.load_state_dict(state)
+        live = zip(optimizer.param_groups, groups, strict=True)
+        left_out = [{key: group[key] for key in group.keys() - kept.keys()} for group, kept in live]
+        whole = [{**own, **kept} for own, kept in zip(left_out, groups, strict=True)]
+        optimizer.load_state_dict({**state, "param_groups": whole})
         return
     # torch's own load_state_dict brings states to the dtype of their parameter, and so would change some.
     numbered = dict[int, Tensor]()
@@ -198,7 +225,45 @@ def _check_fused(parameter: Tensor, values: Mapping[str, Any]) -> None:
 
 
 def _take_optimizers(run: Run, within: bool) -> dict[str, Any]:
-    return {name: optimizer.state_dict() for name, optimizer in run.plan.context.optimizers.items()}
+    return {name: _taken(optimizer) for name, optimizer in run.plan.context.optimizers.items()}
+
+
+def _taken(optimizer: optim.Optimizer) -> dict[str, Any]:
+    """The state of an optimizer, and of those that it holds where it leaves them out, as many wrappers do.
+
+    Options of its groups that a file cannot hold, such as a function or an Enum, are left out: they stay as they are.
+    """
+    state: dict[str, Any] = optimizer.state_dict()
+    if isinstance(state.get("param_groups"), list):
+        groups: list[dict[str, Any]] = state["param_groups"]
+        state = {**state, "param_groups": [{k: v for k, v in group.items() if _can_be_kept(v)} for group in groups]}
+    known = set(map(id, _tensors_in(state)))
+    inner = {
+        name: one.state_dict()
+        for name, one in _inner(optimizer).items()
+        if not known & set(map(id, _tensors_in(one.state_dict()["state"])))
+    }
+    return {"of the wrapper": state, "of its optimizers": inner} if inner else state
+
+
+def _inner(optimizer: optim.Optimizer) -> dict[str, optim.Optimizer]:
+    return {name: one for name, one in vars(optimizer).items() if isinstance(one, optim.Optimizer)}
+
+
+def _can_be_kept(value: Any) -> bool:
+    try:
+        pack(value, {})
+    except ResumeError:
+        return False
+    return True
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    parts: Any = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    for part in parts:
+        yield from _tensors_in(part)
 
 
 def _give_optimizers(run: Run, state: dict[str, Any]) -> None:
@@ -206,7 +271,7 @@ def _give_optimizers(run: Run, state: dict[str, Any]) -> None:
         _restore_optimizer(optimizer, state[name])
 
 
-def _by_place(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+def callbacks_by_place(callbacks: Sequence[Callback]) -> dict[str, Callback]:
     """Callbacks by class and place among those of their class."""
     found: dict[str, Callback] = {}
     for one in callbacks:
@@ -217,12 +282,16 @@ def _by_place(callbacks: Sequence[Callback]) -> dict[str, Callback]:
 
 
 def _take_callbacks(run: Run, within: bool) -> dict[str, Any]:
-    states = {name: one.state_dict() for name, one in _by_place(run.callbacks).items() if not isinstance(one, Progress)}
+    states = {
+        name: one.state_dict()
+        for name, one in callbacks_by_place(run.callbacks).items()
+        if not isinstance(one, Progress)
+    }
     return {name: state for name, state in states.items() if state}
 
 
 def _give_callbacks(run: Run, state: dict[str, Any]) -> None:
-    for name, one in _by_place(run.callbacks).items():
+    for name, one in callbacks_by_place(run.callbacks).items():
         if name in state and (one.everywhere or run.world.leads):
             one.load_state_dict(state[name])
 

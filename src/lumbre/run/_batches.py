@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
-from lumbre.base import Batches, Nested, OptionError, Source, concatenate, map_leaves
+from lumbre.base import Batches, Column, DataError, OptionError, Source, joined
 from lumbre.data import (
+    ArraySource,
     FrameData,
     FrameEncoding,
     InMemoryDataset,
@@ -32,17 +33,41 @@ from lumbre.run._options import BATCH_SIZE
 
 
 def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_target: bool) -> Source | Loaded:
-    """Data to validate, evaluate or predict on; frames and Parquet go through the training data's encoding."""
+    """Data to validate, evaluate or predict on; frames and Parquet go through the training data's encoding.
+
+    Raises:
+        DataError: the data cannot be used as it is; or there is an encoding, and they are arrays or tensors.
+    """
     if encoding is not None and isinstance(data, (str, Path)):
         return parquet_by(data, encoding, need_target=need_target)
     if encoding is not None and (isinstance(data, FrameData) or is_frame(data)):
         return encoding.encode(data.frame if isinstance(data, FrameData) else data, need_target=need_target)
+    if encoding is not None and not isinstance(data, ParquetData) and not _is_ready(data):
+        raise _raw(data, encoding)
     accepted = accept(data, seed)
     if isinstance(accepted, FrameData):
         return accepted.encoding.fitted(accepted.frame).encode(accepted.frame, need_target=need_target)
     if isinstance(accepted, ParquetData):
         return accepted.fitted() if encoding is None else accepted.encoded_by(encoding, need_target=need_target)
     return accepted
+
+
+def _is_ready(data: Any) -> bool:
+    """Whether somebody has said that these numbers are as the module takes them."""
+    if isinstance(data, (DataLoader, Subset)):
+        return _is_ready(data.dataset)
+    return isinstance(data, (InMemoryDataset, ArraySource))
+
+
+def _raw(data: Any, encoding: FrameEncoding) -> DataError:
+    names = [column.name for column in encoding.features]
+    few = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
+    return DataError(
+        f"a {type(data).__name__} for a model that was trained on the columns of a frame",
+        "a frame with these columns, which the model encodes as in training (centre, scale, categories)",
+        f"pandas.DataFrame(x, columns=[{few}]) for values as they were measured;"
+        " lumbre.data.InMemoryDataset(x), with y where it is needed, for numbers that are encoded already",
+    )
 
 
 def feed(
@@ -124,14 +149,15 @@ def share(batches: Batches, rows: RowFeed | LoaderFeed) -> Batches:
     return Shared(batches, order) if isinstance(order, Stripe) else batches
 
 
-def in_order(parts: list[Nested], stripe: Stripe) -> Nested:
-    """What the processes have for their stripes of some rows, by rank, in the order of the rows."""
+def in_order(parts: list[list[Column]], stripe: Stripe) -> list[Column]:
+    """Columns that the processes have for their stripes of some rows, by rank, in the order of the rows."""
     places: list[Tensor] = []
     for rank in range(stripe.world):
         own = Stripe(stripe.order, rank, stripe.world)
         places += [torch.as_tensor(rows) for index, rows in enumerate(own.batches(1)) if own.counts(index)[0]]
     order = torch.cat(places).argsort()
-    return map_leaves(lambda leaf: leaf[order], concatenate(parts))
+    whole = [joined(column) for column in zip(*parts, strict=True)]
+    return [column[order] if isinstance(column, Tensor) else [column[row] for row in order] for column in whole]
 
 
 def _gathered(data: Source) -> bool:

@@ -33,10 +33,11 @@ def build(
     setting = setting_of(options)
     feeds = make_feeds(data, options, setting)
     net = make_net(spec, feeds.first, setting)
-    choices = choose(net, feeds.first, options.engine, setting.precision)
-    findings = look_for_mistakes(
-        spec, options, setting, feeds, net, choices, every_check=every_check, test_data=test_data
-    )
-    session = make_session(spec, options, setting, feeds, net, choices, findings)
+    with net.loss_tried():
+        choices = choose(net, feeds.first, options.engine, setting.precision)
+        findings = look_for_mistakes(
+            spec, options, setting, feeds, net, choices, every_check=every_check, test_data=test_data
+        )
+        session = make_session(spec, options, setting, feeds, net, choices, findings)
     plan, session = make_plan(options, setting, feeds, net, session)
     return plan, session, findings or Findings([])

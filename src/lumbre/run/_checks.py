@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lumbre.base import own_method
+from lumbre.base import own_method, unchanged
 from lumbre.callbacks import Accumulate, GradualUnfreezing, On
 from lumbre.core import Callback
 from lumbre.data import Loaded
@@ -50,7 +50,8 @@ def look_for_mistakes(
         subject.test = columns_of(given_data(test_data, feeds.data.encoding, setting.seed, need_target=True))
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
-    with choices.active(net.model):
+    # A check may look at a weight that is computed anew each time, such as one under a spectral norm.
+    with unchanged(net.model, net.loss), choices.active(net.model):
         return run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
 
 

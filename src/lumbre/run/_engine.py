@@ -1,6 +1,6 @@
 """Chooses the engine that executes the steps, and reads the options of a step from the callbacks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,6 +18,7 @@ from lumbre.base import (
     RecipeError,
     mkl_is_slow,
     needs_closure,
+    needs_graph,
     own_method,
     traits,
 )
@@ -25,6 +26,7 @@ from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks
 from lumbre.core import INSIDE, Callback
 from lumbre.graphs import Compiled, obstacle
 from lumbre.processes import Sharded, Together
+from lumbre.run._loss import trained_by_loss
 from lumbre.run._net import LossFunction, NamedLosses, Net
 from lumbre.run._session import Session
 from lumbre.run._setting import Setting
@@ -38,6 +40,8 @@ from lumbre.steps import (
     Inside,
     bfloat16_gain,
     forward_flops,
+    parameters_of,
+    sparse_tables,
 )
 
 _C = TypeVar("_C", bound=Callback)
@@ -134,7 +138,8 @@ def make_engine(
         OptionError: an option cannot apply to this form of step.
     """
     model, call, loss, optimizers = net.model, net.call, net.loss, net.optimizers
-    body, device = _body(session, call, options, divisor, inside), session.device
+    _check_sparse(model, optimizers, options)
+    body, device = _body(session, call, optimizers.values(), options, divisor, inside), session.device
     closures = [type(optimizer).__name__ for optimizer in optimizers.values() if needs_closure(optimizer)]
     if own_method(model, "step"):
         _refuse_more(options, f"{type(model).__name__}.step, which makes its own updates")
@@ -167,7 +172,7 @@ def make_engine(
     why = _why_compile(options, session, call, first)
     if why is None:
         return eager, _no_minimize
-    hindrance = _hindrance(options, body, optimizers, device)
+    hindrance = _hindrance(options, body, net, device)
     if hindrance is not None:
         if options.engine in _ASKED:
             raise OptionError(
@@ -175,9 +180,10 @@ def make_engine(
             )
         eager.reason += f"; not compiled: {hindrance}"
         return eager, _no_minimize
+    loss_module = net.loss_module
     return Compiled(
         eager=eager,
-        model=model,
+        model=model if loss_module is None else nn.ModuleList([model, loss_module]),  # a step changes both
         body=body,
         loss_function=loss,
         optimizers=tuple(optimizers.values()),
@@ -190,9 +196,39 @@ def make_engine(
     ), _no_minimize
 
 
+def _check_sparse(model: nn.Module, optimizers: Mapping[str, optim.Optimizer], options: StepOptions) -> None:
+    """See that SparseAdam, which takes nothing but sparse gradients, gets nothing else.
+
+    Raises:
+        RecipeError: it has other parameters.
+        OptionError: gradients are to be clipped.
+    """
+    sparse = set(map(id, sparse_tables(model).values()))
+    for optimizer in optimizers.values():
+        if not isinstance(optimizer, optim.SparseAdam):
+            continue
+        if options.clip is not None:
+            raise OptionError(
+                "GradientClip beside SparseAdam, which takes sparse gradients alone",
+                "dense gradients, whose norm can be taken",
+                "optimizer=torch.optim.Adam, for which gradients are made dense; or leave GradientClip out",
+            )
+        named = model.named_parameters()
+        mine = set(map(id, parameters_of(optimizer)))
+        dense = [name for name, one in named if id(one) in mine and id(one) not in sparse]
+        if dense:
+            raise RecipeError(
+                f"SparseAdam for {', '.join(dense[:3])}, whose gradients are dense",
+                "tables of embeddings with sparse=True alone",
+                "optimizer=torch.optim.Adam, for which sparse gradients are made dense; or configure_optimizers() of "
+                'the module: {"tables": SparseAdam([self.table.weight]), "rest": Adam(...)}',
+            )
+
+
 def _body(
     session: Session,
     call: Callable[[Nested], Nested],
+    optimizers: Iterable[optim.Optimizer],
     options: StepOptions,
     divisor: Divisor | None,
     inside: Inside | None,
@@ -207,6 +243,9 @@ def _body(
         processes=session.world.size,
         unsynced=nullcontext if shared is None else shared.unsynced,
         agree=None if shared is None else shared.agree,
+        exchange=shared.exchange if isinstance(shared, Together) else None,
+        sparse=bool(sparse_tables(session.model)),
+        curved=any(map(needs_graph, optimizers)),
         divisor=divisor,
         total=session.world.total,
     )
@@ -301,20 +340,23 @@ def precision_advice(
     return [f'fit(..., precision="bfloat16") would be {gain:.1f} times as fast here, as measured on a batch.']
 
 
-def _hindrance(
-    options: StepOptions, body: Body, optimizers: Mapping[str, optim.Optimizer], device: torch.device
-) -> str | None:
+def _hindrance(options: StepOptions, body: Body, net: Net, device: torch.device) -> str | None:
     """Why the step cannot be one graph, or None."""
+    optimizers = net.optimizers
+    if trained_by_loss(net.loss_module, net.model):
+        return "the loss has parameters of its own"
     if options.inside is not None:
         return f"{options.inside} listens inside the step"
     if options.processes > 1:
         return f"{options.processes} processes share the run"
     if body.scaler is not None:
         return "float16 scales the loss"
+    if body.sparse:
+        return "some gradients are sparse"
     for optimizer in optimizers.values():
         if not traits(optimizer).traced:
             return f"{type(optimizer).__name__} is not among the optimizers that are known to trace"
-        if any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
+        if any(isinstance(group.get("lr"), Tensor) for group in optimizer.param_groups):
             return "the learning rate is a tensor"
     if options.engine == "cuda_graph":
         return _recording_hindrance(options, optimizers, device)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,11 +22,13 @@ from lumbre.base import (
     did_you_mean,
     own_method,
     total_loss,
+    tried,
 )
 from lumbre.devices import Precision
+from lumbre.run._loss import loss_module, own_loss, trained_by_loss
 from lumbre.run._setting import Setting
 from lumbre.run._spec import Spec
-from lumbre.steps import build_optimizer
+from lumbre.steps import build_optimizer, sparse_tables
 
 LossFunction: TypeAlias = Loss | NamedLosses
 
@@ -47,12 +50,21 @@ class Net:
     optimizers: dict[str, optim.Optimizer]
 
     @property
+    def loss_module(self) -> nn.Module | None:
+        """The loss, where it is a module beside the model, with buffers or parameters of its own; else None."""
+        return loss_module(self.loss, self.model)
+
+    @property
     def scalar_loss(self) -> Loss | None:
         """The loss as one number; None for a module with a step of its own, of which nothing more can be asked."""
         loss = self.loss
         if loss is None or own_method(self.model, "step"):
             return None
         return (lambda pred, target: total_loss(loss(pred, target))) if isinstance(loss, NamedLosses) else loss
+
+    def loss_tried(self) -> AbstractContextManager[None]:
+        """Training mode of the loss that leaves no trace in it, for what is tried before the run."""
+        return nullcontext() if self.loss_module is None else tried(self.loss_module)
 
     def trial(self, first: Batch, precision: Precision) -> Callable[[], tuple[Nested, Tensor]] | None:
         """Prediction and loss of a batch, to try things out; None for a module with a step of its own."""
@@ -83,7 +95,7 @@ def make_net(spec: Spec, first: Batch, setting: Setting) -> Net:
             call(first.input)  # lazy layers learn their shapes, so that the optimizer finds parameters
     loss = loss_function(spec, model, setting.device)
     _check_loss(model, loss, first)
-    return Net(model, call, loss, make_optimizers(spec, model, setting.device))
+    return Net(model, call, loss, make_optimizers(spec, model, loss, setting.device))
 
 
 def make_module(module: Any, hparams: Mapping[str, Any]) -> nn.Module:
@@ -141,35 +153,53 @@ def check_hparams(module: Any, hparams: Mapping[str, Any]) -> None:
         )
 
 
-def make_optimizers(recipe: Spec, model: nn.Module, device: torch.device) -> dict[str, optim.Optimizer]:
-    """The recipe's optimizer over the module's parameters, or those that the module configures, by name.
+def make_optimizers(
+    recipe: Spec, model: nn.Module, loss: LossFunction | None, device: torch.device
+) -> dict[str, optim.Optimizer]:
+    """The recipe's optimizer over the parameters of module and loss, or those that the module configures, by name.
 
     Raises:
         RecipeError: there is none, or it cannot be made with the options given.
     """
+    sparse = bool(sparse_tables(model))
+    of_loss = trained_by_loss(loss_module(loss, model), model)
     if recipe.optimizer is not None:
-        return {"optimizer": build_optimizer(recipe.optimizer, model.named_parameters(), recipe.opt_hparams, device)}
+        named = {**dict(model.named_parameters()), **of_loss}
+        if len(named) < len(dict(model.named_parameters())) + len(of_loss):
+            raise RecipeError(
+                f'a {type(model).__name__} with parameters under the name "loss", and a loss with parameters',
+                "one of both under that name, so that groups can name them",
+                "rename the module's part, or make the loss a part of the module: def loss(self, pred, target)",
+            )
+        made = build_optimizer(recipe.optimizer, named.items(), recipe.opt_hparams, device, sparse=sparse)
+        return {"optimizer": made}
     if not own_method(model, "configure_optimizers"):
         raise no_optimizer(type(model).__name__)
+    if of_loss:
+        raise RecipeError(
+            f"a loss with parameters ({', '.join(of_loss)}) beside {type(model).__name__}.configure_optimizers()",
+            "an optimizer that trains them",
+            "setup(..., optimizer=...), which trains module and loss; or make the loss a part of the module",
+        )
     configured: Any = model
     built = configured.configure_optimizers(**recipe.opt_hparams)
-    named: dict[Any, Any] = built if isinstance(built, dict) else {"optimizer": built}
-    for name, optimizer in named.items():
+    configured_by_name: dict[Any, Any] = built if isinstance(built, dict) else {"optimizer": built}
+    for name, optimizer in configured_by_name.items():
         if not isinstance(optimizer, optim.Optimizer) or not isinstance(name, str):
             raise RecipeError(
                 f"{type(model).__name__}.configure_optimizers(), which gave a {type(optimizer).__name__} as {name!r}",
                 "a torch.optim.Optimizer, or a dict of them by name",
                 "return torch.optim.Adam(self.parameters(), lr=...)",
             )
-    if not named:
+    if not configured_by_name:
         raise no_optimizer(type(model).__name__)
-    return named
+    return configured_by_name
 
 
 def loss_function(recipe: Spec, model: nn.Module, device: torch.device) -> LossFunction | None:
-    """The recipe's loss, brought to the device, else the module's `loss`, or its `loss_<name>`s, or None."""
+    """A copy of the recipe's loss on the device, else the module's `loss`, or its `loss_<name>`s, or None."""
     if recipe.loss is not None:
-        return recipe.loss.to(device) if isinstance(recipe.loss, nn.Module) else recipe.loss
+        return own_loss(recipe.loss, recipe.module, device)
     if own_method(model, "loss"):
         return model.loss  # pyright: ignore[reportReturnType]
     names = _loss_methods(class_of(model))

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Sampler
 
 from lumbre.base import OptionError, did_you_mean, one_of
-from lumbre.callbacks import Remarks
+from lumbre.callbacks import Remarks, refuse_contenders
 from lumbre.core import Callback
 from lumbre.preflight import CHECKS
 from lumbre.run._checkpoints import Checkpoints, as_checkpoints
@@ -71,6 +71,7 @@ class Options:
         if self.strategy is not None:
             one_of("strategy", self.strategy, STRATEGIES, fix='strategy="ddp", a copy for each process')
         as_checkpoints(self.resume)
+        refuse_contenders(self.callbacks)
         for code in self.ignore:
             if code not in (*CHECKS, *Remarks.codes):  # not `one_of`, which would list sixty codes
                 raise OptionError(

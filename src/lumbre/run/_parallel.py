@@ -6,6 +6,7 @@ from lumbre.base import Batch, OptionError
 from lumbre.callbacks import SampleGenerations, TensorBoard
 from lumbre.inspection import Inspect
 from lumbre.processes import Sharded, Together, check_optimizers
+from lumbre.run._loss import trained_by_loss
 from lumbre.run._net import NamedLosses, Net, loss_function, make_optimizers
 from lumbre.run._options import Options
 from lumbre.run._setting import Setting
@@ -23,7 +24,9 @@ def in_parallel(net: Net, spec: Spec, options: Options, setting: Setting, first:
     if setting.world.size == 1 or trial is None:
         return net, None
     if options.strategy != "fsdp" or isinstance(net.loss, NamedLosses):
-        together = Together(net.model, net.call, unused=leaves_parameters_out(net.model, trial))
+        with net.loss_tried():
+            unused = leaves_parameters_out(net.model, trial)
+        together = Together(net.model, net.call, unused=unused, loss=net.loss_module)
         shared = replace(net, call=together)
         settling = shared.trial(first, setting.precision)
         assert settling is not None
@@ -36,9 +39,15 @@ def in_parallel(net: Net, spec: Spec, options: Options, setting: Setting, first:
                 "callbacks that need no whole model in a single process",
                 'strategy="ddp", or leave it out',
             )
+    if of_loss := trained_by_loss(net.loss_module, net.model):
+        raise OptionError(
+            f'strategy="fsdp" beside a loss with parameters of its own: {", ".join(of_loss)}',
+            "a loss without, since only the module's are cut into parts",
+            'strategy="ddp"; or make the loss a part of the module: def loss(self, pred, target)',
+        )
     check_optimizers(net.optimizers)
     sharded = Sharded(net.model, first.input)
-    optimizers = make_optimizers(spec, sharded.model, setting.device)
-    check_optimizers(optimizers)
     loss = loss_function(spec, sharded.model, setting.device)
+    optimizers = make_optimizers(spec, sharded.model, loss, setting.device)
+    check_optimizers(optimizers)
     return Net(net.model, sharded, loss, optimizers), sharded

@@ -1,13 +1,15 @@
 """Puts the finished parts together: the `Session` that a trained model keeps, and the `Plan` of the loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lumbre.base import Divisor, Nested, divisor_of, ignored_label, own_method
-from lumbre.core import Context, Listeners, Plan
+from lumbre.base import Divisor, Nested, divisor_of, has_modes, ignored_label, is_users_own, own_method
+from lumbre.callbacks import LearningRate, LRScheduler, On
+from lumbre.core import Callback, Context, Listeners, Plan
 from lumbre.metrics import LossMeter, Metric, for_loss
 from lumbre.preflight import Findings
 from lumbre.run._choices import Choices
@@ -89,10 +91,14 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         device=session.device,
         epochs=options.epoch_range,
         batches_per_epoch=train.length,
-        monitored=_monitored(session, validated=valid is not None),
+        monitored=_monitored(session, options.callbacks, validated=valid is not None),
         save=lambda path: session.save(path, context.history, session.described(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
+        loss_module=net.loss_module,
+        skipped=lambda: engine.skipped,
+        logged=own_method(net.model, "step")
+        or any(isinstance(one, On) or is_users_own(type(one)) for one in options.callbacks),
     )
     divisor = divisor_of(net.loss, may_ignore=feeds.may_hold(ignored_label(net.loss)))
     # A step of the module's own gives a loss of which nothing is known.
@@ -120,18 +126,38 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         context=context,
         listeners=listeners,
         seed_step=setting.seed_step,
+        switch=_switch(session.trained, net),
     )
     return plan, session
 
 
-def _monitored(session: Session, *, validated: bool) -> dict[str, bool | None]:
+def _switch(model: nn.Module, net: Net) -> Callable[[bool], None]:
+    """What brings a run to training mode or to evaluation mode.
+
+    Optimizers that average weights as they go (such as those of schedulefree) have these modes, too: they train other
+    weights than those that are to be judged and kept.
+    """
+    loss = net.loss_module
+    modal: list[Any] = [one for one in net.optimizers.values() if has_modes(one)]
+
+    def switch(training: bool) -> None:
+        model.train(training)
+        if loss is not None:
+            loss.train(training)
+        for one in modal:
+            one.train() if training else one.eval()
+
+    return switch
+
+
+def _monitored(session: Session, callbacks: Sequence[Callback], *, validated: bool) -> dict[str, bool | None]:
     """Names of the values that callbacks may watch, such as "valid_loss", and whether more of them is better."""
     sets = {"valid": session.recipe.metrics.valid} if validated else {}
     sets["train"] = session.recipe.metrics.train
     losses: dict[str, bool | None] = {"loss": False}
     if isinstance(session.loss, NamedLosses):
         losses |= {f"loss_{name}": False for name in session.loss.parts}
-    return {
+    known = {
         f"{set_name}_{name}": higher
         for set_name, metrics in sets.items()
         for name, higher in {
@@ -139,6 +165,9 @@ def _monitored(session: Session, *, validated: bool) -> dict[str, bool | None]:
             **{metric.name.lower(): metric.higher_is_better for metric in metrics if not metric.by_class},
         }.items()
     }
+    if any(isinstance(one, (LearningRate, LRScheduler)) for one in callbacks):
+        known["train_lr"] = None
+    return known
 
 
 def _inside(listeners: Listeners, context: Context) -> Callable[[str, Nested, Tensor | None], None]:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre.base import OptionError
-from lumbre.callbacks import LearningRate, LRScheduler
+from lumbre.base import OptionError, rate_in
+from lumbre.callbacks import SWA, LearningRate, LRScheduler
 from lumbre.core import Callback, Context
 from lumbre.preflight import Schedule
 
@@ -34,11 +34,12 @@ class Rehearsal:
         self.rates: list[float] = []
         self.failure = ""
         groups = [
-            {"params": [nn.Parameter(torch.zeros(()))], "lr": float(group["lr"])} for group in optimizer.param_groups
+            {"params": [nn.Parameter(torch.zeros(()))], "lr": rate_in(group) or 0.0} for group in optimizer.param_groups
         ]
         stand_in = optim.SGD(groups, lr=1.0, momentum=0.9)
         self._context = _context(stand_in, epochs, batches)
         self.live: list[LearningRate | LRScheduler] = []
+        self._averaging = [one for one in callbacks if isinstance(one, SWA)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for one in callbacks:
@@ -54,12 +55,15 @@ class Rehearsal:
             callback.on_fit_begin(self._context)
         except OptionError:  # the run itself will say so; or it waits for a metric
             return
-        self.live.append(callback)
+        if not (isinstance(callback, LRScheduler) and callback.watches):
+            self.live.append(callback)
 
     def _run(self, optimizer: optim.Optimizer, epochs: int, batches: int) -> None:
         ctx = self._context
         for ctx.epoch in range(1, epochs + 1):
             self._fire("on_epoch_begin")
+            for one in self._averaging:
+                one.on_train_begin(ctx)
             for ctx.batch_index in range(batches):
                 self._fire("on_train_batch_begin")
                 self.rates.append(float(optimizer.param_groups[0]["lr"]))

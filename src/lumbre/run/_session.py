@@ -12,25 +12,29 @@ from torch import Tensor, nn
 
 from lumbre.base import (
     Batch,
+    DataError,
     Losses,
+    LumbreError,
     Nested,
     RecipeError,
     caller,
     divisor_of,
+    is_out_of_memory,
     map_leaves,
     nothing_for_nothing,
     own_method,
     preserved_randomness,
 )
 from lumbre.core import History
-from lumbre.data import FrameEncoding
+from lumbre.data import FrameEncoding, forms, same_forms, told
 from lumbre.devices import Precision, kept_memory
 from lumbre.processes import Sharded, World
 from lumbre.report import RunRecord
 from lumbre.run._choices import Choices
+from lumbre.run._loss import learned_by_loss, loss_module
 from lumbre.run._net import LossFunction, loss_function
 from lumbre.run._spec import Spec
-from lumbre.storage import write_archive
+from lumbre.storage import LOSS_PREFIX, write_archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,30 @@ class Session:
         with kept_memory(batches != 1), self.choices.active(), preserved_randomness(self.device):
             yield
 
+    @contextmanager
+    def comparing(self, input: Nested, target: Nested = None) -> Generator[None]:
+        """A call of the module: where it fails for data of other shapes than those of the training, that is said.
+
+        Raises:
+            DataError: in place of what torch says.
+        """
+        try:
+            yield
+        except LumbreError:
+            raise
+        except Exception as error:
+            record = self.record.data.get("train")
+            if record is None or is_out_of_memory(error):
+                raise
+            for name, given, known in (("input", input, record.input), ("target", target, record.target)):
+                if given is not None and known is not None and not same_forms(forms(given), known):
+                    raise DataError(
+                        f"{name} of the form {told(forms(given))}: {str(error)[:200]}",
+                        f"{told(known)}, as in training",
+                        "the same columns, sizes and types; x[None] makes a batch of a single row",
+                    ) from error
+            raise
+
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Prediction and loss of a batch, without gradients."""
         if self.loss is None:
@@ -83,7 +111,7 @@ class Session:
                 "a model with its recipe",
                 "lumbre.load(path, lumbre.setup(Net, loss=..., optimizer=..., metrics=...))",
             )
-        with torch.no_grad(), self.precision.autocast():
+        with torch.no_grad(), self.precision.autocast(), self.comparing(batch.input, batch.target):
             pred = caller(self.model, batch.input)(batch.input)
             losses = self.loss(pred, batch.target)
         if isinstance(losses, Tensor) and (divisor := divisor_of(self.loss)) is not None:
@@ -92,7 +120,7 @@ class Session:
 
     def predict_step(self, input: Nested) -> Nested:
         """The prediction for a batch in float32: by the module's `predict`, where it has one, else `forward`."""
-        with torch.no_grad(), self.precision.autocast():
+        with torch.no_grad(), self.precision.autocast(), self.comparing(input):
             model: Any = self.model
             pred = caller(model.predict if own_method(model, "predict") else model, input)(input)
         return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
@@ -100,6 +128,11 @@ class Session:
     def described(self, engine: str) -> str:
         """The sentence about the engine, and what else makes it fast."""
         return "; ".join([engine, *self.choices.words])
+
+    @property
+    def loss_module(self) -> nn.Module | None:
+        """The loss, where it is a module beside the model; else None."""
+        return loss_module(self.loss, self.model)
 
     @property
     def trained(self) -> nn.Module:
@@ -136,7 +169,12 @@ class Session:
             "onednn_products": self.choices.onednn_products,
             "record": asdict(self.record),
         }
-        write_archive(path, state, document)
+        write_archive(path, {**state, **self._learned_by_loss()}, document)
+
+    def _learned_by_loss(self) -> dict[str, Tensor]:
+        """What the loss has learned, under names that stand apart from the module's."""
+        learned = learned_by_loss(self.loss_module, self.recipe.loss, self.model)
+        return {f"{LOSS_PREFIX}{name}": value for name, value in learned.items()}
 
 
 def _widened(leaf: Any) -> Any:

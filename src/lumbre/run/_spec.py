@@ -1,18 +1,20 @@
 """`Spec`: what a run is declared with: module, loss, optimizer, metrics and their options."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Self
 
+import numpy as np
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
-from lumbre.base import Loss
+from lumbre.base import Loss, unchanged
 from lumbre.metrics import Sets
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """The six parts of a recipe. A `Recipe` adds what can be done with them; all below it needs the parts alone.
 
@@ -60,6 +62,12 @@ class Spec:
         lines += [f"hparams: {dict(self.hparams)}"] if self.hparams else []
         lines += [f"opt_hparams: {dict(self.opt_hparams)}"] if self.opt_hparams else []
         return "Recipe\n  " + "\n  ".join(lines)
+
+
+def left_alone(spec: Spec, *data: Any) -> AbstractContextManager[None]:
+    """What is tried with `spec` and `data` in this context leaves no trace in module, loss or data sets."""
+    rows = [one for one in data if not isinstance(one, (Tensor, np.ndarray, tuple, list, dict))]  # nobody changes these
+    return unchanged(spec.module, spec.loss, spec.optimizer, dict(spec.hparams), dict(spec.opt_hparams), *rows)
 
 
 def short_name(thing: Any) -> str:

@@ -24,6 +24,7 @@ class EagerEngine:
 
     Attributes:
         updates: of the weights so far.
+        skipped: batches so far whose update the loss scaler of float16 has skipped.
         reason: what runs, in words.
     """
 
@@ -39,11 +40,16 @@ class EagerEngine:
         *,
         scaled: bool,
     ) -> None:
-        self.updates = 0
+        self.updates = self.skipped = 0
         self.reason = describe_engine(optimizers, device)
         self._body = body
         self._loss_function = loss_function
         self._guard = guard_for(optimizers, device, scaled=scaled)
+
+    def _count(self, stepped: bool, batches: int = 1) -> None:
+        """Count an update for so many batches, or that it was skipped."""
+        self.updates += stepped
+        self.skipped += 0 if stepped else batches
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Forward and loss, without gradients."""
@@ -63,11 +69,13 @@ class EagerEngine:
         """Updates so far, and the loss scale."""
         self._guard.poll()
         scaler = self._body.scaler
-        return {"updates": self.updates, "scaler": None if scaler is None else scaler.state_dict()}
+        if scaler is None:
+            return {"updates": self.updates, "scaler": None}
+        return {"updates": self.updates, "skipped": self.skipped, "scaler": scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.updates = state["updates"]
+        self.updates, self.skipped = state["updates"], state.get("skipped", 0)
         if self._body.scaler is not None and state["scaler"] is not None:
             self._body.scaler.load_state_dict(state["scaler"])
 

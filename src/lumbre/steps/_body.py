@@ -1,5 +1,6 @@
 """THE training step in its parts: forward and loss, backward, update. Engines put them together."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Divisor, Loss, Nested, map_leaves, nothing_for_nothing
+from lumbre.base import Batch, Divisor, Loss, Nested, map_leaves, nothing_for_nothing, takes_sparse
 from lumbre.steps._bare import take_step
 
 
@@ -53,6 +54,9 @@ class Body:
         processes: how many share the run; the gradients of `call` are the mean of theirs.
         unsynced: makes the context of passes whose gradients stay with this process, where several share the run.
         agree: makes what is not exchanged in a step the same in all processes.
+        exchange: averages the gradients over processes that `call` does not average, before an update.
+        sparse: some gradients are sparse, and made dense where an optimizer does not take them so.
+        curved: optimizers differentiate gradients once more, which keep their graph for it.
         divisor: what the loss divides by, where that is not the number of rows; see `base/_divisor.py`.
         total: sums a number over all processes.
     """
@@ -65,6 +69,9 @@ class Body:
     processes: int = 1
     unsynced: Callable[[], AbstractContextManager[None]] = nullcontext
     agree: Callable[[], None] | None = None
+    exchange: Callable[[], None] | None = None
+    sparse: bool = False
+    curved: bool = False
     divisor: Divisor | None = None
     total: Callable[[Tensor], Tensor] = lambda value: value
 
@@ -93,13 +100,25 @@ class Body:
             self.inside("before_backward", pred, loss)
         if self.scaler is not None:
             loss = self.scaler.scale(loss)
-        loss.backward(inputs=into)
+        if not self.curved:
+            loss.backward(inputs=into)
+            return
+        with warnings.catch_warnings():
+            # The cycle of which torch warns is cut when gradients are cleared before the next step.
+            warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph=True", UserWarning)
+            loss.backward(inputs=into, create_graph=True)
 
     def update(
         self, optimizers: Iterable[optim.Optimizer], pred: Nested, loss: Tensor, divisor: float | Tensor = 1
     ) -> None:
         """Turn gradients, divided by `divisor`, into a step of each optimizer."""
         scaler, optimizers = self.scaler, tuple(optimizers)
+        if self.exchange is not None:
+            self.exchange()
+        if self.sparse:
+            for optimizer in optimizers:
+                if self.clip is not None or not takes_sparse(optimizer):
+                    make_dense(optimizer)
         if scaler is not None and (self.clip is not None or self.inside is not None):
             for optimizer in optimizers:
                 scaler.unscale_(optimizer)  # clips and handlers see gradients at their true size
@@ -121,6 +140,16 @@ class Body:
         if self.inside is not None:
             self.inside("after_step", pred, loss)
 
+    def stepped(self, optimizers: Iterable[optim.Optimizer]) -> bool:
+        """Whether any of the optimizers has updated: a scaler skips those whose gradients overflowed in float16.
+
+        Asked between `update` and `end_step`. Reads from the device, as the scaler itself does.
+        """
+        if self.scaler is None:
+            return True
+        infinite = self.scaler._found_inf_per_device  # pyright: ignore[reportPrivateUsage]
+        return not all(any(found.item() for found in infinite(one).values()) for one in optimizers)
+
     def end_step(self) -> None:
         """Let the loss scale follow what this step has shown, and processes agree on what they do not exchange."""
         if self.scaler is not None:
@@ -135,6 +164,13 @@ def clear(optimizers: Iterable[optim.Optimizer]) -> None:
         for group in optimizer.param_groups:  # zero_grad() does the same and costs a profiler record each step
             for parameter in group["params"]:
                 parameter.grad = None
+
+
+def make_dense(optimizer: optim.Optimizer) -> None:
+    """Turn sparse gradients into dense ones: the same numbers, and zeros in the rows that were left out."""
+    for parameter in parameters_of(optimizer):
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.to_dense()
 
 
 def parameters_of(optimizer: optim.Optimizer) -> list[nn.Parameter]:

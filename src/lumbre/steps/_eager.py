@@ -64,8 +64,8 @@ class Eager(EagerEngine):
             clear(self._optimizers)
             body.backward(pred, loss if body.processes == 1 else loss * self._share(batch))
             body.update(self._optimizers, pred, loss)
+            self._count(body.stepped(self._optimizers))
             body.end_step()
-            self.updates += 1
         return detached(pred), loss.detach()
 
     def _share(self, batch: Batch) -> float | Tensor:
@@ -123,8 +123,8 @@ class Eager(EagerEngine):
         if isinstance(weight, Tensor):
             weight = _at_least_one(self._body.total(weight))
         self._body.update(self._optimizers, *self._last, divisor=1 if self.summed else weight)
+        self._count(self._body.stepped(self._optimizers), self.held)
         self._body.end_step()
-        self.updates += 1
         self.held, self._held_weight = 0, 0.0
         self._last = None
         if self.keep_gradients:
@@ -164,7 +164,7 @@ class EagerSeveral(EagerEngine):
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """Forward, loss, backward and update, once for each optimizer."""
-        body, losses = self._body, dict[str, Tensor]()
+        body, losses, stepped = self._body, dict[str, Tensor](), False
         self._guard.begin(batch, epoch, step)
         pred: Nested = None
         for name, loss_function, optimizer in self._passes:
@@ -173,9 +173,10 @@ class EagerSeveral(EagerEngine):
             clear((optimizer,))
             body.backward(pred, loss, into=parameters_of(optimizer))
             body.update((optimizer,), pred, loss)
+            stepped |= body.stepped((optimizer,))
             losses[name] = loss.detach()
+        self._count(stepped)
         body.end_step()
-        self.updates += 1
         return detached(pred), losses
 
 

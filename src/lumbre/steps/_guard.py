@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import Batch, Nested, NonFiniteLossError, Rows, leaves
+from lumbre.base import Batch, Nested, NonFiniteLossError, Rows, leaves, rate_in
 
 _POLL_EVERY_STEPS = 64
 
@@ -118,9 +118,10 @@ def non_finite(
     """The error, in words."""
     named = "unknown" if rows is None else ", ".join(str(int(row)) for row in rows[:10])
     more = "" if rows is None or len(rows) <= 10 else f" and {len(rows) - 10} more"
-    rate = float(optimizers[0].param_groups[0]["lr"])
+    rate = rate_in(optimizers[0].param_groups[0])
+    now = "" if rate is None else f" (now {rate:g})"
     return NonFiniteLossError(
         f"a loss of {value} at epoch {epoch}, step {step} of the epoch, rows {named}{more}{where}",
         "a finite loss; the run was stopped before this update, and the weights are those of the step before",
-        f"look at these rows of the data; or lower the learning rate (now {rate:g}), or scale the inputs",
+        f"look at these rows of the data; or lower the learning rate{now}, or scale the inputs",
     )

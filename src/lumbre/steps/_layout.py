@@ -37,7 +37,8 @@ def runs_channels_last(
         return False
 
     def works(*, training: bool, last: bool) -> bool:
-        with untouched(model, next(model.parameters()).device, training=training), channels_last(model, last):
+        place = next(model.parameters()).device
+        with untouched(model, place, forward, training=training), channels_last(model, last):
             try:
                 with torch.no_grad():
                     pred, _ = forward()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre.base import RecipeError, did_you_mean, is_shared, traits
+from lumbre.base import LumbreError, RecipeError, did_you_mean, is_shared, traits
 from lumbre.steps._parameters import grouped
 
 
@@ -16,6 +16,8 @@ def build_optimizer(
     named: Iterable[tuple[str, nn.Parameter]],
     options: Mapping[str, Any],
     device: torch.device,
+    *,
+    sparse: bool = False,
 ) -> optim.Optimizer:
     """`factory(parameters, **options)`, with `fused=True` added where torch supports it and the user left it open.
 
@@ -25,6 +27,7 @@ def build_optimizer(
         options: the user's; names that the factory does not take are refused. `groups` gives parameters options of
             their own, as `param_groups` does.
         device: where the parameters are.
+        sparse: whether some gradients are sparse, which fused kernels do not take.
 
     Raises:
         RecipeError: an option that the factory does not take, or that it refuses; a group without parameters.
@@ -39,19 +42,34 @@ def build_optimizer(
     try:
         # torch has a fused form for parameters that processes share of two optimizers alone.
         whole = traits(factory).fused_sharded or not any(map(is_shared, parameters))
-        if whole and _may_fuse(known, options, parameters, device):
+        if whole and not sparse and _may_fuse(known, options, parameters, device):
             try:
                 return factory(given, **{**options, "fused": True})
             except RuntimeError:  # no fused kernel for this optimizer on this device
                 pass
         return factory(given, **options)
-    except (TypeError, ValueError) as error:
+    except LumbreError:
+        raise
+    except Exception as error:  # each optimizer fails in its own way
         shown = "".join(f", {key}={value!r}" for key, value in options.items())
         raise RecipeError(
             f"{name}(parameters{shown}), which failed: {error}",
             f"options with which {name} can be made",
-            "correct them with set_opt_hparams(...)",
+            _advice(factory),
         ) from error
+
+
+def _advice(factory: Callable[..., Any]) -> str:
+    """What to do about an optimizer that could not be made."""
+    name = getattr(factory, "__name__", type(factory).__name__)
+    if next(iter(inspect.signature(factory).parameters), "") in ("model", "module"):
+        return f"it takes the module: def configure_optimizers(self, **options): return {name}(self, **options)"
+    if "muon" in name.lower() or "sphere" in name.lower() or "adago" in name.lower():
+        return (
+            "it takes matrices apart from the rest: matrices, rest = lumbre.matrices_and_rest(self) in the module's "
+            "configure_optimizers(), which returns an optimizer, or several by name"
+        )
+    return "correct them with set_opt_hparams(...)"
 
 
 def check_options(factory: Callable[..., Any], options: Iterable[str]) -> list[str]:

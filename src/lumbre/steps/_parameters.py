@@ -90,6 +90,41 @@ def param_groups(module: nn.Module, groups: Mapping[str, Mapping[str, Any]], **d
     return grouped(module.named_parameters(), groups, **defaults)
 
 
+def matrices_and_rest(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """A module's parameters in two lists, for optimizers such as Muon that take matrices alone.
+
+    Args:
+        module: whose parameters.
+
+    Returns:
+        The parameters of two dimensions without the tables of embeddings; and all others. Authors of such optimizers
+        mostly keep the last layer out of the first list, too: move it over by hand.
+
+    Example:
+        >>> import lumbre as lb
+        >>> from torch import nn, optim
+        >>> class Net(nn.Sequential):
+        ...     def configure_optimizers(self, lr=0.02):
+        ...         matrices, rest = lb.matrices_and_rest(self)
+        ...         return {"muon": optim.Muon(matrices, lr=lr), "adamw": optim.AdamW(rest, lr=lr / 20)}
+        >>> net = Net(nn.Embedding(10, 4), nn.Linear(4, 8), nn.Linear(8, 2))
+        >>> [len(part) for part in lb.matrices_and_rest(net)]
+        [2, 3]
+    """
+    tables = {id(part.weight) for part in module.modules() if isinstance(part, (nn.Embedding, nn.EmbeddingBag))}
+    matrices = [one for one in module.parameters() if one.ndim == 2 and id(one) not in tables]
+    chosen = {id(one) for one in matrices}
+    return matrices, [one for one in module.parameters() if id(one) not in chosen]
+
+
+def sparse_tables(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The tables of embeddings whose gradients are sparse (`nn.Embedding(..., sparse=True)`), by name."""
+    named = dict(module.named_parameters())
+    parts = [part for part in module.modules() if isinstance(part, (nn.Embedding, nn.EmbeddingBag)) and part.sparse]
+    tables = {id(part.weight) for part in parts}
+    return {name: one for name, one in named.items() if id(one) in tables}
+
+
 def grouped(
     named: Iterable[tuple[str, nn.Parameter]], groups: Mapping[str, Mapping[str, Any]], **defaults: Any
 ) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ def mean_product(model: nn.Module, forward: Callable[[], object]) -> float:
         model: the module.
         forward: runs it on a batch.
     """
-    with warnings.catch_warnings(action="ignore"), _Products() as products, torch.no_grad(), tried(model):
+    with warnings.catch_warnings(action="ignore"), _Products() as products, torch.no_grad(), tried(model, forward):
         try:
             forward()
         except Exception:  # whatever a module raises

@@ -6,13 +6,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Losses, Nested, RecipeError, describe, total_loss
+from lumbre.base import Batch, Loss, Losses, Nested, RecipeError, describe, steps_twice, total_loss
 from lumbre.steps._base import EagerEngine
-from lumbre.steps._body import Body, clear, detached, parameters_of
+from lumbre.steps._body import Body, clear, detached, make_dense, parameters_of
 
 
 class EagerClosure(EagerEngine):
-    """Steps of an optimizer that asks for the loss as often as it likes, such as `torch.optim.LBFGS`.
+    """Steps of an optimizer that asks for the loss as often as it likes, such as `torch.optim.LBFGS`, or SAM.
 
     The loss of a step is that of its first evaluation, before the update. Dropout is drawn alike in all evaluations of
     a step, so that a line search compares like with like.
@@ -54,10 +54,14 @@ class EagerClosure(EagerEngine):
                 first.append((detached(pred), loss.detach()))
             clear((self._optimizer,))
             self._body.backward(pred, loss)
+            if self._body.sparse:
+                make_dense(self._optimizer)
             if self._body.clip is not None:
                 self._body.clip(parameters_of(self._optimizer))
             return loss
 
+        if steps_twice(self._optimizer):
+            closure()
         self._optimizer.step(cast(Any, closure))  # torch annotates it to return a float
         self.updates += 1
         return first[0]
@@ -89,15 +93,17 @@ class EagerCustom(EagerEngine):
         self._name = type(model).__name__
         self.reason += f", by {self._name}.step"
         self._step = step
+        self._asked: list[bool] = []  # of each update of this step, whether it was made
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> tuple[Nested, Losses]:
         """Call the module's step."""
         self._guard.begin(batch, epoch, step)
+        self._asked.clear()
         with self._body.autocast():
             given = self._step()
         pred, losses = self._checked(given)
         self._guard.check(total_loss(losses), pred)
-        self.updates += 1
+        self._count(any(self._asked) or not self._asked)  # it may have updated by itself
         return detached(pred), detached(losses)
 
     def minimize(self, loss: Tensor, optimizer: optim.Optimizer) -> None:
@@ -106,6 +112,7 @@ class EagerCustom(EagerEngine):
         with torch.autocast(loss.device.type, enabled=False):
             self._body.backward(None, loss, into=parameters_of(optimizer))
             self._body.update((optimizer,), None, loss)
+            self._asked.append(self._body.stepped((optimizer,)))
             self._body.end_step()
 
     def _checked(self, given: Any) -> tuple[Nested, Losses]:

@@ -16,7 +16,7 @@ def forward_flops(model: nn.Module, forward: Callable[[], object]) -> dict[str, 
     """Floating-point operations of a forward pass by torch's name of what does them ("aten.addmm"), as torch counts."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), tried(model):
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), tried(model, forward):
         forward()
     return {str(operation): count for operation, count in counter.get_flop_counts().get("Global", {}).items()}
 
@@ -41,7 +41,7 @@ def bfloat16_gain(model: nn.Module, forward: Callable[[], tuple[object, Tensor]]
             torch.cuda.synchronize(device)
         return time.perf_counter() - began
 
-    with tried(model):
+    with tried(model, forward):
         for half in (False, True):
             seconds(half)  # the first time is not like the others
         pairs = [(seconds(False), seconds(True)) for _ in range(_REPEATS)]
@@ -51,7 +51,7 @@ def bfloat16_gain(model: nn.Module, forward: Callable[[], tuple[object, Tensor]]
 def leaves_parameters_out(model: nn.Module, forward: Callable[[], tuple[object, Tensor]]) -> bool:
     """Whether a backward pass reaches fewer parameters than are to be trained."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with tried(model), torch.enable_grad():
+    with tried(model, forward), torch.enable_grad():
         _, value = forward()
         gradients: Any = torch.autograd.grad(value, parameters, allow_unused=True)
     return any(gradient is None for gradient in gradients)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lumbre.base import ArchiveError
 from lumbre.storage._files import read_whole, write_whole
 from lumbre.storage._schema import SCHEMA, UPGRADES, upgraded
 
+LOSS_PREFIX = "lumbre:loss/"  # of tensors that belong to the loss, and not to the module
 _LONGEST_HEADER = 100_000_000  # bytes, of safetensors
 _NO_DIGEST = "0" * 64
 _DIGEST = re.compile(rb'"lumbre_sha256":"([0-9a-f]{64})"')
@@ -33,12 +34,14 @@ class Archive:
     """What an archive holds.
 
     Attributes:
-        tensors: by name, on the CPU.
+        tensors: of the module, by name, on the CPU.
         document: everything else.
+        loss: tensors that the loss has learned, by name.
     """
 
     tensors: dict[str, Tensor]
     document: dict[str, Any]
+    loss: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 def write_archive(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
@@ -113,7 +116,9 @@ def read_archive(path: Path) -> Archive:
         )
     try:
         tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
-        return Archive(tensors, upgraded(document))
+        own = {name: tensor for name, tensor in tensors.items() if not name.startswith(LOSS_PREFIX)}
+        loss = {name.removeprefix(LOSS_PREFIX): tensors[name] for name in tensors.keys() - own.keys()}
+        return Archive(own, upgraded(document), loss)
     except (KeyError, TypeError, AttributeError) as error:
         raise _senseless(path, error) from error
 

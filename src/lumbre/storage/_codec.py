@@ -3,9 +3,10 @@
 Only a fixed set of types is known; nothing is looked up by a name found in a file.
 """
 
+import base64
 import math
 import re
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     """`value` as what JSON can hold; its tensors go, as they are, into `tensors` by their path.
 
     Args:
-        value: numbers, texts, None, tensors, arrays, and lists, tuples, dicts and sets of them.
+        value: numbers, texts, bytes, None, tensors, arrays; and lists, tuples, dicts, sets and deques of them.
         tensors: gathers the tensors.
         path: where in the whole `value` stands.
 
@@ -52,6 +53,11 @@ def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
         parts = [pack(part, tensors, f"{path}/{index}") for index, part in enumerate(value)]
         kind = "tuple" if isinstance(value, torch.Size) else type(value).__name__
         return parts if kind == "list" else {_TAG: kind, "is": parts}
+    if type(value) is bytes:
+        return {_TAG: "bytes", "is": base64.b64encode(value).decode()}
+    if type(value) is deque:
+        parts = [pack(part, tensors, f"{path}/{index}") for index, part in enumerate(value)]
+        return {_TAG: "deque", "is": parts, "most": value.maxlen}
     if isinstance(value, Mapping):
         return _packed_mapping(value, tensors, path)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
@@ -94,6 +100,10 @@ def _unpacked(packed: Any, tensors: Mapping[str, Tensor], device: torch.device) 
         return float(content)
     if kind in _SEQUENCES:
         return _SEQUENCES[kind](_unpacked(part, tensors, device) for part in content)
+    if kind == "bytes":
+        return base64.b64decode(content, validate=True)
+    if kind == "deque":
+        return deque((_unpacked(part, tensors, device) for part in content), packed["most"])
     if kind in _MAPPINGS:
         pairs = [(_unpacked(key, tensors, device), _unpacked(part, tensors, device)) for key, part in content]
         return _MAPPINGS[kind](dict(pairs))
@@ -146,6 +156,7 @@ def _packed_mapping(value: Mapping[Any, Any], tensors: dict[str, Tensor], path: 
 def _not_told(what: str, path: str) -> ResumeError:
     return ResumeError(
         f"{what} at {path.strip('/')} in the state of the run",
-        "numbers, texts, None, tensors and arrays, in lists, tuples, dicts and sets: what a file can hold without code",
+        "numbers, texts, None, tensors and arrays, in lists, tuples, dicts, sets and deques: what a file can hold "
+        "without code",
         "give these from state_dict(), or a form from which load_state_dict() can make the rest",
     )

@@ -1,6 +1,5 @@
 """Short trial runs before the real one: the learning rate, the batch size, and whether the net can learn one batch."""
 
-import copy
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -8,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
-from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, preserved_randomness, total_loss
+from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, preserved_randomness, rate_in, total_loss
 from lumbre.callbacks import Accumulate, CutMix, GradientClip, Mixup
 from lumbre.core import Plan, format_value
 from lumbre.devices import kept_memory, resolve_device
-from lumbre.run import Options, Spec, build
+from lumbre.run import Options, Spec, build, left_alone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,26 +219,17 @@ def overfit_one_batch(recipe: Spec, data: Any, options: Options, steps: int) -> 
 
 @contextmanager
 def _trial(recipe: Spec, data: Any, options: Options) -> Generator[Plan]:
-    """A run that leaves no trace: a module that was passed ready-made gets its weights back."""
+    """A run that leaves no trace: module, loss and data set are put back as they were."""
     about_the_step = (GradientClip, Accumulate, Mixup, CutMix)
     kept = [callback for callback in options.callbacks if isinstance(callback, about_the_step)]
-    given = recipe.module if isinstance(recipe.module, nn.Module) else None
-    weights = None if given is None else copy.deepcopy(given.state_dict())
-    training = given is not None and given.training
-    with kept_memory(), preserved_randomness(resolve_device(options.device)):
-        try:
-            plan, session, findings = build(
-                recipe, data, replace(options, callbacks=kept, valid_data=None, verbose=False, strategy=None)
-            )
-            findings.raise_errors()
-            plan.model.train()
-            with session.choices.active(session.model):
-                yield plan
-        finally:
-            if given is not None and weights is not None:
-                given.load_state_dict(weights)
-                given.zero_grad()
-                given.train(training)
+    with kept_memory(), preserved_randomness(resolve_device(options.device)), left_alone(recipe, data):
+        plan, session, findings = build(
+            recipe, data, replace(options, callbacks=kept, valid_data=None, verbose=False, strategy=None)
+        )
+        findings.raise_errors()
+        plan.switch(True)
+        with session.choices.active(session.model):
+            yield plan
 
 
 def _endless(plan: Plan) -> Iterator[Batch]:
@@ -261,6 +250,12 @@ def _step(plan: Plan, batch: Batch, index: int) -> float:
 
 def _rate_setter(optimizers: Any) -> Any:
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    if any(rate_in(group) is None for group in groups):
+        raise OptionError(
+            'lr_finder() for an optimizer whose groups have no "lr"',
+            "an optimizer with a learning rate",
+            "another optimizer, or trials by hand",
+        )
     shares = [group["lr"] / groups[0]["lr"] for group in groups]
 
     def set_rate(rate: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lumbre.base import DataError, OptionError, preserved_randomness, seed_host
 from lumbre.callbacks import ModelCheckpoint
@@ -17,7 +17,7 @@ from lumbre.data import own_random, restore_own_random
 from lumbre.devices import resolve_device
 from lumbre.processes import World, join_world
 from lumbre.resume import ONLY_TELL, KeptRun
-from lumbre.run import Checkpoints, Options, Spec, build
+from lumbre.run import Checkpoints, Options, Spec, build, left_alone
 from lumbre.storage import Stored
 
 _TIMES = ("train_seconds", "valid_seconds", "fit_seconds", "phase_seconds")
@@ -106,11 +106,11 @@ def _ended(recipe: Spec, data: Any, options: Options, folder: Path, steps: int, 
     """
     kept_callbacks = [one for one in options.callbacks if not isinstance(one, (*ONLY_TELL, ModelCheckpoint))]
     callbacks = [*copy.deepcopy(kept_callbacks), _StopAfter(steps)]
-    module = copy.deepcopy(recipe.module) if isinstance(recipe.module, nn.Module) else recipe.module
-    recipe = replace(recipe, module=module)
     kept = KeptRun(Checkpoints(folder, steps=1, wait=True, keep=1, allow_changes="callbacks"), World())
     try:
-        with preserved_randomness(resolve_device(options.device)):
+        # Each begins with module, loss and data sets as they are now, as it would in a process of its own.
+        alone = left_alone(recipe, data, options.valid_data)
+        with preserved_randomness(resolve_device(options.device)), alone:
             seed_host(len(folder.name) + steps)  # what a run draws from the caller's chance must show
             adjusted = replace(kept.adjusted(options), callbacks=callbacks, resume=None)
             plan, session, findings = build(recipe, data, adjusted)
@@ -124,7 +124,7 @@ def _ended(recipe: Spec, data: Any, options: Options, folder: Path, steps: int, 
                 suppress(_Stopped),
                 session.choices.active(session.model),
             ):
-                train(replace(plan, keeper=kept.keeper(plan, session, recipe, adjusted)))
+                train(replace(plan, keeper=kept.keeper(plan, session, recipe, adjusted, look=False)))
         found = kept.store.newest()
         assert found is not None
         return found

@@ -17,7 +17,7 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial
 
-from lumbre.base import LumbreError, OptionError, RecipeError
+from lumbre.base import LumbreError, OptionError, RecipeError, can_fork
 from lumbre.tune._study import Search, quiet, storage_of
 from lumbre.tune._trials import Job, Listener, work
 
@@ -120,8 +120,8 @@ def _died(worker: _Worker, search: Search) -> bool:
 
 
 def _start(job: Job, place: int, workers: int) -> _Worker:
-    """A worker process: forked, so that recipe and data need no copy, except where a GPU could be in use."""
-    forked = sys.platform == "linux" and not torch.accelerator.is_available()
+    """A worker process: forked, so that recipe and data need no copy, where that is possible and there is no GPU."""
+    forked = can_fork() and not torch.accelerator.is_available()
     context: Any = torch.multiprocessing.get_context("fork" if forked else "spawn")
     receiver, sender = context.Pipe(duplex=False)
     name = uuid4().hex
@@ -144,7 +144,7 @@ def _start(job: Job, place: int, workers: int) -> _Worker:
     except Exception as error:  # whatever could not be copied says so in its own way
         raise OptionError(
             f"workers={workers}, and a worker process that cannot be started: {error}",
-            "module, data and options that can be sent to another process, where a GPU forbids to fork",
+            "module, data and options that can be sent to another process, where this one cannot be forked",
             "define the module in a file, not in a notebook or a function; or workers=1, and start the script several "
             'times with the same study="runs/tune.db"',
         ) from error

@@ -1,0 +1,103 @@
+"""Fingerprints of objects: something small that is equal as long as nothing in an object has changed."""
+
+import hashlib
+import itertools
+import random
+import types
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lumbre.base._unchanged import is_users_own
+
+_DEPTH = 5
+_ENDS = 64  # of a long collection so many entries at each end are looked at
+_BYTES = 1 << 20  # of a large tensor an even sample of about so many bytes
+
+
+def attributes_of(one: Any) -> dict[str, Any]:
+    """The attributes of an object, those in slots too."""
+    slots = [name for kind in type(one).__mro__ for name in _slots(kind) if hasattr(one, name)]
+    return {name: getattr(one, name) for name in slots} | getattr(one, "__dict__", {})
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    return tuple(name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__"))
+
+
+def print_of(value: Any, known: Collection[int] = (), *, whole: bool = False, depth: int = _DEPTH) -> Any:
+    """Something that is equal for equal values, and that changes with most changes of them.
+
+    Args:
+        value: an object; of those of the user's own classes the attributes count.
+        known: ids of objects that count for nothing.
+        whole: look at every entry of long lists and dicts, not at their ends alone.
+        depth: how many objects deep to look.
+    """
+    if id(value) in known:
+        return None
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic)):
+        return value if type(value) in (int, str, bool, bytes) else (type(value).__name__, repr(value))
+    if isinstance(value, Tensor):
+        # With a graph it is what a step gave, which no later step can use.
+        return None if value.grad_fn is not None else _numbers_of(value)
+    if isinstance(value, np.ndarray):
+        return (value.shape, str(value.dtype), _digest(value)) if value.dtype.kind in "biufc" else len(value)
+    state = _state_of_generator(value)
+    if state is not None:
+        return state
+    if depth <= 0:
+        return type(value).__name__
+
+    def inner(part: Any) -> Any:
+        return print_of(part, known, whole=whole, depth=depth - 1)
+
+    if isinstance(value, Mapping):
+        items = list(value.items())
+        return len(items), [(inner(key), inner(part)) for key, part in _shown(items, whole)]
+    if isinstance(value, (set, frozenset)):
+        return len(value), sorted(repr(inner(part)) for part in value)
+    if isinstance(value, (list, tuple, deque)):
+        return len(value), [inner(part) for part in _shown(list(value), whole)]
+    if isinstance(value, itertools.count):
+        return repr(value)
+    plain = not isinstance(value, (type, nn.Module)) and is_users_own(type(value))
+    if plain or isinstance(value, (types.SimpleNamespace, Dataset)):
+        return {key: inner(part) for key, part in attributes_of(value).items()}
+    return type(value).__name__
+
+
+def _shown(values: list[Any], whole: bool) -> list[Any]:
+    return values if whole or len(values) <= 2 * _ENDS else [*values[:_ENDS], *values[-_ENDS:]]
+
+
+def _state_of_generator(value: Any) -> str | None:
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    if isinstance(value, np.random.BitGenerator):
+        return repr(value.state)
+    if isinstance(value, np.random.RandomState):
+        return repr([part.tobytes() if isinstance(part, np.ndarray) else part for part in value.get_state(legacy=True)])
+    if isinstance(value, random.Random):
+        return repr(value.getstate())
+    return _digest(value.get_state().numpy()) if isinstance(value, torch.Generator) else None
+
+
+def _numbers_of(value: Tensor) -> Any:
+    if value.layout != torch.strided or value.is_meta:
+        return str(value.layout), tuple(value.shape)
+    flat = value.detach().reshape(-1)
+    step = max(1, flat.nbytes // _BYTES)
+    sample = flat[::step].cpu().contiguous().view(torch.uint8).numpy()
+    return tuple(value.shape), str(value.dtype), _digest(sample)
+
+
+def _digest(array: "np.ndarray[Any, Any]") -> str:
+    step = max(1, array.nbytes // _BYTES)
+    return hashlib.blake2b(np.ascontiguousarray(array.reshape(-1)[::step]).tobytes(), digest_size=8).hexdigest()

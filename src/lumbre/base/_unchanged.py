@@ -1,0 +1,327 @@
+"""Puts objects back as they were: a module, a loss, and whatever Python objects hang on them.
+
+Torch's `state_dict()` knows parameters and buffers. A module may also count in plain numbers, lists, dicts and deques,
+hold generators of NumPy, or fill a buffer that began as None. So everything that can be reached from an object is noted
+here, and written back in place: whoever holds a list or a tensor holds the same one afterwards.
+"""
+
+import array
+import copy
+import functools
+import itertools
+import random
+import sys
+import types
+import warnings
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils.data import Dataset
+
+from lumbre.base._shards import own_part
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.dtype, torch.device, torch.Size, type(...))
+_FOREIGN = frozenset({*sys.stdlib_module_names, "torch", "numpy", "pandas", "lumbre", "polars", "pyarrow"})
+_HOLDERS = (types.SimpleNamespace, Dataset)
+_MOST_BYTES = 1 << 28  # of tensors and arrays that are neither parameters nor buffers: more of them are not copied
+
+
+@contextmanager
+def unchanged(*roots: Any) -> Generator[None]:
+    """Afterwards `roots`, and what can be reached from them, are what they were before.
+
+    What is put back: parameters, buffers and gradients; attributes of modules and of objects of the user's own classes,
+    and of these classes; lists, dicts, sets, deques, arrays; generators of random numbers; what functions close over.
+    Plain tensors and arrays beyond 256 MB are left alone, and so are global variables.
+
+    Args:
+        roots: modules, functions, or other objects.
+    """
+    noted = Noted(roots)
+    try:
+        yield
+    finally:
+        noted.put_back()
+
+
+class Noted:
+    """What can be reached from some objects, as it is now.
+
+    Args:
+        roots: where to begin.
+    """
+
+    def __init__(self, roots: Iterable[Any]) -> None:
+        self._seen: dict[int, Any] = {}  # holds on to the objects, so that no id is used twice
+        self._undo: list[Callable[[], None]] = []
+        self._bytes = 0
+        self._waiting: list[Any] = list(roots)
+        while self._waiting:
+            self._note(self._waiting.pop())
+
+    def put_back(self) -> None:
+        """Write everything back."""
+        with torch.no_grad():
+            for undo in self._undo:
+                undo()
+
+    def _note(self, value: Any) -> None:
+        if isinstance(value, _PLAIN) or id(value) in self._seen:
+            return
+        self._seen[id(value)] = value
+        if isinstance(value, Tensor):
+            self._note_tensor(value)
+        elif isinstance(value, nn.Module):
+            self._note_module(value)
+        elif isinstance(value, (list, deque, set, dict, bytearray, array.array, np.ndarray)):
+            self._note_collection(value)
+        elif isinstance(value, (tuple, frozenset)):
+            self._waiting += value
+        elif isinstance(value, (random.Random, np.random.RandomState, np.random.Generator, torch.Generator)):
+            self._undo.append(_generator_undo(value))
+        elif isinstance(value, np.random.BitGenerator):
+            self._undo.append(_bits_undo(value))
+        else:
+            self._note_object(value)
+
+    def _note_tensor(self, tensor: Tensor, *, always: bool = False) -> None:
+        if tensor.layout != torch.strided or tensor.is_meta or type(tensor).__name__ == "FakeTensor":
+            return
+        own = own_part(tensor.detach())
+        if not always:
+            self._bytes += own.nbytes
+            if self._bytes > _MOST_BYTES:
+                return
+        gradient = tensor.grad if tensor.is_leaf else None
+        if gradient is not None:
+            self._note_tensor(gradient, always=always)
+        self._undo.append(_tensor_undo(tensor, own, own.clone(), gradient))
+
+    def _note_module(self, module: nn.Module) -> None:
+        for one in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if id(one) not in self._seen:
+                self._seen[id(one)] = one
+                if is_lazy(one):
+                    self._undo.append(_lazy_undo(one))
+                else:
+                    self._note_tensor(one, always=True)
+        self._note_attributes(module)
+        self._note_class(type(module))
+
+    def _note_collection(self, value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            self._bytes += value.nbytes
+            if value.flags.writeable and not isinstance(value, np.memmap) and self._bytes <= _MOST_BYTES:
+                self._undo.append(_array_undo(value))
+            return
+        if isinstance(value, dict):
+            self._undo.append(_dict_undo(value))
+            self._waiting += value.values()
+            self._waiting += value.keys()
+        else:
+            self._undo.append(_sequence_undo(value))
+            if not isinstance(value, (bytearray, array.array)):
+                self._waiting += value
+        if type(value).__module__ not in _FOREIGN:
+            self._note_attributes(value)
+
+    def _note_object(self, value: Any) -> None:
+        """Functions, and objects of the user's own classes; what belongs to Python or to a library is passed by."""
+        if isinstance(value, functools.partial):
+            self._waiting += (value.func, value.args, value.keywords)
+        elif isinstance(value, types.MethodType):
+            self._waiting += (value.__self__, value.__func__)
+        elif isinstance(value, types.FunctionType):
+            for cell in value.__closure__ or ():
+                self._note_cell(cell)
+            self._waiting += (value.__defaults__, value.__kwdefaults__)
+            self._note_attributes(value)
+        elif isinstance(value, type):
+            self._note_class(value)
+        elif isinstance(value, _HOLDERS) or is_users_own(type(value)):
+            self._note_attributes(value)
+            self._note_class(type(value))
+
+    def _note_attributes(self, owner: Any) -> None:
+        held: dict[str, Any] | None = getattr(owner, "__dict__", None)
+        if isinstance(held, dict) and id(held) not in self._seen:
+            self._seen[id(held)] = held
+            self._undo.append(_dict_undo(held, owner))
+            self._waiting += held.values()
+        for name in (name for kind in type(owner).__mro__ for name in _slots(kind)):
+            if hasattr(owner, name):
+                before = getattr(owner, name)
+                self._waiting.append(before)
+                self._undo.append(functools.partial(_set_again, owner, name, before))
+
+    def _note_class(self, kind: type) -> None:
+        """Attributes that all objects of a class share, and that its methods may change."""
+        for one in kind.__mro__:
+            if id(one) in self._seen or not is_users_own(one):
+                continue
+            self._seen[id(one)] = one
+            held = dict(_values(one))
+            self._waiting += held.values()
+            self._undo.append(functools.partial(_set_class_again, one, held))
+
+    def _note_cell(self, cell: Any) -> None:
+        try:
+            before = cell.cell_contents
+        except ValueError:  # it is empty still
+            return
+        self._waiting.append(before)
+
+        def undo() -> None:
+            cell.cell_contents = before
+
+        self._undo.append(undo)
+
+
+def is_users_own(thing: Any) -> bool:
+    """Whether a class or function is the user's, and not Python's or a library's that is known here."""
+    return str(getattr(thing, "__module__", None)).partition(".")[0] not in _FOREIGN
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    named = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in named if name not in ("__dict__", "__weakref__"))
+
+
+def _values(kind: type) -> Iterator[tuple[str, Any]]:
+    """The attributes of a class that are neither functions nor descriptors."""
+    for name, value in vars(kind).items():
+        if not (name.startswith("__") or callable(value) or hasattr(value, "__get__")):
+            yield name, value
+
+
+def _set_class_again(kind: type, before: dict[str, Any]) -> None:
+    for name in [name for name, _ in _values(kind) if name not in before]:
+        delattr(kind, name)
+    for name, value in before.items():
+        if vars(kind).get(name) is not value:
+            setattr(kind, name, value)
+
+
+def _set_again(owner: Any, name: str, before: Any) -> None:
+    if getattr(owner, name, None) is not before:
+        object.__setattr__(owner, name, before)
+
+
+def _dict_undo(held: dict[Any, Any], owner: Any = None) -> Callable[[], None]:
+    # Of dicts in a particular order and of others the methods of their own base: a subclass may have overridden them.
+    base: Any = OrderedDict if isinstance(held, OrderedDict) else dict
+    items = [(key, _counting(value)) for key, value in base.items(held)]
+    kind: Any = None if owner is None else type(owner)
+
+    def undo() -> None:
+        if kind is not None and type(owner) is not kind:  # a lazy layer has become another
+            owner.__class__ = kind
+        now = list(base.items(held))
+        same = len(now) == len(items) and all(
+            one is other and value is before for (one, value), (other, before) in zip(now, items, strict=True)
+        )
+        if not same:
+            base.clear(held)
+            for key, value in items:
+                base.__setitem__(held, key, value)
+
+    return undo
+
+
+def _counting(value: Any) -> Any:
+    """A copy of a counter, which cannot be set back; anything else as it is."""
+    if type(value) not in (itertools.count, itertools.cycle):
+        return value
+    with warnings.catch_warnings(action="ignore"):  # Python means to end this one day
+        return copy.copy(value)
+
+
+def _sequence_undo(held: Any) -> Callable[[], None]:
+    items = list(held)
+
+    def undo() -> None:
+        if len(held) == len(items) and all(one is other for one, other in zip(held, items, strict=True)):
+            return
+        if isinstance(held, (list, bytearray, array.array)):
+            same: Any = array.array(held.typecode, items) if isinstance(held, array.array) else items
+            held[:] = same
+        elif isinstance(held, set):
+            held.clear()
+            held.update(items)
+        else:
+            held.clear()
+            held.extend(items)
+
+    return undo
+
+
+def _array_undo(held: "np.ndarray[Any, Any]") -> Callable[[], None]:
+    before = held.copy()
+
+    def undo() -> None:
+        held[...] = before
+
+    return undo
+
+
+def _generator_undo(held: Any) -> Callable[[], None]:
+    if isinstance(held, np.random.Generator):
+        return _bits_undo(held.bit_generator)
+    if isinstance(held, random.Random):
+        return functools.partial(held.setstate, held.getstate())
+    return functools.partial(held.set_state, held.get_state())
+
+
+def _bits_undo(held: np.random.BitGenerator) -> Callable[[], None]:
+    before = copy.deepcopy(held.state)
+
+    def undo() -> None:
+        held.state = before
+
+    return undo
+
+
+def _tensor_undo(tensor: Tensor, own: Tensor, before: Tensor, gradient: Tensor | None) -> Callable[[], None]:
+    wanted, leaf = tensor.requires_grad, tensor.is_leaf
+    where = own.data_ptr(), own.shape, own.stride(), own.dtype
+
+    def undo() -> None:
+        now = own_part(tensor.detach())
+        if (now.data_ptr(), now.shape, now.stride(), now.dtype) != where:
+            tensor.data = own  # the memory it had: an optimizer or a graph may know it
+        if not _same(own, before):
+            own.copy_(before)
+        if leaf and tensor.is_leaf:
+            if tensor.requires_grad != wanted:
+                tensor.requires_grad_(wanted)
+            if tensor.grad is not gradient:
+                tensor.grad = gradient
+
+    return undo
+
+
+def _lazy_undo(tensor: Tensor) -> Callable[[], None]:
+    """Takes from a parameter of a lazy layer the shape that a pass has given it."""
+    kind = type(tensor)
+
+    def undo() -> None:
+        if type(tensor) is not kind:
+            tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+            tensor.__class__ = kind
+
+    return undo
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if torch.equal(one, other):
+        return True
+    if not (one.is_floating_point() or one.is_complex()):
+        return False
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())

@@ -1,0 +1,143 @@
+"""What a trained model is given: a list of rows is no pair, a single row no batch, and a loader may leave rows out."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    default_collate,
+)
+
+from lumbre.base import DataError, describe
+from lumbre.data import InMemoryDataset, Loaded, as_pair, row_dims
+from lumbre.run import Session
+
+_AT_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+
+
+class DataWarning(UserWarning):
+    """Data are used as they are, and something about them is probably not what was meant."""
+
+
+def rows_of_list(session: Session, data: Any, *, need_target: bool) -> Any:
+    """`data`; a list of rows as one input. Without this a list of two rows would be a pair of input and target.
+
+    Raises:
+        DataError: it is a list of rows where targets are needed, or may be a list of rows as well as a pair.
+    """
+    if not isinstance(data, list) or not data or session.encoding is not None:
+        return data
+    if all(isinstance(one, dict) for one in data):
+        item = default_collate(data)
+        return item if need_target or as_pair(item)[1] is not None else (item, None)
+    record = session.record.data.get("train")
+    dims = None if record is None else row_dims(record.input)
+    if dims is None:
+        rows = len(data) == 2 and record is None and not need_target
+    else:
+        rows = all(_dims(one) == dims for one in data) and not all(isinstance(one, (int, float)) for one in data)
+    if not rows:
+        return data
+    if need_target or dims is None:
+        raise DataError(
+            f"a list of {len(data)}: {describe(data)}"[:200],
+            "(input, target) in a tuple; a list stands for rows"
+            if need_target
+            else "(input, target) in a tuple, or rows",
+            "(x, y), with as many rows in y as in x"
+            if need_target
+            else "(x, None); or torch.stack(rows), of a list of rows",
+        )
+    try:
+        return torch.stack([_as_row(one) for one in data]), None
+    except (RuntimeError, ValueError) as error:
+        raise DataError(
+            f"a list of {len(data)} rows that do not fit together: {error}"[:300],
+            "rows of the same shape",
+            "pad them to one length, or predict them one by one: fitted.predict(row[None])",
+        ) from error
+
+
+def _dims(value: Any) -> int | None:
+    """The dimensions of a tensor, an array, or lists of numbers; None for what is none of these."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return value.ndim
+    if isinstance(value, (int, float)):
+        return 0
+    if isinstance(value, (list, tuple)) and value:
+        inner = {_dims(one) for one in value}
+        first = next(iter(inner))
+        # A list of tensors is no row of numbers: it is a part of data with several.
+        return first + 1 if len(inner) == 1 and first is not None and not isinstance(value[0], Tensor) else None
+    return None
+
+
+def _as_row(value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    row = torch.as_tensor(np.asarray(value))
+    return row.to(torch.get_default_dtype()) if row.dtype == torch.float64 else row
+
+
+def refuse_single_row(session: Session, source: Any) -> None:
+    """See that the input is not a single row of the shape of those in training.
+
+    Raises:
+        DataError: it is.
+    """
+    record = session.record.data.get("train")
+    input = source.input if isinstance(source, InMemoryDataset) else None
+    if record is None or not isinstance(input, Tensor) or not row_dims(record.input):
+        return
+    if record.input.endswith(f" (rows, {', '.join(map(str, input.shape))})"):
+        raise DataError(
+            f"a {describe(input)}, which has the shape of a single row",
+            f"rows: {record.input}",
+            "x[None], a batch of one row",
+        )
+
+
+def say_of_loader(source: Any, *, in_order: bool) -> None:
+    """Warn of a loader that leaves out its last rows, or, where the order matters, that shuffles.
+
+    Args:
+        source: the data, taken in.
+        in_order: whether the rows of the result are looked up by their number.
+    """
+    loader = source.loader if isinstance(source, Loaded) else None
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return
+    batches = loader.batch_sampler
+    sampler = batches.sampler if isinstance(batches, BatchSampler) else loader.sampler
+    said: list[str] = []
+    if in_order and (isinstance(sampler, _AT_RANDOM)):
+        said.append("shuffles: its rows come in an order of their own")
+    rows, used = _counted(loader.dataset), _counted(sampler)
+    dropped = loader.drop_last or getattr(batches, "drop_last", False)
+    size = loader.batch_size or getattr(batches, "batch_size", None)
+    if used is not None and dropped and isinstance(size, int) and used % size:
+        used -= used % size
+    if rows is not None and used is not None and used < rows:
+        said.append(f"leaves out {rows - used} of {rows} rows")
+    if said:
+        warnings.warn(
+            f"This DataLoader {', and '.join(said)}. DataLoader(..., shuffle=False, drop_last=False), or the Dataset"
+            " itself, gives each row in its place.",
+            DataWarning,
+            stacklevel=4,
+        )
+
+
+def _counted(value: Any) -> int | None:
+    try:
+        return len(value)
+    except (TypeError, NotImplementedError):
+        return None

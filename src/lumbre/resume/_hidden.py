@@ -1,0 +1,135 @@
+"""State that checkpoints do not keep: found by comparing what objects hold with what they held.
+
+A checkpoint keeps tensors and plain numbers of modules, and what `state_dict()` and `get_extra_state()` give. A list
+that a module appends to, a generator of NumPy in a data set, or a callback without `state_dict()` begins anew.
+"""
+
+import types
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lumbre.base import attributes_of, is_users_own, print_of
+from lumbre.core import Callback
+from lumbre.data import objects_behind
+from lumbre.resume._state import Run, is_kept_number
+from lumbre.storage import CheckpointWarning
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+_SHOWN = 6
+
+
+class HiddenState:
+    """Looks at what a run would lose: at its start, at its first checkpoint, and once more at one that ends an epoch.
+
+    Args:
+        run: what has state.
+        beside: functions and objects that make the batches, by name.
+    """
+
+    def __init__(self, run: Run, beside: Mapping[str, Any]) -> None:
+        self._run = run
+        self._beside = beside
+        self._before: dict[str, Any] | None = None
+        self._looked = False
+        self._said: list[str] = []
+
+    def begin(self) -> None:
+        """Look for the first time."""
+        self._before = self._look()
+
+    def tell(self, *, within: bool) -> None:
+        """Look again, and warn of what was changed since; `within` an epoch only at the first checkpoint."""
+        before = self._before
+        if before is None or (within and self._looked):
+            return
+        self._looked = True
+        after = self._look()
+        if not within:
+            self._before = None
+        names = dict.fromkeys([*after, *before])
+        changed = [name for name in names if after.get(name) != before.get(name) and name not in self._said]
+        self._said += changed
+        if changed:
+            more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+            warnings.warn(
+                f"checkpoints do not keep {', '.join(changed[:_SHOWN])}{more}, changed since the run began: a resumed "
+                "run begins with the first values. If training depends on it: in a module, keep it as a buffer, as a "
+                "plain number or by get_extra_state(); in a callback, by state_dict() and load_state_dict(); in a data "
+                "set, let rows depend on their number, the epoch and the global generators alone.",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+
+    def _look(self) -> dict[str, Any]:
+        run, plan = self._run, self._run.plan
+        known = {id(one) for module in (plan.model, run.loss) if module is not None for one in _registered(module)}
+        found: dict[str, Any] = {}
+        names: list[str] = []
+
+        def add(name: str, one: Any) -> None:
+            names.append(name)
+            again = names.count(name)
+            found.update(_of_object(name if again == 1 else f"{name} ({again})", one, known))
+
+        for top in (plan.model, run.loss):
+            for name, part in () if top is None else top.named_modules():
+                where = f"{type(top).__name__}{'.' if name else ''}{name}"
+                found |= {f"{where}.{key}": print_of(value, known) for key, value in _of_module(part)}
+        for one in run.callbacks:
+            if is_users_own(type(one)) and type(one).state_dict is Callback.state_dict:
+                add(type(one).__name__, one)
+        for batches in (plan.train, plan.valid):
+            objects, kept = objects_behind(batches)
+            known |= {id(generator) for generator in kept}
+            for one in objects:
+                add(_name(one), one)
+        for name, one in self._beside.items():
+            if not isinstance(one, nn.Module):
+                add(name, one)
+        return found
+
+
+def _name(one: Any) -> str:
+    return getattr(one, "__name__", type(one).__name__)
+
+
+def _registered(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def _of_module(part: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The attributes of a module that a checkpoint does not hold."""
+    if type(part).get_extra_state is not nn.Module.get_extra_state:
+        return
+    own = part._parameters.keys()  # pyright: ignore[reportPrivateUsage]
+    for name, value in vars(part).items():
+        derived = isinstance(value, Tensor) and (f"{name}_orig" in own or f"{name}_g" in own)  # by a norm of torch
+        if name not in _OF_TORCH and not is_kept_number(value) and not derived:
+            yield name, value
+
+
+def _of_object(name: str, one: Any, known: set[int]) -> dict[str, Any]:
+    """What an object of the user's holds, or a function closes over, each by its name."""
+    if isinstance(one, partial):
+        return _of_object(name, one.func, known) | {f"{name}()": print_of([one.args, one.keywords], known)}
+    if isinstance(one, types.MethodType):
+        return _of_object(_name(one.__self__), one.__self__, known)
+    held: dict[str, Any] = {}
+    if isinstance(one, types.FunctionType):
+        if not is_users_own(one):
+            return {}
+        for variable, cell in zip(one.__code__.co_freevars, one.__closure__ or (), strict=True):
+            try:
+                held[variable] = cell.cell_contents
+            except ValueError:  # empty still
+                continue
+        held |= vars(one)
+    elif isinstance(one, Dataset) or is_users_own(type(one)):
+        held = attributes_of(one)
+    return {f"{name}.{key}": print_of(value, known) for key, value in held.items()}

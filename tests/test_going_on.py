@@ -1,0 +1,110 @@
+"""A stop belongs to the run that made it: what goes on from a folder is not ended by what ended it before."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn, optim
+
+import lumbre as lb
+from conftest import blobs
+from lumbre.callbacks import EarlyStopping, KeepBestModel, On
+
+
+def fit(folder: Any = None, epochs: Any = 10, callbacks: Any = (), **options: Any) -> lb.Fitted:
+    recipe = lb.setup(nn.Linear, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    recipe = recipe.set_hparams(in_features=4, out_features=3)
+    keep = None if folder is None else lb.Checkpoints(folder, allow_changes="callbacks")
+    return recipe.fit(blobs(40), epochs=epochs, callbacks=callbacks, resume=keep, **{"verbose": False, **options})
+
+
+def impatient(patience: int = 2, **options: Any) -> EarlyStopping:
+    return EarlyStopping("train_loss", patience=patience, min_delta=9.0, **options)
+
+
+def epochs_of(fitted: lb.Fitted) -> int:
+    return int(fitted.history["epoch"].max())
+
+
+def same(one: lb.Fitted, other: lb.Fitted) -> None:
+    assert one._history.records == other._history.records
+    pairs = zip(one.model.parameters(), other.model.parameters(), strict=True)
+    assert all(torch.equal(left, right) for left, right in pairs)
+
+
+def test_the_same_run_again_stays_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = fit(tmp_path, callbacks=impatient(restore_best=True))
+    assert epochs_of(first) == 3
+    again = fit(tmp_path, callbacks=impatient(restore_best=True), verbose=True)
+    assert "stopped early: nothing is left to train" in capsys.readouterr().out
+    same(first, again)
+
+
+def test_more_epochs_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(tmp_path, callbacks=impatient())
+    longer = fit(tmp_path, epochs=20, callbacks=impatient(), verbose=True)
+    assert "Going on" in capsys.readouterr().out
+    assert epochs_of(longer) == 5, "its patience is counted anew"
+    assert epochs_of(fit(tmp_path, epochs=20, callbacks=impatient())) == 5
+    assert epochs_of(fit(tmp_path, epochs=(9, 20), callbacks=impatient())) == 9, "more of the fewest epochs, too"
+
+
+@settings(max_examples=8)
+@given(st.integers(1, 3), st.integers(1, 3), st.booleans())
+def test_more_patience_gives_the_run_that_had_it_from_the_start(
+    tmp_path_factory: pytest.TempPathFactory, patience: int, more: int, restored: bool
+) -> None:
+    """The law of resuming, with the patience of the run that goes on."""
+    folder = tmp_path_factory.mktemp("run")
+    stopped = fit(folder, callbacks=impatient(patience, restore_best=restored))
+    assert epochs_of(stopped) == 1 + patience
+    patient = fit(folder, callbacks=impatient(patience + more, restore_best=restored))
+    same(patient, fit(callbacks=impatient(patience + more, restore_best=restored)))
+
+
+def test_less_patience_is_no_reason_to_go_on(tmp_path: Path) -> None:
+    fit(tmp_path, callbacks=impatient(3))
+    assert epochs_of(fit(tmp_path, callbacks=impatient(1))) == 4
+    assert epochs_of(fit(tmp_path, callbacks=KeepBestModel("train_loss"))) == 10, "without it nobody stops"
+
+
+def after(epochs: int) -> On:
+    """A limit of so many epochs in a call of fit(), as one of time."""
+    left = [epochs]
+
+    def count(ctx: lb.Context) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            ctx.stop("time is up")
+
+    return On(epoch_end=count)
+
+
+@pytest.mark.parametrize("event", ["epoch_end", "batch_end", "train_begin", "valid_end"])
+def test_a_limit_of_a_callback_is_that_of_each_run(event: str, tmp_path: Path) -> None:
+    for expected in (2, 4, 5):
+        if event == "epoch_end":
+            stop: lb.Callback = after(2)
+        else:
+            name = "train_batch_end" if event == "batch_end" else event
+            stop = On(**{name: lambda ctx, until=expected: ctx.epoch == until and ctx.stop("enough")})
+        fitted = fit(tmp_path, epochs=5, callbacks=[stop], valid_data=0.25)
+        assert epochs_of(fitted) == expected
+    same(fitted, fit(epochs=5, valid_data=0.25))
+
+
+def test_a_stop_within_an_epoch_does_not_outlive_its_run(tmp_path: Path) -> None:
+    def stop(ctx: lb.Context) -> None:
+        ctx.stop("time is up")
+        if ctx.step == 3:
+            raise KeyboardInterrupt
+
+    recipe = lb.setup(nn.Linear, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    recipe = recipe.set_hparams(in_features=4, out_features=3)
+    keep = lb.Checkpoints(tmp_path, steps=1, wait=True, allow_changes="callbacks")
+    options: dict[str, Any] = {"batch_size": 8, "epochs": 3, "verbose": False, "resume": keep}
+    recipe.fit(blobs(40), callbacks=On(train_batch_end=stop), **options)
+    same(recipe.fit(blobs(40), **options), recipe.fit(blobs(40), batch_size=8, epochs=3, verbose=False))
