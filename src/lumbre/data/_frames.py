@@ -33,20 +33,21 @@ def numeric_matrix(frame: Any) -> Tensor:
     if is_series(frame):
         series = nw.from_native(frame, series_only=True)
         name = column_name(series.name)
-        return _vector(name, _numbers_alone({name: read(series)})[0])
+        return _vector(name, _numbers_alone({name: series})[0])
     table = Table(frame)
-    columns = _numbers_alone({name: read(table[name]) for name in table.columns})
+    columns = _numbers_alone({name: table[name] for name in table.columns})
     matrix = Matrix(len(table), len(columns))
     for name, numbers in zip(table.columns, columns, strict=True):
         matrix.add_numbers(name, numbers.values)
     return matrix.tensor()
 
 
-def _numbers_alone(cells: dict[str, Cells]) -> list[Numbers]:
-    strange = [name for name, one in cells.items() if isinstance(one, Texts)]
+def _numbers_alone(columns: dict[str, Any]) -> list[Numbers]:
+    cells = {name: read(series) for name, series in columns.items()}
+    strange = [f"{name!r} ({columns[name].dtype})" for name, one in cells.items() if isinstance(one, Texts)]
     if strange:
         raise DataError(
-            f"columns that are no numbers: {', '.join(map(repr, strange))} (text or categories)",
+            f"columns that are no numbers: {', '.join(strange)}",
             "columns of numbers or booleans in a frame that is passed as it is",
             "lumbre.data.from_frame(df, target=...), which encodes text and categories, or drop these columns",
         )
@@ -190,6 +191,27 @@ class FrameEncoding:
         input = self._input(table, missing)
         refuse_missing(missing)
         return InMemoryDataset(input, target, classes=self.classes)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it leaves numbers as they are, so that an array of them in the right order is as good."""
+        return not self.standardize and all(column.kind != "category" for column in self.features)
+
+    def target_of(self, series: Any) -> Tensor:
+        """A target that comes beside the frame, as the encoding's own: a series, or a frame of one column.
+
+        Raises:
+            DataError: it has missing values, or holds what the training data had not.
+        """
+        assert self.target is not None
+        name = self.target.name
+        if not is_series(series):
+            series = Table(series)[name].to_native()
+        import narwhals.stable.v2 as nw
+
+        cells = read(nw.from_native(series, series_only=True))
+        refuse_missing({name: cells.missing})
+        return self._target(cells)
 
     def wanted(self, columns: Sequence[str], *, need_target: bool) -> list[str]:
         """The names of its features, and that of its target where it is needed.
