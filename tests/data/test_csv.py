@@ -77,3 +77,12 @@ def test_what_is_not_there_or_no_csv(tmp_path: Path) -> None:
         lb.data.from_csv(tmp_path / "holes.csv")
     with pytest.raises(DataError, match=r"lumbre\.data\.from_csv\(path"):
         lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.Adam).fit(str(tmp_path / "a.csv"))
+
+
+def test_a_column_without_a_name_that_counts_rows_is_no_feature(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [0, 1, 0]})
+    frame.to_csv(tmp_path / "a.csv")  # with the index
+    assert [one.name for one in lb.data.from_csv(tmp_path / "a.csv", target="y").encoding.features] == ["x"]
+    pd.read_csv(tmp_path / "a.csv").to_csv(tmp_path / "b.csv")  # and once more
+    assert [one.name for one in lb.data.from_csv(tmp_path / "b.csv", target="y").encoding.features] == ["x"]
+    assert lb.data.from_csv(tmp_path / "a.csv", target="y", features=["Unnamed: 0", "x"]).width == 2

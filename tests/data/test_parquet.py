@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -322,3 +324,46 @@ def test_fractions_and_paths_that_cannot_be(many: Path) -> None:
         recipe().fit(many / "part-0.parquet")
     parts = lb.split(tall()(many), 0.5, 0.25, 0.25)
     assert [len(part.groups) for part in parts] == [6, 3, 3]
+
+
+@pytest.mark.parametrize("index", ["sampled", "named", "two levels", "range"])
+def test_an_index_of_pandas_is_no_feature(index: str, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [0.5, 1.5, 2.5], "id": [7, 9, 8]})
+    rows = {
+        "sampled": rows.sample(frac=1, random_state=1)[["x", "y"]],
+        "named": rows.set_index("id"),
+        "two levels": rows.set_index([pd.Index(["a", "b", "c"]), pd.Index([3, 2, 1], name="n")])[["x", "y"]],
+        "range": rows[["x", "y"]],
+    }[index]
+    rows.to_parquet(tmp_path / "a.parquet")
+    data = from_parquet(tmp_path / "a.parquet", target="y")
+    assert [column.name for column in data.encoding.features] == ["x"]
+    for frame in (pq.read_table(tmp_path / "a.parquet"), rows):
+        assert [column.name for column in from_frame(frame, target="y").encoding.features] == ["x"]
+        assert lb.data._accept.numeric_matrix(frame).shape == (3, 2)
+    if index == "named":  # unless it is asked for
+        assert from_parquet(tmp_path / "a.parquet", target="y", features=["id", "x"]).width == 2
+        assert from_parquet(tmp_path / "a.parquet", target="id").width == 2
+    if index == "sampled":
+        left = pl.read_parquet(tmp_path / "a.parquet")
+        assert [c.name for c in from_frame(left, target="y").encoding.features] == ["x"]
+
+
+def test_hidden_and_temporary_files_are_left_aside(tmp_path: Path) -> None:
+    root = tmp_path / ".data" / "_set"  # what lies above the folder is the user's own
+    rows = pd.DataFrame({"x": [1.0, 2.0], "y": [0.5, 1.5]})
+    for place in (
+        "part-0",
+        "sub/part-1",
+        "_temporary/0/part-0",
+        ".part-2",
+        "_part-3",
+        "sub/.hidden/part",
+        "sub/_x/part",
+    ):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        rows.to_parquet(root / f"{place}.parquet")
+    (root / ".half.parquet").write_bytes(b"half")
+    (root / "folder.parquet").mkdir()
+    assert len(from_parquet(root, target="y")) == 4
+    assert len(from_parquet(root / "_part-3.parquet", target="y")) == 2

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from lumbre.base import DataError, Nested, Source, leaves
-from lumbre.data._frames import FrameData, numeric_matrix
+from lumbre.data._frames import Column, FrameData, FrameEncoding, numeric_matrix
 from lumbre.data._parquet import ParquetData
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair, as_tensor
-from lumbre.data._tables import is_frame
+from lumbre.data._tables import Table, is_frame, is_series
 
-__all__ = ["Accepted", "Loaded", "accept", "is_frame"]
+__all__ = ["Accepted", "Loaded", "accept", "by_names", "columns_encoding", "is_frame"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,52 @@ def accept(data: Any, seed: int) -> Accepted:
         input, target = as_pair(data)
         if any(isinstance(leaf, np.memmap) for leaf in leaves((input, target))):
             return ArraySource(_tensors(input), _tensors(target))
-        return InMemoryDataset(_tensors(input), _tensors(target))
+        rows = InMemoryDataset(_tensors(input), _tensors(target))
+        rows.columns = Table(input).columns if _is_table(input) else None
+        return rows
     if not isinstance(data, (tuple, dict)) and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return MapSource(data, seed)
     if not isinstance(data, (tuple, dict)) and hasattr(data, "__iter__"):
         return Loaded(data, ready=True)
     raise _not_data(data)
+
+
+def columns_encoding(data: Any) -> FrameEncoding | None:
+    """An encoding that takes the columns of a frame by their names and leaves the numbers as they are.
+
+    It is for rows whose input was such a frame; None for others.
+    """
+    rows = data.source if isinstance(data, Taken) else data
+    names = rows.columns if isinstance(rows, InMemoryDataset) else None
+    if names is None:
+        return None
+    return FrameEncoding(tuple(Column(name, "number") for name in names), None, True, False, "error")
+
+
+def by_names(data: Any, encoding: FrameEncoding, *, need_target: bool) -> InMemoryDataset | None:
+    """A pair (frame, target) whose columns are taken by their names; None for data of another kind.
+
+    Raises:
+        DataError: a column is missing, or cannot be used.
+    """
+    pair = isinstance(data, (tuple, list)) and len(data) == 2
+    if not pair and not (isinstance(data, dict) and len(data) == 2):
+        return None
+    input, target = as_pair(data)
+    if target is None or not _is_table(input):
+        return None
+    if is_frame(target) and encoding.target is not None:
+        values: Nested = encoding.target_of(target)
+    elif need_target or not is_frame(target):
+        values = _tensors(target)
+    else:
+        values = None
+    rows = encoding.encode(input, need_target=False)
+    return InMemoryDataset(rows.input, values, classes=encoding.classes)
+
+
+def _is_table(part: Any) -> bool:
+    return is_frame(part) and not is_series(part)
 
 
 def _is_columns(data: Any) -> bool:

@@ -25,7 +25,8 @@ def from_csv(
     Args:
         path: the file.
         target: as for `from_frame`, like all that follow.
-        features: the feature columns; None takes all but the target.
+        features: the feature columns; None takes all but the target, and but a first column without a
+            name ("Unnamed: 0"), which numbers the rows.
         categories: "one-hot" or "codes".
         standardize: centre and scale the numbers.
         unknown: "error" or "ignore".

@@ -33,20 +33,21 @@ def numeric_matrix(frame: Any) -> Tensor:
     if is_series(frame):
         series = nw.from_native(frame, series_only=True)
         name = column_name(series.name)
-        return _vector(name, _numbers_alone({name: read(series)})[0])
+        return _vector(name, _numbers_alone({name: series})[0])
     table = Table(frame)
-    columns = _numbers_alone({name: read(table[name]) for name in (*table.names, *table.twice)})
+    columns = _numbers_alone({name: table[name] for name in table.columns})
     matrix = Matrix(len(table), len(columns))
-    for name, numbers in zip(table.names, columns, strict=True):
+    for name, numbers in zip(table.columns, columns, strict=True):
         matrix.add_numbers(name, numbers.values)
     return matrix.tensor()
 
 
-def _numbers_alone(cells: dict[str, Cells]) -> list[Numbers]:
-    strange = [name for name, one in cells.items() if isinstance(one, Texts)]
+def _numbers_alone(columns: dict[str, Any]) -> list[Numbers]:
+    cells = {name: read(series) for name, series in columns.items()}
+    strange = [f"{name!r} ({columns[name].dtype})" for name, one in cells.items() if isinstance(one, Texts)]
     if strange:
         raise DataError(
-            f"columns that are no numbers: {', '.join(map(repr, strange))} (text or categories)",
+            f"columns that are no numbers: {', '.join(strange)}",
             "columns of numbers or booleans in a frame that is passed as it is",
             "lumbre.data.from_frame(df, target=...), which encodes text and categories, or drop these columns",
         )
@@ -180,6 +181,7 @@ class FrameEncoding:
         missing: dict[str, int] = {}
         target = None
         if self.target is not None and self.target.name in table.names:
+            # A frame to predict on may hold a target that is empty, or of classes that were not seen.
             try:
                 cells = _read(table, self.target.name, missing if need_target else {})
                 target = None if cells is None else self._target(cells)
@@ -189,6 +191,27 @@ class FrameEncoding:
         input = self._input(table, missing)
         refuse_missing(missing)
         return InMemoryDataset(input, target, classes=self.classes)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it leaves numbers as they are, so that an array of them in the right order is as good."""
+        return not self.standardize and all(column.kind != "category" for column in self.features)
+
+    def target_of(self, series: Any) -> Tensor:
+        """A target that comes beside the frame, as the encoding's own: a series, or a frame of one column.
+
+        Raises:
+            DataError: it has missing values, or holds what the training data had not.
+        """
+        assert self.target is not None
+        name = self.target.name
+        if not is_series(series):
+            series = Table(series)[name].to_native()
+        import narwhals.stable.v2 as nw
+
+        cells = read(nw.from_native(series, series_only=True))
+        refuse_missing({name: cells.missing})
+        return self._target(cells)
 
     def wanted(self, columns: Sequence[str], *, need_target: bool) -> list[str]:
         """The names of its features, and that of its target where it is needed.
@@ -315,7 +338,8 @@ def from_frame(
         frame: the data frame.
         target: its target column. Text, categories and booleans are classes, numbered in their sorted (or declared)
             order, an int64 tensor of shape (rows,); integers stay int64, other numbers become float32.
-        features: the feature columns; None takes all but the target.
+        features: the feature columns; None takes all but the target, and but what only numbers the rows: an index
+            that was written among the columns ("Unnamed: 0" of a CSV, "__index_level_0__").
         categories: "one-hot": the input is one float32 tensor of shape (rows, width). "codes": it is a dict of
             `numbers` (rows, n) float32 and `codes` (rows, m) int64, spread over `forward(self, numbers, codes)`.
         standardize: centre and scale the numbers.
@@ -338,8 +362,7 @@ def from_frame(
     if not len(table):
         raise DataError("a frame without rows", "at least one row", "pass some data")
     aim = None if target is None else column_name(target)
-    names = [*table.names, *table.twice]
-    chosen = [name for name in names if name != aim] if features is None else list(map(column_name, features))
+    chosen = [name for name in table.columns if name != aim] if features is None else list(map(column_name, features))
     table.check([*chosen, *([] if aim is None else [aim])])
     twice = [name for name in chosen if chosen.count(name) > 1 or name == aim]
     if twice or not chosen:

@@ -18,7 +18,7 @@ from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_colu
 from lumbre.data._frames import Column, FrameEncoding, read_numbers
 from lumbre.data._moments import Moments
 from lumbre.data._order import LikePlain, Order
-from lumbre.data._tables import Table
+from lumbre.data._tables import Table, is_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +245,12 @@ def from_parquet(
     suit; `pyarrow.parquet.write_table(table, path, row_group_size=65536)` writes them.
 
     Args:
-        path: a file, or a folder whose `.parquet` files (in folders below it too) are taken in sorted order.
+        path: a file, or a folder whose `.parquet` files (in folders below it too) are taken in sorted order. Files and
+            folders whose names begin with a dot or an underscore are left aside, as pandas and pyarrow do.
         target: the target column. Integers stay int64, booleans and columns with levels are classes (int64), other
             numbers become float32; a tensor of shape (rows,).
-        features: the feature columns; None takes all but the target. The input is float32 of shape (rows, width).
+        features: the feature columns; None takes all but the target, and but what pandas kept as an index. The input
+            is float32 of shape (rows, width).
         levels: the categories of each text or category column, in order; they become columns of 0 and 1.
         standardize: centre and scale the numbers; `fit()` reads the training rows once to learn how.
         unknown: what a category does that is not in `levels`: "error", or "ignore" (no column set).
@@ -268,22 +270,25 @@ def from_parquet(
     at_least(1, window=window)
     one_of("unknown", unknown, ("error", "ignore"))
     root = Path(path)
-    files = sorted(root.rglob("*.parquet")) if root.is_dir() else [root] if root.is_file() else []
+    files = sorted(file for file in root.rglob("*.parquet") if _shown(file.relative_to(root)) and file.is_file())
+    files = files if root.is_dir() else [root] if root.is_file() else []
     files = [file.absolute() for file in files]  # they are read for as long as a run lasts
     if not files:
         raise DataError(f"the path {str(root)!r}", "a Parquet file, or a folder that holds some", "correct the path")
     groups: list[RowGroup] = []
     types: dict[str, Any] = {}
+    index: set[str] = set()
     for file in files:
-        inside, found = _inside(file)
+        inside, found, index_of_file = _inside(file)
         groups += inside
+        index |= index_of_file
         types = types or found
         _same_types(files[0], types, file, found, features, target)
     for name in levels or {}:
         has_column(name, types, "the files")
     if not groups:
         raise DataError(f"{len(files)} Parquet files without rows", "at least one row", "pass some data")
-    chosen = [name for name in types if name != target] if features is None else list(features)
+    chosen = [name for name in types if name != target and name not in index] if features is None else list(features)
     encoding = FrameEncoding(
         features=tuple(_column(name, types, levels or {}) for name in chosen),
         target=None if target is None else _column(target, types, levels or {}, is_target=True),
@@ -311,8 +316,13 @@ def parquet_by(path: str | Path, encoding: FrameEncoding, *, need_target: bool) 
     return data.encoded_by(encoding, need_target=need_target)
 
 
-def _inside(file: Path) -> tuple[list[RowGroup], dict[str, Any]]:
-    """The row groups of a file that have rows, and the types of its columns."""
+def _shown(path: Path) -> bool:
+    """Whether no part of a path is hidden or of those that writers put up for a time, as Spark's `_temporary`."""
+    return not any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _inside(file: Path) -> tuple[list[RowGroup], dict[str, Any], set[str]]:
+    """The row groups of a file that have rows, the types of its columns, and which of these are an index."""
     parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
     try:
         with parquet.ParquetFile(file) as opened:
@@ -323,7 +333,8 @@ def _inside(file: Path) -> tuple[list[RowGroup], dict[str, Any]]:
             f"{file}, which cannot be read: {error}", "a whole Parquet file", "write it again, or remove it"
         ) from error
     groups = [RowGroup(file, index, count) for index, count in enumerate(counts) if count]
-    return groups, dict(zip(schema.names, schema.types, strict=True))
+    index = {name for name in schema.names if is_index(name, schema)}
+    return groups, dict(zip(schema.names, schema.types, strict=True)), index
 
 
 def _same_types(

@@ -50,6 +50,7 @@ class InMemoryDataset(Dataset[Any]):
         self.target = target
         self.transform = transform
         self.classes = None if classes is None else tuple(str(name) for name in classes)
+        self.columns: tuple[str, ...] | None = None  # names of the input's columns, where it was a frame
         self._rows = _same_length(input, target)
 
     def __len__(self) -> int:

@@ -1,5 +1,6 @@
 """Frames of every library as one: columns by name, where names are texts that occur once."""
 
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -72,6 +73,12 @@ class Table:
             has_column(name, self.names, where)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """All names but those of an index; names that occur twice are among them."""
+        schema = getattr(self.native, "schema", None)
+        return tuple(name for name in (*self.names, *self.twice) if not is_index(name, schema))
+
+    @property
     def twice(self) -> Collection[str]:
         """Names that several columns have; none of these can be asked for."""
         return self._twice
@@ -79,6 +86,20 @@ class Table:
     def take(self, rows: Tensor) -> Any:
         """Some rows, in the frame's own library: int64 tensor of shape (n,), row numbers."""
         return self._frame[rows.numpy()].to_native()
+
+
+def is_index(name: str, schema: Any = None) -> bool:
+    """Whether a column only numbers or names the rows: an index that pandas, or R, has written among the columns.
+
+    Args:
+        name: of the column.
+        schema: of Arrow, whose notes of pandas say which columns are an index.
+    """
+    notes = getattr(schema, "pandas_metadata", None) or {}
+    return name in notes.get("index_columns", ()) or _INDEX.fullmatch(name) is not None
+
+
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(\.\d+)*")  # as pyarrow writes it; as pandas reads it from a CSV
 
 
 def column_name(name: Any) -> str:

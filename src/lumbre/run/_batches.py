@@ -25,6 +25,7 @@ from lumbre.data import (
     WeightedOrder,
     WindowOrder,
     accept,
+    by_names,
     is_frame,
     parquet_by,
 )
@@ -42,7 +43,9 @@ def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_tar
         return parquet_by(data, encoding, need_target=need_target)
     if encoding is not None and (isinstance(data, FrameData) or is_frame(data)):
         return encoding.encode(data.frame if isinstance(data, FrameData) else data, need_target=need_target)
-    if encoding is not None and not isinstance(data, ParquetData) and not _is_ready(data):
+    if encoding is not None and (rows := by_names(data, encoding, need_target=need_target)) is not None:
+        return rows
+    if encoding is not None and not encoding.plain and not isinstance(data, ParquetData) and not _is_ready(data):
         raise _raw(data, encoding)
     accepted = accept(data, seed)
     if isinstance(accepted, FrameData):

@@ -21,6 +21,7 @@ from lumbre.data import (
     Stripe,
     Taken,
     accept,
+    columns_encoding,
     data_record,
     held_out,
     sampling_weights,
@@ -91,7 +92,7 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None) ->
         source = accepted.fitted()
         encoding = source.encoding
     else:
-        source = accepted
+        source, encoding = accepted, columns_encoding(accepted)
     classes = getattr(source, "classes", None)
     if train_rows is not None and valid_rows is not None and not isinstance(source, Loaded):
         return TrainingData(Taken(source, train_rows), Taken(source, valid_rows), encoding, classes, weights)
