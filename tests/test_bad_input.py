@@ -83,7 +83,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[lb.LumbreError], str, str, str]] 
     "vector loss": (lambda: lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(reduction="none"), optimizer=optim.SGD).fit((X, Y)), lb.PreflightError, "tensor of shape (32,)", "a scalar", 'reduction="mean"'),
     "nothing to train": (lambda: lb.setup(nn.ReLU, loss=MSE, optimizer=lambda p: optim.SGD([torch.zeros(1)])).fit((X, X)), lb.PreflightError, "without a parameter", "requires_grad=True", "ModuleList"),
     "column name": (lambda: lb.data.from_frame(frame(), target="aa"), lb.DataError, "'aa'", "a, b, c, d", "Did you mean 'a'?"),
-    "date column": (lambda: lb.data.from_frame(frame(e=pd.Timestamp("2020-01-01")), target="a"), lb.DataError, "'e' of type Datetime", "numbers, booleans, text", "days since"),
+    "date column": (lambda: lb.data.from_frame(frame(e=pd.Timestamp("2020-01-01")), target="a"), lb.DataError, "'e' of type datetime64", "numbers, booleans, text", "days since"),
     "monitor": (lambda: fit((X, Y), callbacks=lb.callbacks.EarlyStopping("train_los")), lb.OptionError, "'train_los'", "train_loss", "Did you mean 'train_loss'?"),
     "monitor without valid": (lambda: fit((X, Y), callbacks=lb.callbacks.EarlyStopping()), lb.OptionError, "'valid_loss'", "train_loss", "valid_data=0.2"),
     "patience": (lambda: lb.callbacks.EarlyStopping(patience=0), lb.OptionError, "patience=0", "a whole number from 1", "patience=1"),
@@ -153,3 +153,28 @@ def test_an_unknown_handler_is_refused_when_the_class_is_made() -> None:
 
         class Wrong(lb.Callback):
             def on_epoch_ended(self, ctx: lb.Context) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loss": "mse"}, r"loss=torch.nn.MSELoss\(\)"),
+        ({"loss": "binary_crossentropy"}, r"loss=torch.nn.BCEWithLogitsLoss\(\)"),
+        ({"loss": 3}, "a function of prediction and target"),
+        ({"optimizer": "adam"}, "optimizer=torch.optim.Adam"),
+        ({"optimizer": "SGD"}, "optimizer=torch.optim.SGD"),
+    ],
+)
+def test_names_of_losses_and_optimizers_are_answered_with_the_object(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(lb.RecipeError, match=said):
+        lb.setup(nn.Linear, **{"loss": nn.MSELoss(), "optimizer": optim.Adam} | options)
+
+
+def test_what_the_loss_cannot_take_at_evaluate_is_said_in_words() -> None:
+    x, y = torch.randn(20, 3), torch.arange(20) % 2
+    recipe = lb.setup(nn.Linear, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    fitted = recipe.set_hparams(in_features=3, out_features=2).fit((x, y), epochs=1, verbose=False)
+    with pytest.raises(lb.DataError, match="data without a target"):
+        fitted.evaluate(x)
+    with pytest.raises(lb.DataError, match="Target [56] is out of bounds"):
+        fitted.evaluate((x, y + 5))

@@ -90,8 +90,9 @@ class Session:
             yield
 
     @contextmanager
-    def comparing(self, input: Nested, target: Nested = None) -> Generator[None]:
-        """A call of the module: where it fails for data of other shapes than those of the training, that is said.
+    def comparing(self, input: Nested, target: Nested = None, *, judged: bool = False) -> Generator[None]:
+        """A call of the module, whose prediction may be `judged` by the loss: where it fails for data of other forms
+        than those of the training, that is said.
 
         Raises:
             DataError: in place of what torch says.
@@ -111,7 +112,17 @@ class Session:
                         f"{told(known)}, as in training",
                         "the same columns, sizes and types; x[None] makes a batch of a single row",
                     ) from error
-            raise
+            if not judged:
+                raise
+            if target is None and record.target is not None:
+                raise DataError(
+                    "data without a target", f"a target as in training: {told(record.target)}", "(x, y)"
+                ) from error
+            raise DataError(
+                f"rows for which the module or its loss fails: {type(error).__name__}: {str(error)[:200]}",
+                "inputs and targets as in training, such as class numbers below the number of classes",
+                "compare these rows with those of the training",
+            ) from error
 
     def valid_step(self, batch: Batch) -> tuple[Nested, Losses]:
         """Prediction and loss of a batch, without gradients."""
@@ -121,7 +132,7 @@ class Session:
                 "a model with its recipe",
                 "lumbre.load(path, lumbre.setup(Net, loss=..., optimizer=..., metrics=...))",
             )
-        with torch.no_grad(), self.precision.autocast(), self.comparing(batch.input, batch.target):
+        with torch.no_grad(), self.precision.autocast(), self.comparing(batch.input, batch.target, judged=True):
             pred = caller(self.model, batch.input)(batch.input)
             losses = self.loss(pred, batch.target)
         if isinstance(losses, Tensor) and (divisor := divisor_of(self.loss)) is not None:
