@@ -228,7 +228,8 @@ def _array(name: str, values: _Array) -> Cells:
             raise refused(name, "bytes")
         return _objects(name, values.astype(object))
     if kind not in "biuf":
-        raise refused(name, str(values.dtype), dates=kind in "mM")
+        word = {"M": "Datetime, ", "m": "Duration, "}.get(kind, "")
+        raise refused(name, f"{word}{values.dtype}", dates=bool(word))
     if kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     return Numbers(values.astype(values.dtype.newbyteorder("="), copy=False))
