@@ -146,8 +146,8 @@ def decoded(
 ) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     """An image as bytes: (height, width, 3) in mode "RGB", (height, width) in mode "L".
 
-    Grey values of 16 bits are scaled to 8 bits, floats from [0, 1] to them; in mode "L", which masks have, whole numbers
-    stay as they are.
+    Grey values of 16 bits are scaled to 8 bits, floats from [0, 1] to them; in mode "L", which masks have, whole
+    numbers stay as they are.
 
     Args:
         source: the file, or its bytes.
