@@ -189,7 +189,7 @@ def test_luz_mixup_crashed_in_validation() -> None:
     assert set(fitted.history["set"]) == {"train", "valid"}
 
 
-def test_luz_mixup_made_training_accuracy_meaningless() -> None:
+def test_luz_mixup_aborted_where_training_accuracy_was_measured() -> None:
     only_valid = lb.metrics.Sets(valid=lb.metrics.Accuracy())
     fitted = recipe(metrics=only_valid).fit(blobs(), epochs=1, valid_data=0.2, callbacks=Mixup(), verbose=False)
     assert list(fitted.history.query("metric == 'acc'")["set"]) == ["valid"]

@@ -1,5 +1,6 @@
 """Parquet larger than memory: the order is a function of seed and epoch, only what is asked for is read."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,13 @@ def test_only_the_columns_asked_for_are_read(many: Path, monkeypatch: pytest.Mon
     import pyarrow.parquet
 
     asked: list[list[str]] = []
-    read = pyarrow.parquet.ParquetFile.read_row_group
+    read = pyarrow.parquet.ParquetFile.read_row_groups
 
-    def spy(self: Any, index: int, columns: list[str]) -> Any:
+    def spy(self: Any, groups: list[int], columns: list[str], **options: Any) -> Any:
         asked.append(columns)
-        return read(self, index, columns=columns)
+        return read(self, groups, columns=columns, **options)
 
-    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read_row_group", spy)
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read_row_groups", spy)
     data = tall(["weight", "size"])(many)
     assert not asked, "nothing is read before it is needed"
     data.fetch(range(3), 1)
@@ -127,7 +128,7 @@ def test_each_group_is_read_once_an_epoch(many: Path, monkeypatch: pytest.Monkey
     data = tall(window=3)(many)
     read: list[int] = []
     decode = ParquetData._decode
-    monkeypatch.setattr(ParquetData, "_decode", lambda self, group: (read.append(group), decode(self, group))[1])
+    monkeypatch.setattr(ParquetData, "_decode", lambda self, groups: (read.extend(groups), decode(self, groups))[1])
     for rows in order(data, 16).batches(1):
         data.fetch(rows, 1)
     assert sorted(read) == list(range(12))
@@ -367,3 +368,37 @@ def test_hidden_and_temporary_files_are_left_aside(tmp_path: Path) -> None:
     (root / "folder.parquet").mkdir()
     assert len(from_parquet(root, target="y")) == 4
     assert len(from_parquet(root / "_part-3.parquet", target="y")) == 2
+
+
+def test_many_small_row_groups_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The footer of a file is read once, however many row groups it lists, and short groups are read together."""
+    import pyarrow.parquet
+
+    opened, read = [], []
+    plain = pyarrow.parquet.ParquetFile
+
+    class Counted(plain):
+        def __init__(self, file: Any, **options: Any) -> None:
+            opened.append(file)
+            super().__init__(file, **options)
+
+        def read_row_groups(self, groups: list[int], **options: Any) -> Any:
+            read.append(len(groups))
+            return super().read_row_groups(groups, **options)
+
+    rows = pd.DataFrame({"x": np.arange(300.0), "y": np.arange(300.0)})
+    for number in range(3):
+        rows[100 * number : 100 * number + 100].to_parquet(tmp_path / f"{number}.parquet", row_group_size=2)
+    data = from_parquet(tmp_path, target="y", standardize=False)
+    monkeypatch.setattr(pyarrow.parquet, "ParquetFile", Counted)
+    center = from_parquet(tmp_path, target="y").fitted().encoding.center
+    assert center == (149.5,)
+    assert len(opened) == 6  # once to look at, once to read
+    assert read == [50, 50, 50]
+    opened.clear()
+    for batch in data.order(16, shuffle=True, drop_last=False, seed=0).batches(1):
+        input, target = data.fetch(batch, 1)
+        assert input[:, 0].tolist() == target.tolist() == batch.tolist()
+    assert len(opened) == 3
+    copied = copy.deepcopy(data)
+    assert copied.fetch(torch.arange(5), 1)[1].tolist() == [0, 1, 2, 3, 4]

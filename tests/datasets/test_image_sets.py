@@ -420,3 +420,67 @@ def test_tiny_imagenet_with_something_else(change: Callable, said: str, serve: S
     with pytest.raises(lb.DownloadError, match=said):
         lb.datasets.tiny_imagenet(root=tmp_path)
     assert names(tmp_path / "tiny_imagenet") - {".lock"} == {"tiny-imagenet-200.zip"}
+
+
+def _saved(path: Path, values: np.ndarray, **options: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path, **options)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif"])
+def test_pictures_of_16_bits_are_scaled_by_their_depth(tmp_path: Path, name: str) -> None:
+    _saved(tmp_path / "a" / name, np.array([[0, 200, 256, 4095, 65535]], np.uint16))
+    image, _ = lb.datasets.image_folder(tmp_path, transform=None)[0]
+    assert image[:, 0].tolist() == [[0, 1, 1, 16, 255]] * 3
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_pictures_of_other_depths_are_scaled_or_refused(tmp_path: Path, dtype: type) -> None:
+    fits = np.array([[0, 0.25, 0.5, 1]], dtype)
+    _saved(tmp_path / "fits/a/x.tif", fits)
+    for number, beyond in enumerate(([[0, 2]], [[-1, 1]], [[0, 70_000]])):
+        _saved(tmp_path / f"beyond{number}/a/x.tif", np.array(beyond, dtype))
+        with pytest.raises(lb.DataError, match=r"x\.tif.*its values are of mode"):
+            lb.datasets.image_folder(tmp_path / f"beyond{number}")[0]
+    if dtype is np.float32:
+        image, _ = lb.datasets.image_folder(tmp_path / "fits", transform=None)[0]
+        assert image[0, 0].tolist() == [0, 64, 128, 255]
+        _saved(tmp_path / "nan/a/x.tif", np.array([[0, np.nan]], dtype))
+        with pytest.raises(lb.DataError, match="mode 'F'"):
+            lb.datasets.image_folder(tmp_path / "nan")[0]
+
+
+def test_masks_keep_their_class_numbers(tmp_path: Path) -> None:
+    _saved(tmp_path / "mask.png", np.array([[1, 2, 255]], np.uint16))
+    assert decoded(tmp_path / "mask.png", "L", None).tolist() == [[1, 2, 255]]
+    _saved(tmp_path / "mask.png", np.array([[1, 2, 256]], np.uint16))
+    with pytest.raises(lb.DataError, match="up to 255"):
+        decoded(tmp_path / "mask.png", "L", None)
+
+
+@pytest.mark.parametrize("cache", [None, False])
+def test_pictures_are_turned_as_viewers_show_them(tmp_path: Path, cache: bool | None) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    values = np.zeros((20, 40, 3), np.uint8)
+    values[:, :20] = 255  # the left half is white; turned, it is the upper one
+    _saved(tmp_path / "a/x.png", values, exif=exif)
+    turned, _ = lb.datasets.image_folder(tmp_path, transform=None, cache=cache)[0]
+    assert turned.shape == (3, 40, 20)
+    assert turned[:, :20].min() == 255
+    assert turned[:, 20:].max() == 0
+    stored, _ = lb.datasets.image_folder(tmp_path, transform=None, cache=cache, exif=False)[0]
+    assert stored.shape == (3, 20, 40)
+    small, _ = lb.datasets.image_folder(tmp_path, transform=None, cache=cache, size=8)[0]
+    assert small[:, :3].min() == 255
+    assert small[:, 5:].max() == 0
+
+
+def test_hidden_folders_are_left_aside(tmp_path: Path) -> None:
+    root = tmp_path / ".hidden above"
+    names = ("a/x.png", "a/.ipynb_checkpoints/x.png", "a/deep/y.png", "a/deep/.git/y.png", "a/._x.png", ".b/z.png")
+    for name in names:
+        _saved(root / name, np.zeros((2, 2), np.uint8))
+    found = lb.datasets.image_folder(root)
+    assert found.classes == ("a",)
+    assert [path.name for path in found.paths] == ["y.png", "x.png"]

@@ -75,23 +75,25 @@ class Texts:
 Cells: TypeAlias = Numbers | Texts
 
 
-def read(series: Any) -> Cells:
-    """The values of a narwhals series.
+def read(name: str, native: Any) -> Cells:
+    """The values of a column, a series or array of its own library.
 
     Raises:
         DataError: they are neither numbers, booleans, texts nor categories, or several of these.
     """
-    native = series.to_native()
     library = type(native).__module__.partition(".")[0]
     if library == "pandas":
-        return _pandas(series.name, native)
+        return _pandas(name, native)
     if library == "polars":
-        return _polars(series.name, native)
+        return _polars(name, native)
     if library == "pyarrow":
-        return _arrow(series.name, native)
+        return _arrow(name, native)
+    import narwhals.stable.v2 as nw
+
+    series = nw.from_native(native, series_only=True)
     if series.dtype.is_numeric() or str(series.dtype) == "Boolean":
-        return _array(series.name, np.asarray(series.to_numpy()))
-    return _objects(series.name, series.to_list())
+        return _array(name, np.asarray(series.to_numpy()))
+    return _objects(name, series.to_list())
 
 
 def _worded(value: Any, known: Collection[str]) -> str:
@@ -228,7 +230,8 @@ def _array(name: str, values: _Array) -> Cells:
             raise refused(name, "bytes")
         return _objects(name, values.astype(object))
     if kind not in "biuf":
-        raise refused(name, str(values.dtype), dates=kind in "mM")
+        word = {"M": "Datetime, ", "m": "Duration, "}.get(kind, "")
+        raise refused(name, f"{word}{values.dtype}", dates=bool(word))
     if kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     return Numbers(values.astype(values.dtype.newbyteorder("="), copy=False))

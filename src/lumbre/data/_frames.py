@@ -4,7 +4,7 @@
 spreads) is learned from the training rows alone, and stays with the fitted model.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,19 +32,18 @@ def numeric_matrix(frame: Any) -> Tensor:
 
     if is_series(frame):
         series = nw.from_native(frame, series_only=True)
-        name = column_name(series.name)
-        return _vector(name, _numbers_alone({name: series})[0])
+        name, kind = column_name(series.name), str(series.dtype)
+        return _vector(name, _numbers_alone({name: read(name, frame)}, lambda _: kind)[0])
     table = Table(frame)
-    columns = _numbers_alone({name: table[name] for name in table.columns})
+    columns = _numbers_alone({name: table.cells(name) for name in table.columns}, table.dtype)
     matrix = Matrix(len(table), len(columns))
     for name, numbers in zip(table.columns, columns, strict=True):
         matrix.add_numbers(name, numbers.values)
     return matrix.tensor()
 
 
-def _numbers_alone(columns: dict[str, Any]) -> list[Numbers]:
-    cells = {name: read(series) for name, series in columns.items()}
-    strange = [f"{name!r} ({columns[name].dtype})" for name, one in cells.items() if isinstance(one, Texts)]
+def _numbers_alone(cells: dict[str, Cells], kind: Callable[[str], str]) -> list[Numbers]:
+    strange = [f"{name!r} ({kind(name)})" for name, one in cells.items() if isinstance(one, Texts)]
     if strange:
         raise DataError(
             f"columns that are no numbers: {', '.join(strange)}",
@@ -206,12 +205,8 @@ class FrameEncoding:
         assert self.target is not None
         name = self.target.name
         if not is_series(series):
-            series = Table(series)[name].to_native()
-        import narwhals.stable.v2 as nw
-
-        cells = read(nw.from_native(series, series_only=True))
-        refuse_missing({name: cells.missing})
-        return self._target(cells)
+            return self._target(_present(name, Table(series).cells(name)))
+        return self._target(_present(name, read(name, series)))
 
     def wanted(self, columns: Sequence[str], *, need_target: bool) -> list[str]:
         """The names of its features, and that of its target where it is needed.
@@ -303,7 +298,7 @@ class FrameData:
         Raises:
             DataError: there is none of that name.
         """
-        return self._table[name].to_numpy()
+        return self._table.values(name)
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -397,9 +392,14 @@ def read_numbers(table: Table, names: Sequence[str]) -> "list[np.ndarray[Any, An
     return [_as_numbers(name, one).values for name, one in cells if one is not None]
 
 
+def _present(name: str, cells: Cells) -> Cells:
+    refuse_missing({name: cells.missing})
+    return cells
+
+
 def _read(table: Table, name: str, missing: dict[str, int]) -> Cells | None:
     """A column; None where values are missing, which are counted into `missing`."""
-    cells = read(table[name])
+    cells = table.cells(name)
     count = cells.missing
     if count:
         missing[name] = count

@@ -69,6 +69,10 @@ class WindowOrder(LikePlain):
             skip = 0
 
 
+_OPEN_FILES = 8
+_READ_ROWS = 1 << 16  # read at a time where row groups are shorter
+
+
 @dataclass(frozen=True, slots=True)
 class RowGroup:
     """One row group of one file: the unit in which Parquet is read."""
@@ -96,6 +100,7 @@ class ParquetData:
         self._slot_of: dict[int, int] = {}  # group -> its place in the buffers, least recently used first
         self._begin_of = torch.full((len(self.groups),), -1)  # group -> first row of that place less its own first row
         self._buffers: tuple[Tensor, Tensor | None] | None = None
+        self._open: dict[Path, Any] = {}  # files whose footers are at hand
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -125,9 +130,8 @@ class ParquetData:
         for group in needed:
             if group in self._slot_of:
                 self._slot_of[group] = self._slot_of.pop(group)
-        for group in needed:
-            if group not in self._slot_of:
-                self._load(group)
+        for groups in self._runs([group for group in needed if group not in self._slot_of]):
+            self._load(groups)
         assert self._buffers is not None
         places = wanted + self._begin_of[group_of]
         input, target = self._buffers
@@ -148,35 +152,62 @@ class ParquetData:
                 target[here] = some_target
         return input, target
 
-    def _load(self, group: int) -> None:
-        input, target = self._decode(group)
+    def _runs(self, groups: Sequence[int]) -> Iterator[list[int]]:
+        """Groups that are read together: neighbours of one file, as many as make a block of rows."""
+        run: list[int] = []
+        rows = 0
+        for group in groups:
+            chosen = self.groups[group]
+            if run and (chosen.file != self.groups[run[0]].file or rows + chosen.rows > _READ_ROWS):
+                yield run
+                run, rows = [], 0
+            run.append(group)
+            rows += chosen.rows
+        if run:
+            yield run
+
+    def _load(self, groups: Sequence[int]) -> None:
+        input, target = self._decode(groups)
         if self._buffers is None:
             room = self.window * self._longest
             self._buffers = input.new_empty(room, input.shape[1]), None if target is None else target.new_empty(room)
-        if len(self._slot_of) < self.window:
-            slot = len(self._slot_of)
-        else:
-            gone = next(iter(self._slot_of))
-            slot = self._slot_of.pop(gone)
-        begin = slot * self._longest
-        self._buffers[0][begin : begin + len(input)] = input
-        if target is not None and self._buffers[1] is not None:
-            self._buffers[1][begin : begin + len(target)] = target
-        self._slot_of[group] = slot
-        self._begin_of[group] = begin - (int(self._ends[group]) - self.groups[group].rows)
+        sizes = [self.groups[group].rows for group in groups]
+        targets = [None] * len(groups) if target is None else target.split(sizes)
+        for group, rows, some in zip(groups, input.split(sizes), targets, strict=True):
+            if len(self._slot_of) < self.window:
+                slot = len(self._slot_of)
+            else:
+                slot = self._slot_of.pop(next(iter(self._slot_of)))
+            begin = slot * self._longest
+            self._buffers[0][begin : begin + len(rows)] = rows
+            if some is not None and self._buffers[1] is not None:
+                self._buffers[1][begin : begin + len(some)] = some
+            self._slot_of[group] = slot
+            self._begin_of[group] = begin - (int(self._ends[group]) - self.groups[group].rows)
 
-    def _decode(self, group: int) -> tuple[Tensor, Tensor | None]:
+    def _decode(self, groups: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         names = [column.name for column in self.encoding.features]
         if self.encoding.target is not None:
             names.append(self.encoding.target.name)
-        rows = self.encoding.encode(self._table(group, names), need_target=True)
+        rows = self.encoding.encode(self._table(groups, names), need_target=True)
         return rows.input, rows.target
 
-    def _table(self, group: int, names: list[str]) -> Any:
+    def _table(self, groups: int | Sequence[int], names: list[str]) -> Any:
+        """Columns of a row group, or of several of one file."""
+        groups = [groups] if isinstance(groups, int) else groups
         parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
-        chosen = self.groups[group]
-        with parquet.ParquetFile(chosen.file) as file:
-            return file.read_row_group(chosen.index, columns=names)
+        chosen = [self.groups[group] for group in groups]
+        file = self._open.get(chosen[0].file)
+        if file is None:
+            while len(self._open) >= _OPEN_FILES:
+                self._open.pop(next(iter(self._open))).close()
+            # Its footer, which lists every row group, is read once and not for each of them.
+            file = self._open[chosen[0].file] = parquet.ParquetFile(chosen[0].file)
+        many = sum(group.rows for group in chosen) * len(names) > _READ_ROWS
+        return file.read_row_groups([group.index for group in chosen], columns=names, use_threads=many)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}
 
     def encoded_by(self, encoding: FrameEncoding, *, need_target: bool = True) -> "ParquetData":
         """The same rows through the encoding of the training data; without its target where that is not needed.
@@ -196,8 +227,8 @@ class ParquetData:
         if not self.encoding.standardize or not numbers:
             return self
         moments = Moments(len(numbers))
-        for index in range(len(self.groups)):
-            moments.add(read_numbers(Table(self._table(index, numbers)), numbers))
+        for groups in self._runs(range(len(self.groups))):
+            moments.add(read_numbers(Table(self._table(groups, numbers)), numbers))
         moments.check(numbers)
         encoding = replace(self.encoding, center=moments.center, scale=moments.scale)
         return ParquetData(self.groups, encoding, self.window)

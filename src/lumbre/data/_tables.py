@@ -1,13 +1,14 @@
 """Frames of every library as one: columns by name, where names are texts that occur once."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from lumbre.base import DataError, has_column, import_extra
+from lumbre.data._cells import Cells, read
 
 
 def is_frame(value: Any) -> bool:
@@ -41,21 +42,43 @@ class Table:
     """
 
     def __init__(self, frame: Any) -> None:
-        self._frame, self._twice = _known(frame)
-        self.names: tuple[str, ...] = tuple(self._frame.columns)
+        self.native, self.twice = _known(frame)
+        """The frame in its own library, with names that are texts; names that several columns had are left out there,
+        and can't be asked for."""
+        arrow = type(self.native).__module__.startswith("pyarrow")
+        self.names: tuple[str, ...] = tuple(self.native.column_names if arrow else self.native.columns)
+        self._rows = len(self.native)
 
     def __len__(self) -> int:
-        return len(self._frame)
+        return self._rows
 
-    def __getitem__(self, name: str) -> Any:
-        """A column, as a narwhals series."""
+    def cells(self, name: str) -> Cells:
+        """What a column holds.
+
+        Raises:
+            DataError: there is none of that name, or it holds neither numbers nor texts.
+        """
+        if name in self.twice or name not in self.names:
+            self.check([name])
+        return read(name, self.native[name])
+
+    def dtype(self, name: str) -> str:
+        """The type of a column, in narwhals' words."""
+        return str(self._narwhal()[name].dtype)
+
+    def values(self, name: str) -> "np.ndarray[Any, Any]":
+        """A column as an array of shape (rows,), as its library gives it.
+
+        Raises:
+            DataError: there is none of that name.
+        """
         self.check([name])
-        return self._frame[name]
+        return self._narwhal()[name].to_numpy()
 
-    @property
-    def native(self) -> Any:
-        """The frame in its own library, with names that are texts."""
-        return self._frame.to_native()
+    def _narwhal(self) -> Any:
+        import narwhals.stable.v2 as nw
+
+        return nw.from_native(self.native, eager_only=True)
 
     def check(self, names: Iterable[str], where: str = "the frame") -> None:
         """See that each of the columns is there, once.
@@ -64,7 +87,7 @@ class Table:
             DataError: one is not.
         """
         for name in names:
-            if name in self._twice:
+            if name in self.twice:
                 raise DataError(
                     f"two columns of the name {name!r}",
                     "names that occur once among the columns that are used",
@@ -78,14 +101,9 @@ class Table:
         schema = getattr(self.native, "schema", None)
         return tuple(name for name in (*self.names, *self.twice) if not is_index(name, schema))
 
-    @property
-    def twice(self) -> Collection[str]:
-        """Names that several columns have; none of these can be asked for."""
-        return self._twice
-
     def take(self, rows: Tensor) -> Any:
         """Some rows, in the frame's own library: int64 tensor of shape (n,), row numbers."""
-        return self._frame[rows.numpy()].to_native()
+        return self._narwhal()[rows.numpy()].to_native()
 
 
 def is_index(name: str, schema: Any = None) -> bool:
@@ -108,25 +126,28 @@ def column_name(name: Any) -> str:
 
 
 def _known(frame: Any) -> tuple[Any, tuple[str, ...]]:
-    """The frame for narwhals, and the names that several of its columns have, which are left out."""
+    """A frame of a library that narwhals knows, and the names that several of its columns had, which are left out."""
     import narwhals.stable.v2 as nw
 
-    if _is_lazy(frame):
-        frame = nw.from_native(frame).collect().to_native()
-    elif not nw.dependencies.is_into_dataframe(frame):
-        if nw.dependencies.is_into_series(frame) or not _streams(frame):
+    library = type(frame).__module__.partition(".")[0]
+    if not nw.dependencies.is_into_dataframe(frame):
+        if _is_lazy(frame):
+            frame = nw.from_native(frame).collect().to_native()
+        elif nw.dependencies.is_into_series(frame) or not _streams(frame):
             raise _no_frame(frame)
-        frame = import_extra("pyarrow", "data", "read what has Arrow's stream interface").table(frame)
-    twice: tuple[str, ...] = ()
-    if type(frame).__module__.partition(".")[0] in ("pandas", "pyarrow"):  # others have texts that differ already
-        frame, twice = _named(frame)
-    return nw.from_native(frame, eager_only=True), twice
+        else:
+            frame = import_extra("pyarrow", "data", "read what has Arrow's stream interface").table(frame)
+        library = type(frame).__module__.partition(".")[0]
+    # Others have names that are texts, and differ.
+    return _named(frame) if library in ("pandas", "pyarrow") else (frame, ())
 
 
 def _named(frame: Any) -> tuple[Any, tuple[str, ...]]:
     arrow = type(frame).__module__.startswith("pyarrow")
     given = frame.column_names if arrow else list(frame.columns)
     names = [column_name(name) for name in given]
+    if len(set(names)) == len(names) and names == given:
+        return frame, ()
     counts: dict[str, int] = {}
     for name in names:
         counts[name] = counts.get(name, 0) + 1

@@ -45,6 +45,7 @@ class ImageFiles(Dataset[Any]):
         cache: keep each image (and mask) in memory as bytes once it is decoded, before the transform; workers share
             them. True does so whatever they take, False never, None where images take at most 1 GiB (masks, too).
             Without `size`, images of another size than the first are decoded each time.
+        exif: turn images as their EXIF notes say, as viewers do; masks are never turned.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ImageFiles(Dataset[Any]):
         transform: Callable[[Any], Any] | None,
         classes: Sequence[str] | None,
         cache: bool | None = None,
+        exif: bool = False,
     ) -> None:
         # They are read for as long as a run lasts, and a callback may change the working directory.
         self.paths = tuple(path.absolute() for path in paths)
@@ -66,6 +68,7 @@ class ImageFiles(Dataset[Any]):
         self.transform = transform
         self.classes = None if classes is None else tuple(classes)
         self.cache = cache
+        self.exif = exif
         self._kept: dict[str, _Kept | None] = {}
         if size is not None:  # else the first file has to be read to know how much room they take
             self._make_room("RGB")
@@ -94,10 +97,10 @@ class ImageFiles(Dataset[Any]):
             self._make_room(mode)
         kept = self._kept[mode]
         if kept is None:
-            return decoded(path, mode, self.size)
+            return decoded(path, mode, self.size, exif=self.exif and mode == "RGB")
         if kept.done[row]:
             return kept.images[row]
-        image = decoded(path, mode, self.size)
+        image = decoded(path, mode, self.size, exif=self.exif and mode == "RGB")
         if image.shape == kept.images.shape[1:]:
             kept.images[row] = image
             kept.done[row] = 1
@@ -109,7 +112,8 @@ class ImageFiles(Dataset[Any]):
         files = self.paths if mode == "RGB" else masks
         if self.cache is False or not files:
             return
-        shape = (self.size, self.size) if self.size is not None else decoded(files[0], mode, None).shape[:2]
+        turned = self.exif and mode == "RGB"
+        shape = (self.size, self.size) if self.size else decoded(files[0], mode, None, exif=turned).shape[:2]
         shape = (len(files), *shape, 3) if mode == "RGB" else (len(files), *shape)
         if self.cache or math.prod(shape) <= _CACHE_BYTES:
             self._kept[mode] = _Kept(_shared(shape), _shared((len(files),)))
@@ -137,11 +141,22 @@ def _shared(shape: tuple[int, ...]) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     return np.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=np.uint8).reshape(shape)
 
 
-def decoded(source: Path | bytes, mode: str, size: int | None) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+def decoded(
+    source: Path | bytes, mode: str, size: int | None, *, exif: bool = False
+) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     """An image as bytes: (height, width, 3) in mode "RGB", (height, width) in mode "L".
 
+    Grey values of 16 bits are scaled to 8 bits, floats from [0, 1] to them; in mode "L", which masks have, whole
+    numbers stay as they are.
+
+    Args:
+        source: the file, or its bytes.
+        mode: "RGB" or "L".
+        size: make it so high and wide.
+        exif: turn it as its EXIF notes say.
+
     Raises:
-        DataError: it is no image, or a damaged one.
+        DataError: it is no image, a damaged one, or has values that bytes cannot hold.
     """
     image_module: Any = import_extra("PIL.Image", "data", "read images")
     try:
@@ -150,13 +165,36 @@ def decoded(source: Path | bytes, mode: str, size: int | None) -> "np.ndarray[An
             if size is not None and mode == "RGB":
                 # A JPEG can be decoded at half, a quarter or an eighth of its size, which is much faster.
                 image.draft(mode, (size, size))
-            converted = image if image.mode == mode else image.convert(mode)
+            if exif:
+                import_extra("PIL.ImageOps", "data", "read images").exif_transpose(image, in_place=True)
+            plain = image if image.mode[:1] not in "IF" else _eight_bits(image, mode)
+            converted = plain if plain.mode == mode else plain.convert(mode)
             return np.array(converted if size is None else _squared(converted, size), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
         name = "an image in an archive" if isinstance(source, bytes) else str(source)
         raise DataError(
             f"{name}, which cannot be read: {error}", "a whole image file", "fetch or export it again, or remove it"
         ) from error
+
+
+def _eight_bits(image: Any, mode: str) -> Any:
+    """An image of one channel of 16 bits or more as one of 8, scaled by its depth: Pillow would cut the values off."""
+    values = np.asarray(image)
+    deep = values.dtype.kind == "u" or image.format == "PNG"  # which has 16 bits at most, though it may come as more
+    if values.dtype.kind == "f":
+        wrong = not (values >= 0).all() or not (values <= 1).all()  # NaN is neither
+        scaled, expected = values.astype(np.float64) * 255, "from 0 to 1"
+    elif mode == "L":
+        wrong = values.min() < 0 or values.max() > 255
+        scaled, expected = values, "up to 255, in a mask or a picture of bytes"
+    else:
+        wrong = not deep or values.min() < 0 or values.max() > 65535
+        scaled, expected = values / 257, "of 8 or 16 bits without a sign"
+    if wrong:
+        raise ValueError(
+            f"its values are of mode {image.mode!r}, from {values.min():g} to {values.max():g}, not {expected}"
+        )
+    return import_extra("PIL.Image", "data", "read images").fromarray(np.rint(scaled).astype(np.uint8))
 
 
 def _squared(image: Any, size: int) -> Any:
@@ -172,11 +210,13 @@ def image_folder(
     size: int | None = None,
     transform: Callable[[Any], Any] | None = to_float,
     cache: bool | None = None,
+    exif: bool = True,
 ) -> ImageFiles:
     """A folder of images with a folder for each class.
 
     Classes are numbered from 0 in the sorted order of their folders' names, images sorted by path. Files that are no
-    images (jpg, jpeg, png, tif, tiff, bmp, webp) and hidden ones are left aside.
+    images (jpg, jpeg, png, tif, tiff, bmp, webp) are left aside, and so is what is hidden: its name, or that of a
+    folder it is in, begins with a dot. Pictures of 16 bits, and floats from 0 to 1, are scaled to bytes.
 
     Args:
         root: the folder that holds the classes' folders.
@@ -186,6 +226,7 @@ def image_folder(
             [0, 1] of it. None leaves bytes.
         cache: keep decoded images in memory, as bytes, before the transform: True, False, or None where they take at
             most 1 GiB. A file that changes after it was read is then not read again.
+        exif: turn pictures as their EXIF notes say, as viewers show them; False takes them as they are stored.
 
     Returns:
         A map-style dataset of (image, class), class an int64 tensor of shape (); its `classes` are the folders' names.
@@ -198,7 +239,10 @@ def image_folder(
     """
     where = Path(root).expanduser()
     folders = sorted(path for path in where.iterdir() if _shown(path) and path.is_dir()) if where.is_dir() else []
-    images = [sorted(path for path in folder.rglob("*") if is_image(path)) for folder in folders]
+    images = [
+        sorted(path for path in folder.rglob("*") if is_image(path) and all(map(_shown, _inner(path, folder))))
+        for folder in folders
+    ]
     empty = [folder.name for folder, inside in zip(folders, images, strict=True) if not inside]
     if not folders or empty:
         raise DataError(
@@ -209,7 +253,12 @@ def image_folder(
     targets = torch.repeat_interleave(torch.arange(len(folders)), torch.tensor([len(inside) for inside in images]))
     paths = [path for inside in images for path in inside]
     classes = [folder.name for folder in folders]
-    return ImageFiles(paths, targets, size=size, transform=transform, classes=classes, cache=cache)
+    return ImageFiles(paths, targets, size=size, transform=transform, classes=classes, cache=cache, exif=exif)
+
+
+def _inner(path: Path, folder: Path) -> Sequence[Path]:
+    """The folders between `folder` and the file."""
+    return list(path.relative_to(folder).parents)[:-1]
 
 
 def is_image(path: Path) -> bool:

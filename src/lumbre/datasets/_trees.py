@@ -266,7 +266,7 @@ def bird_species(
     check_rows("bird_species", "classes", len(kinds["train"]), where)
     if not kinds["train"] == kinds["valid"] == kinds["test"]:
         raise damaged(where, "whose parts are of different kinds of birds", "the same folders in each")
-    return image_folder(where / split, size=size, transform=transform)
+    return image_folder(where / split, size=size, transform=transform, exif=False)
 
 
 def _folders(where: Path) -> list[Path]:

@@ -6,6 +6,7 @@ What R kept beside the numbers (functions, environments, pointers) is passed ove
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lumbre.base import ArchiveError
+from lumbre.storage._archive import is_archive
 from lumbre.storage._files import read_whole, unfolded, write_whole
 from lumbre.storage._libtorch import LibTorchError, read_libtorch
-from lumbre.storage._xdr import RDataError, RValue, read_r, write_r_strings
+from lumbre.storage._xdr import MISSING_INTEGER, RDataError, RValue, is_missing, read_r, write_r_strings
 
 __all__ = ["Unread", "load", "load_weights", "save_weights"]
 __dir__ = __all__.copy  # names for dir() and tab completion
@@ -44,8 +46,10 @@ _R_KNOWS = {
     torch.int16,
     torch.int32,
     torch.int64,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
 }
-_MISSING = -(2**31)
+_LAYER = re.compile(r"((?:.*\.)?)((?:weight|bias)_(?:ih|hh|hr)_l)(\d+)((?:_reverse)?)", re.DOTALL)
 _DEEPEST = 100
 
 
@@ -67,9 +71,11 @@ class _Refused(ValueError):
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """The weights in a file of R's torch or luz, by name, ready for `module.load_state_dict()`.
 
-    Names, shapes and numbers are those of PyTorch: R's torch stores them as LibTorch has them. The class comes from
+    Names, shapes and numbers are those of PyTorch: R's torch stores them as LibTorch has them. Of recurrent nets, whose
+    layers R counts from 1, the names are changed: `weight_ih_l1` there is `weight_ih_l0` here. The class comes from
     you, as everywhere. It reads what `torch_save()` makes of a module, a dataset or a named list of tensors, what
-    `luz_save()` makes of a fitted model, and the model in a checkpoint of luz; of this and older versions of torch.
+    `luz_save()` makes of a fitted model, the model in a checkpoint of luz, of this and older versions of torch; and
+    plain safetensors files, such as R's `safe_save_file()` writes.
 
     Args:
         path: the file.
@@ -91,7 +97,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     if isinstance(found, dict):
         for candidate in (found, found.get("weights"), found.get("model")):
             if isinstance(candidate, dict) and all(isinstance(part, Tensor) for part in candidate.values()):
-                return dict(candidate)
+                return _renumbered(candidate, 1, -1)
     raise ArchiveError(
         f"{path}, which holds {'a tensor' if isinstance(found, Tensor) else 'other things than weights by name'}",
         "weights: a module, a named list of tensors, or a fitted model of luz",
@@ -107,8 +113,11 @@ def load(path: str | Path) -> Any:
 
     Returns:
         Of a tensor, the tensor; of a module, its tensors by name; of a list, a dict or a list with tensors, numbers,
-        texts and lists in it, a vector of length one as its value, R's NA and NULL as None; of a fitted model of luz,
-        a dict with weights, hparams, opt_hparams and records. `Unread` stands for what is no data.
+        texts and lists in it, a vector of length one as its value, R's NA (of any type) and NULL as None, integer64 as
+        whole numbers, a matrix as a list of its rows; where only some parts have names, the others have their number,
+        from 1, and a name that occurs again has ".1" behind it, as R's `make.unique()` does. Of a fitted model of luz,
+        a dict with weights, hparams, opt_hparams and records. Names are as R has them. `Unread` stands for what is no
+        data.
 
     Raises:
         ArchiveError: the file is not there, damaged, or of another kind.
@@ -119,8 +128,9 @@ def load(path: str | Path) -> Any:
 def save_weights(path: str | Path, state: Tensor | Mapping[str, Tensor]) -> None:
     """Write weights so that R's `torch_load()` takes them.
 
-    In R, a mapping becomes a named list: `net$load_state_dict(torch_load("net.pt"))`. A tensor becomes a tensor. R's
-    torch from 0.12 on reads such files.
+    In R, a mapping becomes a named list: `net$load_state_dict(torch_load("net.pt"))`. A tensor becomes a tensor. Layers
+    of recurrent nets are counted from 1, as R does: `weight_ih_l0` becomes `weight_ih_l1`. R's torch from 0.12 on reads
+    such files.
 
     Args:
         path: where to; a file that is there is replaced once the new one is complete.
@@ -129,7 +139,7 @@ def save_weights(path: str | Path, state: Tensor | Mapping[str, Tensor]) -> None
     Raises:
         ArchiveError: it cannot be written there, or R has no such type of numbers.
     """
-    tensors = {_UNNAMED: state} if isinstance(state, Tensor) else dict(state)
+    tensors = {_UNNAMED: state} if isinstance(state, Tensor) else _renumbered(state, 0, 1)
     unknown = [name for name, tensor in tensors.items() if tensor.dtype not in _R_KNOWS]
     if unknown:
         raise ArchiveError(
@@ -153,6 +163,23 @@ def save_weights(path: str | Path, state: Tensor | Mapping[str, Tensor]) -> None
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     write_whole(Path(path), len(text).to_bytes(8, "little") + text + data[8 + length :])
+
+
+def _renumbered(weights: Mapping[str, Tensor], first: int, by: int) -> dict[str, Tensor]:
+    """Weights with the layers of recurrent nets renumbered, where the first layer of a net has the number `first`."""
+    layers: dict[str, set[int]] = {}
+    for name in weights:
+        if found := _LAYER.fullmatch(name):
+            layers.setdefault(found[1], set()).add(int(found[3]))
+
+    def renamed(name: str) -> str:
+        found = _LAYER.fullmatch(name)
+        inside = found is not None and {f"{found[1]}{part}_l{first}" for part in ("weight_ih", "weight_hh")}
+        if found is None or not inside or not inside <= weights.keys() or min(layers[found[1]]) != first:
+            return name
+        return f"{found[1]}{found[2]}{int(found[3]) + by}{found[4]}"
+
+    return {renamed(name): tensor for name, tensor in weights.items()}
 
 
 def _loaded(path: Path) -> Any:
@@ -189,12 +216,20 @@ def _tensors(data: bytes) -> Any:
     """What is in a file of the present version: safetensors with R's notes."""
     try:
         length = int.from_bytes(data[:8], "little")
-        tensors = safetensors.torch.load(data)
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        found = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + length])
+        tensors = {name: found[name] for name in header if name in found}  # in the order of the file
+        metadata = header.get("__metadata__") or {}
+        if "__r__" not in metadata:
+            if is_archive(data):
+                raise _Refused("is a file of lumbre's own, for lumbre.load() or lumbre.load_weights()")
+            return tensors  # of safe_save_file(), in R or elsewhere
         notes = json.loads(metadata["__r__"])
         kind = notes["type"]
         for name, special in dict(notes.get("special_dtype") or {}).items():
             tensors[name] = _complex(tensors[name], special)
+    except _Refused:
+        raise
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
         raise _Refused(f"is no file of torch_save(), or damaged: {type(error).__name__} {error}") from error
     written = tensors.pop(_OBJECT, None)
@@ -268,20 +303,56 @@ def _plain(value: RValue, tensors: dict[str, Tensor], depth: int = 0) -> Any:
                 raise _Refused(f"has no tensor {name!r}, though its list asks for it")
             return tensors[name]
         parts = list(value.value)
-    elif value.kind in ("logical", "integer"):
-        parts = [None if number == _MISSING else number for number in np.asarray(value.value).tolist()]
-        parts = [None if part is None else bool(part) for part in parts] if value.kind == "logical" else parts
-    elif value.kind in ("double", "complex"):
-        parts = np.asarray(value.value).tolist()
+    elif value.kind in ("logical", "integer", "double", "complex"):
+        parts = _numbers(value)
     else:
         return Unread(value.kind)
     levels = value.attributes.get("levels")
     if "factor" in value.classes and levels is not None and levels.kind == "character":
         known: dict[Any, Any] = dict(enumerate(levels.value, 1))
         parts = [known.get(part) for part in parts]
+    dim = value.attributes.get("dim")
+    if dim is not None and dim.kind in ("integer", "double"):
+        return _shaped(parts, [int(size) for size in dim.value])
     return _named(value.names, parts) if value.names or len(parts) != 1 else parts[0]
 
 
-def _named(names: list[str], parts: list[Any]) -> Any:
-    """A dict where every part has a name of its own, else a list."""
-    return dict(zip(names, parts, strict=True)) if len(set(names)) == len(parts) and any(names) else parts
+def _numbers(value: RValue) -> list[Any]:
+    """The numbers of a vector, NA as None."""
+    values: np.ndarray[Any, Any] = np.asarray(value.value)
+    if value.kind in ("logical", "integer"):
+        found = [None if number == MISSING_INTEGER else number for number in values.tolist()]
+        return [None if one is None else bool(one) for one in found] if value.kind == "logical" else found
+    if value.kind == "complex":
+        missing = is_missing(np.real(values)) | is_missing(np.imag(values))
+    elif "integer64" in value.classes:  # of the package bit64: whole numbers in the bits of doubles
+        values = values.astype(">f8").view(">i8")
+        missing = values == -(2**63)
+    else:
+        missing = is_missing(values)
+    return [None if empty else one for one, empty in zip(values.tolist(), missing.tolist(), strict=True)]
+
+
+def _shaped(parts: list[Any], sizes: list[int]) -> Any:
+    """A matrix or array, which R stores by columns, as lists of its rows."""
+    if len(parts) != np.prod(sizes, dtype=object) or min(sizes, default=0) < 0:
+        raise _Refused(f"has {len(parts)} values for an array of {sizes}")
+    values = np.empty(len(parts), dtype=object)
+    values[:] = parts
+    return values.reshape(sizes, order="F").tolist()
+
+
+def _named(names: list[str | None], parts: list[Any]) -> Any:
+    """A list, or where parts have names, a dict; see `load` for those that have none, or one that occurs twice."""
+    if not any(names) or len(names) != len(parts):
+        return parts
+    given = {name for name in names if name}
+    found: dict[str, Any] = {}
+    for number, (name, part) in enumerate(zip(names, parts, strict=True), 1):
+        base = unique = name or str(number)
+        count = 0
+        while unique in found or (count and unique in given):
+            count += 1
+            unique = f"{base}.{count}"
+        found[unique] = part
+    return found

@@ -6,6 +6,7 @@ symbols that occur again are references by number. Closures, bytecode and calls 
 them can be found in no other way, and then dropped.
 """
 
+import codecs
 import struct
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ MOST_ITEMS = 20_000_000
 _DEEPEST = 20_000
 _MISSING_STRING = -1
 _HAS_ATTRIBUTES, _HAS_TAG = 1 << 9, 1 << 10
+_LATIN1, _UTF8, _ASCII = 1 << 2, 1 << 3, 1 << 6  # the encoding of a string, among its flags from bit 12 on
+MISSING_INTEGER = -(2**31)
 
 _SYMBOL, _PAIRLIST, _CLOSURE, _ENVIRONMENT, _PROMISE, _CALL = 1, 2, 3, 4, 5, 6
 _SPECIAL, _BUILTIN, _STRING, _LOGICAL, _INTEGER, _DOUBLE, _COMPLEX = 7, 8, 9, 10, 13, 14, 15
@@ -62,10 +65,14 @@ class RValue:
     attributes: dict[str, "RValue"] = field(default_factory=dict[str, "RValue"])
 
     @property
-    def names(self) -> list[str]:
-        """The names of a vector's parts; empty where it has none."""
+    def names(self) -> list[str | None]:
+        """The names of a vector's parts, "" or None for those without; empty where it has none."""
         names = self.attributes.get("names")
-        return [str(name) for name in names.value] if names is not None and names.kind == "character" else []
+        return (
+            [None if name is None else str(name) for name in names.value]
+            if names is not None and names.kind == "character"
+            else []
+        )
 
     @property
     def classes(self) -> list[str]:
@@ -101,8 +108,16 @@ def read_r(data: bytes) -> RValue:
         raise RDataError(f"is of version {version} of R's format (known: 2 and 3)")
     reader.take(8)  # the versions of R that wrote it and that are needed
     if version == 3:
-        reader.take(reader.length(1))  # the native encoding
+        reader.native = _codec(reader.take(reader.length(1)).decode("ascii", "replace"))
     return _run(reader.item())
+
+
+def _codec(native: str) -> str:
+    """Python's name for an encoding; UTF-8 where it knows none of that name."""
+    try:
+        return codecs.lookup(native).name
+    except LookupError:
+        return "utf-8"
 
 
 def _run(steps: _Steps) -> Any:
@@ -128,6 +143,7 @@ class _Reader:
         self._at = 2
         self._references: list[RValue] = []
         self._items = 0
+        self.native = "utf-8"  # the encoding of texts that do not say theirs
 
     def take(self, count: int) -> bytes:
         end = self._at + count
@@ -177,15 +193,15 @@ class _Reader:
         elif kind == _ALTREP:
             return (yield self._compact())
         else:
-            found = yield self._vector(kind)
+            found = yield self._vector(kind, flags)
         if flags & _HAS_ATTRIBUTES:
             found.attributes = yield self._attributes()
         return found
 
-    def _vector(self, kind: int) -> _Steps:
+    def _vector(self, kind: int, flags: int) -> _Steps:
         if kind == _STRING:
             count = self.integer()
-            return RValue("string", None if count == _MISSING_STRING else self.take(count).decode("utf-8", "replace"))
+            return RValue("string", None if count == _MISSING_STRING else self._text(self.take(count), flags >> 12))
         if kind in _NUMBERS:
             name, dtype = _NUMBERS[kind]
             width = np.dtype(dtype).itemsize
@@ -209,6 +225,11 @@ class _Reader:
         if kind == _S4:
             return RValue("S4 object")
         raise RDataError(f"holds an item of the unknown type {kind}")
+
+    def _text(self, data: bytes, encoding: int) -> str:
+        """A text by the bits that name its encoding; bytes that do not fit it are shown by their numbers."""
+        codec = "latin-1" if encoding & _LATIN1 else "utf-8" if encoding & (_UTF8 | _ASCII) else self.native
+        return data.decode(codec, "backslashreplace")
 
     def _known(self, value: RValue) -> RValue:
         self._references.append(value)
@@ -278,7 +299,7 @@ class _Reader:
         if str(name).startswith("wrap_") and first is not None:
             return RValue(first.kind, first.value, attributes or first.attributes)
         if name == "deferred_string" and first is not None and first.kind in ("integer", "double"):
-            return RValue("character", [f"{number:.15g}" for number in first.value], attributes)
+            return RValue("character", _deferred(first, _scipen(state)), attributes)
         return RValue(f"compact vector ({name})", None, attributes)
 
     def _bytecode(self) -> _Steps:
@@ -309,6 +330,52 @@ class _Reader:
             yield self.item()  # its name
             yield self._bytecode_call(self.integer())
             kind = self.integer()
+
+
+def is_missing(numbers: "np.ndarray[Any, Any]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Which of R's doubles are NA: a NaN of which R knows the lower bits, and no other NaN."""
+    bits = np.ascontiguousarray(numbers, dtype=">f8").view(">u8")
+    return np.isnan(numbers.astype(np.float64)) & ((bits & 0xFFFFFFFF) == _MISSING_BITS)
+
+
+_MISSING_BITS = 1954
+
+
+def _scipen(state: RValue) -> int:
+    """R's option of that name when it made texts of numbers: digits that a fixed notation may be longer."""
+    second = state.value[-1] if isinstance(state.value, list) and len(state.value) > 1 else None
+    second = second[1] if isinstance(second, tuple) else second
+    if isinstance(second, RValue) and second.kind == "integer" and len(second.value):
+        return int(second.value[0])
+    return 0
+
+
+def _deferred(numbers: RValue, scipen: int) -> list[str | None]:
+    """Texts of numbers as R's `as.character()` makes them."""
+    if numbers.kind == "integer":
+        return [None if number == MISSING_INTEGER else str(number) for number in numbers.value.tolist()]
+    missing = is_missing(numbers.value).tolist()
+    return [
+        None if empty else _as_character(number, scipen)
+        for number, empty in zip(numbers.value.tolist(), missing, strict=True)
+    ]
+
+
+def _as_character(number: float, scipen: int) -> str:
+    """A double as R writes it: up to 15 digits, in the shorter of the fixed and the scientific notation."""
+    if number != number:
+        return "NaN"
+    if number in (float("inf"), float("-inf")):
+        return "Inf" if number > 0 else "-Inf"
+    if number == 0:
+        return "0"
+    digits, _, power = f"{abs(number):.14e}".partition("e")
+    significant = len(digits.replace(".", "").rstrip("0"))
+    exponent = int(power)
+    after = max(0, significant - exponent - 1)
+    fixed = max(1, exponent + 1) + (after + 1 if after else 0)
+    scientific = (significant + 1 if significant > 1 else 1) + (4 if abs(exponent) < 100 else 5)
+    return f"{number:.{after}f}" if fixed <= scientific + scipen else f"{number:.{significant - 1}e}"
 
 
 def write_r_strings(names: Iterable[str], values: Mapping[str, str], classes: str) -> bytes:
