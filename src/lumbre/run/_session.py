@@ -17,6 +17,7 @@ from lumbre.base import (
     LumbreError,
     Nested,
     RecipeError,
+    as_scalar,
     caller,
     divisor_of,
     is_out_of_memory,
@@ -113,7 +114,7 @@ class Session:
             )
         with torch.no_grad(), self.precision.autocast(), self.comparing(batch.input, batch.target):
             pred = caller(self.model, batch.input)(batch.input)
-            losses = self.loss(pred, batch.target)
+            losses = as_scalar(self.loss(pred, batch.target))
         if isinstance(losses, Tensor) and (divisor := divisor_of(self.loss)) is not None:
             losses = nothing_for_nothing(losses, divisor(batch.target))
         return pred, losses
