@@ -176,5 +176,5 @@ def test_what_the_loss_cannot_take_at_evaluate_is_said_in_words() -> None:
     fitted = recipe.set_hparams(in_features=3, out_features=2).fit((x, y), epochs=1, verbose=False)
     with pytest.raises(lb.DataError, match="data without a target"):
         fitted.evaluate(x)
-    with pytest.raises(lb.DataError, match="Target [56] is out of bounds"):
+    with pytest.raises(lb.DataError, match=r"Target [56] is out of bounds"):
         fitted.evaluate((x, y + 5))

@@ -53,6 +53,7 @@ from lumbre.base._protocols import (
     NamedLosses,
     Rows,
     Source,
+    as_scalar,
     total_loss,
 )
 from lumbre.base._records import DataRecord

@@ -43,6 +43,11 @@ Losses: TypeAlias = Tensor | dict[str, Tensor]
 """The loss of a batch, a scalar; or several by name, whose sum is the loss."""
 
 
+def as_scalar(loss: Any) -> Any:
+    """A loss of one number without dimensions: `(1,)` and `(1, 1)` are as good for a backward pass."""
+    return loss.reshape(()) if isinstance(loss, Tensor) and loss.ndim and loss.numel() == 1 else loss
+
+
 def total_loss(losses: Losses) -> Tensor:
     """The loss: itself, or the sum of the named ones."""
     return losses if isinstance(losses, Tensor) else torch.stack([loss.float() for loss in losses.values()]).sum()
@@ -203,4 +208,4 @@ class NamedLosses:
 
     def __call__(self, pred: Nested, target: Nested, /) -> dict[str, Tensor]:
         """Each loss by its name."""
-        return {name: loss(pred, target) for name, loss in self.parts.items()}
+        return {name: as_scalar(loss(pred, target)) for name, loss in self.parts.items()}

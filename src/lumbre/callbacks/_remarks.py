@@ -10,6 +10,7 @@ from torch import Tensor
 from lumbre.core import Callback, Context
 
 _KEPT = 20_000_000
+_FEW_STEPS, _ENOUGH_STEPS = 3, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Moved:
     @property
     def changed(self) -> bool | None:
         """Whether any number of it is another now."""
-        return None if self.change is None else self.change > 0
+        return None if self.change is None else self.change != 0  # NaN is another number, too
 
     @property
     def ratio(self) -> float | None:
@@ -50,7 +51,8 @@ class Remarks(Callback):
     step; parameters are compared once, before and after the run. LB101: the training loss does not move. LB102: it
     diverges. LB103: it jumps up and down. LB104: validation is far better than training. LB105: the validation loss
     has risen for epochs while the training loss falls. LB106: the model waits for data. LB107: parameters that did not
-    change in the run. LB108: a group of parameters that changes ten thousand times less than another.
+    change in a run of at least 20 updates; in a shorter one, those that got no gradient. LB108: a group of parameters
+    that changes ten thousand times less than another.
 
     Attributes:
         codes: all there are.
@@ -101,7 +103,7 @@ class Remarks(Callback):
         for name, one in ctx.named_parameters().items():
             before = self._before.get(name)
             same_shape = before is not None and before.shape == one.shape
-            change = float((one.detach() - before).float().norm()) if before is not None and same_shape else None
+            change = _distance(one.detach(), before) if before is not None and same_shape else None
             gradient = None if one.grad is None else float(one.grad.detach().float().norm())
             start = self._norms.get(name, float("nan"))
             self.ledger.append(Moved(name, one.numel(), one.requires_grad, gradient, start, change))
@@ -110,6 +112,12 @@ class Remarks(Callback):
             for moved, one in zip(self.ledger, ctx.named_parameters().values(), strict=True)
             if moved.trainable and moved.changed is False and id(one) in held
         ]
+        if ctx.step < _ENOUGH_STEPS:
+            # What stands behind a branch that begins at zero, or is dropped in a step by chance, moves later. What got
+            # no gradient is named already; an engine that keeps no gradients does not say which that is.
+            without = {moved.name for moved in self.ledger if moved.gradient is None}
+            told = ctx.step >= _FEW_STEPS and len(without) < len(self.ledger)
+            still = [name for name in still if told and name in without]
         if still and ctx.step:
             more = f" and {len(still) - 3} more" if len(still) > 3 else ""
             self._remark("LB107", f"did not change in {ctx.step} steps: {', '.join(still[:3])}{more}")
@@ -170,6 +178,12 @@ class Remarks(Callback):
                 "LB105",
                 f"over-fitting since epoch {best + 1}: validation loss {valid[best]:.4g} then, {valid[-1]:.4g} now",
             )
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    """The norm of the difference, which is 0 for equal tensors alone: squares of small numbers are 0 in float32."""
+    difference = (one - other).float()
+    return float(difference.norm()) or float(difference.abs().max() if difference.numel() else 0.0)
 
 
 def _of_times(ctx: Context) -> Iterator[tuple[str, str]]:

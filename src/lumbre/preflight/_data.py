@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import leaves
+from lumbre.preflight._labels import counted
 from lumbre.preflight._recorder import CLASSES, loss_inputs
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
@@ -296,6 +297,8 @@ def _new_classes(subject: Subject) -> str:
         return ""
     if ours.is_floating_point() or not loss_inputs(subject.loss_calls, CLASSES) or theirs.is_floating_point():
         return ""
+    calls = loss_inputs(subject.loss_calls, CLASSES)
+    theirs = counted(calls[0], theirs, whole=calls[0].target is subject.batch.target)
     new = theirs[~torch.isin(theirs, ours)]
     if new.numel() >= 5 and new.numel() > 0.05 * theirs.numel():
         return f"validation labels that no training row has: {new.unique()[:5].tolist()}"

@@ -22,10 +22,21 @@ def _class_call(subject: Subject) -> tuple[Call, Tensor] | None:
     return None
 
 
-def _used(call: Call, target: Tensor) -> Tensor:
-    """The targets without those that the loss leaves aside."""
-    counted = target != call.argument(4, "ignore_index", -100)
-    return target if bool(counted.all()) else target[counted]
+def counted(call: Call, target: Tensor, *, whole: bool = True) -> Tensor:
+    """The targets without those that the loss leaves aside.
+
+    Args:
+        call: of a loss.
+        target: labels of rows.
+        whole: whether the loss is given the targets as they are; else it chose among them, so that what is no class
+            is left aside.
+    """
+    if call.name not in CLASSES:
+        return target
+    kept = target != call.argument(4, "ignore_index", -100)
+    if not whole and call.input.ndim >= 2:
+        kept &= (target >= 0) & (target < call.input.shape[1])
+    return target if bool(kept.all()) else target[kept]
 
 
 @check("LB004", "error", "Measurements where class numbers should be")
@@ -56,7 +67,7 @@ def out_of_range(subject: Subject) -> Iterator[Found]:
     classes = call.input.shape[1]
     low, high = (int(end) for end in target.aminmax())
     if low < 0:  # a second look, without the rows that the loss leaves aside
-        used = _used(call, target)
+        used = counted(call, target)
         low, high = (int(end) for end in used.aminmax()) if used.numel() else (0, 0)
     if (low < 0 or high >= classes) and classes > 1:
         from_one = low == 1 and high == classes
@@ -90,7 +101,7 @@ def constant_labels(subject: Subject) -> Iterator[Found]:
     for call in loss_inputs(subject.loss_calls, (*CLASSES, *BINARY)):
         if call.target is not subject.batch.target or not isinstance(subject.target, Tensor):
             continue
-        used = subject.target if call.name in BINARY else _used(call, subject.target)
+        used = subject.target if call.name in BINARY else counted(call, subject.target)
         if subject.columns is not None and len(used) >= _ENOUGH and bool((used == used.flatten()[0]).all()):
             yield Found(
                 f"{len(subject.target)} rows, all with the label {used.flatten()[0].item():g}",
@@ -106,7 +117,7 @@ def many_outputs(subject: Subject) -> Iterator[Found]:
     if found is None or subject.columns is None or found[1].is_floating_point() or found[0].input.ndim != 2:
         return
     outputs = found[0].input.shape[1]
-    used = _used(*found) if outputs >= 20 else found[1][:0]
+    used = counted(*found) if outputs >= 20 else found[1][:0]
     if not used.numel():
         return
     classes = int(used.max()) + 1
@@ -128,8 +139,9 @@ def imbalance(subject: Subject) -> Iterator[Found]:
     calls = loss_inputs(subject.loss_calls, (*CLASSES, *BINARY))
     if subject.columns is None or len(target) < 50 or not calls or target.numel() != len(target):
         return
-    _, counts = target.flatten().unique(return_counts=True)
-    share = float(counts.max()) / len(target)
+    target = counted(calls[0], target, whole=calls[0].target is subject.batch.target).flatten()
+    _, counts = target.unique(return_counts=True)
+    share = float(counts.max()) / len(target) if len(target) else 0.0
     if counts.numel() > 1 and share > 0.9:
         yield Found(
             f"accuracy as a metric, and {share:.1%} of the rows in one class",
@@ -145,9 +157,10 @@ def ordered(subject: Subject) -> Iterator[Found]:
     target = subject.target
     if subject.shuffled is not False or subject.columns is None or not isinstance(target, Tensor):
         return
-    if not loss_inputs(subject.loss_calls, (*CLASSES, *BINARY)) or target.numel() != len(target):
+    calls = loss_inputs(subject.loss_calls, (*CLASSES, *BINARY))
+    if not calls or target.numel() != len(target):
         return
-    labels = target.flatten()
+    labels = counted(calls[0], target, whole=calls[0].target is subject.batch.target).flatten()
     classes = labels.unique().numel()
     changes = int((labels[1:] != labels[:-1]).sum())
     if classes > 1 and changes == classes - 1 and len(labels) > (subject.batch_size or 1):

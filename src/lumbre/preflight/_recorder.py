@@ -16,7 +16,8 @@ CLASSES = ("cross_entropy", "nll_loss")
 BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 _LOSSES = (*ELEMENTWISE, *CLASSES, *BINARY)
 _SUBTRACTIONS = ("sub", "__sub__", "rsub", "__rsub__")
-_IN_FORWARD = ("softmax", "log_softmax", "relu", "relu_", "dropout", "dropout2d", "dropout3d")
+RELUS = ("relu", "relu_")
+_IN_FORWARD = ("softmax", "log_softmax", *RELUS, "dropout", "dropout2d", "dropout3d")
 _RECORDED = {*_LOSSES, *_SUBTRACTIONS, *_IN_FORWARD}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -33,6 +34,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     result: Any
+    units: "Units | None" = None
 
     def argument(self, position: int, name: str, default: Any = None) -> Any:
         """An argument, whether it was given by position or by name."""
@@ -54,6 +56,33 @@ class Call:
         return self.name in _LOSSES
 
 
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What a ReLU was given and gave, noted at once: either may be overwritten by what comes after.
+
+    Attributes:
+        alive: of each unit, the entries of dimension 1, whether it gives anything but 0 for some row.
+        alike: whether it was given the same for every row.
+    """
+
+    alive: Tensor
+    alike: bool
+
+
+def _alike(value: Any) -> bool:
+    """Whether the rows are the same, but for rounding."""
+    if not isinstance(value, Tensor) or value.ndim < 2 or not len(value):
+        return False
+    value = value.detach()
+    return float((value - value[:1]).abs().max()) <= 1e-4 * float(value.abs().max())
+
+
+def _alive(result: Any) -> Tensor | None:
+    if not isinstance(result, Tensor) or result.ndim < 2 or not result.numel():
+        return None
+    return (result.detach() != 0).transpose(0, 1).flatten(1).any(1)
+
+
 class Recorder(TorchFunctionMode):
     """Keeps the calls that tell of mistakes, also those that fail."""
 
@@ -68,23 +97,46 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name not in _RECORDED:
             return func(*args, **kwargs)
-        result = None
+        result, units = None, None
+        alike = name in RELUS and _alike(args[0] if args else kwargs.get("input"))
         try:
             result = func(*args, **kwargs)
+            alive = _alive(result) if name in RELUS else None
+            units = None if alive is None else Units(alive, alike)
         finally:
-            self.calls.append(Call(name, args, kwargs, result))
+            self.calls.append(Call(name, args, kwargs, result, units))
         return result
 
 
 @dataclass(frozen=True, slots=True)
 class LayerCall:
-    """A call of a layer with weights, or of a batch normalisation."""
+    """A call of a layer with weights, or of a batch normalisation.
+
+    Attributes:
+        name: of the layer.
+        layer: itself.
+        input: what it was given.
+        output: what it gave.
+        training: its mode.
+        given: the node of the graph that had computed the input when the layer was called; None without a graph. A
+            tensor that is changed in place afterwards has another.
+        made: the same of the output.
+        versions: how often the numbers of input and output had been written to in place by then.
+    """
 
     name: str
     layer: nn.Module
     input: Tensor
     output: Any
     training: bool
+    given: Any = None
+    made: Any = None
+    versions: tuple[int, int] = (0, 0)
+
+    def feeds(self, other: "LayerCall") -> bool:
+        """Whether `other` was given the very numbers that this call has made."""
+        same = self.made is not None and self.made is other.given and self is not other
+        return same and other.versions[0] <= self.versions[1]
 
 
 @contextmanager
@@ -95,7 +147,9 @@ def recorded_layers(model: nn.Module, into: list[LayerCall], norms: list[LayerCa
         def after(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             if args and isinstance(args[0], Tensor):
                 kept = norms if isinstance(layer, NORMS) else into
-                kept.append(LayerCall(name, layer, args[0], output, layer.training))
+                made, version = (origin(output), output._version) if isinstance(output, Tensor) else (None, 0)
+                versions = (args[0]._version, version)
+                kept.append(LayerCall(name, layer, args[0], output, layer.training, origin(args[0]), made, versions))
 
         return after
 
@@ -114,11 +168,31 @@ def recorded_layers(model: nn.Module, into: list[LayerCall], norms: list[LayerCa
 def origin(tensor: Tensor) -> Any:
     """The node of the graph that computed the numbers of `tensor`; None without a graph."""
     node: Any = tensor.grad_fn
-    while node is not None and kind_of(node).removeprefix("Unsafe").startswith(_LAYOUT) and kind_of(node) != "Tanh":
+    while node is not None and _moves_only(node):
         if not node.next_functions or node.next_functions[0][0] is None:
             break
         node = node.next_functions[0][0]
     return node
+
+
+def _moves_only(node: Any) -> bool:
+    return kind_of(node).removeprefix("Unsafe").startswith(_LAYOUT) and kind_of(node) != "Tanh"
+
+
+def times_used(roots: list[Tensor]) -> dict[Any, int]:
+    """How many functions the numbers of each node go into, in the graph behind `roots`."""
+    users: dict[Any, set[Any]] = {}
+    seen: set[Any] = set()
+    waiting: list[tuple[Any, Any]] = [(root.grad_fn, id(root)) for root in roots if root.grad_fn is not None]
+    while waiting:
+        node, user = waiting.pop()
+        users.setdefault(node, set()).add(user)
+        if node in seen and not _moves_only(node):
+            continue
+        seen.add(node)
+        user = user if _moves_only(node) else node
+        waiting += [(before, user) for before, _ in node.next_functions if before is not None]
+    return {node: len(those) for node, those in users.items()}
 
 
 def kind_of(node: Any) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lumbre.base import leaves, map_leaves, untouched
-from lumbre.preflight._recorder import NORMS, LayerCall, made_by, origin
+from lumbre.preflight._recorder import NORMS, LayerCall, made_by, times_used
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -199,24 +199,28 @@ def _all_as(leaf: Any, row: int) -> Any:
 def linear_chain(subject: Subject) -> Iterator[Found]:
     """Two linear layers in a row are one linear layer, with more weights. (A narrow one between two wide ones, and a
     convolution by channels before one of size 1, are meant.)"""
-    calls = subject.evaluated.layers
-    nodes = [
-        (call, origin(call.output))
-        for call in calls
-        if isinstance(call.output, Tensor) and isinstance(call.layer, (nn.Linear, *_CONVS))
-    ]
-    for call in calls:
-        if not isinstance(call.layer, (nn.Linear, *_CONVS)):
-            continue
-        node = origin(call.input)
-        before = next((one for one, made in nodes if node is not None and made is node and one is not call), None)
-        if before is None or not _wasteful(before, call):
+    found = subject.evaluated
+    calls = [call for call in found.layers if _is_plain(call.layer)]
+    pairs = [(before, call) for call in calls for before in calls if before.feeds(call) and _wasteful(before, call)]
+    used = times_used([*tensors(found.pred), *tensors(found.loss)]) if pairs else {}
+    for before, call in pairs:
+        if used.get(before.made, 0) > 1:  # what several layers share, or goes around the next one, is computed once
             continue
         yield Found(
             f"{before.name!r} and {call.name!r}, two linear layers with nothing between them",
             "an activation between linear layers",
             f"{call.name}(torch.relu({before.name}(x))), or one layer instead of the two",
         )
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer computes what torch's own does, and no hook puts an activation behind it."""
+    own = next((kind for kind in (nn.Linear, *_CONVS) if isinstance(layer, kind)), None)
+    return own is not None and type(layer).forward is own.forward and not ("forward" in vars(layer) or _hooked(layer))
+
+
+def _hooked(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks)  # pyright: ignore[reportPrivateUsage]
 
 
 def _wasteful(first: LayerCall, second: LayerCall) -> bool:
@@ -281,21 +285,29 @@ def dropout_in_evaluation(subject: Subject) -> Iterator[Found]:
 @check("LB029", "warning", "A layer whose ReLU gives only zeros")
 def dead_relu(subject: Subject) -> Iterator[Found]:
     """Every unit of a layer, or nine of ten, are negative for every row of the first batch: little or nothing passes,
-    and no gradient comes back."""
-    for call in subject.trained.forward:
-        if call.name not in ("relu", "relu_") or not isinstance(call.result, Tensor) or subject.batch.size < 2:
+    and no gradient comes back. (Behind a branch that begins at zero, nothing can be said before the first step.)"""
+    size = subject.batch.size
+    relus = [call for call in subject.trained.forward if call.units is not None]
+    for place, call in enumerate(relus):
+        if call.units is None or size < 2 or call.result.numel() <= size:
             continue
-        result = call.result.detach()
-        if result.ndim < 2 or result.numel() <= subject.batch.size:
-            continue
-        alive = (result != 0).transpose(0, 1).flatten(1).any(1)
+        alive = call.units.alive
         dead = int((~alive).sum())
-        if dead == len(alive) or (len(alive) >= 10 and subject.batch.size >= 16 and dead >= 0.9 * len(alive)):
+        if dead == len(alive) or (len(alive) >= 10 and size >= 16 and dead >= 0.9 * len(alive)):
+            if call.units.alike and _differs_after_a_step(subject, place, len(relus)):
+                continue
             yield Found(
                 f"a ReLU that gives 0 in {dead} of {len(alive)} units for every row of the first batch",
                 "units that are positive for some rows",
                 "torch's own first weights and biases; inputs of mean 0 and spread 1",
             )
+
+
+def _differs_after_a_step(subject: Subject, place: int, count: int) -> bool:
+    """Whether the ReLU that was called at `place` gets different rows once the weights have made a step."""
+    relus = [call for call in subject.stepped.forward if call.units is not None]
+    units = relus[place].units if len(relus) == count else None
+    return units is not None and not units.alike
 
 
 @check("LB040", "warning", "Channels in the last place")
@@ -391,11 +403,14 @@ def _shown(names: Sequence[str]) -> str:
 @check("LB031", "hint", "A bias before BatchNorm")
 def bias_before_norm(subject: Subject) -> Iterator[Found]:
     """BatchNorm takes the mean away, and with it the bias of the layer before: it is never trained."""
-    made = {id(call.output): call for call in subject.trained.layers}
+    found = subject.trained
+    made = {id(call.output): call for call in found.layers if _has_bias(call.layer) and not _hooked(call.layer)}
+    pairs = [(made.get(id(norm.input)), norm) for norm in found.norms if norm.training]
+    used = times_used([*tensors(found.pred), *tensors(found.loss)]) if pairs and made else {}
     idle = [
         before.name
-        for norm in subject.trained.norms
-        if norm.training and (before := made.get(id(norm.input))) is not None and _has_bias(before.layer)
+        for before, norm in pairs
+        if before is not None and before.feeds(norm) and used.get(before.made, 0) < 2
     ]
     if idle:
         yield Found(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Nested, leaves, map_leaves, untouched
+from lumbre.base import Batch, Loss, Nested, as_scalar, leaves, map_leaves, untouched
 from lumbre.devices import seeder
 from lumbre.preflight._recorder import Call, LayerCall, Recorder, recorded_layers
 
@@ -131,13 +131,30 @@ class Subject:
         """The first batch in training mode, with gradients."""
         return self._pass(training=True)
 
+    @cached_property
+    def stepped(self) -> Pass:
+        """The first batch in training mode, after a small step of every weight down its gradient."""
+        gradients = self.trained.gradients
+        steps = [(one, gradients.get(name)) for name, one in self.model.named_parameters()]
+        with untouched(self.model, self.device, self.loss), torch.no_grad():
+            for one, gradient in steps:
+                if gradient is not None:
+                    one.sub_(gradient.sign(), alpha=1e-2)
+            return self._pass(training=True)
+
     @property
     def loss_calls(self) -> Sequence[Call]:
         """Calls of torch's functions in the loss."""
         return () if self.evaluated.failure and not self.evaluated.in_loss else self.evaluated.losses
 
     def predict(self, input: Nested, *, moved: bool = False) -> Nested:
-        """What the module gives in evaluation mode, by the same chance at each call; `moved`: with weights nearby."""
+        """What the module gives in evaluation mode, by the same chance at each call.
+
+        Args:
+            input: of a batch.
+            moved: with weights nearby, and the means and spreads of this batch in place of running ones, which say
+                nothing before the first step.
+        """
         kept = [(one, one.detach().clone()) for one in self.model.parameters()] if moved else []
         with untouched(self.model, self.device), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -146,6 +163,9 @@ class Subject:
                 for one, value in kept:
                     spread = float(value.std()) if value.numel() > 1 else 0.0
                     one.add_(torch.randn_like(value), alpha=0.1 * spread + 1e-3)
+                for part in self.model.modules() if moved else ():
+                    if isinstance(getattr(part, "running_var", None), Tensor):
+                        part.training = True
                 # A module may switch gradients on in its forward().
                 return map_leaves(_detached, self.call(input))
             finally:
@@ -194,7 +214,7 @@ class Subject:
                 return done
             try:
                 with losses:
-                    value: Any = self.loss(pred, batch.target)
+                    value: Any = as_scalar(self.loss(pred, batch.target))
             except Exception as error:
                 return replace(done, losses=losses.calls, failure=error, in_loss=True)
             gradients, failure = self._gradients(value) if training else ({}, None)

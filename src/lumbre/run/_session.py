@@ -18,6 +18,7 @@ from lumbre.base import (
     Nested,
     RecipeError,
     Scale,
+    as_scalar,
     caller,
     divisor_of,
     is_out_of_memory,
@@ -134,7 +135,7 @@ class Session:
             )
         with torch.no_grad(), self.precision.autocast(), self.comparing(batch.input, batch.target, judged=True):
             pred = caller(self.model, batch.input)(batch.input)
-            losses = self.loss(pred, batch.target)
+            losses = as_scalar(self.loss(pred, batch.target))
         if isinstance(losses, Tensor) and (divisor := divisor_of(self.loss)) is not None:
             losses = nothing_for_nothing(losses, divisor(batch.target))
         return pred, losses

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import Batch, Losses, Nested, nothing_for_nothing
+from lumbre.base import Batch, Losses, Nested, as_scalar, nothing_for_nothing
 from lumbre.steps._body import Body
 from lumbre.steps._guard import guard_for
 from lumbre.steps._versions import unproved
@@ -56,7 +56,7 @@ class EagerEngine:
         assert self._loss_function is not None
         with torch.no_grad(), self._body.autocast():
             pred = self._body.call(batch.input)
-            losses = self._loss_function(pred, batch.target)
+            losses = as_scalar(self._loss_function(pred, batch.target))
         if self._body.divisor is not None and isinstance(losses, Tensor):
             losses = nothing_for_nothing(losses, self._body.divisor(batch.target))
         return pred, losses

@@ -1,0 +1,1 @@
+"""Parts that others wrote, in lumbre: `make world`."""

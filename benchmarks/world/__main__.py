@@ -1,0 +1,180 @@
+"""Each part of others in lumbre: checked, one step beside a loop by hand, trained, saved, resumed, in bfloat16.
+
+`make world`, or `python -m benchmarks.world --groups timm optimizers`. Writes docs/world.md from what it saw.
+"""
+
+import argparse
+import contextlib
+import datetime
+import importlib.metadata
+import io
+import json
+import platform
+import tempfile
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import lumbre as lb
+from benchmarks.world.parts import GROUPS, Part
+
+ROOT = Path(__file__).parent.parent.parent
+RUN: dict[str, Any] = {"batch_size": 16, "shuffle": False, "verbose": False, "device": "cpu", "seed": 1}
+
+
+@dataclass
+class Seen:
+    """What was seen of a part; a text that is not empty says what does not hold."""
+
+    package: str
+    kind: str
+    name: str
+    trains: str = ""
+    findings: str = ""
+    step: str = ""
+    file: str = ""
+    resumes: str = ""
+    bfloat16: str = ""
+
+
+class _Start(lb.Callback):
+    """Keeps the state from which a run begins."""
+
+    def on_fit_begin(self, ctx: lb.Context) -> None:
+        self.state = {name: value.clone() for name, value in ctx.model.state_dict().items()}
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:160]
+
+
+def _by_hand(part: Part, start: dict[str, Tensor], data: tuple[Any, Tensor]) -> nn.Module:
+    """Two updates by torch alone."""
+    torch.manual_seed(0)
+    loss, net = part.loss(), part.module()  # a loss draws its weights as the recipe's did
+    net.load_state_dict(start)
+    function: Any = net.loss if loss is None else loss
+    own = list(loss.parameters()) if isinstance(loss, nn.Module) else []
+    optimizer: Any = part.optimizer([*net.parameters(), *own], **part.options)
+    modal = all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
+    if modal:
+        optimizer.train()
+    net.train()
+    for _ in range(2):
+        optimizer.zero_grad()
+        function(net(data[0]), data[1]).backward()
+        optimizer.step()
+    if modal:
+        optimizer.eval()
+    return net
+
+
+def look(part: Part) -> Seen:
+    """Try everything that is tried."""
+    seen = Seen(part.package, part.kind, part.name)
+    torch.manual_seed(0)
+    try:
+        loss, start = part.loss(), _Start()
+    except TypeError as error:
+        seen.trains = f"not made here: {_first_line(error)}"
+        return seen
+    x, y = part.data()
+    recipe = lb.setup(part.module, loss=loss, optimizer=part.optimizer).set_opt_hparams(**part.options)
+    few = (x[:16], y[:16])
+    try:
+        seen.findings = ", ".join(finding.code for finding in recipe.check((x, y)))
+        fitted = recipe.fit(few, epochs=2, callbacks=start, **RUN)
+    except Exception as error:
+        seen.trains = _first_line(error)
+        return seen
+    try:
+        torch.manual_seed(0)
+        hand = _by_hand(part, start.state, few)
+        pairs = zip(hand.parameters(), fitted.model.parameters(), strict=True)
+        far = max(float((a - b).detach().abs().max() / b.detach().abs().max().clamp_min(1e-3)) for a, b in pairs)
+        seen.step = "" if far <= 1e-5 else f"differs by {far:.1e}"
+    except Exception as error:
+        seen.step = f"the loop by hand fails: {_first_line(error)}"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = Path(folder) / "net.lumbre"
+            fitted.save(path)
+            mine, theirs = fitted.predict(few), lb.load(path, recipe).predict(few)
+            tensors = [(a, b) for a, b in zip(_leaves(mine), _leaves(theirs), strict=True)]
+            seen.file = "" if all(torch.equal(a, b) for a, b in tensors) else "predicts something else"
+        except Exception as error:
+            seen.file = _first_line(error)
+    try:
+        proof = str(recipe.verify_resume((x, y), batch_size=8)).splitlines()[0]
+        seen.resumes = "" if proof.startswith("Exact") else proof[:160]
+    except Exception as error:
+        seen.resumes = _first_line(error)
+    try:
+        recipe.fit(few, epochs=1, precision="bfloat16", **RUN)
+    except Exception as error:
+        seen.bfloat16 = _first_line(error)
+    return seen
+
+
+def _leaves(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [leaf for part in parts for leaf in _leaves(part)]
+
+
+def table(seen: list[Seen]) -> str:
+    """The page."""
+    now, columns = datetime.date.today().isoformat(), ("trains", "findings", "step", "file", "resumes", "bfloat16")
+    lines = [
+        "# Parts of others",
+        "",
+        "Modules, losses and optimizers that others wrote, as `make world` found them: each is checked, trained for",
+        "two updates beside a loop by hand (equal to 1e-5 of the largest weight), saved and loaded, stopped and",
+        "resumed, and trained in bfloat16.",
+        f"Run on {now}, {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}.",
+        "",
+        "| package | version | kind | n | trains | no finding | step as by hand | file | resumes | bfloat16 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for package, kind in dict.fromkeys((one.package, one.kind) for one in seen):
+        mine = [one for one in seen if (one.package, one.kind) == (package, kind)]
+        trained = [one for one in mine if not one.trains]
+        counts = [len(trained), *(sum(not getattr(one, name) for one in trained) for name in columns[1:])]
+        version = importlib.metadata.version(package.partition(".")[0])
+        lines.append(f"| {package} | {version} | {kind} | {len(mine)} | " + " | ".join(map(str, counts)) + " |")
+    lines += ["", "What does not hold, and what was seen:", "", "| part | what | seen |", "|---|---|---|"]
+    for one in seen:
+        for name in columns:
+            if what := getattr(one, name):
+                said = what.replace("|", "/").replace("<", "&lt;")
+                lines.append(f"| {one.package}: {one.name} | {name} | {said} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Look at the groups that were asked for, and write the page where all were."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--groups", nargs="*", default=list(GROUPS), choices=list(GROUPS))
+    parser.add_argument("--json", help="where to write what was seen, too")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    seen: list[Seen] = []
+    for group in given.groups:
+        for part in GROUPS[group]():
+            with contextlib.redirect_stdout(io.StringIO()):
+                seen.append(look(part))
+            print(seen[-1], flush=True)
+    if given.json:
+        Path(given.json).write_text(json.dumps([asdict(one) for one in seen], indent=1))
+    if given.groups == list(GROUPS):
+        (ROOT / "docs" / "world.md").write_text(table(seen))
+
+
+if __name__ == "__main__":
+    main()
