@@ -14,7 +14,7 @@ from lumbre.data._parquet import ParquetData, WindowOrder, from_parquet, parquet
 from lumbre.data._record import data_record, forms, row_dims, same_forms, told
 from lumbre.data._sampling import sampling_weights
 from lumbre.data._shared import Shared
-from lumbre.data._sources import ArraySource, InMemoryDataset, Taken, as_pair
+from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair
 from lumbre.data._split import folds, held_out, split, split_rows
 
 __all__ = [

@@ -313,7 +313,13 @@ def far_from_targets(subject: Subject) -> Iterator[Found]:
             )
 
 
-@check("LB057", "warning", "An output that does not depend on the input", unless=("LB019", "LB029", "LB038"))
+@check(
+    "LB057",
+    "warning",
+    "An output that does not depend on the input",
+    unless=("LB019", "LB029", "LB038"),
+    costly=True,
+)
 def constant_output(subject: Subject) -> Iterator[Found]:
     """The module gives the same for every row of the first batch, though these differ, and goes on to do so when its
     weights are moved a little (a last layer that begins at zero is meant, and depends on its input then)."""
