@@ -6,7 +6,7 @@ Used by datasets, fitted, resume, run, trials and the root modules. Nothing here
 from lumbre.data._accept import Loaded, accept, is_frame
 from lumbre.data._augmented import Augmented
 from lumbre.data._csv import from_csv
-from lumbre.data._feed import LoaderFeed, RowFeed
+from lumbre.data._feed import LoaderFeed, RowFeed, mover
 from lumbre.data._frames import Column, FrameData, FrameEncoding, from_frame
 from lumbre.data._order import Order, RowOrder, Stripe, WeightedOrder, balanced_weights, shuffled
 from lumbre.data._own_random import objects_behind, own_random, restore_own_random

@@ -82,6 +82,7 @@ class Subject:
         twice: (shared, all) of the rows of a set, "validation" or "test", that are training rows by their numbers in
             one data set.
         in_order: whether a loader gives the rows in the order in which they lie in `columns`.
+        held: the first batch of each set that is not trained on, "validation" and "test"; or what reading it raised.
         unseen: what cannot be looked at, in words.
         fewest_rows: rows of the smallest batch of an epoch, where that is known; where processes share a batch, of the
             smallest part of it, which may be none: then a row is computed that does not count.
@@ -111,6 +112,7 @@ class Subject:
     seen_test: tuple[Nested, Nested] | None = None
     twice: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, "tuple[int, int]"])
     in_order: bool = False
+    held: Mapping[str, Batch | Exception] = field(default_factory=dict[str, "Batch | Exception"])
     unseen: Sequence[str] = ()
     fewest_rows: int | None = None
     processes: int = 1
@@ -168,6 +170,14 @@ class Subject:
             finally:
                 for one, value in kept:
                     one.copy_(value)
+
+    def loss_of(self, pred: Nested, target: Nested) -> Any:
+        """The loss of a prediction, by the same chance at each call."""
+        assert self.loss is not None
+        with untouched(self.model, self.device, self.loss), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            seeder(0, self.device)("predict", 0, 0)
+            return self.loss(pred, target)
 
     def one_row(self) -> Pass:
         """The first row alone through the module in training mode; nothing of its loss."""

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from lumbre.base import own_method, unchanged
+import torch
+
+from lumbre.base import Batch, own_method, unchanged
 from lumbre.callbacks import Accumulate, GradualUnfreezing, On
 from lumbre.core import Callback
 from lumbre.data import Loaded
@@ -11,7 +13,7 @@ from lumbre.preflight import Findings, Subject, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
 from lumbre.run._feeds import Feeds
-from lumbre.run._known import Known, Reading, in_order, known_rows, rows_twice
+from lumbre.run._known import Known, Reading, first_batch, in_order, known_rows, rows_twice
 from lumbre.run._net import Net
 from lumbre.run._options import Options
 from lumbre.run._rates import schedules
@@ -99,8 +101,27 @@ def _let_see(subject: Subject, options: Options, feeds: Feeds, test: Any, readin
     twice = {name: rows_twice(train, one) for name, one in named.items()}
     subject.twice = {name: found for name, found in twice.items() if found is not None}
     subject.in_order = subject.columns is not None and in_order(getattr(feeds.data.train, "loader", None))
+    subject.held = _first_batches(feeds, valid, test, held, subject.device)
     names = zip(("training", "validation", "test"), sets, strict=True)
     subject.unseen = [f"{name} data: {one.missing}" for name, one in names if one.missing]
+
+
+def _first_batches(
+    feeds: Feeds, valid: Known, test: Any, held: Known, device: torch.device
+) -> dict[str, Batch | Exception]:
+    """A batch of the sets that are not trained on."""
+    found: dict[str, Batch | Exception] = {}
+    size = max(1, feeds.batch_size // feeds.processes)
+    sets = (("validation", feeds.data.valid, valid, feeds.valid), ("test", test, held, None))
+    for name, data, known, batches in sets:
+        try:
+            batch = None if data is None else first_batch(data, known, batches, size, device)
+        except Exception as error:  # the run would end with it after an epoch
+            found[name] = error
+            continue
+        if batch is not None:
+            found[name] = batch
+    return found
 
 
 def _may_change_modes(callback: Callback) -> bool:

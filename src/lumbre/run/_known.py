@@ -3,7 +3,7 @@
 import random
 from collections.abc import Generator, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -23,8 +23,8 @@ from torch.utils.data import (
     default_collate,
 )
 
-from lumbre.base import Nested, Source, leaves, map_leaves, preserved_randomness, unchanged
-from lumbre.data import ArraySource, InMemoryDataset, Loaded, MapSource, ParquetData, Taken, accept
+from lumbre.base import Batch, Nested, Source, leaves, map_leaves, preserved_randomness, row_count, unchanged
+from lumbre.data import ArraySource, InMemoryDataset, Loaded, LoaderFeed, MapSource, ParquetData, Taken, accept, mover
 from lumbre.run._batches import feed
 
 Pair = tuple[Nested, Nested]
@@ -60,12 +60,14 @@ class Known:
         columns: (input, target) of all rows, where they lie in memory.
         some: the same of some of them where they do not, spread over the set; of a stream the first ones.
         source: where a row can be read again; None of a stream.
+        first: the first batch, of a stream.
         missing: what could not be looked at, in words; "" where nothing.
     """
 
     columns: Pair | None = None
     some: Pair | None = None
     source: Source | None = None
+    first: Pair | None = None
     missing: str = ""
 
     @property
@@ -183,7 +185,27 @@ def _first_batches(data: Loaded, reading: Reading) -> Known:
                     break
     except Exception:
         return Known(missing=missing)
-    return _joined(parts, None, f"a {name}")
+    return replace(_joined(parts, None, f"a {name}"), first=parts[0] if parts else None)
+
+
+def first_batch(data: Source | Loaded, known: Known, feed_of_run: Any, size: int, device: torch.device) -> Batch | None:
+    """The first batch that the run would take of rows that are not trained on; None where that cannot be read early.
+
+    Raises:
+        Exception: whatever reading these rows raises.
+    """
+    pair = known.first
+    if known.source is not None:
+        size = (getattr(data.loader, "batch_size", None) if isinstance(data, Loaded) else None) or size
+        with _left_as_it_was(known.source):
+            pair = known.source.fetch(range(min(size, len(known.source))), 1)
+    elif pair is None and isinstance(feed_of_run, LoaderFeed) and not getattr(feed_of_run.loader, "num_workers", 0):
+        return feed_of_run.first()  # which keeps a batch of a generator for the epoch
+    move = mover(device)
+    if pair is None:
+        return None
+    input, target = pair if move is None else (move(pair[0]), move(pair[1]))
+    return Batch(input, target, row_count(input))
 
 
 def _joined(parts: list[Pair], source: Source | None, name: str) -> Known:
