@@ -1,6 +1,6 @@
 """What is noticed while a run goes on, and which parameters moved."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import hypot
@@ -52,23 +52,25 @@ class Remarks(Callback):
     diverges. LB103: it jumps up and down. LB104: validation is far better than training. LB105: the validation loss
     has risen for epochs while the training loss falls. LB106: the model waits for data. LB107: parameters that did not
     change in a run of at least 20 updates; in a shorter one, those that got no gradient. LB108: a group of parameters
-    that changes ten thousand times less than another.
+    that changes ten thousand times less than another. LB109: what the checks before the run did not look at.
 
     Attributes:
         codes: all there are.
         lines: what was said.
         ledger: what the run did to each parameter, after it.
+        left_out: what the checks before the run did not look at, and why.
 
     Args:
         say: what to do with a line, besides keeping it in `lines`; `print` for example.
         ignore: codes to leave out.
     """
 
-    codes = ("LB101", "LB102", "LB103", "LB104", "LB105", "LB106", "LB107", "LB108")
+    codes = ("LB101", "LB102", "LB103", "LB104", "LB105", "LB106", "LB107", "LB108", "LB109")
 
     def __init__(self, say: Callable[[str], object] | None = None, *, ignore: tuple[str, ...] = ()) -> None:
         self.lines: list[str] = []
         self.ledger: list[Moved] = []
+        self.left_out: Sequence[str] = ()
         self._say, self._said = say, set(ignore)
         self._train: list[float] = []
         self._valid: list[float] = []
@@ -84,6 +86,8 @@ class Remarks(Callback):
         self._norms = {name: float(one.detach().float().norm()) for name, one in named.items()}
         small = sum(one.numel() for one in named.values()) <= _KEPT
         self._before = {name: one.detach().clone() for name, one in named.items()} if small else {}
+        if self.left_out:
+            self._remark("LB109", f"not looked at before the run: {'; '.join(self.left_out)}")
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Look at the history."""

@@ -6,7 +6,7 @@ Used by datasets, fitted, resume, run, trials and the root modules. Nothing here
 from lumbre.data._accept import Loaded, accept, by_names, columns_encoding, is_frame
 from lumbre.data._augmented import Augmented
 from lumbre.data._csv import from_csv
-from lumbre.data._feed import LoaderFeed, RowFeed
+from lumbre.data._feed import LoaderFeed, RowFeed, mover
 from lumbre.data._frames import Column, FrameData, FrameEncoding, from_frame
 from lumbre.data._order import Order, RowOrder, Stripe, WeightedOrder, balanced_weights, shuffled
 from lumbre.data._own_random import objects_behind, own_random, restore_own_random
@@ -14,7 +14,7 @@ from lumbre.data._parquet import ParquetData, WindowOrder, from_parquet, parquet
 from lumbre.data._record import data_record, forms, row_dims, same_forms, told
 from lumbre.data._sampling import sampling_weights
 from lumbre.data._shared import Shared
-from lumbre.data._sources import ArraySource, InMemoryDataset, Taken, as_pair
+from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair
 from lumbre.data._split import folds, held_out, split, split_rows
 
 __all__ = [

@@ -18,7 +18,8 @@ _MANY_LEVELS, _ROWS_OF_A_LEVEL = 30, 5
 @check("LB002", "error", "NaN or infinite values", several=True)
 def non_finite(subject: Subject) -> Iterator[Found]:
     """One NaN makes the loss NaN, and with it every weight."""
-    parts = subject.columns or (subject.batch.input, subject.batch.target)
+    parts = subject.columns or subject.seen or (subject.batch.input, subject.batch.target)
+    known = "rows" if subject.columns is not None or subject.seen is None else "rows that were read"
     for name, part in zip(("input", "target"), parts, strict=True):
         for leaf in leaves(part):
             if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
@@ -30,7 +31,7 @@ def non_finite(subject: Subject) -> Iterator[Found]:
             if bad:
                 shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
                 yield Found(
-                    f"NaN or infinite values in the {name}, in {len(bad)} of {leaf.shape[0]} rows: {shown}",
+                    f"NaN or infinite values in the {name}, in {len(bad)} of {leaf.shape[0]} {known}: {shown}",
                     "finite numbers",
                     "leave these rows out (x[torch.isfinite(x).all(1)]), or fill the missing values",
                 )
@@ -163,14 +164,14 @@ def idle_columns(subject: Subject) -> Iterator[Found]:
 def target_leak(subject: Subject) -> Iterator[Found]:
     """One column of the input is the target, or a line through it: the net reads the answer off. At the time of a real
     prediction that column will not be there."""
-    if subject.columns is None:
+    if subject.seen is None:
         return
-    target = subject.columns[1]
+    target = subject.seen[1]
     if not isinstance(target, Tensor) or target.numel() != len(target) or len(target) < 50:
         return
     y = target.flatten()
     classes = bool(loss_inputs(subject.loss_calls, CLASSES)) or (y.unique().numel() == 2)
-    for leaf in tensors(subject.columns[0]):
+    for leaf in tensors(subject.seen[0]):
         if leaf.ndim != 2 or leaf.shape[1] < 2 or leaf.numel() > subject.most_numbers or leaf.is_complex():
             continue
         column: int | None = None
@@ -210,11 +211,18 @@ def _linear(x: Tensor, y: Tensor) -> int | None:
 
 @check("LB041", "warning", "Rows in training and in validation", several=True)
 def shared_rows(subject: Subject) -> Iterator[Found]:
-    """Rows that were trained on tell nothing about new ones. Compared are whole inputs, exactly."""
-    for name, other in (("validation", subject.valid), ("test", subject.test)):
-        if subject.columns is None or other is None:
+    """Rows that were trained on tell nothing about new ones. Compared are whole inputs, exactly, before augmentation;
+    of data sets that read their rows from elsewhere some rows, and the numbers of all where both sets are parts of one;
+    of streams the first batches."""
+    for name, other in (("validation", subject.seen_valid), ("test", subject.seen_test)):
+        if name in subject.twice:
+            shared, rows = subject.twice[name]
+            if shared >= 2 and shared >= 0.01 * rows:
+                yield _shared_found(shared, rows, name)
             continue
-        pairs = list(zip(tensors(subject.columns[0]), tensors(other[0]), strict=False))
+        if subject.seen is None or other is None:
+            continue
+        pairs = list(zip(tensors(subject.seen[0]), tensors(other[0]), strict=False))
         if not pairs or sum(a.numel() + b.numel() for a, b in pairs) > subject.most_numbers:
             continue
         if not all(a.shape[1:] == b.shape[1:] and a.dtype == b.dtype for a, b in pairs):
@@ -223,11 +231,15 @@ def shared_rows(subject: Subject) -> Iterator[Found]:
         held = torch.cat([b.reshape(len(b), -1).double() for _, b in pairs], 1)
         shared = _shared(train, held)
         if shared >= 2 and shared >= 0.01 * len(held):
-            yield Found(
-                f"{shared} of {len(held)} {name} rows that are training rows too",
-                "rows that were never trained on",
-                "take doubles out before splitting (torch.unique(x, dim=0)), and split once",
-            )
+            yield _shared_found(shared, len(held), name)
+
+
+def _shared_found(shared: int, rows: int, name: str) -> Found:
+    return Found(
+        f"{shared} of {rows} {name} rows that are training rows too",
+        "rows that were never trained on",
+        "take doubles out before splitting (torch.unique(x, dim=0)), and split once",
+    )
 
 
 def _shared(train: Tensor, held: Tensor) -> int:
@@ -254,9 +266,9 @@ def _shared(train: Tensor, held: Tensor) -> int:
 def test_validates(subject: Subject) -> Iterator[Found]:
     """Who looks at validation figures to choose a model has fitted it to these rows too: what is measured on them
     again is too good. Looked at when `recipe.check(..., test_data=...)` is told of the test set."""
-    if subject.valid is None or subject.test is None:
+    if subject.seen_valid is None or subject.seen_test is None:
         return
-    pairs = list(zip(tensors(subject.valid[0]), tensors(subject.test[0]), strict=False))
+    pairs = list(zip(tensors(subject.seen_valid[0]), tensors(subject.seen_test[0]), strict=False))
     if pairs and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs):
         yield Found(
             "a test set that is the validation set",

@@ -1,6 +1,6 @@
 """What a check found."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lumbre.base import PreflightError
@@ -38,9 +38,14 @@ class Finding:
 
 
 class Findings:
-    """What the checks before a run found, errors first. Prints well; is empty, and false, when all is well."""
+    """What the checks before a run found, errors first. Prints well; is empty, and false, when all is well.
 
-    def __init__(self, findings: list[Finding]) -> None:
+    Attributes:
+        left_out: what was not looked at, and why; nothing of it counts as found.
+    """
+
+    def __init__(self, findings: list[Finding], left_out: Sequence[str] = ()) -> None:
+        self.left_out = tuple(left_out)
         self._findings = sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
 
     def __iter__(self) -> Iterator[Finding]:
@@ -50,7 +55,8 @@ class Findings:
         return len(self._findings)
 
     def __repr__(self) -> str:
-        return "\n".join(map(str, self._findings)) or "No findings."
+        said = "\n".join(map(str, self._findings)) or "No findings."
+        return "\n".join([said, *(f"not looked at: {one}" for one in self.left_out)])
 
     def raise_errors(self) -> None:
         """Raise the first error, with its code.

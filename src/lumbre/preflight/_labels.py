@@ -155,7 +155,8 @@ def ordered(subject: Subject) -> Iterator[Found]:
     """Rows that lie class by class and are not shuffled give batches of a single class: each pulls the net to itself,
     and the last one wins."""
     target = subject.target
-    if subject.shuffled is not False or subject.columns is None or not isinstance(target, Tensor):
+    in_order = subject.shuffled is False or subject.in_order
+    if not in_order or subject.columns is None or not isinstance(target, Tensor):
         return
     calls = loss_inputs(subject.loss_calls, (*CLASSES, *BINARY))
     if not calls or target.numel() != len(target):
@@ -163,11 +164,12 @@ def ordered(subject: Subject) -> Iterator[Found]:
     labels = counted(calls[0], target, whole=calls[0].target is subject.batch.target).flatten()
     classes = labels.unique().numel()
     changes = int((labels[1:] != labels[:-1]).sum())
+    how = "a DataLoader that does not shuffle" if subject.in_order else "shuffle=False"
     if classes > 1 and changes == classes - 1 and len(labels) > (subject.batch_size or 1):
         yield Found(
-            f"shuffle=False, and rows that lie class by class ({classes} classes, {changes} changes)",
+            f"{how}, and rows that lie class by class ({classes} classes, {changes} changes)",
             "batches in which classes are mixed",
-            "leave shuffle=False out",
+            "DataLoader(..., shuffle=True)" if subject.in_order else "leave shuffle=False out",
         )
 
 

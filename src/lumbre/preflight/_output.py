@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,39 @@ def stretched(subject: Subject) -> Iterator[Found]:
                 "the same shape for both: torch stretches them against each other and trains on every pair of rows",
                 "self.layers(x).squeeze(1) in forward(), or y.unsqueeze(1) for the target",
             )
+    if (found := _stretched_by_hand(subject)) is not None:
+        yield Found(
+            f"a loss in which a prediction {found[0]} and a target {found[1]} meet",
+            "the same shape for both: torch stretches them against each other and trains on every pair of rows",
+            "self.layers(x).squeeze(1) in forward(), or y.unsqueeze(1) for the target",
+        )
+
+
+def _stretched_by_hand(subject: Subject) -> tuple[Any, Any] | None:
+    """Shapes of prediction and target that a loss of the user's own stretches.
+
+    Where each prediction meets each target the order of the targets does not matter; it does once the shapes are alike.
+    """
+    pred, target, value = subject.evaluated.pred, subject.batch.target, subject.evaluated.loss
+    if subject.loss is None or not all(isinstance(one, Tensor) for one in (pred, target, value)) or value.ndim:
+        return None
+    if pred.ndim == target.ndim or pred.numel() != target.numel() or not target.is_floating_point():
+        return None
+    if min(pred.ndim, target.ndim) != 1 or pred.shape[0] != target.shape[0] or len(pred) < 3:
+        return None
+    pred, other = pred.detach(), target.flip(0)
+    try:
+        alike = [float(subject.loss_of(pred.reshape(target.shape), one)) for one in (target, other)]
+        turned = float(subject.loss_of(pred, other))
+    except Exception:
+        return None
+    if not _near(turned, float(value.detach())) or not all(map(math.isfinite, alike)) or _near(*alike):
+        return None
+    return tuple(pred.shape), tuple(target.shape)
+
+
+def _near(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-8)
 
 
 def _both_stretched(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
@@ -313,7 +347,13 @@ def far_from_targets(subject: Subject) -> Iterator[Found]:
             )
 
 
-@check("LB057", "warning", "An output that does not depend on the input", unless=("LB019", "LB029", "LB038"))
+@check(
+    "LB057",
+    "warning",
+    "An output that does not depend on the input",
+    unless=("LB019", "LB029", "LB038"),
+    costly=True,
+)
 def constant_output(subject: Subject) -> Iterator[Found]:
     """The module gives the same for every row of the first batch, though these differ, and goes on to do so when its
     weights are moved a little (a last layer that begins at zero is meant, and depends on its input then)."""

@@ -34,6 +34,7 @@ class Check:
         unexplained: look only where no other check has found an error, which would say it better.
         unless: codes of checks that name the cause of what this one sees; look only where they found nothing.
         several: all that it yields are findings, not the first alone.
+        costly: it takes passes of its own, so that others come first where time is short.
     """
 
     code: str
@@ -43,10 +44,11 @@ class Check:
     unexplained: bool = False
     unless: tuple[str, ...] = ()
     several: bool = False
+    costly: bool = False
 
 
 CHECKS: dict[str, Check] = {}
-"""Every check by its code, in the order in which they run: cheap ones first."""
+"""Every check by its code, in the order in which they are imported; `in_turn` gives that in which they run."""
 
 
 def check(
@@ -57,15 +59,25 @@ def check(
     unexplained: bool = False,
     unless: tuple[str, ...] = (),
     several: bool = False,
+    costly: bool = False,
 ) -> Callable[[Look], Look]:
     """Register a check; the arguments are attributes of `Check`."""
 
     def add(look: Look) -> Look:
         assert code not in CHECKS, code
-        CHECKS[code] = Check(code, severity, title, look, unexplained, unless, several)
+        CHECKS[code] = Check(code, severity, title, look, unexplained, unless, several, costly)
         return look
 
     return add
+
+
+def in_turn() -> list[Check]:
+    """Errors first; then what looks at passes that were made, then what makes its own; causes come first."""
+
+    def rank(one: Check) -> tuple[bool, bool, bool, bool]:
+        return one.severity != "error", one.unexplained, one.costly, bool(one.unless)
+
+    return sorted(CHECKS.values(), key=rank)
 
 
 def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float | None = None) -> Findings:
@@ -74,22 +86,32 @@ def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float
     Args:
         subject: what to look at.
         ignore: codes of checks to leave out.
-        seconds: start no further check after so long.
+        seconds: start no further check after so long; errors are always looked for.
     """
     findings: list[Finding] = []
-    begin = perf_counter()
+    late: list[str] = []
+    begin: float | None = None
     causes = {code for one in CHECKS.values() for code in one.unless}
-    for one in sorted(CHECKS.values(), key=lambda each: each.unexplained or bool(each.unless)):
+    for one in in_turn():
         if one.code in ignore and one.code not in causes:  # what follows from a cause is ignored with it
             continue
         if one.unexplained and any(found.severity == "error" for found in findings):
             continue
         if any(found.code in one.unless for found in findings):
             continue
-        if seconds is not None and perf_counter() - begin > seconds:
-            break
+        if one.severity != "error" and seconds is not None:
+            begin = perf_counter() if begin is None else begin
+            if perf_counter() - begin > seconds:
+                late.append(one.code)
+                continue
         findings += [
             Finding(one.code, found.severity or one.severity, found.received, found.expected, found.fix)
             for found in islice(one.look(subject), None if one.several else 1)
         ]
-    return Findings([found for found in findings if found.code not in ignore])
+    left_out = [*subject.unseen, *([_for_time(late, seconds)] if late and seconds is not None else [])]
+    return Findings([found for found in findings if found.code not in ignore], left_out)
+
+
+def _for_time(codes: list[str], seconds: float) -> str:
+    shown = ", ".join(codes[:6]) + (f" and {len(codes) - 6} more" if len(codes) > 6 else "")
+    return f"{shown}, for which {seconds:g} s were too short; recipe.check(data) takes its time"

@@ -105,7 +105,7 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
-@check("LB021", "warning", "A dimension that is lost where a batch has one row")
+@check("LB021", "warning", "A dimension that is lost where a batch has one row", costly=True)
 def squeezed(subject: Subject) -> Iterator[Found]:
     """`squeeze()` without a dimension takes away every dimension of size 1: that of the rows too, when a batch has one
     row, as the last one of an epoch may."""
@@ -141,7 +141,7 @@ def _rows_alone(subject: Subject) -> bool:
     return _by_rows(subject) and all(isinstance(leaf, Tensor) for leaf in leaves(subject.batch.input))
 
 
-@check("LB020", "warning", "Rows that see one another")
+@check("LB020", "warning", "Rows that see one another", costly=True)
 def rows_mixed(subject: Subject) -> Iterator[Found]:
     """What the module gives for a row changes with the other rows of the batch, in evaluation mode. Mostly dimensions
     are mistaken: attention or a recurrent net without `batch_first=True`, `view` where `transpose` was meant, a softmax

@@ -72,9 +72,18 @@ class Subject:
         loss: the loss function; None for a module with a step of its own, of which nothing more can be asked.
         batch: the first training batch.
         device: where it is.
-        columns: (input, target) of all training rows where they are in memory, else None.
+        columns: (input, target) of all training rows where they are in memory as the module sees them, else None.
         valid: the same of the validation rows.
         test: the same of the rows to test on.
+        seen: (input, target) of training rows, of all or of some, before anything augments them; None where none
+            can be read but the first batch.
+        seen_valid: the same of the validation rows.
+        seen_test: the same of the rows to test on.
+        twice: (shared, all) of the rows of a set, "validation" or "test", that are training rows by their numbers in
+            one data set.
+        in_order: whether a loader gives the rows in the order in which they lie in `columns`.
+        held: the first batch of each set that is not trained on, "validation" and "test"; or what reading it raised.
+        unseen: what cannot be looked at, in words.
         fewest_rows: rows of the smallest batch of an epoch, where that is known; where processes share a batch, of the
             smallest part of it, which may be none: then a row is computed that does not count.
         processes: how many share a batch.
@@ -98,6 +107,13 @@ class Subject:
     columns: tuple[Nested, Nested] | None = None
     valid: tuple[Nested, Nested] | None = None
     test: tuple[Nested, Nested] | None = None
+    seen: tuple[Nested, Nested] | None = None
+    seen_valid: tuple[Nested, Nested] | None = None
+    seen_test: tuple[Nested, Nested] | None = None
+    twice: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, "tuple[int, int]"])
+    in_order: bool = False
+    held: Mapping[str, Batch | Exception] = field(default_factory=dict[str, "Batch | Exception"])
+    unseen: Sequence[str] = ()
     fewest_rows: int | None = None
     processes: int = 1
     settled: bool = True
@@ -113,8 +129,11 @@ class Subject:
 
     @property
     def target(self) -> Nested:
-        """The targets of all rows where they are in memory, else those of the first batch."""
-        return map_leaves(_detached, self.batch.target if self.columns is None else self.columns[1])
+        """The targets of all rows where they are in memory, else of some, else of the first batch."""
+        target = self.batch.target if self.columns is None else self.columns[1]
+        if self.columns is None and self.seen is not None and _alike(self.seen[1], target):
+            target = self.seen[1]
+        return map_leaves(_detached, target)
 
     @property
     def has_one_row(self) -> bool:
@@ -171,6 +190,14 @@ class Subject:
             finally:
                 for one, value in kept:
                     one.copy_(value)
+
+    def loss_of(self, pred: Nested, target: Nested) -> Any:
+        """The loss of a prediction, by the same chance at each call."""
+        assert self.loss is not None
+        with untouched(self.model, self.device, self.loss), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            seeder(0, self.device)("predict", 0, 0)
+            return self.loss(pred, target)
 
     def one_row(self) -> Pass:
         """The first row alone through the module in training mode; nothing of its loss."""
@@ -234,6 +261,13 @@ class Subject:
 
 def _detached(leaf: Any) -> Any:
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
+
+
+def _alike(some: Nested, target: Nested) -> bool:
+    """Whether targets are as those of a batch: an augmentation may have changed these."""
+    if not isinstance(some, Tensor) or not isinstance(target, Tensor) or some.device != target.device:
+        return False
+    return some.dtype == target.dtype and some.shape[1:] == target.shape[1:]
 
 
 def tensors(value: Nested) -> list[Tensor]:

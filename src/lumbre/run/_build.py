@@ -40,4 +40,4 @@ def build(
         )
         session = make_session(spec, options, setting, feeds, net, choices, findings)
     plan, session = make_plan(options, setting, feeds, net, session)
-    return plan, session, findings or Findings([])
+    return plan, session, Findings([]) if findings is None else findings

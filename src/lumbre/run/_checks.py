@@ -1,15 +1,19 @@
 """The checks of a run that is about to begin: what they look at, and for how long."""
 
+from dataclasses import replace
 from typing import Any
 
-from lumbre.base import own_method, unchanged
+import torch
+
+from lumbre.base import Batch, own_method, unchanged
 from lumbre.callbacks import Accumulate, GradualUnfreezing, On
 from lumbre.core import Callback
 from lumbre.data import Loaded
 from lumbre.preflight import Findings, Subject, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
-from lumbre.run._feeds import Feeds, columns_of
+from lumbre.run._feeds import Feeds
+from lumbre.run._known import Known, Reading, first_batch, in_order, known_rows, rows_twice
 from lumbre.run._net import Net
 from lumbre.run._options import Options
 from lumbre.run._rates import schedules
@@ -18,6 +22,9 @@ from lumbre.run._spec import Spec
 
 _QUICK_SECONDS = 1.0
 _QUICK_NUMBERS = 5_000_000
+# Of rows that are not in memory, in a set.
+_QUICK_ROWS, _QUICK_READING = 256, 0.1
+_ROWS, _READING = 2_048, 3.0
 
 
 def look_for_mistakes(
@@ -46,8 +53,11 @@ def look_for_mistakes(
     if not options.preflight:
         return None
     subject = _subject(spec, options, setting, feeds, net)
+    rows, seconds = (_ROWS, _READING) if every_check else (_QUICK_ROWS, _QUICK_READING)
+    test = None
     if test_data is not None:
-        subject.test = columns_of(given_data(test_data, feeds.data.encoding, setting.seed, need_target=True))
+        test = given_data(test_data, feeds.data.encoding, setting.seed, need_target=True)
+    _let_see(subject, options, feeds, test, Reading(rows, seconds, setting.seed))
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
     # A check may look at a weight that is computed anew each time, such as one under a spectral norm.
@@ -66,9 +76,6 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
         loss=loss,
         batch=feeds.first,
         device=setting.device,
-        columns=None if options.augment is not None else columns_of(feeds.data.train),
-        valid=columns_of(feeds.data.valid),
-        test=None,
         fewest_rows=feeds.fewest_rows,
         processes=feeds.processes,
         settled=not any(_may_change_modes(one) for one in callbacks),
@@ -81,6 +88,40 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
         accumulated=max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1),
         schedules=schedules(net.optimizers, callbacks, options.epoch_range[1], feeds.train.length),
     )
+
+
+def _let_see(subject: Subject, options: Options, feeds: Feeds, test: Any, reading: Reading) -> None:
+    """What is known of the rows of all sets."""
+    given = (feeds.data.train, feeds.data.valid, test)
+    train, valid, held = sets = [known_rows(one, replace(reading, epoch=at)) for at, one in enumerate(given, 1)]
+    subject.columns = None if options.augment is not None else train.columns
+    subject.valid, subject.test = valid.columns, held.columns
+    subject.seen, subject.seen_valid, subject.seen_test = (one.seen for one in sets)
+    named: dict[str, Known] = {"validation": valid, "test": held}
+    twice = {name: rows_twice(train, one) for name, one in named.items()}
+    subject.twice = {name: found for name, found in twice.items() if found is not None}
+    subject.in_order = subject.columns is not None and in_order(getattr(feeds.data.train, "loader", None))
+    subject.held = _first_batches(feeds, valid, test, held, subject.device)
+    names = zip(("training", "validation", "test"), sets, strict=True)
+    subject.unseen = [f"{name} data: {one.missing}" for name, one in names if one.missing]
+
+
+def _first_batches(
+    feeds: Feeds, valid: Known, test: Any, held: Known, device: torch.device
+) -> dict[str, Batch | Exception]:
+    """A batch of the sets that are not trained on."""
+    found: dict[str, Batch | Exception] = {}
+    size = max(1, feeds.batch_size // feeds.processes)
+    sets = (("validation", feeds.data.valid, valid, feeds.valid), ("test", test, held, None))
+    for name, data, known, batches in sets:
+        try:
+            batch = None if data is None else first_batch(data, known, batches, size, device)
+        except Exception as error:  # the run would end with it after an epoch
+            found[name] = error
+            continue
+        if batch is not None:
+            found[name] = batch
+    return found
 
 
 def _may_change_modes(callback: Callback) -> bool:

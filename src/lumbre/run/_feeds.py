@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import BatchSampler
 
-from lumbre.base import Batch, Batches, DataRecord, Nested, OptionError, Source, leaves, map_leaves, seed_host, stream
+from lumbre.base import Batch, Batches, DataRecord, OptionError, Source, seed_host, stream
 from lumbre.data import (
     Augmented,
     FrameData,
@@ -215,23 +215,6 @@ def _may_hold(source: Source | Loaded, label: int) -> bool:
 
 
 _AT_HAND = 50_000_000
-
-
-def columns_of(source: Source | Loaded | None) -> tuple[Nested, Nested] | None:
-    """Input and target of every row, where they lie in memory; of chosen rows only where there are not too many."""
-    if isinstance(source, InMemoryDataset) and source.transform is None:
-        return source.input, source.target
-    if isinstance(source, Taken):
-        inner = columns_of(source.source) if isinstance(source.source, InMemoryDataset) else None
-        numbers = sum(leaf.numel() for leaf in leaves(inner) if isinstance(leaf, Tensor))
-        if inner is not None and numbers <= _AT_HAND:
-            rows = source.rows
-
-            def take(leaf: Any) -> Any:
-                return leaf[rows.to(leaf.device)] if isinstance(leaf, Tensor) else leaf
-
-            return map_leaves(take, inner[0]), map_leaves(take, inner[1])
-    return None
 
 
 def augmenter(

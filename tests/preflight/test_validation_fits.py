@@ -1,0 +1,143 @@
+"""Validation and test data go through module and loss before the first epoch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn, optim
+from torch.utils.data import DataLoader, TensorDataset
+
+import lumbre as lb
+
+G = torch.Generator().manual_seed(0)
+X = torch.randn(300, 6, generator=G)
+Y = (X[:, 0] > 0).long()
+LINE = X @ torch.randn(6, 1, generator=G)
+TRAIN, HELD = slice(0, 200), slice(200, 300)
+GAP = torch.where(torch.arange(100)[:, None] == 90, float("nan"), X[HELD])
+
+
+def classifier(net: Any = None) -> lb.Recipe:
+    make = net or (lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2)))
+    return lb.setup(make, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+
+
+def codes(recipe: lb.Recipe, data: Any, **options: Any) -> list[str]:
+    return [one.code for one in recipe.check(data, **options)]
+
+
+def loader(*columns: Tensor) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(*columns), batch_size=32)
+
+
+MISFITS: dict[str, tuple[Any, str]] = {
+    "columns": ((X[HELD, :5], Y[HELD]), "LB063"),
+    "type": ((X[HELD].double(), Y[HELD]), "LB063"),
+    "labels": ((X[HELD], Y[HELD] * 5), "LB063"),
+    "a label after the first batch": ((X[HELD], torch.cat([Y[201:], torch.tensor([2])])), "LB063"),
+    "labels that are floats": ((X[HELD], Y[HELD].float()), "LB063"),
+    "no target": (TensorDataset(X[HELD]), "LB063"),
+    "two inputs": (((X[HELD], X[HELD]), Y[HELD]), "LB063"),
+    "a loader of other columns": (loader(X[HELD, :5], Y[HELD]), "LB063"),
+    "gaps": ((GAP, Y[HELD]), "LB064"),
+    "gaps in a loader": (loader(GAP, Y[HELD]), "LB064"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_a_misfit_is_said_before_the_first_epoch(name: str) -> None:
+    held, code = MISFITS[name]
+    assert code in codes(classifier(), (X[TRAIN], Y[TRAIN]), valid_data=held)
+    assert code in codes(classifier(), (X[TRAIN], Y[TRAIN]), test_data=held)
+
+
+@pytest.mark.parametrize("held", [(X[HELD], Y[HELD]), loader(X[HELD], Y[HELD])])
+def test_what_fits_is_fine(held: Any) -> None:
+    assert codes(classifier(), (X[TRAIN], Y[TRAIN]), valid_data=held, test_data=held) in ([], ["LB046"])
+
+
+def test_bytes_beside_floats() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x.float() / 255)
+
+    grey = (X * 30 + 128).clamp(0, 255).byte()
+    assert codes(classifier(Scaled), (grey[TRAIN], Y[TRAIN]), valid_data=(X[HELD], Y[HELD])) == ["LB064"]
+    assert codes(classifier(Scaled), (grey[TRAIN], Y[TRAIN]), valid_data=(grey[HELD], Y[HELD])) == []
+
+
+def log_cosh(pred: Tensor, target: Tensor) -> Tensor:
+    return torch.log(torch.cosh(torch.subtract(pred, target))).mean()
+
+
+def relative(pred: Tensor, target: Tensor) -> Tensor:
+    return (pred / (target.abs() + 1)).square().mean()
+
+
+def flat(pred: Tensor, target: Tensor) -> Tensor:
+    return F.mse_loss(pred.flatten(), target.flatten())
+
+
+def ranked(pred: Tensor, target: Tensor) -> Tensor:
+    """Of rows in the order of their targets, which are (n); the shapes differ, and nothing is stretched."""
+    return (pred[target.argsort()] * torch.linspace(1, -1, len(pred))[:, None]).mean()
+
+
+def squared(pred: Tensor, target: Tensor) -> Tensor:
+    return ((pred - target) ** 2).mean()
+
+
+def line(loss: Any) -> lb.Recipe:
+    return lb.setup(lambda: nn.Linear(6, 1), loss=loss, optimizer=optim.Adam)
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), squared, log_cosh, relative])
+def test_targets_that_are_stretched_in_validation_alone(loss: Any) -> None:
+    data = X[TRAIN], LINE[TRAIN]
+    assert codes(line(loss), data, valid_data=(X[HELD], LINE[HELD, 0])) == ["LB063"]
+    assert codes(line(loss), data, valid_data=(X[HELD], LINE[HELD])) == []
+    with pytest.raises(lb.PreflightError, match="LB063"):
+        line(loss).fit(data, valid_data=(X[HELD], LINE[HELD, 0]), epochs=1, verbose=False)
+
+
+@pytest.mark.parametrize("loss", [log_cosh, relative])
+def test_targets_that_a_loss_of_ones_own_stretches(loss: Any) -> None:
+    assert codes(line(loss), (X, LINE[:, 0])) == ["LB006"]
+    assert codes(line(loss), (X, LINE)) == []
+
+
+@pytest.mark.parametrize("loss", [flat, ranked])
+def test_losses_that_take_other_shapes_are_fine(loss: Any) -> None:
+    assert codes(line(loss), (X, LINE[:, 0])) == []
+
+
+def test_the_first_batch_of_a_generator_is_kept() -> None:
+    def batches(shift: int) -> Iterator[Any]:
+        for part in (slice(200, 232), slice(232, 300)):
+            yield X[part], Y[part] + shift
+
+    class Rows(lb.metrics.Metric):
+        """Counts rows."""
+
+        name = "Rows"
+
+        def init(self, device: torch.device) -> Tensor:
+            return torch.zeros((), device=device)
+
+        def update(self, state: Tensor, pred: Tensor, target: Tensor) -> Tensor:
+            return state + len(pred)
+
+        def compute(self, state: Tensor) -> float:
+            return float(state)
+
+    data = X[TRAIN], Y[TRAIN]
+    assert "LB063" in codes(classifier(), data, valid_data=batches(3))
+    recipe = lb.setup(lambda: nn.Linear(6, 2), loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=Rows())
+    fitted = recipe.fit(data, valid_data=batches(0), epochs=1, verbose=False)
+    assert fitted.history_wide.valid_rows.tolist() == [100.0]
