@@ -296,8 +296,7 @@ def _categories(name: str, codes: _Array, values: list[Any], *, declared: bool =
 
     empty = [bool(pd.isna(value)) for value in values]
     if not declared:
-        seen = np.unique(codes)
-        occurring = set(seen[seen >= 0].tolist())
+        occurring = set(np.flatnonzero(np.bincount(codes + 1, minlength=len(values) + 1)[1:]).tolist())
     else:
         occurring = set(range(len(values)))
     kept = [number for number in range(len(values)) if number in occurring and not empty[number]]

@@ -10,7 +10,7 @@ from torch import Tensor
 from lumbre.base import DataError
 
 _Array: TypeAlias = np.ndarray[Any, Any]
-_BLOCK_BYTES = 1 << 19  # of the matrix: what lies in a core's own cache, where writing a column costs little
+_BLOCK_BYTES = 1 << 20  # of the matrix: what lies in a core's own cache, where writing a column costs little
 _HELD_SHARE = 4  # columns wait until they take a quarter of what the matrix does
 
 
@@ -37,7 +37,7 @@ class _Part:
             block[:, self.at] = values if plain else (values - self.center) / self.scale
             return
         block[:, self.at : self.at + self.levels] = 0
-        known = np.flatnonzero(values >= 0)
+        known = np.arange(len(values)) if len(values) and values.min() >= 0 else np.flatnonzero(values >= 0)
         block[known, self.at + values[known]] = 1
 
 
