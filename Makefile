@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # One process per core, at most four; 0 runs all tests in one process.
 WORKERS ?= auto
 
-.PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-today bench-parts clean
+.PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-today bench-parts world clean
 
 demo: .venv/.plots       ## train, evaluate, plot and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -64,6 +64,9 @@ bench-today: .venv/.dev  ## this tree beside another commit: BASE=commit, MNIST=
 	@test -n "$(BASE)" || { echo "say which commit: make bench-today BASE=main"; exit 2; }
 	$(BIN)/python -m benchmarks.today --base "$(BASE)" $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--steps 200) $(ARGS)
 
+world: .venv-world/.ready ## modules, losses and optimizers of other packages in lumbre, and docs/world.md; 15 minutes
+	OMP_NUM_THREADS=1 .venv-world/bin/python -m benchmarks.world
+
 bench-parts: .venv/.dev  ## benchmarks of single parts: import, callbacks, data, engines and their choice
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/overhead.py
@@ -73,7 +76,7 @@ bench-parts: .venv/.dev  ## benchmarks of single parts: import, callbacks, data,
 	$(BIN)/python -m benchmarks.checkpoints
 
 clean:
-	rm -rf .venv .venv-peers .venv-checkers .venv-torch-* docs/_build
+	rm -rf .venv .venv-peers .venv-checkers .venv-world .venv-torch-* docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -101,6 +104,14 @@ clean:
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		-r benchmarks/peers/requirements.txt -e ".[plots,data]"
 	.venv-peers/bin/python -c "import torchvision" 2>/dev/null || .venv-peers/bin/python -m pip uninstall -y -q torchvision
+	touch $@
+
+# The packages whose parts are tried, without what they would bring along and the parts do not need.
+.venv-world/.ready: pyproject.toml constraints.txt benchmarks/world/requirements.txt
+	$(PYTHON) -m venv .venv-world
+	.venv-world/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv-world/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	.venv-world/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/world/requirements.txt
 	touch $@
 
 # Checkers that need older versions of other packages; torcheck pins a torch of 2021 that it does not need.

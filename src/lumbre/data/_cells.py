@@ -1,7 +1,6 @@
 """One column of any library as plain numbers or texts, or refused: numbers stay numbers, whatever holds them.
 
-What becomes of which type is in the table of docs/reference. Nothing is learned here, and nothing is guessed: numbers
-among texts, dates, lists and bytes are refused in words.
+Nothing is learned here, and nothing is guessed: numbers among texts, dates, lists and bytes are refused in words.
 """
 
 import datetime
