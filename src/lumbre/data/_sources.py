@@ -2,7 +2,6 @@
 
 import mmap
 import os
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import Dataset, default_collate
 
-from lumbre.base import DataError, Nested, Rows, Source, describe, leaves, map_leaves, seed_host, stream
+from lumbre.base import HOST_CHANCE, DataError, Nested, Rows, Source, describe, leaves, map_leaves, seed_host, stream
 
 
 class InMemoryDataset(Dataset[Any]):
@@ -248,9 +248,6 @@ def _collated(items: list[Any]) -> tuple[Nested, Nested]:
 class _ChanceWatch:
     """Finds out whether rows draw random numbers. Seeding for each row costs more than many a row.
 
-    Each global generator has a twin that nobody else draws from: after rows that drew nothing both give the same next
-    number. A generator that somebody else has moved looks touched too, which costs time and changes nothing.
-
     Attributes:
         seen: whether chance was used, so that rows must be seeded.
     """
@@ -258,28 +255,25 @@ class _ChanceWatch:
     def __init__(self) -> None:
         self.seen = False
         self._process = 0
-        self._python = random.Random()
-        self._numpy = np.random.RandomState()
+        self._before = False
         self._torch = torch.Generator()
 
     def begin(self) -> None:
         """Bring the generators and their twins together."""
+        HOST_CHANCE.look()
         if self._process != os.getpid():
             self._process = os.getpid()
             seed_host(0)
-            self._python.seed(0)
-            self._numpy.seed(0)
+            HOST_CHANCE.seed(0)
+        self._before, HOST_CHANCE.drawn = HOST_CHANCE.drawn, False
         torch.default_generator.manual_seed(0)
         self._torch.manual_seed(0)
 
     def untouched(self) -> bool:
         """Whether nothing was drawn since `begin`."""
-        pairs = (
-            (random.random(), self._python.random()),
-            (np.random.random_sample(), self._numpy.random_sample()),
-            (torch.rand(()).item(), torch.rand((), generator=self._torch).item()),
-        )
-        self.seen = any(drawn != expected for drawn, expected in pairs)
+        HOST_CHANCE.look()
+        by_torch = torch.rand(()).item() != torch.rand((), generator=self._torch).item()
+        self.seen, HOST_CHANCE.drawn = HOST_CHANCE.drawn or by_torch, self._before
         return not self.seen
 
 
@@ -322,6 +316,8 @@ def as_pair(item: Any) -> tuple[Nested, Nested]:
     Raises:
         DataError: a tuple or list of more than two.
     """
+    if isinstance(item, PackedSequence):
+        return item, None
     if isinstance(item, dict):
         for input, target in _PAIR_KEYS:
             if set(item) == {input, target}:
