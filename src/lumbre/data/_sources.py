@@ -194,6 +194,8 @@ def _opened(leaf: Any) -> Any:
 def _read(leaf: Any, rows: Rows) -> Tensor | None:
     if leaf is None or isinstance(leaf, Tensor):
         return _take(leaf, rows)
+    if hasattr(leaf, "toarray"):  # of SciPy, sparse by its rows
+        return as_tensor(leaf[slice(rows.start, rows.stop) if isinstance(rows, range) else rows.numpy()].toarray())
     if isinstance(rows, range):
         return as_tensor(np.array(leaf[rows.start : rows.stop]))
     ascending = np.argsort(rows.numpy())  # the file is read in one direction
@@ -277,8 +279,10 @@ class _ChanceWatch:
         return not self.seen
 
 
-class Taken:
+class Taken(Dataset[Any]):
     """Some rows of a source, without copying them.
+
+    It is also a map-style `torch.utils.data.Dataset`, so that it can be indexed, joined, and read by a DataLoader.
 
     Args:
         source: the data.
@@ -292,10 +296,26 @@ class Taken:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, row: int) -> Any:
+        chosen = int(self.rows[range(len(self))[row]])
+        source: Any = self.source.dataset if isinstance(self.source, MapSource) else self.source
+        if hasattr(source, "__getitem__"):
+            return source[chosen]
+        input, target = (map_leaves(_only, part) for part in self.source.fetch(torch.tensor([chosen]), 0))
+        return input if target is None else (input, target)
+
+    def __repr__(self) -> str:
+        source: Any = self.source.dataset if isinstance(self.source, MapSource) else self.source
+        return f"{len(self)} of {len(self.source)} rows of {type(source).__name__}"
+
     def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
         """Input and target of the chosen rows at positions `rows`."""
         chosen = self.rows[rows.start : rows.stop] if isinstance(rows, range) else self.rows[rows]
         return self.source.fetch(chosen, epoch)
+
+
+def _only(leaf: Any) -> Any:
+    return None if leaf is None else leaf[0]
 
 
 def users_object(source: Source) -> Any:
