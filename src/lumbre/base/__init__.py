@@ -3,6 +3,7 @@
 Used by every package. It imports none of them, and trains nothing.
 """
 
+from lumbre.base._buffers import give_buffers, may_change, put_buffer
 from lumbre.base._call import caller, class_of, own_method
 from lumbre.base._checks import at_least, has_column, one_of
 from lumbre.base._divisor import Divisor, divisor_of, ignored_label, nothing_for_nothing
@@ -58,7 +59,7 @@ from lumbre.base._protocols import (
 )
 from lumbre.base._records import DataRecord
 from lumbre.base._response import OWN, Response, Scale, scale_of, stored_scale
-from lumbre.base._seeds import preserved_randomness, seed_host, stream
+from lumbre.base._seeds import HOST_CHANCE, preserved_randomness, seed_host, stream
 from lumbre.base._shards import is_shared, own_part, shared_like, whole
 from lumbre.base._unchanged import is_users_own, unchanged
 from lumbre.base._untouched import tried, untouched

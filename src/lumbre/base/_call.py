@@ -4,7 +4,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from lumbre.base._nested import Nested
 
@@ -16,10 +18,12 @@ def caller(function: Callable[..., Any], example: Nested) -> Callable[[Nested], 
     the signature takes them so; otherwise the whole structure is one argument. A module that defines no `forward`
     gives its input back, so that its loss can work on the raw batch.
     """
-    if isinstance(function, nn.Module) and type(function).forward is nn.Module.forward:
+    if isinstance(function, nn.Module) and not has_forward(function):
         return lambda value: value
-    signature = inspect.signature(function.forward if isinstance(function, nn.Module) else function)
+    signature = _signature(function)
     try:
+        if isinstance(example, PackedSequence):  # a tuple by its class alone
+            return function
         if isinstance(example, dict):
             signature.bind(**example)
             return lambda value: function(**value)
@@ -29,6 +33,31 @@ def caller(function: Callable[..., Any], example: Nested) -> Callable[[Nested], 
     except TypeError:
         pass
     return function
+
+
+def has_forward(module: nn.Module) -> bool:
+    """Whether a module, or the one that `torch.compile` has wrapped, defines `forward`: in its class or on itself."""
+    inner = getattr(module, "_orig_mod", module)
+    defined = inspect.getattr_static(type(inner), "forward", None) is not inspect.getattr_static(nn.Module, "forward")
+    return defined or "forward" in vars(inner)
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    if not isinstance(function, nn.Module):
+        return inspect.signature(function)
+    inner: Any = getattr(function, "_orig_mod", function)
+    if isinstance(inner, torch.jit.ScriptModule):  # its forward takes anything, as Python sees it
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        arguments: list[Any] = inner.forward.schema.arguments  # pyright: ignore[reportFunctionMemberAccess]
+        return inspect.Signature(
+            [
+                inspect.Parameter(
+                    one.name, kind, default=one.default_value if one.has_default_value() else inspect.Parameter.empty
+                )
+                for one in arguments[1:]
+            ]
+        )
+    return inspect.signature(inner.forward)
 
 
 def class_of(module: object) -> type:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 Nested: TypeAlias = Any
 """A tensor, or a tuple, list or dict of nested structures. (Python's type system cannot say this of user data.)"""
@@ -18,7 +19,11 @@ def map_leaves(function: Callable[[Any], Any], value: Nested) -> Nested:
     if isinstance(value, dict):
         return {key: map_leaves(function, part) for key, part in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(map_leaves(function, part) for part in value))
+        # Its constructor may want tensors, where `function` gives something else.
+        parts = [map_leaves(function, part) for part in value]
+        if isinstance(value, PackedSequence) and isinstance(parts[1], Tensor):
+            parts[1] = parts[1].cpu()  # its sizes belong there, wherever its numbers are
+        return tuple.__new__(type(value), parts)
     if isinstance(value, (tuple, list)):
         return type(value)(map_leaves(function, part) for part in value)
     return function(value)
@@ -37,11 +42,21 @@ def leaves(value: Nested) -> Iterator[Any]:
 
 
 def row_count(value: Nested) -> int:
-    """Length of the first dimension of the first tensor in `value`; 1 when it has none."""
-    for leaf in leaves(value):
-        if isinstance(leaf, Tensor) and leaf.ndim:
-            return leaf.shape[0]
-    return 1
+    """Length of the first dimension of the first tensor in `value`; 1 when it has none.
+
+    A packed sequence has as many rows as there are sequences in it.
+    """
+    found = _rows(value)
+    return 1 if found is None else found
+
+
+def _rows(value: Nested) -> int | None:
+    if isinstance(value, PackedSequence):
+        return int(value.batch_sizes[0])
+    if isinstance(value, (dict, tuple, list)):
+        parts = value.values() if isinstance(value, dict) else value
+        return next((rows for part in parts if (rows := _rows(part)) is not None), None)
+    return value.shape[0] if isinstance(value, Tensor) and value.ndim else None
 
 
 def concatenate(parts: Sequence[Nested]) -> Nested:
@@ -57,7 +72,7 @@ def concatenate(parts: Sequence[Nested]) -> Nested:
     if isinstance(first, dict):
         return {key: concatenate([part[key] for part in parts]) for key in first}
     if isinstance(first, tuple) and hasattr(first, "_fields"):
-        return type(first)(*(concatenate(column) for column in zip(*parts, strict=True)))
+        return tuple.__new__(type(first), [concatenate(column) for column in zip(*parts, strict=True)])
     if isinstance(first, (tuple, list)):
         return type(first)(concatenate(column) for column in zip(*parts, strict=True))
     if isinstance(first, Tensor):

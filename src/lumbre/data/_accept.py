@@ -30,6 +30,8 @@ class Loaded:
     ready: bool
 
 
+_MOST_DENSE = 1 << 26  # numbers of a sparse matrix that is made dense at once
+
 Accepted: TypeAlias = Source | FrameData | Loaded
 
 
@@ -54,9 +56,11 @@ def accept(data: Any, seed: int) -> Accepted:
         return Loaded(data, ready=False)
     if data is None or isinstance(data, (str, Path, bytes, int, float)):
         raise _not_data(data)
+    if type(data).__name__ == "Bunch" and {"data", "target"} <= set(data):  # of scikit-learn
+        return _of_bunch(data)
     if _is_columns(data):
         input, target = as_pair(data)
-        if any(isinstance(leaf, np.memmap) for leaf in leaves((input, target))):
+        if any(isinstance(leaf, np.memmap) or _is_large(leaf) for leaf in leaves((input, target))):
             return ArraySource(_tensors(input), _tensors(target))
         rows = InMemoryDataset(_tensors(input), _tensors(target))
         rows.columns = Table(input).columns if _is_table(input) else None
@@ -112,11 +116,34 @@ def _is_columns(data: Any) -> bool:
         return True
     if isinstance(data, list) and all(isinstance(row, tuple) for row in data):
         return False
+    if isinstance(data, list) and len(data) > 2 and all(isinstance(row, dict) for row in data):
+        return False
     parts = list(leaves(data)) if isinstance(data, (tuple, list, dict)) else [data]
     return bool(parts) and all(
-        part is None or isinstance(part, (Tensor, int, float, bool)) or hasattr(part, "__array__") or is_frame(part)
+        part is None
+        or isinstance(part, (Tensor, int, float, bool))
+        or hasattr(part, "__array__")
+        or is_frame(part)
+        or _is_sparse(part)
         for part in parts
     )
+
+
+def _is_sparse(part: Any) -> bool:
+    """Whether it is a sparse matrix or array of SciPy."""
+    return type(part).__module__.startswith("scipy.sparse") and hasattr(part, "tocsr")
+
+
+def _is_large(part: Any) -> bool:
+    """Whether it is sparse, and its rows are better made dense when they are asked for."""
+    return _is_sparse(part) and part.shape[0] * part.shape[-1] > _MOST_DENSE
+
+
+def _of_bunch(bunch: Any) -> InMemoryDataset:
+    names = bunch.get("target_names")
+    target = as_tensor(bunch["target"])
+    classes = names if names is not None and not target.is_floating_point() and target.ndim == 1 else None
+    return InMemoryDataset(_tensors(bunch["data"]), target, classes=classes)
 
 
 def _tensors(part: Any) -> Nested:
@@ -124,6 +151,8 @@ def _tensors(part: Any) -> Nested:
         return part
     if is_frame(part):
         return numeric_matrix(part)
+    if _is_sparse(part):
+        return part.tocsr() if _is_large(part) else as_tensor(part.toarray())
     if isinstance(part, dict):
         return {key: _tensors(value) for key, value in part.items()}
     if isinstance(part, (tuple, list)) and any(not isinstance(leaf, (int, float, bool)) for leaf in leaves(part)):

@@ -2,7 +2,6 @@
 
 import mmap
 import os
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import Dataset, default_collate
 
-from lumbre.base import DataError, Nested, Rows, Source, describe, leaves, map_leaves, seed_host, stream
+from lumbre.base import HOST_CHANCE, DataError, Nested, Rows, Source, describe, leaves, map_leaves, seed_host, stream
 
 
 class InMemoryDataset(Dataset[Any]):
@@ -195,6 +195,8 @@ def _opened(leaf: Any) -> Any:
 def _read(leaf: Any, rows: Rows) -> Tensor | None:
     if leaf is None or isinstance(leaf, Tensor):
         return _take(leaf, rows)
+    if hasattr(leaf, "toarray"):  # of SciPy, sparse by its rows
+        return as_tensor(leaf[slice(rows.start, rows.stop) if isinstance(rows, range) else rows.numpy()].toarray())
     if isinstance(rows, range):
         return as_tensor(np.array(leaf[rows.start : rows.stop]))
     ascending = np.argsort(rows.numpy())  # the file is read in one direction
@@ -249,9 +251,6 @@ def _collated(items: list[Any]) -> tuple[Nested, Nested]:
 class _ChanceWatch:
     """Finds out whether rows draw random numbers. Seeding for each row costs more than many a row.
 
-    Each global generator has a twin that nobody else draws from: after rows that drew nothing both give the same next
-    number. A generator that somebody else has moved looks touched too, which costs time and changes nothing.
-
     Attributes:
         seen: whether chance was used, so that rows must be seeded.
     """
@@ -259,33 +258,32 @@ class _ChanceWatch:
     def __init__(self) -> None:
         self.seen = False
         self._process = 0
-        self._python = random.Random()
-        self._numpy = np.random.RandomState()
+        self._before = False
         self._torch = torch.Generator()
 
     def begin(self) -> None:
         """Bring the generators and their twins together."""
+        HOST_CHANCE.look()
         if self._process != os.getpid():
             self._process = os.getpid()
             seed_host(0)
-            self._python.seed(0)
-            self._numpy.seed(0)
+            HOST_CHANCE.seed(0)
+        self._before, HOST_CHANCE.drawn = HOST_CHANCE.drawn, False
         torch.default_generator.manual_seed(0)
         self._torch.manual_seed(0)
 
     def untouched(self) -> bool:
         """Whether nothing was drawn since `begin`."""
-        pairs = (
-            (random.random(), self._python.random()),
-            (np.random.random_sample(), self._numpy.random_sample()),
-            (torch.rand(()).item(), torch.rand((), generator=self._torch).item()),
-        )
-        self.seen = any(drawn != expected for drawn, expected in pairs)
+        HOST_CHANCE.look()
+        by_torch = torch.rand(()).item() != torch.rand((), generator=self._torch).item()
+        self.seen, HOST_CHANCE.drawn = HOST_CHANCE.drawn or by_torch, self._before
         return not self.seen
 
 
-class Taken:
+class Taken(Dataset[Any]):
     """Some rows of a source, without copying them.
+
+    It is also a map-style `torch.utils.data.Dataset`, so that it can be indexed, joined, and read by a DataLoader.
 
     Args:
         source: the data.
@@ -299,10 +297,26 @@ class Taken:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, row: int) -> Any:
+        chosen = int(self.rows[range(len(self))[row]])
+        source: Any = self.source.dataset if isinstance(self.source, MapSource) else self.source
+        if hasattr(source, "__getitem__"):
+            return source[chosen]
+        input, target = (map_leaves(_only, part) for part in self.source.fetch(torch.tensor([chosen]), 0))
+        return input if target is None else (input, target)
+
+    def __repr__(self) -> str:
+        source: Any = self.source.dataset if isinstance(self.source, MapSource) else self.source
+        return f"{len(self)} of {len(self.source)} rows of {type(source).__name__}"
+
     def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
         """Input and target of the chosen rows at positions `rows`."""
         chosen = self.rows[rows.start : rows.stop] if isinstance(rows, range) else self.rows[rows]
         return self.source.fetch(chosen, epoch)
+
+
+def _only(leaf: Any) -> Any:
+    return None if leaf is None else leaf[0]
 
 
 def users_object(source: Source) -> Any:
@@ -323,6 +337,8 @@ def as_pair(item: Any) -> tuple[Nested, Nested]:
     Raises:
         DataError: a tuple or list of more than two.
     """
+    if isinstance(item, PackedSequence):
+        return item, None
     if isinstance(item, dict):
         for input, target in _PAIR_KEYS:
             if set(item) == {input, target}:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from lumbre.base import OptionError, stream
+from lumbre.base import HOST_CHANCE, OptionError, seed_host, stream
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -35,13 +35,57 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def seeder(seed: int, device: torch.device, rank: int = 0) -> Callable[[str, int, int], None]:
-    """A function that seeds the generators a module draws from, for (stream name, epoch, batch).
+class Seeder:
+    """Seeds the generators a module draws from, when it is called with (stream name, epoch, batch).
 
     Processes that share a run draw the same first weights, and everything else each for itself.
 
-    It seeds the generator objects themselves: `torch.manual_seed` does the same a hundred times slower.
+    Seeding those of Python and NumPy takes longer than many a step. So they are seeded at the first call of each
+    stream, and at every call once somebody was seen to draw from them.
+
+    Args:
+        seed: the run's seed.
+        device: where it takes place.
+        rank: of the process.
+
+    Attributes:
+        drawn: whether Python's or NumPy's generator was seen to be used.
     """
+
+    def __init__(self, seed: int, device: torch.device, rank: int = 0) -> None:
+        self.drawn = False
+        self._seed, self._rank = seed, rank
+        self._seed_torch = _torch_seeder(device)
+        self._begun: set[str] = set()
+
+    def __call__(self, name: str, epoch: int, batch: int) -> None:
+        """Seed for batch `batch` of `epoch`."""
+        stream_name = name if self._rank == 0 or name == "init" else f"{name}/{self._rank}"
+        value = stream(self._seed, stream_name, epoch, batch)
+        self.look()
+        if self.drawn:
+            seed_host(value)
+        elif name not in self._begun or HOST_CHANCE.owner is not self:
+            HOST_CHANCE.seed(value)
+            HOST_CHANCE.owner = self
+            self._begun.add(name)
+        self._seed_torch(value)
+
+    def look(self) -> None:
+        """See whether anybody has drawn from Python's or NumPy's generator since the last call."""
+        if self.drawn or HOST_CHANCE.owner is not self:
+            return
+        HOST_CHANCE.look()
+        self.drawn, HOST_CHANCE.drawn = HOST_CHANCE.drawn, False
+
+
+def seeder(seed: int, device: torch.device, rank: int = 0) -> Seeder:
+    """What seeds the generators of a run."""
+    return Seeder(seed, device, rank)
+
+
+def _torch_seeder(device: torch.device) -> Callable[[int], None]:
+    """Seeds torch's generators, by the objects themselves: `torch.manual_seed` takes a hundred times as long."""
     seed_cpu = torch.default_generator.manual_seed
     if device.type == "cuda":
         torch.cuda.init()
@@ -51,10 +95,9 @@ def seeder(seed: int, device: torch.device, rank: int = 0) -> Callable[[str, int
     else:
         seed_device = None
 
-    def seed_step(name: str, epoch: int, batch: int) -> None:
-        value = stream(seed, name if rank == 0 or name == "init" else f"{name}/{rank}", epoch, batch)
+    def seed_torch(value: int) -> None:
         seed_cpu(value)
         if seed_device is not None:
             seed_device(value)
 
-    return seed_step
+    return seed_torch

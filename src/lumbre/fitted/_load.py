@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd as _Convolution  # pyright: ignore[reportPrivateUsage]
 from torch.nn.parameter import is_lazy
 
-from lumbre.base import ArchiveError, load_state, preserved_randomness, stored_scale
+from lumbre.base import ArchiveError, give_buffers, load_state, preserved_randomness, stored_scale
 from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
 from lumbre.devices import Precision, resolve_device
@@ -130,7 +130,9 @@ def _unmarked(value: Any) -> Any:
 
 
 def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
-    wanted, stored = model.state_dict(), archive.tensors
+    stored = archive.tensors
+    give_buffers(model, stored)
+    wanted = model.state_dict()
     problems = [f"{name} is not in the file" for name in wanted if name not in stored]
     problems += [f"{name} is not in the module" for name in stored if name not in wanted]
     problems += [

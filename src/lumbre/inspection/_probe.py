@@ -5,6 +5,7 @@ convolutions and attention; what else a module does counts nothing.
 """
 
 import copy
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ def probe(module: nn.Module, data: Nested) -> Probe:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    module = getattr(module, "_orig_mod", module)  # hooks within a compiled graph see nothing, or break it
     lazy = False
     if any(is_lazy(value) for value in (*module.parameters(), *module.buffers())):
         module = copy.deepcopy(module).eval()  # a pass would give the original its shapes for good
@@ -70,8 +72,17 @@ def probe(module: nn.Module, data: Nested) -> Probe:
         with torch.no_grad():
             _call(module, data)
     counter = FlopCounterMode(display=False)
-    with untouched(module, place), _plain_kernels(), _watched(found, counter), torch.no_grad(), counter:
-        _call(module, data)
+    try:
+        with untouched(module, place), _plain_kernels(), _watched(found, counter), torch.no_grad(), counter:
+            _call(module, data)
+    except Exception as error:  # the counter knows not every operation in every form
+        found.traces.clear()
+        counter = FlopCounterMode(display=False)
+        with untouched(module, place), _watched(found, counter), torch.no_grad():
+            _call(module, data)
+        kind = error.__cause__ or error
+        warnings.warn(f"operations are not counted: {type(kind).__name__}: {kind}"[:300], stacklevel=3)
+        return found
     found.flops = counter.get_total_flops()
     return found
 
@@ -106,6 +117,7 @@ def _watched(found: Probe, counter: Any) -> Generator[None]:
     handles = [
         handle
         for module in found.module.modules()
+        if not isinstance(module, torch.jit.ScriptModule)  # which takes no hooks
         for handle in (module.register_forward_pre_hook(before), module.register_forward_hook(after))
     ]
     try:

@@ -353,9 +353,9 @@ def shared_layers(subject: Subject) -> Iterator[Found]:
         if not isinstance(part, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
             continue
         places: dict[nn.Module, list[str]] = {}
-        children = part.items() if isinstance(part, nn.ModuleDict) else ((str(at), one) for at, one in enumerate(part))
-        for place, child in children:
-            if any(one.requires_grad for one in child.parameters()):
+        children: dict[str, nn.Module | None] = part._modules  # pyright: ignore[reportPrivateUsage, reportAssignmentType]
+        for place, child in children.items():
+            if child is not None and any(one.requires_grad for one in child.parameters()):
                 places.setdefault(child, []).append(place)
         for child, shared in places.items():
             if len(shared) > 1:

@@ -12,10 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import LumbreError, ResumeError, is_shared, put_buffers, shared_like, whole
+from lumbre.base import (
+    LumbreError,
+    ResumeError,
+    is_shared,
+    may_change,
+    put_buffer,
+    put_buffers,
+    shared_like,
+    whole,
+)
 from lumbre.callbacks import Progress
 from lumbre.core import Callback, Plan
 from lumbre.data import own_random, restore_own_random
+from lumbre.devices import Seeder
 from lumbre.processes import World
 from lumbre.storage import is_history, pack
 
@@ -130,6 +140,9 @@ def _restore_module(module: nn.Module, state: dict[str, Any]) -> None:
         for name, tensor in tensors.items():
             kept = state["tensors"][name]
             if kept.shape != tensor.shape or kept.dtype != tensor.dtype:
+                if may_change(module, name):
+                    put_buffer(module, name, kept.clone().to(tensor.device))
+                    continue
                 raise ValueError(f"{name} was {tuple(kept.shape)} of {kept.dtype}")
             tensor.copy_(shared_like(kept, tensor))
     for name, part in module.named_modules():
@@ -352,12 +365,22 @@ def merged_meter(run: Run, states: list[dict[str, Any]]) -> dict[str, Any] | Non
 
 def _take_chance(run: Run, within: bool) -> dict[str, Any]:
     plan = run.plan
-    return {"train": own_random(plan.train, within=within), "valid": own_random(plan.valid, within=False)}
+    seed_step: Any = plan.seed_step
+    if isinstance(seed_step, Seeder):
+        seed_step.look()
+    return {
+        "train": own_random(plan.train, within=within),
+        "valid": own_random(plan.valid, within=False),
+        "host": isinstance(seed_step, Seeder) and seed_step.drawn,
+    }
 
 
 def _give_chance(run: Run, state: dict[str, Any]) -> None:
     restore_own_random(run.plan.train, state["train"])
     restore_own_random(run.plan.valid, state["valid"])
+    seed_step: Any = run.plan.seed_step
+    if isinstance(seed_step, Seeder):
+        seed_step.drawn = bool(state.get("host", False))
 
 
 # In the order in which they are brought back: a scheduler sets learning rates while it is, so optimizers come later.

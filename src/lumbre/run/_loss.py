@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import ArchiveError
+from lumbre.base import ArchiveError, give_buffers
 
 _Loss = TypeVar("_Loss")
 
@@ -76,6 +76,7 @@ def restore_loss(loss: nn.Module | None, learned: Mapping[str, Tensor], path: ob
     """
     if loss is None:
         return
+    give_buffers(loss, learned)
     known = _tensors(loss)
     for name, value in learned.items():
         if name not in known or known[name].shape != value.shape:

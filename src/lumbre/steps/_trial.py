@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import tried
+from lumbre.base import is_out_of_memory, tried
 
 _REPEATS = 2
 
@@ -16,8 +16,14 @@ def forward_flops(model: nn.Module, forward: Callable[[], object]) -> dict[str, 
     """Floating-point operations of a forward pass by torch's name of what does them ("aten.addmm"), as torch counts."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), tried(model, forward):
-        forward()
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter, torch.no_grad(), tried(model, forward):
+            forward()
+    except Exception as error:  # the counter knows not every operation in every form; a module that fails says so later
+        if is_out_of_memory(error):
+            raise
+        return {}
     return {str(operation): count for operation, count in counter.get_flop_counts().get("Global", {}).items()}
 
 
