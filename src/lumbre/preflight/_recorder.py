@@ -14,11 +14,22 @@ ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
 CLASSES = ("cross_entropy", "nll_loss")
 BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+_WITH_DOMAINS = (
+    "kl_div",
+    "poisson_nll_loss",
+    "cosine_embedding_loss",
+    "margin_ranking_loss",
+    "hinge_embedding_loss",
+    "soft_margin_loss",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+    "ctc_loss",
+)
 _LOSSES = (*ELEMENTWISE, *CLASSES, *BINARY)
 _SUBTRACTIONS = ("sub", "__sub__", "rsub", "__rsub__")
 RELUS = ("relu", "relu_")
 _IN_FORWARD = ("softmax", "log_softmax", *RELUS, "dropout", "dropout2d", "dropout3d")
-_RECORDED = {*_LOSSES, *_SUBTRACTIONS, *_IN_FORWARD}
+_RECORDED = {*_LOSSES, *_WITH_DOMAINS, *_SUBTRACTIONS, *_IN_FORWARD}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 

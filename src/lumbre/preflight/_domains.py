@@ -1,0 +1,290 @@
+"""What a loss is made for: log-probabilities, signs, counts, lengths, and the side on which better predictions lie."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from lumbre.preflight._recorder import BINARY, CLASSES, Call, loss_inputs, made_by
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject
+
+_POSITIVE = ("Exp", "Softplus", "Relu", "Sigmoid", "Softmax")
+_ENOUGH = 50
+
+
+@check("LB065", "warning", "A loss outside its domain", several=True)
+def outside(subject: Subject) -> Iterator[Found]:
+    """Losses of torch that take what they are given, and mean something else: `KLDivLoss` of what are no logarithms of
+    probabilities, `PoissonNLLLoss` of a rate where its logarithm is wanted, labels of 0 and 1 where -1 and 1 are,
+    a triplet whose parts are the same, `CTCLoss` with the blank among the labels or inputs that are too short, class
+    probabilities that do not add up to 1."""
+    for call in subject.loss_calls:
+        look = _DOMAINS.get(call.name)
+        if look is not None and isinstance(call.input, Tensor):
+            yield from look(call)
+
+
+def _kl_divergence(call: Call) -> Iterator[Found]:
+    given, target = call.input.detach().float(), call.target
+    if not isinstance(target, Tensor) or given.ndim < 1 or not given.numel():
+        return
+    in_logs = bool(call.argument(5, "log_target", False))
+    if _logs(given) and (in_logs or bool((target >= 0).all())):
+        return
+    turned = not in_logs and _probabilities(given) and _logs(target.detach().float())
+    received = "what are no logarithms of probabilities"
+    if turned:
+        received = "probabilities first and their logarithms second"
+    if _logs(given):
+        received = "a target with negative numbers, which are no probabilities,"
+    yield Found(
+        f"KLDivLoss of {received}",
+        "the logarithms of the predicted probabilities first, the probabilities of the target second",
+        'F.kl_div(torch.log_softmax(scores, 1), probabilities, reduction="batchmean"); log_target=True for a target in '
+        "logarithms",
+    )
+
+
+def _logs(values: Tensor) -> bool:
+    """Whether these are logarithms of probabilities along some dimension."""
+    return any(bool((values.logsumexp(dim).abs() < 0.02).all()) for dim in range(values.ndim))
+
+
+def _probabilities(values: Tensor) -> bool:
+    sums = (values.sum(dim) for dim in range(values.ndim))
+    return bool((values >= 0).all()) and any(bool(((one - 1).abs() < 0.02).all()) for one in sums)
+
+
+def _poisson(call: Call) -> Iterator[Found]:
+    given, target, made = call.input.detach(), call.target, made_by(call.input)
+    if call.argument(2, "log_input", True):
+        if made in _POSITIVE:
+            yield Found(
+                f"PoissonNLLLoss of predictions that end in {made.lower()}, as if they were logarithms",
+                "the logarithm of the rate, or log_input=False",
+                f"leave the {made.lower()} out, or nn.PoissonNLLLoss(log_input=False)",
+            )
+    elif bool((given < 0).any()):
+        yield Found(
+            f"PoissonNLLLoss(log_input=False) of predictions down to {float(given.min()):.3g}",
+            "rates, which are not negative",
+            "nn.PoissonNLLLoss(), which takes logarithms; or an exponential at the end of forward()",
+        )
+    if isinstance(target, Tensor) and bool((target < 0).any()):
+        yield Found(
+            f"PoissonNLLLoss with targets down to {float(target.min()):.3g}", "counts, from 0", "nn.MSELoss() for these"
+        )
+
+
+def _signs(at: int) -> Callable[[Call], Iterator[Found]]:
+    def look(call: Call) -> Iterator[Found]:
+        target = call.argument(at, "target")
+        if isinstance(target, Tensor) and target.numel() and bool((target.abs() != 1).any()):
+            values = target.detach().unique()[:4].tolist()
+            yield Found(
+                f"{call.name} with labels {', '.join(f'{one:g}' for one in values)}",
+                "labels of -1 and 1: of other labels it takes no notice, or a wrong one",
+                "2 * y - 1 for labels of 0 and 1",
+            )
+
+    return look
+
+
+def _triplet(call: Call) -> Iterator[Found]:
+    names = ("anchor", "positive", "negative")
+    parts = [call.argument(at, name) for at, name in enumerate(names)]
+    margin = call.argument(3, "margin", 1.0)
+    if isinstance(margin, (int, float)) and margin <= 0:
+        yield Found(f"{call.name} with a margin of {margin:g}", "a margin above 0", "margin=1.0")
+    for one, two in ((0, 1), (0, 2), (1, 2)):
+        if isinstance(parts[one], Tensor) and isinstance(parts[two], Tensor) and torch.equal(parts[one], parts[two]):
+            yield Found(
+                f"{call.name} of an {names[one]} and a {names[two]} that are the same in every row",
+                "an anchor, another row of its kind, and a row of another kind",
+                "look at how triplets are drawn",
+            )
+            return
+
+
+def _ctc(call: Call) -> Iterator[Found]:
+    given, targets = call.input.detach().float(), call.target
+    lengths, wanted = call.argument(2, "input_lengths"), call.argument(3, "target_lengths")
+    blank = int(call.argument(4, "blank", 0))
+    if not bool((given.logsumexp(-1).abs() < 0.02).all()):
+        yield Found(
+            "CTCLoss of what are no logarithms of probabilities",
+            "(steps, rows, labels), whose exponentials add up to 1 over the labels",
+            "torch.log_softmax(scores, 2)",
+        )
+    if not isinstance(targets, Tensor) or not targets.numel():
+        return
+    lengths, wanted = (torch.as_tensor(one).flatten().cpu() for one in (lengths, wanted))
+    used = targets.flatten()
+    if targets.ndim == 2:  # padded: what lies behind the length of a row does not count
+        inside = torch.arange(targets.shape[1])[None] < wanted[:, None]
+        used = targets[inside.to(targets.device)]
+    if bool((used == blank).any()):
+        yield Found(
+            f"CTCLoss with the blank, {blank}, among the labels",
+            "labels without the blank, which stands for no label",
+            "labels from 1, with one score more; or blank=... with a number of its own",
+        )
+    if lengths.shape == wanted.shape and bool((lengths < wanted).any()):
+        yield Found(
+            "CTCLoss with fewer steps than labels in "
+            f"{int((lengths < wanted).sum())} of {len(wanted)} rows: its value is infinite there",
+            "as many steps as labels, or more",
+            "input_lengths in steps of the prediction, target_lengths in labels; zero_infinity=True for rare rows",
+        )
+
+
+def _soft_classes(call: Call) -> Iterator[Found]:
+    target = call.target
+    soft = isinstance(target, Tensor) and target.is_floating_point() and target.shape == call.input.shape
+    if not soft or target.ndim < 1 or not target.numel():
+        return
+    sums = target.detach().float().sum(1 if target.ndim > 1 else 0)
+    off = ((sums - 1).abs() > 0.05) & (sums != 0)
+    if float(off.float().mean()) > 0.1 and (call.input.shape[1 if target.ndim > 1 else 0]) > 1:
+        several = bool(((target == 0) | (target == 1)).all())
+        yield Found(
+            f"CrossEntropyLoss with targets that add up to {float(sums.min()):.3g} to {float(sums.max()):.3g} in a row",
+            "probabilities of classes, which add up to 1",
+            "nn.BCEWithLogitsLoss() where several classes hold at once"
+            if several
+            else "y / y.sum(1, keepdim=True); or class numbers as int64",
+        )
+
+
+_DOMAINS: dict[str, Callable[[Call], Iterator[Found]]] = {
+    "kl_div": _kl_divergence,
+    "poisson_nll_loss": _poisson,
+    "cosine_embedding_loss": _signs(2),
+    "margin_ranking_loss": _signs(2),
+    "hinge_embedding_loss": _signs(1),
+    "soft_margin_loss": _signs(1),
+    "triplet_margin_loss": _triplet,
+    "triplet_margin_with_distance_loss": _triplet,
+    "ctc_loss": _ctc,
+    "cross_entropy": _soft_classes,
+}
+
+
+@check("LB066", "warning", "Class weights that rise with the classes")
+def frequent_weights(subject: Subject) -> Iterator[Found]:
+    """Weights of classes are to make rare ones heard. Weights that grow with the number of rows, such as the counts
+    themselves, do the opposite; so does a `pos_weight` of positives by negatives."""
+    target = subject.target
+    if subject.columns is None or not isinstance(target, Tensor) or target.numel() < _ENOUGH:
+        return
+    for call in loss_inputs(subject.loss_calls, CLASSES):
+        weight = call.argument(2, "weight")
+        if not isinstance(weight, Tensor) or target.is_floating_point() or call.target is not subject.batch.target:
+            continue
+        used = target[(target >= 0) & (target < len(weight))].flatten()
+        counts = torch.bincount(used.cpu(), minlength=len(weight)).double()
+        weight = weight.detach().cpu().double()
+        known = (counts > 0) & (weight > 0)
+        if int(known.sum()) >= 2 and _rises(counts[known].log(), weight[known].log()):
+            yield Found(
+                f"class weights from {float(weight.min()):.3g} to {float(weight.max()):.3g} that rise with the number "
+                "of rows",
+                "larger weights for rarer classes",
+                "weight = counts.sum() / (len(counts) * counts)",
+            )
+    for call in loss_inputs(subject.loss_calls, BINARY):
+        weight = call.argument(6, "pos_weight") if call.name.endswith("logits") else None
+        if not isinstance(weight, Tensor) or weight.numel() != 1 or call.target is not subject.batch.target:
+            continue
+        share = float(target.float().mean())
+        if not 0 < share < 1 or abs(math.log(share / (1 - share))) < 0.4:
+            continue
+        if math.isclose(float(weight), share / (1 - share), rel_tol=0.1):
+            yield Found(
+                f"pos_weight={float(weight):.3g}, positives by negatives",
+                f"negatives by positives, here {(1 - share) / share:.3g}",
+                "pos_weight=(y == 0).sum() / (y == 1).sum()",
+            )
+
+
+def _rises(counts: Tensor, weights: Tensor) -> bool:
+    """Whether logarithms of weights go with those of counts."""
+    counts, weights = counts - counts.mean(), weights - weights.mean()
+    if float(counts.max() - counts.min()) < 0.4 or float(weights.max() - weights.min()) < 0.2:
+        return False
+    return float((counts * weights).sum() / (counts.norm() * weights.norm())) > 0.9
+
+
+@check("LB067", "warning", "A loss that is smaller where predictions are worse", unless=("LB054", "LB006", "LB015"))
+def wrong_side(subject: Subject) -> Iterator[Found]:
+    """The loss is asked for better predictions than the module's: the targets themselves, or higher scores for the
+    right class. It must be smaller there. A loss of the user's own with its sign turned is larger; one that compares
+    overlaps of probabilities, such as Dice's, is no better for raw scores of the right sign."""
+    pred, target, value = subject.evaluated.pred, subject.batch.target, subject.evaluated.loss
+    if subject.loss is None or subject.evaluated.failure is not None or _of_torch(subject):
+        return
+    if not all(isinstance(one, Tensor) for one in (pred, target, value)) or value.ndim or not pred.is_floating_point():
+        return
+    pred, target = pred.detach(), target.detach()
+    if not bool(pred.isfinite().all()):
+        return
+    try:
+        said = _turned(subject, pred, target, float(value.detach()))
+    except Exception:  # a loss that takes the module's own predictions only
+        return
+    if said:
+        yield Found(
+            said,
+            "a loss that falls as predictions become better",
+            "the minus of a likelihood or an overlap; 1 - overlap of torch.sigmoid(scores)",
+        )
+
+
+def _of_torch(subject: Subject) -> bool:
+    return any(call.is_loss or call.name in _DOMAINS for call in subject.loss_calls)
+
+
+def _turned(subject: Subject, pred: Tensor, target: Tensor, now: float) -> str:
+    def of(one: Tensor) -> float:
+        return float(subject.loss_of(one, target))
+
+    classes = not target.is_floating_point() and pred.ndim == target.ndim + 1 and pred.shape[1] > 1
+    if classes and pred.shape[0] == target.shape[0] and int(target.min()) >= 0 and int(target.max()) < pred.shape[1]:
+        right = torch.zeros_like(pred).scatter_(1, target.unsqueeze(1), 1.0)
+        # A likelihood whose sign is turned falls without end; losses between embeddings do not.
+        better, worse, worst = (of(_moved(pred, by * right)) for by in (1.0, -1.0, -10.0))
+        if better > now > worse > worst and worst < min(now, 0.0) - 1:
+            return "a loss that rises with the score of the right class"
+        return ""
+    if pred.shape != target.shape or not target.is_floating_point():
+        return ""
+    generator = torch.Generator().manual_seed(0)
+    step = torch.randn(target.shape, generator=generator).to(target) * (0.1 * float(target.std()) + 1e-3)
+    best = of(target)
+    if math.isfinite(best) and all(of(target + one) < best - 1e-7 for one in (step, -step)) and best > now:
+        return "a loss that is greatest where predictions are the targets"
+    binary = bool(((target == 0) | (target == 1)).all()) and bool((target != target.flatten()[0]).any())
+    compared = any("sub" in call.name and _shapes(call) == {tuple(target.shape)} for call in subject.loss_calls)
+    raw = made_by(pred) not in _POSITIVE and bool(((subject.evaluated.pred < 0) | (subject.evaluated.pred > 1)).any())
+    if binary and raw and not compared:
+        opposite, scores = of(1 - target), of(10 * (2 * target - 1))
+        perfect = min(abs(best), abs(best + 1)) < 0.05  # 1 - overlap, or its negative
+        if perfect and opposite > best + 0.5 and not best - 0.5 <= scores <= best + 0.01:
+            return "raw scores in a loss that is best at probabilities of 0 and 1, such as an overlap"
+    return ""
+
+
+def _shapes(call: Call) -> set[tuple[int, ...]]:
+    pair = (call.input, call.argument(1, "other"))
+    return {tuple(one.shape) if isinstance(one, Tensor) else () for one in pair}
+
+
+def _moved(pred: Tensor, by: Tensor) -> Tensor:
+    """Predictions of classes with more, or less, for some; probabilities and their logarithms remain what they are."""
+    if bool((pred.logsumexp(1).abs() < 1e-3).all()):
+        return torch.log_softmax(pred + by, 1)
+    if bool((pred >= 0).all()) and bool(((pred.sum(1) - 1).abs() < 1e-3).all()):
+        return torch.softmax(pred.clamp(min=1e-9).log() + by, 1)
+    return pred + by
