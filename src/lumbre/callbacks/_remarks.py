@@ -162,7 +162,8 @@ class Remarks(Callback):
         if len(loss) >= 5 and max(loss) - min(loss) <= 1e-3 * abs(loss[0]) and abs(loss[0]) > 1e-6:
             yield "LB101", f"the training loss has not moved from {loss[0]:.4g}; try recipe.lr_finder(data)"
         if len(loss) >= 4 and min(loss) > 0 and loss[-1] > 2 * min(loss) and loss[-1] > loss[-2] > loss[-3]:
-            yield "LB102", f"the training loss diverges, from {min(loss):.4g} to {loss[-1]:.4g}; a lower lr may help"
+            line = f"the training loss diverges, from {min(loss):.4g} to {loss[-1]:.4g}; a lower lr may help"
+            yield "LB102", f"{line}; in a step of your own, optimizer.zero_grad()"
         if len(loss) >= 9:
             steps = [b - a for a, b in zip(loss[-9:], loss[-8:], strict=False)]
             turns = all(a * b < 0 for a, b in pairwise(steps))

@@ -30,9 +30,11 @@ def forward_fails(subject: Subject) -> Iterator[Found]:
     weights = next((p for p in subject.model.parameters() if p.is_floating_point()), None)
     fix = "mend the shapes: the first dimension counts the rows of a batch"
     for leaf in tensors(input):
-        if weights is not None and leaf.dtype != weights.dtype and not leaf.is_complex():
+        if weights is not None and leaf.dtype != weights.dtype and not leaf.is_complex() and "type" in str(error):
             wanted = str(weights.dtype).removeprefix("torch.")
-            fix = f"bring the input to the module's {wanted}: x.to(torch.{wanted}); or mend the shapes in forward()"
+            one = "x" if isinstance(input, Tensor) else "part"
+            where = "the input" if one == "x" else "each part of the input that is measured"
+            fix = f"bring {where} to the module's {wanted}: {one}.to(torch.{wanted}); or mend the shapes in forward()"
     yield Found(
         f"{type(error).__name__} in forward() for an input that is a {describe(input)}: {error}",
         "a module that takes a batch of this data",
@@ -151,7 +153,10 @@ def no_log_softmax(subject: Subject) -> Iterator[Found]:
         yield Found(
             "NLLLoss of predictions that are no logarithms of probabilities",
             "rows whose exponentials add up to 1",
-            "nn.CrossEntropyLoss(), which takes raw scores; or torch.log_softmax(..., 1) at the end of forward()",
+            "look at what forward() does after its log-softmax: a view() or reshape() where permute() was meant brings "
+            "numbers of several rows together"
+            if any(one.name == "log_softmax" for one in subject.evaluated.forward)
+            else "nn.CrossEntropyLoss(), which takes raw scores; or torch.log_softmax(..., 1) at the end of forward()",
         )
 
 

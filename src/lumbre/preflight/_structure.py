@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lumbre.base import leaves, map_leaves, untouched
+from lumbre.preflight._influence import mixed_rows
 from lumbre.preflight._recorder import NORMS, LayerCall, made_by, times_used
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
@@ -124,7 +125,19 @@ def squeezed(subject: Subject) -> Iterator[Found]:
             "batch of one row",
             "predictions whose first dimension counts the rows, also when it is 1",
             "squeeze(1) or flatten(1) instead of squeeze() in forward(); or drop_last=True",
+            "error" if subject.settled and (after is None or _loss_fails(subject, after)) else None,
         )
+
+
+def _loss_fails(subject: Subject, pred: list[Tensor]) -> bool:
+    """Whether the loss of this prediction for the first row cannot be computed, so that the run would end there."""
+    if subject.loss is None or len(pred) != 1 or subject.evaluated.failure is not None:
+        return False
+    try:
+        subject.loss_of(pred[0], map_leaves(_first_row, subject.batch.target))
+    except Exception:
+        return True
+    return False
 
 
 def _first_row(leaf: Any) -> Any:
@@ -145,7 +158,7 @@ def _rows_alone(subject: Subject) -> bool:
 def rows_mixed(subject: Subject) -> Iterator[Found]:
     """What the module gives for a row changes with the other rows of the batch, in evaluation mode. Mostly dimensions
     are mistaken: attention or a recurrent net without `batch_first=True`, `view` where `transpose` was meant, a softmax
-    over the rows."""
+    over the rows, a mean or a mask over the whole batch."""
     model, size, found = subject.model, subject.batch.size, subject.evaluated
     if size < 3 or found.failure is not None or not _by_rows(subject):
         return
@@ -162,10 +175,22 @@ def rows_mixed(subject: Subject) -> Iterator[Found]:
                 f"a prediction of the {'first' if mixed == 0 else 'last'} row that changes when the other rows of "
                 "the batch are others",
                 "predictions of a row that depend on this row alone",
-                "batch_first=True for attention and recurrent layers; transpose() or permute(), not view() or "
-                "reshape(), to bring dimensions into another order; softmax(dim=1)",
+                _UNMIX,
+            )
+        elif mixed_rows(subject, rows):
+            yield Found(
+                "predictions of rows that depend on other rows of the batch",
+                "predictions of a row that depend on this row alone",
+                _UNMIX,
             )
         return
+
+
+_UNMIX = (
+    "batch_first=True for attention and recurrent layers; transpose() or permute(), not view() or reshape(), to bring "
+    "dimensions into another order; softmax(dim=1); means, masks and norms over the numbers of a row, not over the "
+    'batch. Where rows are meant to see one another, as the nodes of a graph are: ignore=("LB020",)'
+)
 
 
 def _mixed_row(subject: Subject, rows: int) -> int | None:

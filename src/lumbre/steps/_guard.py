@@ -123,5 +123,6 @@ def non_finite(
     return NonFiniteLossError(
         f"a loss of {value} at epoch {epoch}, step {step} of the epoch, rows {named}{more}{where}",
         "a finite loss; the run was stopped before this update, and the weights are those of the step before",
-        f"look at these rows of the data; or lower the learning rate{now}, or scale the inputs",
+        f"look at these rows of the data; at the loss, if it takes log(), sqrt() or a quotient of what may be 0; "
+        f"or lower the learning rate{now}, or scale the inputs",
     )
