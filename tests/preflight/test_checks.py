@@ -46,6 +46,15 @@ class Switched(nn.Module):
         return self.net(self.drop(x))
 
 
+class Proxied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.proxies = nn.Linear(8, 3)
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(self.proxies(pred), target)
+
+
 class Unread(nn.Module):
     """Does not read its input, or begins at zero."""
 
@@ -90,7 +99,12 @@ def more_pairs() -> dict[str, Pair]:
     of = lambda net, data=(x, y): program(net, nn.CrossEntropyLoss(), data)  # noqa: E731
     summed = lambda pred, target: F.cross_entropy(pred, target, reduction="sum")  # noqa: E731
     gathered = lambda loss: program(lambda: mlp(4, 8, 3), loss, (x, y), callbacks=lb.callbacks.Accumulate(2))  # noqa: E731
+    proxies = nn.Linear(8, 3)
     return {
+        "LB069": (
+            lambda: program(lambda: mlp(4, 16, 8), lambda pred, target: F.cross_entropy(proxies(pred), target), (x, y)),
+            lambda: program(lambda: mlp(4, 16, 8), Proxied(), (x, y)),
+        ),
         "LB031": (lambda: of(lambda: normed(bias=True)), lambda: of(lambda: normed(bias=False))),
         "LB036": (lambda: gathered(summed), lambda: gathered(F.cross_entropy)),
         "LB049": (

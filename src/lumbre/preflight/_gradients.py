@@ -1,8 +1,11 @@
 """Gradients of the first batch: which parameters get any, and how large they are."""
 
 from collections.abc import Iterator
+from functools import partial
+from types import CellType, FunctionType
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lumbre.base import is_adaptive
 from lumbre.preflight._registry import Found, check
@@ -54,6 +57,57 @@ def no_gradient(subject: Subject) -> Iterator[Found]:
             "leave out detach(), .data, torch.no_grad() and torch.tensor(...) between these layers and the loss; or "
             "take layers away that are not used, or freeze them",
         )
+
+
+@check("LB069", "warning", "A loss whose own parameters are not trained")
+def loss_not_held(subject: Subject) -> Iterator[Found]:
+    """A loss that is a plain function calls a module with parameters. They get gradients, and no optimizer holds them;
+    of a loss that is a module they are trained."""
+    value = subject.evaluated.loss
+    if not subject.optimizers or not isinstance(value, Tensor) or not value.requires_grad:
+        return
+    groups = [group for optimizer in subject.optimizers.values() for group in optimizer.param_groups]
+    known = {id(one) for group in groups for one in group["params"]} | {id(one) for one in subject.model.parameters()}
+    reached: set[int] | None = None
+    for name, part in _modules_behind(subject.loss):
+        own = [one for one in part.parameters() if one.requires_grad and id(one) not in known]
+        if not own:
+            continue
+        reached = _leaves_behind(value) if reached is None else reached
+        count = sum(one.numel() for one in own if id(one) in reached)
+        if count:
+            yield Found(
+                f"a loss function that calls {name!r}, a {type(part).__name__} with {count:,} weights that get "
+                "gradients and that no optimizer holds",
+                "parameters of the loss that are trained, or frozen",
+                f"setup(..., loss={name}), or a module that holds it as loss=; or {name}.requires_grad_(False)",
+            )
+
+
+def _modules_behind(function: Any) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that a plain function closes over, or finds among its globals, with their names."""
+    if isinstance(function, partial):
+        yield from _modules_behind(function.func)
+    if not isinstance(function, FunctionType):
+        return
+    closed = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    found = {name: cell.cell_contents for name, cell in closed if cell != CellType()}
+    found |= {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+    for name, value in found.items():
+        if isinstance(value, nn.Module):
+            yield name, value
+
+
+def _leaves_behind(value: Tensor) -> set[int]:
+    """The leaf tensors in the graph of `value`, by id."""
+    seen: set[Any] = set()
+    waiting: list[Any] = [value.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return {id(node.variable) for node in seen if hasattr(node, "variable")}
 
 
 @check("LB024", "warning", "Gradients that are zero or vanish", several=True)
