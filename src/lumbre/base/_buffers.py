@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 def may_change(module: nn.Module, name: str) -> bool:
@@ -31,6 +32,7 @@ def give_buffers(module: nn.Module, stored: Mapping[str, Tensor]) -> None:
     known = dict(module.named_buffers())
     for name, value in stored.items():
         before = known.get(name)
-        if (before is None or before.shape != value.shape) and may_change(module, name):
+        other = before is None or (not is_lazy(before) and before.shape != value.shape)
+        if other and may_change(module, name):
             place = next((one.device for one in (*module.parameters(), *module.buffers())), value.device)
             put_buffer(module, name, torch.empty_like(value, device=place if before is None else before.device))

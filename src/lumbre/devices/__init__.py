@@ -1,6 +1,6 @@
 """Where a run computes, in which precision, and how it holds memory.
 
-Used by fitted, preflight, run, trials and the root modules. Nothing here trains, or knows a model.
+Used by fitted, preflight, resume, run, trials and the root modules. Nothing here trains, or knows a model.
 """
 
 from lumbre.devices._device import Seeder, resolve_device, seeder
