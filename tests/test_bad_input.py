@@ -83,7 +83,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[lb.LumbreError], str, str, str]] 
     "vector loss": (lambda: lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(reduction="none"), optimizer=optim.SGD).fit((X, Y)), lb.PreflightError, "tensor of shape (32,)", "a scalar", 'reduction="mean"'),
     "nothing to train": (lambda: lb.setup(nn.ReLU, loss=MSE, optimizer=lambda p: optim.SGD([torch.zeros(1)])).fit((X, X)), lb.PreflightError, "without a parameter", "requires_grad=True", "ModuleList"),
     "column name": (lambda: lb.data.from_frame(frame(), target="aa"), lb.DataError, "'aa'", "a, b, c, d", "Did you mean 'a'?"),
-    "date column": (lambda: lb.data.from_frame(frame(e=pd.Timestamp("2020-01-01")), target="a"), lb.DataError, "'e' of type datetime64", "numbers, booleans, text", "days since"),
+    "date column": (lambda: lb.data.from_frame(frame(e=pd.Timestamp("2020-01-01")), target="a"), lb.DataError, "'e' of type Datetime", "numbers, booleans, text", "days since"),
     "monitor": (lambda: fit((X, Y), callbacks=lb.callbacks.EarlyStopping("train_los")), lb.OptionError, "'train_los'", "train_loss", "Did you mean 'train_loss'?"),
     "monitor without valid": (lambda: fit((X, Y), callbacks=lb.callbacks.EarlyStopping()), lb.OptionError, "'valid_loss'", "train_loss", "valid_data=0.2"),
     "patience": (lambda: lb.callbacks.EarlyStopping(patience=0), lb.OptionError, "patience=0", "a whole number from 1", "patience=1"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 def load_state(module: nn.Module, state: Mapping[str, Any]) -> None:
@@ -23,7 +24,7 @@ def put_buffers(module: nn.Module, state: Mapping[str, Any]) -> None:
     for prefix, part in module.named_modules():
         buffers = part._buffers  # pyright: ignore[reportPrivateUsage]
         for own, buffer in buffers.items():
-            if buffer is None:
+            if buffer is None or is_lazy(buffer):
                 continue
             value = state.get(f"{prefix}.{own}" if prefix else own)
             if isinstance(value, Tensor) and value.shape == buffer.shape and not _takes_numbers(buffer):
