@@ -76,7 +76,8 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def die_at(step: int, rank: int, how: int = signal.SIGKILL) -> lb.Callback:
     def die(ctx: lb.Context) -> None:
-        if ctx.step == step and torch.distributed.get_rank() == rank:
+        # Updates that float16 skips count here, too; where it is tried, three batches make one.
+        if ctx.step + ctx.skipped_batches() // 3 == step and torch.distributed.get_rank() == rank:
             os.kill(os.getpid(), how)
 
     return On(train_batch_begin=die)
