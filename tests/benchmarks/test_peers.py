@@ -61,6 +61,7 @@ def test_same_seed_same_first_weights_and_rows_for_all() -> None:
     assert (first.x == other.x).all()
 
 
+@pytest.mark.slow
 def test_the_runner_writes_rounds_table_and_picture(tmp_path: Path) -> None:
     pytest.importorskip("plotnine")
     command = [sys.executable, "-m", "benchmarks.peers", "--quick", "--rounds", "3", "--works", "penguins"]

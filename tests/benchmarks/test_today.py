@@ -45,6 +45,7 @@ def test_a_commit_is_there_while_it_is_used_and_gone_after() -> None:
 
 
 @in_git
+@pytest.mark.slow
 def test_both_sides_train_and_the_table_tells() -> None:
     command = [sys.executable, "-m", "benchmarks.today", "--base", "HEAD", "--works", "penguins"]
     done = subprocess.run(
