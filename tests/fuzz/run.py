@@ -104,7 +104,9 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
+    pages = int(Path("/proc/self/statm").read_text().split()[0])  # a torch for CUDA maps gigabytes of libraries
+    most = pages * resource.getpagesize() + _ADDRESS_SPACE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     signal.signal(signal.SIGALRM, _too_slow)
     os.fsync = lambda handle: None  # thousands of small checkpoints: the disk is no part of this
     share = -(-given.inputs // len(given.targets))
