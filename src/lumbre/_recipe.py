@@ -416,12 +416,12 @@ def setup(
             "an optimizer class: fit() makes the optimizer for the module it builds",
             f"optimizer=torch.optim.{kind}, and .set_opt_hparams(lr=...)",
         )
-    for given, what, names in ((loss, "loss", _LOSSES), (optimizer, "optimizer", _OPTIMIZERS)):
-        if given is not None and not callable(given):
-            key = str(given).lower().replace("_", "").replace(" ", "")
-            takes = "a function of prediction and target" if what == "loss" else "an optimizer class"
-            usual = names.get(key, names["usual"])
-            raise RecipeError(f"{what}={given!r}", takes, f"{what}={usual}")
+    if loss is not None and not callable(loss):
+        named = _LOSSES.get(str(loss).lower().replace("_", ""), "MSELoss")
+        raise RecipeError(f"loss={loss!r}", "a function of prediction and target", f"loss=torch.nn.{named}()")
+    if optimizer is not None and not callable(optimizer):
+        named = _OPTIMIZERS.get(str(optimizer).lower(), "Adam")
+        raise RecipeError(f"optimizer={optimizer!r}", "an optimizer class", f"optimizer=torch.optim.{named}")
     if response is not None and not callable(response):
         raise RecipeError(f"response={response!r}", "a function of a prediction", "response=torch.exp")
     known = isinstance(module, (type, nn.Module))
@@ -435,28 +435,18 @@ def setup(
 
 # How other libraries name losses and optimizers.
 _LOSSES = {
-    "usual": "torch.nn.MSELoss()",
-    "mae": "torch.nn.L1Loss()",
-    "l1": "torch.nn.L1Loss()",
-    "huber": "torch.nn.HuberLoss()",
-    "crossentropy": "torch.nn.CrossEntropyLoss()",
-    "categoricalcrossentropy": "torch.nn.CrossEntropyLoss()",
-    "sparsecategoricalcrossentropy": "torch.nn.CrossEntropyLoss()",
-    "softmax": "torch.nn.CrossEntropyLoss()",
-    "bce": "torch.nn.BCEWithLogitsLoss()",
-    "binarycrossentropy": "torch.nn.BCEWithLogitsLoss()",
-    "binomial": "torch.nn.BCEWithLogitsLoss()",
-    "poisson": "torch.nn.PoissonNLLLoss()",
-    "nll": "torch.nn.NLLLoss()",
+    "mae": "L1Loss",
+    "l1": "L1Loss",
+    "huber": "HuberLoss",
+    "crossentropy": "CrossEntropyLoss",
+    "categoricalcrossentropy": "CrossEntropyLoss",
+    "sparsecategoricalcrossentropy": "CrossEntropyLoss",
+    "bce": "BCEWithLogitsLoss",
+    "binarycrossentropy": "BCEWithLogitsLoss",
+    "poisson": "PoissonNLLLoss",
+    "nll": "NLLLoss",
 }
-_OPTIMIZERS = {
-    "usual": "torch.optim.Adam",
-    "adamw": "torch.optim.AdamW",
-    "sgd": "torch.optim.SGD",
-    "rmsprop": "torch.optim.RMSprop",
-    "adagrad": "torch.optim.Adagrad",
-    "lbfgs": "torch.optim.LBFGS",
-}
+_OPTIMIZERS = {name.lower(): name for name in ("AdamW", "SGD", "RMSprop", "Adagrad", "LBFGS")}
 
 
 def _progress(recipe: Recipe) -> Progress:

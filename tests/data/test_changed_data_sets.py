@@ -13,6 +13,7 @@ from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader, Dataset, Subset
 
 import lumbre as lb
+from lumbre.base import print_of
 from lumbre.callbacks import On
 
 
@@ -155,3 +156,13 @@ def test_a_loader_that_keeps_its_workers_is_named() -> None:
         fit(kept, alter)
     assert len(caught) == 1
     fit(DataLoader(rows, 8, num_workers=1), alter)
+
+
+def test_a_change_in_the_middle_of_a_long_list_shows() -> None:
+    rows: list[Any] = [(f"picture {number}", number % 3) for number in range(10_000)]
+    before = print_of(rows, whole=True)
+    rows[5_001] = ("picture 5001", 2)
+    assert print_of(rows, whole=True) != before
+    ends = print_of(rows)
+    rows[5_001] = ("picture 5001", 0)
+    assert print_of(rows) == ends, "only the ends are looked at"

@@ -3,7 +3,8 @@
 Used by every package. It imports none of them, and trains nothing.
 """
 
-from lumbre.base._buffers import give_buffers, may_change, put_buffer
+from lumbre.base._attributes import attributes_of, is_users_own
+from lumbre.base._buffers import give_buffers, load_state, may_change, put_buffer, put_buffers
 from lumbre.base._call import caller, class_of, own_method
 from lumbre.base._checks import at_least, has_column, one_of
 from lumbre.base._divisor import Divisor, divisor_of, ignored_label, nothing_for_nothing
@@ -27,7 +28,6 @@ from lumbre.base._errors import (
 )
 from lumbre.base._extras import import_extra
 from lumbre.base._files import written_beside
-from lumbre.base._filled import load_state, put_buffers
 from lumbre.base._fork import can_fork, start_autograd
 from lumbre.base._joined import Column, Joiner, joined
 from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, row_count
@@ -41,7 +41,7 @@ from lumbre.base._optimizers import (
     takes_sparse,
     traits,
 )
-from lumbre.base._prints import attributes_of, print_of
+from lumbre.base._prints import print_of
 from lumbre.base._processor import mkl_is_slow
 from lumbre.base._protocols import (
     Batch,
@@ -61,6 +61,6 @@ from lumbre.base._records import DataRecord
 from lumbre.base._response import OWN, Response, Scale, scale_of, stored_scale
 from lumbre.base._seeds import HOST_CHANCE, preserved_randomness, seed_host, stream
 from lumbre.base._shards import is_shared, own_part, shared_like, whole
-from lumbre.base._unchanged import is_users_own, unchanged
+from lumbre.base._unchanged import unchanged
 from lumbre.base._untouched import tried, untouched
 from lumbre.base._version import __version__

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 from torch.nn.utils.rnn import PackedSequence
 
+from lumbre.base._attributes import attributes_of
 from lumbre.base._errors import DataError
 from lumbre.base._nested import Nested, describe, leaves, map_leaves, row_count
 from lumbre.base._protocols import Batch
@@ -355,7 +356,7 @@ def _taken_apart(value: Any, where: str) -> tuple[Sequence[Any], list[Any], Call
         kind: Any = type(value)
         build = (lambda parts: kind(*parts)) if hasattr(value, "_fields") else kind
         return range(len(value)), list(value), build
-    names = _attributes(value)
+    names = list(attributes_of(value))
     if (callable(value) and not names) or isinstance(value, _OPAQUE) or not (names or _is_stateless(value)):
         raise _refused(f"{where}: a {type(value).__name__}, of which lumbre cannot join the rows", _ROWS)
 
@@ -369,15 +370,6 @@ def _taken_apart(value: Any, where: str) -> tuple[Sequence[Any], list[Any], Call
 
 
 _PADDED = "torch.nn.utils.rnn.pad_packed_sequence(..., batch_first=True, total_length=...) in the module"
-
-
-def _attributes(value: Any) -> list[str]:
-    slots = [name for kind in type(value).__mro__ for name in _as_names(kind.__dict__.get("__slots__", ()))]
-    return [*getattr(value, "__dict__", {}), *(name for name in slots if hasattr(value, name))]
-
-
-def _as_names(slots: Any) -> tuple[str, ...]:
-    return tuple(name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__"))
 
 
 def _is_stateless(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import random
 import types
 from collections import deque
@@ -13,22 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lumbre.base._unchanged import is_users_own
+from lumbre.base._attributes import attributes_of, is_users_own
 
 _DEPTH = 5
 _ENDS = 64  # of a long collection so many entries at each end are looked at
+_SPREAD = 4096  # and of one of objects, where all of it is asked for, about so many in between
 _BYTES = 1 << 20  # of a large tensor an even sample of about so many bytes
-
-
-def attributes_of(one: Any) -> dict[str, Any]:
-    """The attributes of an object, those in slots too."""
-    slots = [name for kind in type(one).__mro__ for name in _slots(kind) if hasattr(one, name)]
-    return {name: getattr(one, name) for name in slots} | getattr(one, "__dict__", {})
-
-
-def _slots(kind: type) -> tuple[str, ...]:
-    slots = vars(kind).get("__slots__", ())
-    return tuple(name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__"))
 
 
 def print_of(value: Any, known: Collection[int] = (), *, whole: bool = False, depth: int = _DEPTH) -> Any:
@@ -37,7 +28,8 @@ def print_of(value: Any, known: Collection[int] = (), *, whole: bool = False, de
     Args:
         value: an object; of those of the user's own classes the attributes count.
         known: ids of objects that count for nothing.
-        whole: look at every entry of long lists and dicts, not at their ends alone.
+        whole: look at every entry of long lists, tuples and dicts of plain values, not at their ends alone; of those of
+            other objects at an even share more.
         depth: how many objects deep to look.
     """
     if id(value) in known:
@@ -58,6 +50,12 @@ def print_of(value: Any, known: Collection[int] = (), *, whole: bool = False, de
     def inner(part: Any) -> Any:
         return print_of(part, known, whole=whole, depth=depth - 1)
 
+    if whole and type(value) in (list, tuple, dict) and len(value) > 2 * _ENDS:
+        try:
+            # A million paths and labels in a moment.
+            return len(value), hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
+        except (TypeError, ValueError, RecursionError):  # it holds other objects than Python's plain ones
+            pass
     if isinstance(value, Mapping):
         items = list(value.items())
         return len(items), [(inner(key), inner(part)) for key, part in _shown(items, whole)]
@@ -74,7 +72,10 @@ def print_of(value: Any, known: Collection[int] = (), *, whole: bool = False, de
 
 
 def _shown(values: list[Any], whole: bool) -> list[Any]:
-    return values if whole or len(values) <= 2 * _ENDS else [*values[:_ENDS], *values[-_ENDS:]]
+    if len(values) <= 2 * _ENDS:
+        return values
+    spread = values[_ENDS : -_ENDS : 1 + len(values) // _SPREAD] if whole else []
+    return [*values[:_ENDS], *spread, *values[-_ENDS:]]
 
 
 def _state_of_generator(value: Any) -> str | None:

@@ -10,7 +10,6 @@ import copy
 import functools
 import itertools
 import random
-import sys
 import types
 import warnings
 from collections import OrderedDict, deque
@@ -24,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
+from lumbre.base._attributes import is_users_own, slots_of
 from lumbre.base._shards import own_part
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.dtype, torch.device, torch.Size, type(...))
-_FOREIGN = frozenset({*sys.stdlib_module_names, "torch", "numpy", "pandas", "lumbre", "polars", "pyarrow"})
 _HOLDERS = (types.SimpleNamespace, Dataset)
 _MOST_BYTES = 1 << 28  # of tensors and arrays that are neither parameters nor buffers: more of them are not copied
 
@@ -128,7 +127,7 @@ class Noted:
             self._undo.append(_sequence_undo(value))
             if not isinstance(value, (bytearray, array.array)):
                 self._waiting += value
-        if type(value).__module__ not in _FOREIGN:
+        if is_users_own(type(value)):
             self._note_attributes(value)
 
     def _note_object(self, value: Any) -> None:
@@ -154,7 +153,7 @@ class Noted:
             self._seen[id(held)] = held
             self._undo.append(_dict_undo(held, owner))
             self._waiting += held.values()
-        for name in (name for kind in type(owner).__mro__ for name in _slots(kind)):
+        for name in slots_of(type(owner)):
             if hasattr(owner, name):
                 before = getattr(owner, name)
                 self._waiting.append(before)
@@ -181,17 +180,6 @@ class Noted:
             cell.cell_contents = before
 
         self._undo.append(undo)
-
-
-def is_users_own(thing: Any) -> bool:
-    """Whether a class or function is the user's, and not Python's or a library's that is known here."""
-    return str(getattr(thing, "__module__", None)).partition(".")[0] not in _FOREIGN
-
-
-def _slots(kind: type) -> tuple[str, ...]:
-    slots = vars(kind).get("__slots__", ())
-    named = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(name for name in named if name not in ("__dict__", "__weakref__"))
 
 
 def _values(kind: type) -> Iterator[tuple[str, Any]]:

@@ -157,6 +157,7 @@ class SWA(Callback):
             ctx.see_training_data()
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
+        ctx.model.eval()
 
     def on_failure(self, ctx: Context) -> None:
         """Give the learning rate free."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn, optim
@@ -34,7 +35,7 @@ class Context:
 
     __slots__ = (
         "_logged",
-        "_loss_module",
+        "_loss_parameters",
         "_minimize",
         "_save",
         "_see_training_data",
@@ -68,7 +69,7 @@ class Context:
         save: Callable[[Path], None],
         minimize: Callable[[Tensor, optim.Optimizer], None],
         see_training_data: Callable[[], None],
-        loss_module: nn.Module | None = None,
+        loss_parameters: Mapping[str, nn.Parameter] = MappingProxyType({}),
         skipped: Callable[[], int] = lambda: 0,
         logged: bool = False,
     ) -> None:
@@ -87,7 +88,7 @@ class Context:
         self.pred: Nested = None
         self.loss: Tensor | None = None
         self.stop_reason: str | None = None
-        self._loss_module = loss_module
+        self._loss_parameters = loss_parameters
         self._save = save
         self._minimize = minimize
         self._see_training_data = see_training_data
@@ -111,12 +112,7 @@ class Context:
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters of the run by name: the module's, and under "loss." those that the loss has beside it."""
-        named = dict(self.model.named_parameters())
-        if self._loss_module is not None:
-            here = {id(one) for one in named.values()}
-            of_loss = self._loss_module.named_parameters()
-            named |= {f"loss.{name}": one for name, one in of_loss if one.requires_grad and id(one) not in here}
-        return named
+        return {**dict(self.model.named_parameters()), **self._loss_parameters}
 
     def may_record(self, name: str) -> bool:
         """Whether the run records a value under `name`, or a callback or the module's own step may `log` it."""

@@ -15,13 +15,13 @@ from lumbre.preflight._subject import Subject, tensors
 _ROWS, _MOST_COLUMNS = 32, 5_000
 
 
-def gradients(subject: Subject, rows: int, judged: Tensor | None = None) -> list[Tensor | None]:
-    """Of the first `rows` of the batch: the gradient of randomly weighted predictions by each tensor of the input.
+def gradients(subject: Subject, rows: int, *judged: Tensor) -> list[list[Tensor | None]]:
+    """Of the first `rows` of the batch: the gradients of randomly weighted predictions by each tensor of the input.
 
     Args:
         subject: what is looked at.
         rows: how many.
-        judged: which rows' predictions count, bool of shape (rows,); all without it.
+        judged: which rows' predictions count, bool of shape (rows,); each gives a list of gradients.
     """
     inputs: list[Tensor] = []
 
@@ -38,23 +38,27 @@ def gradients(subject: Subject, rows: int, judged: Tensor | None = None) -> list
         # What a module overwrites in place must be no leaf.
         few = map_leaves(cut, subject.batch.input)
         pred = subject.call(map_leaves(_no_leaf, few))
-        total = torch.zeros((), device=subject.device)
         generator = torch.Generator().manual_seed(0)
+        weighted = torch.zeros(rows, device=subject.device)
         for one in tensors(pred):
             if one.is_floating_point() and one.requires_grad and one.ndim and len(one) == rows:
                 weights = (torch.rand(one.shape, generator=generator) + 0.5).to(one)
-                if judged is not None:
-                    weights = weights * judged.to(one).view(-1, *[1] * (one.ndim - 1))
-                total = total + (one * weights).sum()
+                weighted = weighted + (one * weights).reshape(rows, -1).sum(1)
         wanted = [one for one in inputs if one.requires_grad]
-        if not total.requires_grad or not wanted:
-            return [None for _ in inputs]
-        found = iter(torch.autograd.grad(total, wanted, allow_unused=True))
-    given = [next(found) if one.requires_grad else None for one in inputs]
-    return [
-        torch.zeros_like(one) if one.requires_grad and gradient is None else gradient
-        for one, gradient in zip(inputs, given, strict=True)
-    ]
+        if not weighted.requires_grad or not wanted:
+            return [[None for _ in inputs] for _ in judged]
+        ways: list[list[Tensor | None]] = []
+        for chosen in judged:
+            total = weighted[chosen.to(weighted.device)].sum()
+            found = iter(torch.autograd.grad(total, wanted, retain_graph=True, allow_unused=True))
+            given = [next(found) if one.requires_grad else None for one in inputs]
+            ways.append(
+                [
+                    torch.zeros_like(one) if one.requires_grad and gradient is None else gradient
+                    for one, gradient in zip(inputs, given, strict=True)
+                ]
+            )
+    return ways
 
 
 def _no_leaf(leaf: Any) -> Any:
@@ -64,11 +68,11 @@ def _no_leaf(leaf: Any) -> Any:
 def mixed_rows(subject: Subject, rows: int) -> bool:
     """Whether predictions of every other row have a gradient by the rows between them, in evaluation mode."""
     even = torch.arange(rows) % 2 == 0
-    for judged in (even, ~even):
-        try:
-            found = gradients(subject, rows, judged)
-        except Exception:  # a module that cannot be differentiated by its input, or takes batches of one size alone
-            return False
+    try:
+        ways = gradients(subject, rows, even, ~even)
+    except Exception:  # a module that cannot be differentiated by its input, or takes batches of one size alone
+        return False
+    for judged, found in zip((even, ~even), ways, strict=True):
         for one in found:
             if one is None or not bool(one.isfinite().all()):
                 continue
@@ -90,7 +94,7 @@ def no_influence(subject: Subject) -> Iterator[Found]:
         return
     rows = min(size, _ROWS)
     try:
-        found = gradients(subject, rows)
+        (found,) = gradients(subject, rows, torch.ones(rows, dtype=torch.bool))
     except Exception:  # a module that cannot be differentiated by its input
         return
     if not any(one is not None and bool((one != 0).any()) for one in found):

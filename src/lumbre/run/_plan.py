@@ -15,6 +15,7 @@ from lumbre.preflight import Findings
 from lumbre.run._choices import Choices
 from lumbre.run._engine import make_engine, precision_advice, step_options
 from lumbre.run._feeds import Feeds
+from lumbre.run._loss import trained_by_loss
 from lumbre.run._net import NamedLosses, Net
 from lumbre.run._options import Options
 from lumbre.run._parallel import in_parallel
@@ -95,7 +96,7 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         save=lambda path: session.save(path, context.history, session.described(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
-        loss_module=net.loss_module,
+        loss_parameters=trained_by_loss(net.loss_module, net.model),
         skipped=lambda: engine.skipped,
         logged=own_method(net.model, "step")
         or any(isinstance(one, On) or is_users_own(type(one)) for one in options.callbacks),
