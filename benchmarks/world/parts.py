@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,6 +48,14 @@ def _numbers() -> tuple[Tensor, Tensor]:
     return x, x.sum(1, keepdim=True)
 
 
+def _texts() -> tuple[Tensor, Tensor]:
+    return torch.randint(2, 50, (16, 12), generator=torch.Generator().manual_seed(0)), _classes(16, 3)
+
+
+def _pictures() -> tuple[Tensor, Tensor]:
+    return _drawn(16, 3, 32, 32), _classes(16, 3)
+
+
 def small_net() -> nn.Module:
     """The net of the optimizers."""
     return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
@@ -86,36 +95,20 @@ def transformers_modules() -> Iterator[Part]:
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 32,
-        "vocab_size": 50,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
+        "classifier_dropout_prob": 0.0,
         "num_labels": 3,
-        "max_position_embeddings": 32,
     }
+    tokens = {**small, "vocab_size": 50, "max_position_embeddings": 32, "embedding_size": 16, "pad_token_id": 0}
+    pixels = {**small, "image_size": 32, "patch_size": 8}
     texts = ("Bert", "Roberta", "Electra", "Albert", "Ernie", "RoFormer", "Nystromformer", "ConvBert")
-    for name in texts:
-        config: Any = getattr(hf, f"{name}Config")(**small, embedding_size=16, pad_token_id=0)
-        model: Any = getattr(hf, f"{name}ForSequenceClassification")
-        yield Part(
-            "transformers",
-            "module",
-            f"{name}ForSequenceClassification",
-            lambda config=config, model=model: model(config),
-            Scores,
-            lambda: (torch.randint(2, 50, (16, 12), generator=torch.Generator().manual_seed(0)), _classes(16, 3)),
-        )
-    image = {**{k: v for k, v in small.items() if "vocab" not in k}, "image_size": 32, "patch_size": 8}
-    for name in ("ViT", "DeiT"):
-        config = getattr(hf, f"{name}Config")(**image)
-        model = getattr(hf, f"{name}ForImageClassification")
-        yield Part(
-            "transformers",
-            "module",
-            f"{name}ForImageClassification",
-            lambda config=config, model=model: model(config),
-            Scores,
-            lambda: (_drawn(16, 3, 32, 32), _classes(16, 3)),
-        )
+    heads = [(name, "ForSequenceClassification", tokens, _texts) for name in texts]
+    heads += [(name, "ForImageClassification", pixels, _pictures) for name in ("ViT", "DeiT")]
+    for name, head, options, data in heads:
+        config: Any = getattr(hf, f"{name}Config")(**options)
+        model: Any = getattr(hf, f"{name}{head}")
+        yield Part("transformers", "module", f"{name}{head}", partial(model, config), Scores, data)
 
 
 def tabular_modules() -> Iterator[Part]:
@@ -128,22 +121,19 @@ def tabular_modules() -> Iterator[Part]:
         "ResNet": lambda: rtdl.ResNet(
             d_in=6, d_out=1, n_blocks=2, d_block=16, d_hidden_multiplier=2.0, dropout1=0.0, dropout2=0.0
         ),
-        "FTTransformer": lambda: Reshaped(
-            _WithoutCategories(
-                rtdl.FTTransformer(
-                    n_cont_features=6,
-                    cat_cardinalities=[],
-                    d_out=1,
-                    n_blocks=1,
-                    d_block=16,
-                    attention_n_heads=2,
-                    attention_dropout=0.0,
-                    ffn_d_hidden_multiplier=2.0,
-                    ffn_dropout=0.0,
-                    residual_dropout=0.0,
-                )
-            ),
-            lambda pred: pred,
+        "FTTransformer": lambda: _WithoutCategories(
+            rtdl.FTTransformer(
+                n_cont_features=6,
+                cat_cardinalities=[],
+                d_out=1,
+                n_blocks=1,
+                d_block=16,
+                attention_n_heads=2,
+                attention_dropout=0.0,
+                ffn_d_hidden_multiplier=2.0,
+                ffn_dropout=0.0,
+                residual_dropout=0.0,
+            )
         ),
     }
     for name, make in made.items():
@@ -254,7 +244,7 @@ def science_modules() -> Iterator[Part]:
             lambda scores: scores.mean(1)[:, :3],
         ),
         nn.CrossEntropyLoss,
-        lambda: (torch.randint(0, 50, (16, 12), generator=torch.Generator().manual_seed(0)), _classes(16, 3)),
+        _texts,
     )
 
 

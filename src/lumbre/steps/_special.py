@@ -45,6 +45,7 @@ class EagerClosure(EagerEngine):
         self._guard.begin(batch, epoch, step)
         first: list[tuple[Nested, Tensor]] = []
 
+        @torch.enable_grad()  # some optimizers call it within their own no_grad()
         def closure() -> Tensor:
             self._seed_step("step", epoch, step - 1)
             pred, loss = self._body.forward(batch, self._loss)
