@@ -117,7 +117,9 @@ class Joiner:
         if self._form is None:
             raise DataError("data that gives no batch", "at least one row", "pass some data")
         if not columns:
-            raise _refused("an output without rows: " + _told(_built(self._form, iter(()), 0)), "tensors (rows, ...)")
+            raise _refused(
+                "an output without rows: " + _in_words(_built(self._form, iter(()), 0)), "tensors (rows, ...)"
+            )
         return _built(self._form, iter(columns), len(columns[0]))
 
     def _first_form(self, pred: Nested, batch: Batch, rows: int | None) -> _Form:
@@ -186,7 +188,7 @@ def _form(value: Any, other: Any, where: str, rows: int | None, fewer: int, abov
     if isinstance(value, Tensor):
         return _tensor_form(value, other, where, rows, fewer)
     known = other is not _UNKNOWN
-    differ = f"{where}: {_told(value)} for {rows} rows" + (f", {_told(other)} for {fewer}" if known else "")
+    differ = f"{where}: {_in_words(value)} for {rows} rows" + (f", {_in_words(other)} for {fewer}" if known else "")
     if known and type(other) is not type(value):
         raise _refused(differ, "the same kind of output")
     if known and _is_list(value) and (len(value), len(other)) == (rows, fewer):
@@ -268,21 +270,21 @@ def _collected(form: _Form, value: Any, where: str, rows: int | None) -> Iterato
         yield _column(form, value, where, rows)
     elif isinstance(form, _Each):
         if not _is_list(value) or len(value) != rows:
-            raise _refused(f"{where}: {_told(value)} for {rows} rows", "an entry for each row")
+            raise _refused(f"{where}: {_in_words(value)} for {rows} rows", "an entry for each row")
         yield [map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, one) for one in value]
     elif isinstance(form, _Count):
         if value != rows:
-            raise _refused(f"{where}: {_told(value)} for {rows} rows", "the number of rows, as in the first batch")
+            raise _refused(f"{where}: {_in_words(value)} for {rows} rows", "the number of rows, as in the first batch")
     elif isinstance(form, _Same):
         if not _equal(form.value, value):
-            raise _refused(f"{where}: {_told(form.value)} in one batch, {_told(value)} in another", _ROWS)
+            raise _refused(f"{where}: {_in_words(form.value)} in one batch, {_in_words(value)} in another", _ROWS)
     else:
         names, parts, _ = (
             ((), [], None) if _is_fixed(value) or isinstance(value, Tensor) else _taken_apart(value, where)
         )
         if tuple(names) != form.names:
             raise _refused(
-                f"{where}: {_told(value)}, after parts named {list(form.names)}", "the same parts in each batch"
+                f"{where}: {_in_words(value)}, after parts named {list(form.names)}", "the same parts in each batch"
             )
         for name, inner, part in zip(names, form.parts, parts, strict=True):
             yield from _collected(inner, part, f"{where}{_at(value, name)}", rows)
@@ -290,7 +292,7 @@ def _collected(form: _Form, value: Any, where: str, rows: int | None) -> Iterato
 
 def _column(form: _Rows, value: Any, where: str, rows: int | None) -> Tensor:
     if not isinstance(value, Tensor):
-        raise _refused(f"{where}: {_told(value)}, after a tensor in another batch", "the same kind of output")
+        raise _refused(f"{where}: {_in_words(value)}, after a tensor in another batch", "the same kind of output")
     value = value.detach()
     shape = tuple(value.shape)
     if rows is None and not shape:
@@ -380,7 +382,7 @@ def _at(value: Any, name: Any) -> str:
     return f"[{name!r}]" if isinstance(value, (dict, tuple, list)) else f".{name}"
 
 
-def _told(value: Any) -> str:
+def _in_words(value: Any) -> str:
     return (
         describe(value) if isinstance(value, (Tensor, tuple, list, dict)) else f"{type(value).__name__} {value!r}"[:100]
     )

@@ -120,8 +120,8 @@ class Remarks(Callback):
             # What stands behind a branch that begins at zero, or is dropped in a step by chance, moves later. What got
             # no gradient is named already; an engine that keeps no gradients does not say which that is.
             without = {moved.name for moved in self.ledger if moved.gradient is None}
-            told = ctx.step >= _FEW_STEPS and len(without) < len(self.ledger)
-            still = [name for name in still if told and name in without]
+            known = ctx.step >= _FEW_STEPS and len(without) < len(self.ledger)
+            still = [name for name in still if known and name in without]
         if still and ctx.step:
             more = f" and {len(still) - 3} more" if len(still) > 3 else ""
             self._remark("LB107", f"did not change in {ctx.step} steps: {', '.join(still[:3])}{more}")

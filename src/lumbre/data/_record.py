@@ -93,13 +93,13 @@ def forms(value: Nested) -> Nested:
 
 def same_forms(kinds: Nested, others: Nested) -> bool:
     """Whether two inputs are of the same types and shapes; a file holds tuples as lists."""
-    return told(kinds).translate(_BRACKETS) == told(others).translate(_BRACKETS)
+    return in_words(kinds).translate(_BRACKETS) == in_words(others).translate(_BRACKETS)
 
 
 _BRACKETS = str.maketrans("[]", "()", ",")
 
 
-def told(kinds: Nested) -> str:
+def in_words(kinds: Nested) -> str:
     """What `forms` gives, in words."""
     return str(kinds).replace("'", "") if isinstance(kinds, (dict, tuple, list)) else str(kinds)
 

@@ -29,7 +29,7 @@ from lumbre.base import (
     scale_of,
 )
 from lumbre.core import History
-from lumbre.data import FrameEncoding, forms, same_forms, told
+from lumbre.data import FrameEncoding, forms, in_words, same_forms
 from lumbre.devices import Precision, kept_memory
 from lumbre.processes import Sharded, World
 from lumbre.report import RunRecord
@@ -109,15 +109,15 @@ class Session:
             for name, given, known in (("input", input, record.input), ("target", target, record.target)):
                 if given is not None and known is not None and not same_forms(forms(given), known):
                     raise DataError(
-                        f"{name} of the form {told(forms(given))}: {str(error)[:200]}",
-                        f"{told(known)}, as in training",
+                        f"{name} of the form {in_words(forms(given))}: {str(error)[:200]}",
+                        f"{in_words(known)}, as in training",
                         "the same columns, sizes and types; x[None] makes a batch of a single row",
                     ) from error
             if not judged:
                 raise
             if target is None and record.target is not None:
                 raise DataError(
-                    "data without a target", f"a target as in training: {told(record.target)}", "(x, y)"
+                    "data without a target", f"a target as in training: {in_words(record.target)}", "(x, y)"
                 ) from error
             raise DataError(
                 f"rows for which the module or its loss fails: {type(error).__name__}: {str(error)[:200]}",
