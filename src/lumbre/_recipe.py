@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn, optim
@@ -20,6 +20,7 @@ from lumbre.processes import join_world
 from lumbre.resume import kept_run
 from lumbre.run import (
     Checkpoints,
+    Options,
     Spec,
     build,
     has_loss,
@@ -82,7 +83,7 @@ class Recipe(Spec):
         resume: str | Path | Checkpoints | None = None,
         preflight: bool = True,
         ignore: Iterable[str] = (),
-        verbose: bool | None = None,
+        verbose: bool | int | Literal["plot"] | None = None,
         **unknown: Any,
     ) -> Fitted:
         """Build the module and train it.
@@ -127,7 +128,8 @@ class Recipe(Spec):
             preflight: look for mistakes before the first epoch, for about a second (`check()` takes its time), and
                 remark on what looks wrong at the ends of epochs.
             ignore: codes of checks to leave out, such as ("LB038",).
-            verbose: print progress; on where not given.
+            verbose: show progress; on where not given. A number such as 10 shows every tenth epoch; "plot" draws the
+                loss as a curve as well, in a notebook.
             **unknown: refused, with the name that was probably meant.
 
         Returns:
@@ -157,7 +159,7 @@ class Recipe(Spec):
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
         options = options_from({**given, **unknown})
         world = join_world()
-        shown = [_progress(self)] if verbose is not False and world.leads else []
+        shown = [_progress(self, options)] if options.verbose != 0 and world.leads else []
         with (
             world.together(),
             kept_memory(),
@@ -165,8 +167,7 @@ class Recipe(Spec):
             kept_run(resume, world) as kept,
         ):
             options = options if kept is None else kept.adjusted(options)
-            said = print if verbose is not False and world.leads else None
-            remarks = [Remarks(said, ignore=tuple(options.ignore))] if preflight else []
+            remarks = [Remarks(shown[0].say if shown else None, ignore=tuple(options.ignore))] if preflight else []
             options = replace(options, callbacks=[*options.callbacks, *shown, *remarks])
             plan, session, findings = build(self, data, options)
             findings.raise_errors()
@@ -449,8 +450,11 @@ _LOSSES = {
 _OPTIMIZERS = {name.lower(): name for name in ("AdamW", "SGD", "RMSprop", "Adagrad", "LBFGS")}
 
 
-def _progress(recipe: Recipe) -> Progress:
+def _progress(recipe: Recipe, options: Options) -> Progress:
+    name = type(recipe.module).__name__
     given = isinstance(recipe.module, nn.Module)
     return Progress(
-        notes=[f"Training the {type(recipe.module).__name__} that was passed: its own weights change."] if given else []
+        notes=[f"Training the {name} that was passed: its own weights change."] if given else [],
+        every=options.verbose if isinstance(options.verbose, int) else 1,
+        curve=options.verbose == "plot",
     )

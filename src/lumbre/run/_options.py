@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import Sampler
@@ -41,7 +41,7 @@ class Options:
     resume: "str | Path | Checkpoints | None" = None
     preflight: bool = True
     ignore: Sequence[str] = ()
-    verbose: bool | None = None
+    verbose: bool | int | Literal["plot"] | None = None
 
     def __post_init__(self) -> None:
         fewest, most = self.epoch_range
@@ -67,6 +67,12 @@ class Options:
             )
         if self.seed is not None and not isinstance(self.seed, int):
             raise OptionError(f"seed={self.seed!r}", "a whole number, or None for a seed of chance", "seed=0")
+        if not (self.verbose in (None, "plot") or _whole(self.verbose, 0) or isinstance(self.verbose, bool)):
+            raise OptionError(
+                f"verbose={self.verbose!r}",
+                'True, False, "plot", or a whole number: every so many epochs',
+                "verbose=10 shows every tenth epoch",
+            )
         one_of("engine", self.engine, _ENGINES, fix='engine="auto"')
         if self.strategy is not None:
             one_of("strategy", self.strategy, STRATEGIES, fix='strategy="ddp", a copy for each process')

@@ -65,7 +65,7 @@ def make_session(
 def _advice(options: Options, setting: Setting, feeds: Feeds, net: Net, choices: Choices) -> list[str]:
     """Sentences for the user, said before the first epoch."""
     trial, batches = net.trial(feeds.first, setting.precision), feeds.train.length
-    if trial is None or batches is None or options.verbose is False or not setting.world.leads:
+    if trial is None or batches is None or options.verbose == 0 or not setting.world.leads:
         return []
     with choices.active(net.model):
         return precision_advice(net.model, setting, trial, batches * options.epoch_range[1])
