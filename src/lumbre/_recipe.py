@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Never
 
 import torch
 from torch import nn, optim
@@ -84,7 +84,7 @@ class Recipe(Spec):
         preflight: bool = True,
         ignore: Iterable[str] = (),
         verbose: bool | int | Literal["plot"] | None = None,
-        **unknown: Any,
+        **unknown: Never,
     ) -> Fitted:
         """Build the module and train it.
 
