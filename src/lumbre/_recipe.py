@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Never
+from typing import TYPE_CHECKING, Any, Literal, Never
 
 import torch
 from torch import nn, optim
@@ -40,6 +40,9 @@ from lumbre.trials import (
     overfit_one_batch,
     verify_resume,
 )
+
+if TYPE_CHECKING:
+    from plotnine import ggplot
 
 
 class PreflightWarning(UserWarning):
@@ -253,7 +256,7 @@ class Recipe(Spec):
         """
         return find_learning_rate(self, data, options_from(options), start, end, steps)
 
-    def plot_lr(self, data: Any, epochs: int = 10, **options: Any) -> Any:
+    def plot_lr(self, data: Any, epochs: int = 10, **options: Any) -> "ggplot":
         """The learning rate of every batch of a run, before it is run: what the callbacks make of the optimizer's rate.
 
         It counts batches, not updates, and rows over all processes: so it is the same for any number of them and any

@@ -31,6 +31,7 @@ from lumbre.run import Session, callback_list, feed, given_data, in_order, make_
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotnine import ggplot
 
 
 class Fitted:
@@ -331,7 +332,7 @@ class Fitted:
             return random_examples(session, batches, n)
         return top_examples(session, batches, n, wrongness)
 
-    def plot(self) -> Any:
+    def plot(self) -> "ggplot":
         """Loss and metrics by epoch, training and validation; a plotnine object, open to `+ theme_...()` and `.save()`.
 
         Raises:

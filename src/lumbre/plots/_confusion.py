@@ -1,6 +1,6 @@
 """Which classes are taken for which."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,12 +8,15 @@ from lumbre.base import import_extra
 from lumbre.plots._comparison import class_names, comparison
 from lumbre.plots._text import literals
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
+
 _MOST_WITH_SHARES = 12
 _MOST_WITH_COUNTS = 16
 _MOST_NAMES = 30
 
 
-def confusion(fitted: Any, data: Any = None) -> Any:
+def confusion(fitted: Any, data: Any = None) -> "ggplot":
     """Confusion matrix: for each true class, how many rows were taken for which class.
 
     Each cell shows the number of rows and their share of the true class, by which it is shaded; with many classes

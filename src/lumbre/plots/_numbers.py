@@ -1,6 +1,6 @@
 """Numbers predicted, beside the true ones."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,11 +8,14 @@ from lumbre.base import DataError, import_extra
 from lumbre.plots._colours import TRAIN, VALID
 from lumbre.plots._comparison import comparison
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
+
 _MOST_POINTS = 5_000
 _BINS = 60
 
 
-def predicted_vs_true(fitted: Any, data: Any = None) -> Any:
+def predicted_vs_true(fitted: Any, data: Any = None) -> "ggplot":
     """Predicted against true numbers: on the dashed line where they are equal.
 
     Up to 5,000 rows are points; more are counted in 60 x 60 cells, shaded by a logarithmic scale. The subtitle gives
@@ -51,7 +54,7 @@ def predicted_vs_true(fitted: Any, data: Any = None) -> Any:
     return chart + p9.coord_equal(xlim=(low, high), ylim=(low, high)) + p9.theme(figure_size=(5.6, 4.8))
 
 
-def residuals(fitted: Any, data: Any = None) -> Any:
+def residuals(fitted: Any, data: Any = None) -> "ggplot":
     """Residuals (truth minus prediction) against predictions: without a pattern where the model has found all of it.
 
     The line is the mean residual of neighbouring predictions: of twenty parts of the rows, or fewer, of 30 rows at
