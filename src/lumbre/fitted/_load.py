@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd as _Convolution  # pyright: ignore[reportPrivateUsage]
 from torch.nn.parameter import is_lazy
 
-from lumbre.base import ArchiveError, give_buffers, load_state, preserved_randomness, stored_scale
+from lumbre.base import ArchiveError, RecipeError, give_buffers, load_state, preserved_randomness, stored_scale
 from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
 from lumbre.devices import Precision, resolve_device
@@ -21,7 +21,7 @@ from lumbre.run import Session, Spec, choices_from, loss_function, make_module, 
 from lumbre.storage import Archive, checked_model, read_archive
 
 
-def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", **hparams: Any) -> Fitted:
+def load(path: str | Path, module: Any = None, *, device: str | torch.device = "auto", **hparams: Any) -> Fitted:
     """Read a model that `fitted.save()` or a `ModelCheckpoint` wrote.
 
     The file says nothing about code: the class comes from you, and its name in the file is never looked up.
@@ -59,6 +59,8 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
             "a file written by fitted.save(path)",
             "lumbre.load_weights(path) and lumbre.inspect_file(path), for what can be read of it",
         ) from error
+    if module is None:
+        raise _without_module(path, document["module"])
     recipe = module if isinstance(module, Spec) else Spec(module=module)
     if not isinstance(recipe.module, nn.Module):
         recipe = replace(recipe, hparams=_hparams(Path(path), declared, {**recipe.hparams, **hparams}))
@@ -102,6 +104,14 @@ def load_history(stored: dict[str, Any]) -> History:
     history = History(**stored)
     history.records = [tuple(record) for record in stored["records"]]
     return history
+
+
+def _without_module(path: str | Path, name: str) -> RecipeError:
+    return RecipeError(
+        f"load({str(path)!r}) without a module",
+        "the class of the model beside the file, which holds no code",
+        f"lumbre.load({str(path)!r}, {name}), where {name} is the class that was trained",
+    )
 
 
 def _hparams(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

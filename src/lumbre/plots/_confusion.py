@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lumbre.base import import_extra
+from lumbre.base import DataError, import_extra
 from lumbre.plots._comparison import class_names, comparison
 from lumbre.plots._text import literals
 
@@ -43,6 +43,14 @@ def confusion(fitted: Any, data: Any = None) -> "ggplot":
     import pandas as pd
 
     frame = comparison(fitted, data, ["truth", "predicted"])
+    if any(
+        pd.api.types.is_float_dtype(frame[name]) and (frame[name] % 1 != 0).any() for name in ("truth", "predicted")
+    ):
+        raise DataError(
+            "numbers in truth or predicted that are no whole numbers",
+            "classes: their numbers or names",
+            "plots.predicted_vs_true() for predicted numbers",
+        )
     names = class_names(frame["truth"], frame["predicted"])
     size = len(names)
     index = pd.Index(names)
