@@ -1,6 +1,6 @@
 """What `evaluate()` gives back, and what is said of a run: in lines, as a ledger, in its report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -125,6 +125,18 @@ def ledger_frame(remarks: Remarks | None) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=names)
 
 
+def _after(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was found out after training, in words."""
+    if "calibration" in found:
+        one = found["calibration"]
+        yield "expected calibration error before and after", f"{one['before']:.4f}, {one['after']:.4f}"
+        yield "temperature", f"{one['temperature']:.4g}, of {one['rows']:,} rows"
+    if "intervals" in found:
+        one = found["intervals"]
+        margins = ", ".join(f"{margin:.4g}" for margin in one["margins"][:5])
+        yield f"conformal margin for {one['level']:.0%}", f"{margins} ({one['kind']}), of {one['rows']:,} rows"
+
+
 def reported(session: Session, history: History, data: Any) -> Reported:
     """What a report is to say of a run, and of the data to judge on.
 
@@ -135,6 +147,8 @@ def reported(session: Session, history: History, data: Any) -> Reported:
         record=session.record,
         history=history,
         columns=() if session.encoding is None else session.encoding.described,
+        verdict=str(session.after.get("baselines", "")),
+        after=tuple(_after(session.after)),
     )
     if data is None:
         return found

@@ -13,6 +13,7 @@ from lumbre.base import Nested
 from lumbre.callbacks import Remarks
 from lumbre.core import Callback, History
 from lumbre.data import LoaderFeed, RowFeed
+from lumbre.fitted._baselines import Baselines, baselines
 from lumbre.fitted._compare import Examples, compared, examples_of, most_likely, probabilities, responses
 from lumbre.fitted._effects import Effects, effects
 from lumbre.fitted._evaluation import Evaluation, html_table, ledger_frame, reported, run_lines, timings_of
@@ -301,15 +302,6 @@ class Fitted:
         Raises:
             DataError: the data cannot be used as it is, or come from a loader.
             OptionError: an option is impossible.
-
-        Example:
-            >>> import lumbre as lb, torch
-            >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-            >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.Adam)
-            >>> line = line.set_hparams(in_features=3, out_features=1).set_opt_hparams(lr=0.1)
-            >>> fitted = line.fit((x, x[:, :1] + 3 * x[:, 1:2]), epochs=20, verbose=False)
-            >>> fitted.importance((x, x[:, :1] + 3 * x[:, 1:2])).frame()["feature"].tolist()
-            [1, 0, 2]
         """
         rows = numbered_rows(self._feed(data, batch_size, need_target=True), "importance")
         return importance(self._session, rows, metric, repeats, groups, patches, seed, batch_size)
@@ -339,15 +331,6 @@ class Fitted:
         Raises:
             DataError: the data cannot be used as it is, or the module gives no numbers, or no gradient.
             OptionError: a feature is not there, or is no number or category.
-
-        Example:
-            >>> import lumbre as lb, torch
-            >>> x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
-            >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.Adam)
-            >>> line = line.set_hparams(in_features=2, out_features=1).set_opt_hparams(lr=0.1)
-            >>> fitted = line.fit((x, 3 * x[:, :1] + 1), epochs=40, verbose=False)
-            >>> fitted.effects(x).frame()["slope"].abs().round(1).tolist()
-            [3.0, 0.0]
         """
         rows = numbered_rows(self._feed(data, batch_size, need_target=False), "effects")
         return effects(self._session, rows, features, points, curves, seed, batch_size)
@@ -361,15 +344,6 @@ class Fitted:
         Raises:
             DataError: truth and prediction cannot be compared.
             OptionError: the level is impossible, or the rows are too few for it.
-
-        Example:
-            >>> import lumbre as lb, torch
-            >>> x = torch.linspace(0, 1, 99)[:, None]
-            >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
-            >>> fitted = line.set_hparams(in_features=1, out_features=1).fit((x, 2 * x), epochs=1, verbose=False)
-            >>> found = fitted.conformal((x, 2 * x), level=0.9)
-            >>> list(fitted.predict(x, interval=True).columns)
-            ['prediction', 'lower', 'upper']
         """
         found = conformal(self._session, self._feed(calibration, batch_size, need_target=True), level)
         self._remember(intervals=asdict(found) | {"margins": list(found.margins)})
@@ -388,6 +362,29 @@ class Fitted:
         self._remember(temperature=found.temperature, calibration=asdict(found))
         return found
 
+    def baselines(
+        self, train: Any, test: Any, metric: str | Metric | None = None, *, seed: int = 0, batch_size: int | None = None
+    ) -> Baselines:
+        """Constant, linear and boosted models on the same rows and columns: is the net better than something simple?
+
+        The report begins with the answer from then on. Needs scikit-learn.
+
+        Args:
+            train: what the net was trained on.
+            test: with targets, new to all of them.
+            metric: a metric, or the name of one of the recipe's; where not given its first one, or the loss.
+            seed: of the trees and the bootstrap.
+            batch_size: rows in a batch; that of the training where not given.
+
+        Raises:
+            MissingExtraError: scikit-learn is not installed.
+            DataError: the target is neither classes nor numbers, or the loss takes something else.
+        """
+        batches = [self._feed(data, batch_size, need_target=True) for data in (train, test)]
+        found = baselines(self._session, batches[0], batches[1], metric, seed)
+        self._remember(baselines=found.verdict)
+        return found
+
     def _remember(self, **found: Any) -> None:
         """Keep what was found out after training, for predictions, the file and the report."""
         self._session = replace(self._session, after={**self._session.after, **found})
@@ -404,10 +401,11 @@ class Fitted:
     def report(self, path: str | Path, data: Any = None, *, title: str | None = None) -> None:
         """Write one HTML file that tells what was trained, on what, how well it does, and how to use it again.
 
-        It needs no network and no other file, runs no script, and suits a phone as well as a desk. In it: recipe, options, shapes of the data with a fingerprint of them, loss and metrics by epoch, the
-        layers, what the checks before training found, where the time went, versions, and code that loads the model.
-        With data also their evaluation, the confusion matrix or true and predicted numbers with residuals, and the
-        rows with the largest loss, shown where they are images.
+        It needs no network and no other file, runs no script, and suits a phone as well as a desk. In it: recipe,
+        options, shapes of the data with a fingerprint of them, loss and metrics by epoch, the layers, what the checks
+        before training found, what was computed after it, where the time went, versions, and code that loads the
+        model. With data also their evaluation, the confusion matrix or true and predicted numbers with residuals, and
+        the rows with the largest loss, shown where they are images.
 
         Args:
             path: where to, such as "report.html"; a file that is there is replaced once the new one is complete.

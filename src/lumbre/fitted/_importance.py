@@ -51,6 +51,15 @@ class Importance:
         rows: how many there were.
         repeats: permutations of each feature.
         values: (feature, importance, low, high), the most important first.
+
+    Example:
+        >>> import lumbre as lb, torch
+        >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+        >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.Adam)
+        >>> line = line.set_hparams(in_features=3, out_features=1).set_opt_hparams(lr=0.1)
+        >>> fitted = line.fit((x, x[:, :1] + 3 * x[:, 1:2]), epochs=20, verbose=False)
+        >>> fitted.importance((x, x[:, :1] + 3 * x[:, 1:2])).frame()["feature"].tolist()
+        [1, 0, 2]
     """
 
     metric: str
@@ -109,7 +118,7 @@ def importance(
     count = len(batches.source)
     if count < 4:
         raise DataError(f"{count} rows", "at least 4, of which each can be given the values of another", "more rows")
-    name, sign, metrics = _measured(session, metric)
+    name, sign, metrics = measured(session, metric)
     batch = some_rows(batches)
     features = grouped(features_of(session.encoding, batch, patches), groups, batch)
     generator = torch.Generator().manual_seed(stream(seed, "importance"))
@@ -152,7 +161,7 @@ def _differences(
     return np.array([whole, *by_block])
 
 
-def _measured(session: Session, metric: str | Metric | None) -> tuple[str, int, tuple[Metric, ...]]:
+def measured(session: Session, metric: str | Metric | None) -> tuple[str, int, tuple[Metric, ...]]:
     """The name of what is measured, the direction in which it is worse, and the metrics that measure it.
 
     Raises:

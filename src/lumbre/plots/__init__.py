@@ -3,6 +3,7 @@
 Used by fitted, report, trials, tune and the root modules. It draws what it is given: no steps, files or devices.
 """
 
+from lumbre.plots._baselines import plot_baselines
 from lumbre.plots._calibration import calibration
 from lumbre.plots._comparison import Examples, FittedModel
 from lumbre.plots._confusion import confusion
@@ -28,6 +29,7 @@ __all__ = [
     "layer_histograms",
     "layer_planes",
     "most_wrong",
+    "plot_baselines",
     "plot_effect_surface",
     "plot_effects",
     "plot_history",
