@@ -65,6 +65,10 @@ class RowFeed:
             )
         return self._batch(rows, self._fetch(rows, 1))
 
+    def take(self, rows: Rows) -> Batch:
+        """The given rows as one batch: row numbers of the source, in any order."""
+        return self._batch(rows, self._fetch(rows, 1))
+
     def _fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
         there = rows.to(self._device, non_blocking=True) if self._kept and isinstance(rows, Tensor) else rows
         return self.source.fetch(there, epoch)

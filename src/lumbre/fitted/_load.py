@@ -15,6 +15,7 @@ from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
 from lumbre.devices import Precision, resolve_device
 from lumbre.fitted._fitted import Fitted
+from lumbre.fitted._intervals import checked_after
 from lumbre.processes import join_world
 from lumbre.report import record_from
 from lumbre.run import Session, Spec, choices_from, loss_function, make_module, restore_loss
@@ -95,6 +96,7 @@ def _parts(document: dict[str, Any]) -> dict[str, Any]:
         "encoding": None if encoding is None else _encoding(encoding),
         "classes": None if document["classes"] is None else tuple(document["classes"]),
         "record": record_from(document["record"]),
+        "after": checked_after(document.get("after", {})),
         "stored": stored_scale(document.get("scale", (None, None))),  # files of lumbre 0.1.0 have none
     }
 
