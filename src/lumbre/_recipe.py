@@ -28,12 +28,14 @@ from lumbre.run import (
 from lumbre.trials import (
     BatchSizes,
     CrossValidation,
+    Ensemble,
     LearningRates,
     OneBatch,
     ResumeProof,
     cross_validate,
     find_batch_size,
     find_learning_rate,
+    fit_ensemble,
     overfit_one_batch,
     verify_resume,
 )
@@ -423,6 +425,52 @@ class Recipe(Spec):
         folding = {"folds": folds, "repeats": repeats, "stratify": stratify, "group": group}
         folding |= {"ordered": ordered, "gap": gap, "seed": seed}
         return cross_validate(self, Recipe.fit, data, options, workers=workers, resume=resume, final=final, **folding)
+
+    def ensemble(
+        self,
+        data: Any,
+        n: int = 10,
+        *,
+        bootstrap: bool = False,
+        seed: int = 0,
+        workers: int = 1,
+        resume: str | Path | Checkpoints | None = None,
+        **options: Any,
+    ) -> Ensemble:
+        """Fit several times, so that the models predict together: their mean is better than most of them alone.
+
+        Member i, from 0, is `fit(data, seed=seed + i, **options)`, bit for bit. A module that is passed ready-made is
+        copied for each, and begins as it is.
+
+        Args:
+            data: as for `fit()`; with `bootstrap`, data whose rows can be counted.
+            n: how many models, from 2.
+            bootstrap: each model has as many rows as there are, drawn with replacement. `valid_data=0.2` holds out a
+                fifth before, so that no row is on both sides.
+            seed: of the first member.
+            workers: as for `cross_validate()`: the bits are the same for any number.
+            resume: a folder; a run that was stopped or killed goes on there, to the same bits.
+            **options: of `fit()`. Its checks before training look at the first member alone.
+
+        Returns:
+            The models, with `.predict()` (their mean, of probabilities where there are classes), `.spread()`,
+            `.evaluate()` and `.save()`.
+
+        Raises:
+            OptionError, DataError, LumbreError: as `cross_validate()` does.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> x = torch.linspace(-1, 1, 60).reshape(60, 1)
+            >>> recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
+            >>> recipe = recipe.set_hparams(in_features=1, out_features=1)
+            >>> several = recipe.ensemble((x, 3 * x), n=3, epochs=2, verbose=False)
+            >>> several.predict(x).shape, several.spread(x).shape
+            (torch.Size([60, 1]), torch.Size([60, 1]))
+        """
+        own: dict[str, Any] = {"n": n, "bootstrap": bootstrap, "seed": seed}
+        return fit_ensemble(self, Recipe.fit, data, options, workers=workers, resume=resume, **own)
 
 
 def _progress(recipe: Recipe) -> Progress:

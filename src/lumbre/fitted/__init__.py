@@ -6,4 +6,4 @@ Used by the root modules. Nothing here trains; batches and meters are made by `r
 from lumbre.fitted._evaluation import Evaluation
 from lumbre.fitted._fitted import Fitted
 from lumbre.fitted._given import DataWarning
-from lumbre.fitted._load import load, load_history
+from lumbre.fitted._load import load, load_history, restored

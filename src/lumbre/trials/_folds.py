@@ -89,7 +89,7 @@ class FoldParts:
         for name in BY_ROW:
             values = self.options.get(name)
             if values is not None and not isinstance(values, str):
-                own[name] = _of_rows(name, values, train, len(self.data))
+                own[name] = of_rows(name, values, train, len(self.data))
         return self.rows(fold, train), own
 
     def _inner(self, fold: Fold, fraction: float) -> tuple[Tensor, Tensor]:
@@ -109,7 +109,12 @@ class FoldParts:
         return rows[parts[0].rows], rows[parts[1].rows]
 
 
-def _of_rows(name: str, values: Any, rows: Tensor, count: int) -> Any:
+def of_rows(name: str, values: Any, rows: Tensor, count: int) -> Any:
+    """The values of some rows, of an option with one for each of `count` rows.
+
+    Raises:
+        OptionError: there are not so many.
+    """
     if len(values) != count:
         raise OptionError(f"{name} of {len(values)} values for {count} rows", "a value for each row", f"{name}=values")
     if isinstance(values, Tensor):
