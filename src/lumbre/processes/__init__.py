@@ -15,6 +15,7 @@ from lumbre.processes._workers import (
     end_workers,
     in_worker,
     own_device,
+    prepare,
     start_worker,
     started_nothing,
     wait_for_any,

@@ -4,6 +4,7 @@ A worker is forked where that is possible and there is no GPU, so that recipe an
 spawned. What it does comes from the caller, and so does what becomes of the work of one that dies.
 """
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -53,6 +54,11 @@ class Worker:
                 return
             if isinstance(said, LumbreError):
                 raise said
+
+
+def prepare() -> None:
+    """Import what every first optimizer imports, which takes seconds: here once for all workers that are forked."""
+    importlib.import_module("torch._dynamo")
 
 
 def workers_fork() -> bool:

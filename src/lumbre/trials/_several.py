@@ -5,7 +5,6 @@ and this process goes through all runs and finds them complete. Without one they
 """
 
 import copy
-import importlib
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +26,7 @@ from lumbre.processes import (
     in_worker,
     join_world,
     own_device,
+    prepare,
     start_worker,
     wait_for_any,
     with_threads,
@@ -137,7 +137,7 @@ def fit_each(job: Job, workers: int) -> Iterator[Fitted]:
         for number in range(count):
             yield job.run(number)
         return
-    importlib.import_module("torch._dynamo")  # what every first optimizer imports: seconds, here once for all workers
+    prepare()
     with tempfile.TemporaryDirectory(prefix="lumbre-fits-") as name:
         folder, done, after = Path(name), set[int](), 0
         for number in _shared_out(job, folder, min(workers, count)):

@@ -1,6 +1,5 @@
 """Workers: this process alone, or several processes on one study."""
 
-import importlib
 import os
 import tempfile
 import time
@@ -18,6 +17,7 @@ from lumbre.processes import (
     end_workers,
     in_worker,
     own_device,
+    prepare,
     start_worker,
     started_nothing,
     wait_for_any,
@@ -35,8 +35,7 @@ def run(job: Job, workers: int, listener: Listener | None) -> optuna.Study:
     Raises:
         LumbreError: every trial would fail, or a worker process could not be started.
     """
-    importlib.import_module("torch._dynamo")  # what every first optimizer imports: seconds, here once for all workers
-
+    prepare()
     if workers == 1:
         search = job.open()
         _work_and_wait(job, search, listener)
