@@ -15,7 +15,21 @@ from lumbre.data._record import data_record, forms, in_words, row_dims, same_for
 from lumbre.data._sampling import sampling_weights
 from lumbre.data._shared import Shared
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair
-from lumbre.data._split import folds, held_out, split, split_rows
+from lumbre.data._split import (
+    check_order,
+    countable,
+    fold_numbers,
+    folds,
+    group_numbers,
+    held_out,
+    is_given,
+    of_seed,
+    ordered_folds,
+    rows_in_order,
+    split,
+    split_rows,
+    take_rows,
+)
 
 __all__ = [
     "ArraySource",

@@ -13,7 +13,7 @@ from lumbre.data._accept import accept
 from lumbre.data._frames import FrameData
 from lumbre.data._parquet import ParquetData
 from lumbre.data._sampling import target_column
-from lumbre.data._sources import Taken
+from lumbre.data._sources import MapSource, Taken
 
 _Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -57,8 +57,16 @@ def held_out(rows: int, fraction: float) -> int:
     return count
 
 
-def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, group: Any = None) -> tuple[Any, ...]:
-    """Part `data` by chance into sets that share no row.
+def split(
+    data: Any,
+    *fractions: float,
+    seed: int = 0,
+    stratify: Any = None,
+    group: Any = None,
+    ordered: Any = None,
+    gap: int = 0,
+) -> tuple[Any, ...]:
+    """Part `data` at random, or in its order, into sets that share no row.
 
     Args:
         data: tensors, arrays, frame data or a map-style Dataset: what `fit()` takes, but for loaders and streams.
@@ -70,12 +78,17 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
         group: a group for each row, of shape (rows,), numbers or text, such as the patient it comes from, or the name
             of a column of frame data: rows of one group stay together. Parts then have the sizes that whole groups
             allow. With `stratify`, the classes too are shared out as evenly as whole groups allow.
+        ordered: part the rows in their order and not at random, so that what comes last is held out: True for rows that
+            are in order, a time for each row, of shape (rows,), or the name of a column of frame data.
+        gap: with `ordered`, how many rows to leave out between two parts, such as those whose target would reach into
+            the next.
 
     Returns:
         One part for each fraction, each of which `fit()`, `evaluate()` and `predict()` take.
 
     Raises:
-        OptionError: the fractions are not positive, do not add up to 1, or leave a part without rows.
+        OptionError: the fractions are not positive, do not add up to 1, or leave a part without rows; or options do not
+            go together.
         DataError: the data has no rows that can be counted, or classes or groups do not fit them.
 
     Example:
@@ -90,10 +103,13 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
             "two or more positive fractions that add up to 1",
             "lumbre.split(data, 0.6, 0.2, 0.2)",
         )
-    if isinstance(data, ParquetData) and stratify is None and group is None:
+    check_order(ordered, gap, stratify=stratify, group=group)
+    if isinstance(data, ParquetData) and stratify is None and group is None and not is_given(ordered):
         return data.parts(fractions, seed)
-    accepted = _countable(data, seed)
-    classes, groups = _classes(accepted, stratify), _groups(accepted, group)
+    accepted = countable(data, seed)
+    if is_given(ordered):
+        return tuple(take_rows(accepted, rows) for rows in _in_order(fractions, rows_in_order(accepted, ordered), gap))
+    classes, groups = _classes(accepted, stratify), group_numbers(accepted, group)
     permutation = _permutation(len(accepted), seed, "parts")
     if groups is None:
         part_of = _cut(fractions, permutation, classes)
@@ -108,6 +124,45 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
             "fewer parts, or larger fractions for the small ones",
         )
     return tuple(_take(accepted, part_of == part) for part in range(len(fractions)))
+
+
+def is_given(option: Any) -> bool:
+    """Whether an option that may be an array was given."""
+    return option is not None and option is not False
+
+
+def check_order(ordered: Any, gap: int, **beside: Any) -> None:
+    """See that options go with `ordered`, and `gap` with it.
+
+    Raises:
+        OptionError: they do not.
+    """
+    if not isinstance(gap, int) or isinstance(gap, bool) or gap < 0:
+        raise OptionError(f"gap={gap!r}", "a whole number of rows from 0", "gap=0")
+    if not is_given(ordered):
+        if gap:
+            raise OptionError(f"gap={gap} of rows that have no order", "ordered=True, or times", "ordered=True")
+        return
+    for name, value in beside.items():
+        if is_given(value):
+            raise OptionError(
+                f"{name}=... beside ordered=...", "one of them: rows in their order stay where they are", "one alone"
+            )
+
+
+def _in_order(fractions: Sequence[float], order: Tensor, gap: int) -> list[Tensor]:
+    """The rows of each part, from the earliest to the latest; `gap` rows before each but the first are left out."""
+    ends = [round(float(end) * len(order)) for end in np.cumsum(fractions)]
+    parts = [order[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+    parts = [part[: len(part) - gap] if gap and at < len(parts) - 1 else part for at, part in enumerate(parts)]
+    sizes = [len(part) for part in parts]
+    if not all(sizes):
+        raise OptionError(
+            f"{len(order)} ordered rows to part into {sizes} with a gap of {gap}",
+            "at least one row in each part",
+            "fewer parts, larger fractions for the small ones, or a smaller gap",
+        )
+    return parts
 
 
 def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: int = 0) -> Iterator[tuple[Any, Any]]:
@@ -133,8 +188,18 @@ def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: i
         >>> [(len(train), len(valid)) for train, valid in lb.data.folds(data, 4)]
         [(7, 3), (7, 3), (8, 2), (8, 2)]
     """
-    accepted = _countable(data, seed)
-    classes, groups = _classes(accepted, stratify), _groups(accepted, group)
+    accepted = countable(data, seed)
+    fold_of = fold_numbers(accepted, k, stratify=stratify, group=group, seed=seed)
+    return ((_take(accepted, fold_of != fold), _take(accepted, fold_of == fold)) for fold in range(k))
+
+
+def fold_numbers(accepted: Source | FrameData, k: int, *, stratify: Any, group: Any, seed: int) -> _Integers:
+    """The fold of each row, of shape (rows,): the folds of `folds()`.
+
+    Raises:
+        OptionError, DataError: as `folds()` does.
+    """
+    classes, groups = _classes(accepted, stratify), group_numbers(accepted, group)
     units, what = (len(accepted), "rows") if groups is None else (int(groups.max()) + 1, "groups")
     if not 2 <= k <= units:
         raise OptionError(
@@ -143,15 +208,81 @@ def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: i
             "k=5 is usual",
         )
     permutation = _permutation(len(accepted), seed, "folds")
-    if groups is None:
-        fold_of = np.empty_like(permutation)
-        fold_of[_by_class(permutation, classes)] = np.arange(len(permutation)) % k  # dealt out like cards
-    else:
-        fold_of = _whole_groups([1 / k] * k, permutation, classes, groups)
-    return ((_take(accepted, fold_of != fold), _take(accepted, fold_of == fold)) for fold in range(k))
+    if groups is not None:
+        return _whole_groups([1 / k] * k, permutation, classes, groups)
+    fold_of = np.empty_like(permutation)
+    fold_of[_by_class(permutation, classes)] = np.arange(len(permutation)) % k  # dealt out like cards
+    return fold_of
 
 
-def _countable(data: Any, seed: int) -> Source | FrameData:
+def rows_in_order(accepted: Source | FrameData, ordered: Any) -> Tensor:
+    """Row numbers from the earliest to the latest, int64 of shape (rows,).
+
+    Args:
+        accepted: the data.
+        ordered: True for rows that are in order, a time for each row, or the name of a column of times of frame data.
+
+    Raises:
+        DataError: there is not a time for each row, or one is missing.
+    """
+    rows = len(accepted)
+    if ordered is True:
+        return torch.arange(rows)
+    times = np.asarray(_by_name(accepted, ordered))
+    if times.shape != (rows,):
+        raise DataError(
+            f"ordered of shape {times.shape} for {rows} rows",
+            "True for rows that are in order, or a time for each row",
+            f"an array or a column of {rows} times",
+        )
+    import pandas as pd
+
+    series = pd.Series(times)
+    missing = int(series.isna().sum())
+    if missing:
+        raise DataError(f"ordered with {missing} missing values", "a time for each row", "leave these rows out")
+    return torch.from_numpy(series.argsort(kind="stable").to_numpy().astype(np.int64))
+
+
+def ordered_folds(rows: int, k: int, gap: int) -> list[tuple[range, range]]:
+    """Places in order to train on and to hold out: `k` windows of equal size at the end, each with all before it.
+
+    Args:
+        rows: how many there are.
+        k: number of windows.
+        gap: rows left out between what is trained on and what is held out.
+
+    Raises:
+        OptionError: a window, or what comes before the first, would have no rows.
+    """
+    size = rows // (k + 1) if k >= 1 else 0
+    first = rows - k * size
+    if k < 2 or size < 1 or first - gap < 1:
+        raise OptionError(
+            f"folds={k}, gap={gap} of {rows} ordered rows",
+            "2 or more windows of at least one row, and rows to train on before the first and its gap",
+            "fewer folds, or a smaller gap",
+        )
+    begins = range(first, rows, size)
+    return [(range(begin - gap), range(begin, begin + size)) for begin in begins]
+
+
+def take_rows(accepted: Source | FrameData, rows: Tensor) -> FrameData | Taken:
+    """Some rows of data: int64 tensor of shape (n,), row numbers, in which one may stand several times."""
+    return accepted.take(rows) if isinstance(accepted, FrameData) else Taken(accepted, rows)
+
+
+def of_seed(accepted: Source | FrameData, seed: int) -> Source | FrameData:
+    """The same data, whose own randomness is that of another seed."""
+    return MapSource(accepted.dataset, seed) if isinstance(accepted, MapSource) else accepted
+
+
+def countable(data: Any, seed: int) -> Source | FrameData:
+    """Data whose rows can be asked for by their numbers.
+
+    Raises:
+        DataError: it has none.
+    """
     accepted = accept(data, seed)
     if isinstance(accepted, ParquetData):
         raise DataError(
@@ -169,8 +300,7 @@ def _countable(data: Any, seed: int) -> Source | FrameData:
 
 
 def _take(data: Source | FrameData, chosen: "np.ndarray[Any, np.dtype[np.bool_]]") -> FrameData | Taken:
-    rows = torch.from_numpy(np.flatnonzero(chosen))
-    return data.take(rows) if isinstance(data, FrameData) else Taken(data, rows)
+    return take_rows(data, torch.from_numpy(np.flatnonzero(chosen)))
 
 
 def _permutation(rows: int, seed: int, name: str) -> _Integers:
@@ -291,7 +421,12 @@ def _classes(data: Source | FrameData, stratify: Any) -> _Integers:
     return codes
 
 
-def _groups(data: Source | FrameData, group: Any) -> _Integers | None:
+def group_numbers(data: Source | FrameData, group: Any) -> _Integers | None:
+    """The number of each row's group, of shape (rows,); None without groups.
+
+    Raises:
+        DataError: there is not a group for each row.
+    """
     return None if group is None else _codes(_by_name(data, group), len(data), "group", "group")
 
 

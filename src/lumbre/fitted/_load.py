@@ -49,6 +49,17 @@ def load(path: str | Path, module: Any = None, *, device: str | torch.device = "
         torch.Size([3, 1])
     """
     archive = read_archive(Path(path))
+    if "members" in archive.document:
+        raise ArchiveError(
+            f"{path}, which holds an ensemble", "a file of one model", "lumbre.load_ensemble(path, module)"
+        )
+    return restored(archive, path, module, device, hparams)
+
+
+def restored(
+    archive: Archive, path: str | Path, module: Any, device: str | torch.device, hparams: Mapping[str, Any]
+) -> Fitted:
+    """The model of an archive that was read from `path`; the rest as for `load()`."""
     try:
         document = checked_model(archive.document)
         parts = _parts(document)

@@ -21,6 +21,7 @@ from lumbre.metrics._counting import (
     Precision,
     Recall,
 )
+from lumbre.metrics._from import From
 from lumbre.metrics._ignored import for_loss
 from lumbre.metrics._meter import LossMeter
 from lumbre.metrics._metric import Metric, State, merge
@@ -50,6 +51,7 @@ __all__ = [
     "BinaryRecall",
     "CohenKappa",
     "ConfusionMatrix",
+    "From",
     "MatthewsCorrelation",
     "Metric",
     "Perplexity",

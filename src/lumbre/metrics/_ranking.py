@@ -32,7 +32,7 @@ def check_average(average: str | None) -> str:
     return given
 
 
-def _kept(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
+def joined_rows(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
     """`parts` with a copy of `rows` at the end (an engine may reuse the memory of a prediction).
 
     Parts that are no longer than what follows them are joined with it. So there are never many, and no row is copied
@@ -87,7 +87,7 @@ class _BinaryCurve(BinaryMetric):
         target = whole(target).reshape(-1)
         classes = (target > 0.5).to(torch.int8).masked_fill(target.clamp(0, 1) != target, _NO_CLASS)
         classes = classes.masked_fill(target == self.ignored, _NO_ROW)
-        return _kept(state[0], pred.detach().reshape(-1)), _kept(state[1], classes)
+        return joined_rows(state[0], pred.detach().reshape(-1)), joined_rows(state[1], classes)
 
     def compute(self, state: Kept) -> float:
         """The area."""
@@ -159,7 +159,7 @@ class _ClassCurves(Averaged):
     def update(self, state: Kept, pred: Tensor, target: Tensor) -> Kept:
         """Keep the rows."""
         check_classes(self, pred, target)
-        return _kept(state[0], rows_of_scores(pred.detach())), _kept(state[1], target.reshape(-1))
+        return joined_rows(state[0], rows_of_scores(pred.detach())), joined_rows(state[1], target.reshape(-1))
 
     def compute(self, state: Kept) -> float | list[float]:
         """The areas, averaged."""
