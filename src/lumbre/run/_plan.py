@@ -96,6 +96,7 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         save=lambda path: session.save(path, context.history, session.described(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
+        loss_module=net.loss_module,
         loss_parameters=trained_by_loss(net.loss_module, net.model),
         skipped=lambda: engine.skipped,
         logged=own_method(net.model, "step")
