@@ -86,8 +86,8 @@ class SWA(Callback):
     """Average the weights of the last epochs, at a high learning rate: the model ends with a flatter minimum.
 
     BatchNorm gathers its statistics anew for the averaged weights, in one pass over the training data; one that was
-    held in evaluation mode keeps its own. The parameters of a loss are averaged with the module's. SWA decides with which weights the run ends, so `EMA`, `KeepBestModel` and
-    `EarlyStopping(restore_best=True)` are refused beside it.
+    held in evaluation mode keeps its own. The parameters of a loss are averaged with the module's. SWA decides with
+    which weights the run ends, so `EMA`, `KeepBestModel` and `EarlyStopping(restore_best=True)` are refused beside it.
 
     Args:
         start: share of the epochs after which averaging starts, in [0, 1).
