@@ -29,8 +29,9 @@ from lumbre.base._errors import (
 from lumbre.base._extras import import_extra
 from lumbre.base._files import written_beside
 from lumbre.base._fork import can_fork, start_autograd
+from lumbre.base._hints import loss_hint
 from lumbre.base._joined import Column, Joiner, joined
-from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, row_count
+from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, pair_count, row_count
 from lumbre.base._optimizers import (
     has_modes,
     is_adaptive,

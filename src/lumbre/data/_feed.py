@@ -18,13 +18,14 @@ from lumbre.base import (
     Source,
     attributes_of,
     map_leaves,
+    pair_count,
     print_of,
-    row_count,
     seed_host,
     stream,
 )
 from lumbre.data._order import RowOrder
-from lumbre.data._sources import InMemoryDataset, Taken, as_pair, kept_on, users_object
+from lumbre.data._pairs import as_pair
+from lumbre.data._sources import InMemoryDataset, Taken, kept_on, users_object
 
 _GATHERED_BYTES = 1 << 18  # of input or target: this stays in a core's own cache until it is used
 
@@ -327,7 +328,7 @@ class LoaderFeed:
         input, target = as_pair(item)
         if self._move is not None:
             input, target = self._move(input), self._move(target)
-        return Batch(input, target, row_count(input))
+        return Batch(input, target, pair_count(input, target))
 
 
 def mover(device: torch.device) -> Callable[[Nested], Nested] | None:
@@ -336,6 +337,8 @@ def mover(device: torch.device) -> Callable[[Nested], Nested] | None:
         return None
 
     def move(leaf: Any) -> Any:
-        return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
+        if isinstance(leaf, Tensor):
+            return leaf.to(device, non_blocking=True)
+        return leaf.to(device) if callable(getattr(leaf, "to", None)) else leaf  # such as a batch of graphs
 
     return lambda value: map_leaves(move, value)

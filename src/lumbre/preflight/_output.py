@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import describe
+from lumbre.base import describe, loss_hint
 from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, loss_inputs, made_by
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
@@ -28,7 +28,8 @@ def forward_fails(subject: Subject) -> Iterator[Found]:
         return
     error, input = found.failure, subject.batch.input
     weights = next((p for p in subject.model.parameters() if p.is_floating_point()), None)
-    fix = "mend the shapes: the first dimension counts the rows of a batch"
+    inside = loss_hint(input, None, subject.batch.target)
+    fix = inside or "mend the shapes: the first dimension counts the rows of a batch"
     for leaf in tensors(input):
         if weights is not None and leaf.dtype != weights.dtype and not leaf.is_complex() and "type" in str(error):
             wanted = str(weights.dtype).removeprefix("torch.")
@@ -277,11 +278,13 @@ def loss_fails(subject: Subject) -> Iterator[Found]:
     found = subject.evaluated
     if found.failure is None or not found.in_loss:
         return
-    given = f"a {describe(found.pred)} as prediction and a {describe(subject.batch.target)} as target"
+    batch = subject.batch
+    given = f"a {describe(found.pred)} as prediction and a {describe(batch.target)} as target"
     yield Found(
         f"{type(found.failure).__name__} in the loss for {given}: {found.failure}",
         "a loss that takes the module's prediction and the target",
-        "the loss for this task, or other shapes and dtypes (y.float() for a regression, y.long() for classes)",
+        loss_hint(batch.input, found.pred, batch.target)
+        or "the loss for this task, or other shapes and dtypes (y.float() for a regression, y.long() for classes)",
     )
 
 

@@ -20,6 +20,7 @@ from lumbre.base import (
     caller,
     class_of,
     did_you_mean,
+    loss_hint,
     own_method,
     total_loss,
     tried,
@@ -220,7 +221,8 @@ def no_loss(name: str) -> RecipeError:
     return RecipeError(
         f"no loss for {name}",
         "a loss function, or a module that defines loss(self, pred, target)",
-        "setup(..., loss=nn.CrossEntropyLoss()) for classes, nn.MSELoss() for measurements",
+        "setup(..., loss=nn.CrossEntropyLoss()) for classes, nn.MSELoss() for measurements; "
+        'loss=lambda pred, target: pred["loss"] for a module that computes its own, as those of transformers do',
     )
 
 
@@ -240,5 +242,6 @@ def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> No
         raise DataError(
             f"data without a target for {type(loss).__name__}",
             "pairs of input and target",
-            "(x, y); or define loss(self, pred, target) in the module, if it needs no target",
+            loss_hint(first.input, None, None)
+            or "(x, y); or define loss(self, pred, target) in the module, if it needs no target",
         )
