@@ -7,7 +7,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Nested, RecipeError
+from lumbre.base import Batch, Nested, RecipeError, one_of
 from lumbre.core._history import History
 
 
@@ -114,6 +114,17 @@ class Context:
                 f"ctx.optimizers[{next(iter(self.optimizers), '...')!r}]",
             )
         return next(iter(self.optimizers.values()))
+
+    def chosen(self, name: str | None) -> dict[str, optim.Optimizer]:
+        """The optimizer of that name, as a dict with its name; all of them for None.
+
+        Raises:
+            OptionError: there is none of that name.
+        """
+        if name is None:
+            return dict(self.optimizers)
+        one_of("optimizer", name, self.optimizers)
+        return {name: self.optimizers[name]}
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters of the run by name: the module's, and under "loss." those that the loss has beside it."""

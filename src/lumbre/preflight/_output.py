@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import describe, loss_hint
+from lumbre.base import brief, describe, loss_hint
 from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, loss_inputs, made_by
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
@@ -37,7 +37,7 @@ def forward_fails(subject: Subject) -> Iterator[Found]:
             where = "the input" if one == "x" else "each part of the input that is measured"
             fix = f"bring {where} to the module's {wanted}: {one}.to(torch.{wanted}); or mend the shapes in forward()"
     yield Found(
-        f"{type(error).__name__} in forward() for an input that is a {describe(input)}: {error}",
+        f"{type(error).__name__} in forward() for an input that is a {describe(input)}: {brief(error)}",
         "a module that takes a batch of this data",
         fix,
     )
@@ -281,7 +281,7 @@ def loss_fails(subject: Subject) -> Iterator[Found]:
     batch = subject.batch
     given = f"a {describe(found.pred)} as prediction and a {describe(batch.target)} as target"
     yield Found(
-        f"{type(found.failure).__name__} in the loss for {given}: {found.failure}",
+        f"{type(found.failure).__name__} in the loss for {given}: {brief(found.failure)}",
         "a loss that takes the module's prediction and the target",
         loss_hint(batch.input, found.pred, batch.target)
         or "the loss for this task, or other shapes and dtypes (y.float() for a regression, y.long() for classes)",

@@ -35,10 +35,28 @@ class Clip:
 
     def __call__(self, parameters: list[nn.Parameter]) -> None:
         """Clip the gradients in place. Nothing is read back from the device."""
+        if all(parameter.grad is None for parameter in parameters):
+            return  # torch fails for none
         if self.max_value is not None:
             nn.utils.clip_grad_value_(parameters, self.max_value)
         if self.max_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.max_norm, self.norm_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """A bound for each of some optimizers.
+
+    Attributes:
+        parts: each with the numbers (`id`) of the parameters that it bounds.
+    """
+
+    parts: tuple[tuple[Clip, frozenset[int]], ...]
+
+    def __call__(self, parameters: list[nn.Parameter]) -> None:
+        """Clip the gradients in place, each optimizer's by themselves."""
+        for clip, own in self.parts:
+            clip([parameter for parameter in parameters if id(parameter) in own])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +82,7 @@ class Body:
     call: Callable[[Nested], Nested]
     autocast: Callable[[], AbstractContextManager[object]]
     scaler: torch.amp.GradScaler | None = None
-    clip: Clip | None = None
+    clip: Clip | Clips | None = None
     inside: Inside | None = None
     processes: int = 1
     unsynced: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -96,6 +114,8 @@ class Body:
 
     def backward(self, pred: Nested, loss: Tensor, into: list[nn.Parameter] | None = None) -> None:
         """Add the gradients of `loss` to those of `into`, or of every parameter behind it."""
+        if into is not None and not into:
+            return  # all of an optimizer's parameters are held still
         if self.inside is not None:
             self.inside("before_backward", pred, loss)
         if self.scaler is not None:

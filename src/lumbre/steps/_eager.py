@@ -170,11 +170,14 @@ class EagerSeveral(EagerEngine):
         for name, loss_function, optimizer in self._passes:
             pred, loss = body.forward(batch, loss_function)
             self._guard.check(loss, pred)
+            losses[name] = loss.detach()
             clear((optimizer,))
-            body.backward(pred, loss, into=parameters_of(optimizer))
+            parameters = parameters_of(optimizer)
+            if not parameters:  # all of them are held still
+                continue
+            body.backward(pred, loss, into=parameters)
             body.update((optimizer,), pred, loss)
             stepped |= body.stepped((optimizer,))
-            losses[name] = loss.detach()
         self._count(stepped)
         body.end_step()
         return detached(pred), losses

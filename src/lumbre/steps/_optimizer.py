@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre.base import LumbreError, RecipeError, did_you_mean, is_shared, traits
+from lumbre.base import LumbreError, RecipeError, Traits, did_you_mean, is_shared, traits
 from lumbre.steps._parameters import grouped
 
 
@@ -57,6 +57,40 @@ def build_optimizer(
             f"options with which {name} can be made",
             _advice(factory),
         ) from error
+
+
+def fuse(optimizer: optim.Optimizer, device: torch.device, *, sparse: bool = False) -> None:
+    """Let an optimizer of torch's that is made already take its fused form, where that was left open.
+
+    Args:
+        optimizer: before its first step. Others than torch's own, and classes derived from these, stay as they are.
+        device: where the parameters are.
+        sparse: whether some gradients are sparse, which fused kernels do not take.
+    """
+    own: Any = optimizer
+    kind = type(own)
+    if sparse or traits(kind) == Traits() or own.state:
+        return
+    parameters: list[nn.Parameter] = [one for group in own.param_groups for one in group["params"]]
+    options: list[dict[str, Any]] = [{**group} for group in own.param_groups]
+    for one in options:  # these stand there whether they were given or not
+        for name in ("capturable", "differentiable"):
+            one[name] = one.get(name) or None
+    known = list(inspect.signature(kind).parameters)
+    if not all(_may_fuse(known, one, parameters, device) for one in options):
+        return
+    if not traits(kind).fused_sharded and any(map(is_shared, parameters)):
+        return
+    try:
+        like: Any = kind([nn.Parameter(torch.zeros(1, device=device))], lr=options[0]["lr"], fused=True)
+    except (RuntimeError, TypeError, KeyError):  # no fused kernel for this optimizer on this device
+        return
+    for name in ("_step_supports_amp_scaling", "_need_device_dtype_check_for_fused"):
+        if hasattr(like, name):
+            setattr(own, name, getattr(like, name))
+    own.defaults["fused"] = True
+    for group in own.param_groups:
+        group["fused"] = True
 
 
 def _advice(factory: Callable[..., Any]) -> str:

@@ -110,8 +110,12 @@ class EagerCustom(EagerEngine):
     def minimize(self, loss: Tensor, optimizer: optim.Optimizer) -> None:
         """Clear the gradients of the optimizer's parameters, bring `loss` back to these alone, and update them."""
         clear((optimizer,))
+        parameters = parameters_of(optimizer)
+        if not parameters:  # all of them are held still
+            self._asked.append(False)
+            return
         with torch.autocast(loss.device.type, enabled=False):
-            self._body.backward(None, loss, into=parameters_of(optimizer))
+            self._body.backward(None, loss, into=parameters)
             self._body.update((optimizer,), None, loss)
             self._asked.append(self._body.stepped((optimizer,)))
             self._body.end_step()
