@@ -162,7 +162,8 @@ def _tensors(part: Any) -> Nested:
     if isinstance(part, dict):
         return {key: _tensors(value) for key, value in part.items()}
     if isinstance(part, (tuple, list)) and any(not isinstance(leaf, (int, float, bool)) for leaf in leaves(part)):
-        return type(part)(_tensors(value) for value in part)
+        made = [_tensors(value) for value in part]
+        return tuple.__new__(type(part), made) if isinstance(part, tuple) else type(part)(made)
     return as_tensor(part)
 
 

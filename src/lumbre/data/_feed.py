@@ -316,7 +316,9 @@ class LoaderFeed:
         for item in self.loader:
             batch = self._batch(item)
             if iter(self.loader) is self.loader:
-                self._held = batch
+                # What is tried with the batch before may write to it.
+                input, target = map_leaves(_copied, batch.input), map_leaves(_copied, batch.target)
+                self._held = Batch(input, target, batch.size)
             return batch
         raise DataError(
             f"a {type(self.loader).__name__} that gives no batch",
@@ -329,6 +331,10 @@ class LoaderFeed:
         if self._move is not None:
             input, target = self._move(input), self._move(target)
         return Batch(input, target, pair_count(input, target))
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.clone() if callable(getattr(leaf, "clone", None)) else leaf  # a tensor, or a batch of graphs
 
 
 def mover(device: torch.device) -> Callable[[Nested], Nested] | None:

@@ -145,8 +145,8 @@ def _same_length(input: Nested, target: Nested) -> int:
 
 
 def _take(value: Nested, rows: Rows) -> Nested:
-    if isinstance(rows, range):
-        return map_leaves(lambda leaf: None if leaf is None else leaf[rows.start : rows.stop], value)
+    if isinstance(rows, range):  # a copy, as of chosen rows: a module may write to its input, a loss to its target
+        return map_leaves(lambda leaf: None if leaf is None else leaf[rows.start : rows.stop].clone(), value)
     if isinstance(value, Tensor):
         return value.index_select(0, rows)
     return map_leaves(lambda leaf: None if leaf is None else leaf.index_select(0, rows), value)

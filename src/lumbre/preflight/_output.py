@@ -298,7 +298,9 @@ def no_scalar(subject: Subject) -> Iterator[Found]:
         yield Found(
             f"a loss that gives a {describe(found.loss)}",
             "a scalar: one number for the batch",
-            'reduction="mean", or .mean() at the end of the loss',
+            "their sum; metrics show each by itself"
+            if isinstance(found.loss, (dict, tuple, list))
+            else 'reduction="mean", or .mean() at the end of the loss',
         )
 
 

@@ -153,6 +153,8 @@ class Body:
         if self.inside is not None:
             self.inside("before_step", pred, loss)
         for optimizer in optimizers:
+            if isinstance(optimizer, optim.SGD):
+                ready_for_fused_momentum(optimizer)
             if scaler is None:
                 take_step(optimizer)
             else:
@@ -181,9 +183,29 @@ class Body:
 def clear(optimizers: Iterable[optim.Optimizer]) -> None:
     """Forget the gradients of each optimizer's parameters."""
     for optimizer in optimizers:
+        if type(optimizer).zero_grad is not optim.Optimizer.zero_grad:
+            optimizer.zero_grad()  # its author's own
+            continue
         for group in optimizer.param_groups:  # zero_grad() does the same and costs a profiler record each step
             for parameter in group["params"]:
                 parameter.grad = None
+
+
+def ready_for_fused_momentum(optimizer: optim.SGD) -> None:
+    """Give momentum of zero to what joins a fused SGD in the middle of a run: freed, or used for the first time.
+
+    torch's fused kernel wants either all momentum buffers of a group or none (`_fused_sgd` in torch/optim/sgd.py). Zero
+    comes to the same as none, but for `dampening`, with which SGD is not fused.
+    """
+    state = optimizer.state
+    if not state or len(state) == sum(len(group["params"]) for group in optimizer.param_groups):
+        return  # nobody has any yet, or everybody has it
+    for group in optimizer.param_groups:
+        if not group["fused"] or not group["momentum"]:
+            continue
+        joining = [one for one in group["params"] if one.grad is not None and not state.get(one)]
+        for parameter in joining if any(state.get(one) for one in group["params"]) else ():
+            state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def make_dense(optimizer: optim.Optimizer) -> None:

@@ -42,7 +42,7 @@ def build_optimizer(
     try:
         # torch has a fused form for parameters that processes share of two optimizers alone.
         whole = traits(factory).fused_sharded or not any(map(is_shared, parameters))
-        if whole and not sparse and _may_fuse(known, options, parameters, device):
+        if whole and not sparse and _may_fuse(factory, known, options, parameters, device):
             try:
                 return factory(given, **{**options, "fused": True})
             except RuntimeError:  # no fused kernel for this optimizer on this device
@@ -77,7 +77,7 @@ def fuse(optimizer: optim.Optimizer, device: torch.device, *, sparse: bool = Fal
         for name in ("capturable", "differentiable"):
             one[name] = one.get(name) or None
     known = list(inspect.signature(kind).parameters)
-    if not all(_may_fuse(known, one, parameters, device) for one in options):
+    if not all(_may_fuse(kind, known, one, parameters, device) for one in options):
         return
     if not traits(kind).fused_sharded and any(map(is_shared, parameters)):
         return
@@ -127,15 +127,20 @@ def check_options(factory: Callable[..., Any], options: Iterable[str]) -> list[s
 
 
 def _may_fuse(
+    factory: Callable[..., Any],
     known: list[str],
     options: Mapping[str, Any],
     parameters: list[nn.Parameter],
     device: torch.device,
 ) -> bool:
+    # torch's fused SGD for processors takes parameters of 16 bits and moves them by a small part of the step alone.
+    wide = all(parameter.dtype in (torch.float32, torch.float64) for parameter in parameters)
     decided = any(options.get(name) is not None for name in ("fused", "foreach", "capturable", "differentiable"))
     return (
         "fused" in known
         and not decided
+        and (wide or traits(factory).fused_sharded)
+        and not options.get("dampening")  # of which the first step with momentum is no other, where it is fused
         and device.type in ("cpu", "cuda", "mps")
         and not isinstance(options.get("lr"), torch.Tensor)
         and all(parameter.is_floating_point() for parameter in parameters)

@@ -48,12 +48,12 @@ class EagerClosure(EagerEngine):
         @torch.enable_grad()  # some optimizers call it within their own no_grad()
         def closure() -> Tensor:
             self._seed_step("step", epoch, step - 1)
+            clear((self._optimizer,))
             pred, loss = self._body.forward(batch, self._loss)
             if not first:
                 # A line search may try a point where the loss is infinite, and turns back by itself.
                 self._guard.check(loss, pred)
                 first.append((detached(pred), loss.detach()))
-            clear((self._optimizer,))
             self._body.backward(pred, loss)
             if self._body.sparse:
                 make_dense(self._optimizer)
