@@ -24,15 +24,18 @@ from lumbre.base._errors import (
     PreflightError,
     RecipeError,
     ResumeError,
+    brief,
     did_you_mean,
     is_out_of_memory,
 )
 from lumbre.base._extras import import_extra
 from lumbre.base._files import written_beside
 from lumbre.base._fork import can_fork, start_autograd
+from lumbre.base._hints import loss_hint
 from lumbre.base._joined import Column, Joiner, joined
-from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, row_count
+from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, pair_count, row_count
 from lumbre.base._optimizers import (
+    Traits,
     has_modes,
     is_adaptive,
     needs_closure,

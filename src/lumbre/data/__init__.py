@@ -10,6 +10,7 @@ from lumbre.data._feed import LoaderFeed, RowFeed, mover
 from lumbre.data._frames import Column, FrameData, FrameEncoding, from_frame
 from lumbre.data._order import Order, RowOrder, Stripe, WeightedOrder, balanced_weights, shuffled
 from lumbre.data._own_random import objects_behind, own_random, restore_own_random
+from lumbre.data._pairs import as_pair
 from lumbre.data._parquet import ParquetData, WindowOrder, from_parquet, parquet_by
 from lumbre.data._record import data_record, forms, in_words, row_dims, same_forms
 from lumbre.data._sampling import sampling_weights
@@ -30,6 +31,7 @@ from lumbre.data._split import (
     split_rows,
     take_rows,
 )
+from lumbre.data._wrapped import unwrapped
 
 __all__ = [
     "ArraySource",

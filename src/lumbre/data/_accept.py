@@ -1,5 +1,6 @@
 """What a user holds, taken in: tensors, arrays, frames, datasets, loaders."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,9 +11,11 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from lumbre.base import DataError, Nested, Source, leaves
 from lumbre.data._frames import Column, FrameData, FrameEncoding, numeric_matrix
+from lumbre.data._pairs import as_pair
 from lumbre.data._parquet import ParquetData
-from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair, as_tensor
+from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_tensor
 from lumbre.data._tables import Table, is_frame, is_series
+from lumbre.data._wrapped import unwrapped
 
 __all__ = ["Accepted", "Loaded", "accept", "by_names", "columns_encoding", "is_frame"]
 
@@ -41,6 +44,9 @@ def accept(data: Any, seed: int) -> Accepted:
     Raises:
         DataError: it is nothing that lumbre can train on.
     """
+    data = unwrapped(data)
+    if isinstance(data, Mapping) and not isinstance(data, dict):
+        data = dict(data)
     if isinstance(data, (FrameData, InMemoryDataset, ArraySource, ParquetData, Taken)):
         return data
     if isinstance(data, DataLoader):
@@ -156,7 +162,8 @@ def _tensors(part: Any) -> Nested:
     if isinstance(part, dict):
         return {key: _tensors(value) for key, value in part.items()}
     if isinstance(part, (tuple, list)) and any(not isinstance(leaf, (int, float, bool)) for leaf in leaves(part)):
-        return type(part)(_tensors(value) for value in part)
+        made = [_tensors(value) for value in part]
+        return tuple.__new__(type(part), made) if isinstance(part, tuple) else type(part)(made)
     return as_tensor(part)
 
 

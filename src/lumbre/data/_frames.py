@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from lumbre.base import DataError, Nested, did_you_mean, one_of
 from lumbre.data._cells import Cells, Numbers, Texts, read
@@ -270,8 +271,11 @@ class FrameEncoding:
         return _floats(target.name, numbers) if target.kind == "float" else _vector(target.name, numbers)
 
 
-class FrameData:
+class FrameData(Dataset[Any]):
     """A frame with its columns' parts told apart, made by `from_frame` and encoded by `fit()`.
+
+    It is also a map-style `torch.utils.data.Dataset` of pairs (input, target): categories and classes are encoded,
+    numbers stand as they were measured, since centre and scale are those of the rows that a run trains on.
 
     Attributes:
         frame: the frame as given.
@@ -283,9 +287,23 @@ class FrameData:
         self.frame = table.native
         self.encoding = encoding
         self._table = table
+        self._rows: InMemoryDataset | None = None
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def __getitem__(self, row: Any) -> Any:
+        """A row, or those of a slice, a list or a mask, as (input, target), numbers as measured."""
+        return self._measured()[row]
+
+    def __getitems__(self, rows: list[int]) -> list[Any]:
+        """The items of several rows, for torch's DataLoader."""
+        return self._measured().__getitems__(rows)
+
+    def _measured(self) -> InMemoryDataset:
+        if self._rows is None:
+            self._rows = replace(self.encoding, center=(), scale=()).encode(self.frame, need_target=True)
+        return self._rows
 
     @property
     def width(self) -> int:

@@ -101,6 +101,13 @@ class Table:
         schema = getattr(self.native, "schema", None)
         return tuple(name for name in (*self.names, *self.twice) if not is_index(name, schema))
 
+    @staticmethod
+    def joined(frames: list[Any]) -> Any:
+        """Frames of one library, one below the other."""
+        import narwhals.stable.v2 as nw
+
+        return nw.concat([nw.from_native(one, eager_only=True) for one in frames], how="vertical").to_native()
+
     def take(self, rows: Tensor) -> Any:
         """Some rows, in the frame's own library: int64 tensor of shape (n,), row numbers."""
         return self._narwhal()[rows.numpy()].to_native()

@@ -15,6 +15,7 @@ from lumbre.base import (
     Nested,
     Response,
     ResumeError,
+    brief,
     describe,
     leaves,
     map_leaves,
@@ -292,7 +293,7 @@ def _named(value: object, classes: tuple[str, ...] | None) -> object:
 
 def _failed(metric: Metric, where: str, error: Exception) -> CallbackError:
     return CallbackError(
-        f"{type(error).__name__} in the metric {metric.name!r}, in {where}(): {error}",
+        f"{type(error).__name__} in the metric {metric.name!r}, in {where}(): {brief(error)}",
         "a metric that fits the module's prediction and the target",
         "choose the metric for this task, or leave it out; the original error stands above",
     )

@@ -28,6 +28,7 @@ from lumbre.data import (
     by_names,
     is_frame,
     parquet_by,
+    unwrapped,
 )
 from lumbre.processes import World
 from lumbre.run._options import BATCH_SIZE
@@ -39,6 +40,7 @@ def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_tar
     Raises:
         DataError: the data cannot be used as it is; or there is an encoding, and they are arrays or tensors.
     """
+    data = unwrapped(data)
     if encoding is not None and isinstance(data, (str, Path)):
         return parquet_by(data, encoding, need_target=need_target)
     if encoding is not None and (isinstance(data, FrameData) or is_frame(data)):

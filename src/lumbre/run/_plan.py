@@ -92,10 +92,11 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         device=session.device,
         epochs=options.epoch_range,
         batches_per_epoch=train.length,
-        monitored=_monitored(session, options.callbacks, validated=valid is not None),
+        monitored=_monitored(session, options.callbacks, list(net.optimizers), validated=valid is not None),
         save=lambda path: session.save(path, context.history, session.described(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
+        loss_module=net.loss_module,
         loss_parameters=trained_by_loss(net.loss_module, net.model),
         skipped=lambda: engine.skipped,
         logged=own_method(net.model, "step")
@@ -151,7 +152,9 @@ def _switch(model: nn.Module, net: Net) -> Callable[[bool], None]:
     return switch
 
 
-def _monitored(session: Session, callbacks: Sequence[Callback], *, validated: bool) -> dict[str, bool | None]:
+def _monitored(
+    session: Session, callbacks: Sequence[Callback], optimizers: Sequence[str], *, validated: bool
+) -> dict[str, bool | None]:
     """Names of the values that callbacks may watch, such as "valid_loss", and whether more of them is better."""
     sets = {"valid": session.recipe.metrics.valid} if validated else {}
     sets["train"] = session.recipe.metrics.train
@@ -167,7 +170,7 @@ def _monitored(session: Session, callbacks: Sequence[Callback], *, validated: bo
         }.items()
     }
     if any(isinstance(one, (LearningRate, LRScheduler)) for one in callbacks):
-        known["train_lr"] = None
+        known |= dict.fromkeys(["train_lr"] if len(optimizers) == 1 else [f"train_lr_{name}" for name in optimizers])
     return known
 
 
