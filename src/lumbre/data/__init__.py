@@ -3,7 +3,7 @@
 Used by datasets, fitted, resume, run, trials and the root modules. Nothing here knows of models.
 """
 
-from lumbre.data._accept import Loaded, accept, by_names, columns_encoding, is_frame
+from lumbre.data._accept import Loaded, accept, by_names, by_places, columns_encoding, is_frame, whole_targets
 from lumbre.data._augmented import Augmented
 from lumbre.data._csv import from_csv
 from lumbre.data._feed import LoaderFeed, RowFeed, mover

@@ -166,6 +166,8 @@ def _arrow(name: str, native: Any) -> Cells:
 
     kinds: Any = pa.types
     kind = native.type
+    if isinstance(kind, pa.BaseExtensionType) and getattr(kind, "extension_name", "") == "pandas.period":
+        raise refused(name, str(kind), dates=True)
     if isinstance(kind, pa.BaseExtensionType):
         return _arrow(name, pa.chunked_array([chunk.storage for chunk in native.chunks], kind.storage_type))
     if kinds.is_run_end_encoded(kind):

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, one_of, stream
-from lumbre.data._frames import Column, FrameEncoding, read_numbers
+from lumbre.data._frames import FrameEncoding, read_numbers
 from lumbre.data._moments import Moments
 from lumbre.data._order import LikePlain, Order
-from lumbre.data._tables import Table, is_index
+from lumbre.data._parquet_files import RowGroup, look
+from lumbre.data._tables import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,6 @@ class WindowOrder(LikePlain):
 
 _OPEN_FILES = 8
 _READ_ROWS = 1 << 16  # read at a time where row groups are shorter
-
-
-@dataclass(frozen=True, slots=True)
-class RowGroup:
-    """One row group of one file: the unit in which Parquet is read."""
-
-    file: Path
-    index: int
-    rows: int
 
 
 class ParquetData:
@@ -197,6 +189,7 @@ class ParquetData:
         groups = [groups] if isinstance(groups, int) else groups
         parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
         chosen = [self.groups[group] for group in groups]
+        folders = dict(chosen[0].folders)
         file = self._open.get(chosen[0].file)
         if file is None:
             while len(self._open) >= _OPEN_FILES:
@@ -204,7 +197,27 @@ class ParquetData:
             # Its footer, which lists every row group, is read once and not for each of them.
             file = self._open[chosen[0].file] = parquet.ParquetFile(chosen[0].file)
         many = sum(group.rows for group in chosen) * len(names) > _READ_ROWS
-        return file.read_row_groups([group.index for group in chosen], columns=names, use_threads=many)
+        inside = [name for name in names if name not in folders]
+        table = file.read_row_groups([group.index for group in chosen], columns=inside, use_threads=many)
+        rows = sum(group.rows for group in chosen)
+        for name in names:
+            if name in folders:
+                table = table.append_column(name, self._from_folder(name, folders[name], rows))
+        return table
+
+    def _from_folder(self, name: str, value: str | None, rows: int) -> Any:
+        """A column whose one value stands in the name of a folder: a text, or a number where one is expected."""
+        pyarrow = import_extra("pyarrow", "data", "read Parquet files")
+        columns = (*self.encoding.features, *(() if self.encoding.target is None else (self.encoding.target,)))
+        kind = next(column.kind for column in columns if column.name == name)
+        if value is None or kind == "category":
+            return pyarrow.array([value], pyarrow.string()).take(pyarrow.array(np.zeros(rows, dtype=np.int64)))
+        try:
+            return pyarrow.array(np.full(rows, float(value)))
+        except ValueError as error:
+            raise DataError(
+                f"the folder {name}={value}", f"a number, as {name!r} has in the training data", "rename the folder"
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
@@ -218,7 +231,8 @@ class ParquetData:
         if not need_target:
             encoding = replace(encoding, target=None)
         parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
-        encoding.wanted(parquet.read_schema(self.groups[0].file).names, need_target=True)
+        folders = [name for name, _ in self.groups[0].folders]
+        encoding.wanted([*parquet.read_schema(self.groups[0].file).names, *folders], need_target=True)
         return ParquetData(self.groups, encoding, self.window)
 
     def fitted(self) -> "ParquetData":
@@ -277,9 +291,11 @@ def from_parquet(
 
     Args:
         path: a file, or a folder whose `.parquet` files (in folders below it too) are taken in sorted order. Files and
-            folders whose names begin with a dot or an underscore are left aside, as pandas and pyarrow do.
+            folders whose names begin with a dot or an underscore are left aside, as pandas and pyarrow do. Folders
+            such as "year=2024" are a column of that name, of texts ("01" is not 1), whose categories are known.
+            Numbers may be of several types in several files, and texts plain or dictionaries.
         target: the target column. Integers stay int64, booleans and columns with levels are classes (int64), other
-            numbers become float32; a tensor of shape (rows,).
+            numbers, decimals too, become float32; a tensor of shape (rows,).
         features: the feature columns; None takes all but the target, and but what pandas kept as an index. The input
             is float32 of shape (rows, width).
         levels: the categories of each text or category column, in order; they become columns of 0 and 1.
@@ -300,34 +316,20 @@ def from_parquet(
     """
     at_least(1, window=window)
     one_of("unknown", unknown, ("error", "ignore"))
-    root = Path(path)
-    files = sorted(file for file in root.rglob("*.parquet") if _shown(file.relative_to(root)) and file.is_file())
-    files = files if root.is_dir() else [root] if root.is_file() else []
-    files = [file.absolute() for file in files]  # they are read for as long as a run lasts
-    if not files:
-        raise DataError(f"the path {str(root)!r}", "a Parquet file, or a folder that holds some", "correct the path")
-    groups: list[RowGroup] = []
-    types: dict[str, Any] = {}
-    index: set[str] = set()
-    for file in files:
-        inside, found, index_of_file = _inside(file)
-        groups += inside
-        index |= index_of_file
-        types = types or found
-        _same_types(files[0], types, file, found, features, target)
-    for name in levels or {}:
-        has_column(name, types, "the files")
-    if not groups:
-        raise DataError(f"{len(files)} Parquet files without rows", "at least one row", "pass some data")
-    chosen = [name for name in types if name != target and name not in index] if features is None else list(features)
+    levels = levels or {}
+    used = None if features is None else [*features, *([] if target is None else [target])]
+    found = look(Path(path), used, levels)
+    for name in levels:
+        has_column(name, found.types, "the files")
+    chosen = [name for name in found.types if name != target and name not in found.index]
     encoding = FrameEncoding(
-        features=tuple(_column(name, types, levels or {}) for name in chosen),
-        target=None if target is None else _column(target, types, levels or {}, is_target=True),
+        features=tuple(found.column(name, levels) for name in (chosen if features is None else features)),
+        target=None if target is None else found.column(target, levels, is_target=True),
         one_hot=True,
         standardize=standardize,
         unknown=unknown,
     )
-    return ParquetData(groups, encoding, window)
+    return ParquetData(found.groups, encoding, window)
 
 
 def parquet_by(path: str | Path, encoding: FrameEncoding, *, need_target: bool) -> ParquetData:
@@ -345,61 +347,3 @@ def parquet_by(path: str | Path, encoding: FrameEncoding, *, need_target: bool) 
         levels={column.name: column.levels for column in columns if column.kind == "category"},
     )
     return data.encoded_by(encoding, need_target=need_target)
-
-
-def _shown(path: Path) -> bool:
-    """Whether no part of a path is hidden or of those that writers put up for a time, as Spark's `_temporary`."""
-    return not any(part.startswith((".", "_")) for part in path.parts)
-
-
-def _inside(file: Path) -> tuple[list[RowGroup], dict[str, Any], set[str]]:
-    """The row groups of a file that have rows, the types of its columns, and which of these are an index."""
-    parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
-    try:
-        with parquet.ParquetFile(file) as opened:
-            schema, metadata = opened.schema_arrow, opened.metadata
-            counts = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
-    except (OSError, ValueError) as error:  # pyarrow's own errors are kinds of these
-        raise DataError(
-            f"{file}, which cannot be read: {error}", "a whole Parquet file", "write it again, or remove it"
-        ) from error
-    groups = [RowGroup(file, index, count) for index, count in enumerate(counts) if count]
-    index = {name for name in schema.names if is_index(name, schema)}
-    return groups, dict(zip(schema.names, schema.types, strict=True)), index
-
-
-def _same_types(
-    first: Path,
-    types: dict[str, Any],
-    file: Path,
-    found: dict[str, Any],
-    features: Sequence[str] | None,
-    target: str | None,
-) -> None:
-    names = list(types) if features is None else [*features, *([] if target is None else [target])]
-    for name in names:
-        if name in types and found.get(name) != types[name]:
-            raise DataError(
-                f"column {name!r} as {found.get(name, 'missing')} in {file.name}, as {types[name]} in {first.name}",
-                "the same columns of the same types in every file",
-                "write the files with one schema, or leave the column out of features",
-            )
-
-
-def _column(
-    name: str, types: dict[str, Any], levels: Mapping[str, Sequence[str]], *, is_target: bool = False
-) -> Column:
-    kinds = import_extra("pyarrow", "data", "read Parquet files").types
-    has_column(name, types, "the files")
-    kind = types[name]
-    if name in levels:
-        return Column(name, "category", tuple(str(level) for level in levels[name]))
-    if kinds.is_boolean(kind):
-        return Column(name, "category", ("False", "True")) if is_target else Column(name, "boolean")
-    if kinds.is_integer(kind) or kinds.is_floating(kind):
-        return Column(name, "number")
-    raise DataError(
-        f"column {name!r} of type {kind}",
-        "numbers, booleans, or categories whose levels are given",
-        f"levels={{{name!r}: [...]}} with the categories it may hold, or leave it out of features",
-    )

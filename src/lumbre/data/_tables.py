@@ -1,13 +1,13 @@
 """Frames of every library as one: columns by name, where names are texts that occur once."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from lumbre.base import DataError, has_column, import_extra
+from lumbre.base import DataError, did_you_mean, has_column, import_extra
 from lumbre.data._cells import Cells, read
 
 
@@ -100,6 +100,21 @@ class Table:
         """All names but those of an index; names that occur twice are among them."""
         schema = getattr(self.native, "schema", None)
         return tuple(name for name in (*self.names, *self.twice) if not is_index(name, schema))
+
+    def selected(self, names: Sequence[str]) -> Any:
+        """Some columns, in that order, in the frame's own library.
+
+        Raises:
+            DataError: one of them is not there.
+        """
+        absent = [name for name in names if name not in self.names]
+        if absent:
+            raise DataError(
+                f"the columns {', '.join([*self.names, *self.twice])}",
+                f"all of {', '.join(names)}; missing: {', '.join(absent)}",
+                f"{did_you_mean(absent[0], self.names)}Add or rename the missing columns",
+            )
+        return self._narwhal().select(list(names)).to_native()
 
     def take(self, rows: Tensor) -> Any:
         """Some rows, in the frame's own library: int64 tensor of shape (n,), row numbers."""

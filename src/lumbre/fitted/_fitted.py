@@ -26,8 +26,8 @@ from lumbre.fitted._compare import (
 )
 from lumbre.fitted._evaluation import Evaluation, Values, html_table, run_lines
 from lumbre.fitted._export import example_input, export
-from lumbre.fitted._given import refuse_single_row, rows_of_list, say_of_loader
-from lumbre.run import Session, callback_list, feed, given_data, in_order, make_meter, share
+from lumbre.fitted._given import refuse_single_row, say_of_loader, taken_in
+from lumbre.run import Session, callback_list, feed, in_order, make_meter, share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -459,8 +459,7 @@ class Fitted:
         session = self._session
         at_least(1, batch_size=batch_size)
         at_least(0, num_workers=num_workers)
-        data = rows_of_list(session, data, need_target=need_target)
-        rows = given_data(data, session.encoding, session.seed, need_target=need_target)
+        rows = taken_in(session, data, need_target=need_target)
         refuse_single_row(session, rows)
         say_of_loader(rows, in_order=in_order)
         return feed(

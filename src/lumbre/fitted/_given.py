@@ -17,14 +17,29 @@ from torch.utils.data import (
 )
 
 from lumbre.base import DataError, describe
-from lumbre.data import InMemoryDataset, Loaded, as_pair, row_dims
-from lumbre.run import Session
+from lumbre.data import InMemoryDataset, Loaded, as_pair, by_places, row_dims, whole_targets
+from lumbre.run import Session, given_data
 
 _AT_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
 
 class DataWarning(UserWarning):
     """Data are used as they are, and something about them is probably not what was meant."""
+
+
+def taken_in(session: Session, data: Any, *, need_target: bool) -> Any:
+    """What a user gives to evaluate or predict on, as rows or batches that are as those of the training.
+
+    Raises:
+        DataError: the data cannot be used as it is.
+    """
+    data = rows_of_list(session, data, need_target=need_target)
+    record = session.record.data.get("train")
+    if record is not None:
+        data = by_places(data, record.columns, need_target=need_target)
+    rows = given_data(data, session.encoding, session.seed, need_target=need_target)
+    kind = None if record is None else record.target
+    return whole_targets(rows, wanted=isinstance(kind, str) and kind.startswith("int64 "))
 
 
 def rows_of_list(session: Session, data: Any, *, need_target: bool) -> Any:
