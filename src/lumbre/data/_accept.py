@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from lumbre.base import DataError, Nested, Source, leaves
-from lumbre.data._frames import Column, FrameData, FrameEncoding, numeric_matrix
+from lumbre.data._columns import Column
+from lumbre.data._encoding import FrameEncoding
+from lumbre.data._frames import FrameData, numeric_matrix
 from lumbre.data._parquet import ParquetData
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair, as_tensor
 from lumbre.data._tables import Table, is_frame, is_series

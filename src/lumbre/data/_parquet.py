@@ -14,9 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, one_of, stream
-from lumbre.data._frames import FrameEncoding, read_numbers
-from lumbre.data._moments import Moments
+from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, stream
+from lumbre.data._cells import NO_DATE, Dates
+from lumbre.data._columns import Column
+from lumbre.data._date_parts import has_clock
+from lumbre.data._encoding import FrameEncoding
+from lumbre.data._frames import buckets_of, check_options, target_options
+from lumbre.data._learn import learned
 from lumbre.data._order import LikePlain, Order
 from lumbre.data._parquet_files import RowGroup, look
 from lumbre.data._tables import Table
@@ -71,6 +75,7 @@ class WindowOrder(LikePlain):
 
 
 _OPEN_FILES = 8
+_WINDOW = 8  # row groups that are mixed where nothing else is said
 _READ_ROWS = 1 << 16  # read at a time where row groups are shorter
 
 
@@ -113,7 +118,7 @@ class ParquetData:
         return WindowOrder(tuple(group.rows for group in self.groups), self.window, plain)
 
     def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
-        """Input (n, width) and target (n,) of `rows`. Row groups that are not in memory are read."""
+        """Input (n, width) and target (n,), or (n, targets), of `rows`. Row groups that are not in memory are read."""
         wanted = torch.arange(rows.start, rows.stop) if isinstance(rows, range) else rows
         group_of = torch.searchsorted(self._ends, wanted, right=True)
         needed: list[int] = group_of.unique().tolist()
@@ -138,7 +143,7 @@ class ParquetData:
             some_input, some_target = self.fetch(wanted[here], 0)
             if input is None:
                 input = some_input.new_empty(len(wanted), *some_input.shape[1:])
-                target = None if some_target is None else some_target.new_empty(len(wanted))
+                target = None if some_target is None else some_target.new_empty(len(wanted), *some_target.shape[1:])
             input[here] = some_input
             if target is not None:
                 target[here] = some_target
@@ -162,7 +167,8 @@ class ParquetData:
         input, target = self._decode(groups)
         if self._buffers is None:
             room = self.window * self._longest
-            self._buffers = input.new_empty(room, input.shape[1]), None if target is None else target.new_empty(room)
+            empty = None if target is None else target.new_empty(room, *target.shape[1:])
+            self._buffers = input.new_empty(room, input.shape[1]), empty
         sizes = [self.groups[group].rows for group in groups]
         targets = [None] * len(groups) if target is None else target.split(sizes)
         for group, rows, some in zip(groups, input.split(sizes), targets, strict=True):
@@ -178,9 +184,7 @@ class ParquetData:
             self._begin_of[group] = begin - (int(self._ends[group]) - self.groups[group].rows)
 
     def _decode(self, groups: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        names = [column.name for column in self.encoding.features]
-        if self.encoding.target is not None:
-            names.append(self.encoding.target.name)
+        names = [column.name for column in (*self.encoding.features, *self.encoding.targets)]
         rows = self.encoding.encode(self._table(groups, names), need_target=True)
         return rows.input, rows.target
 
@@ -208,7 +212,7 @@ class ParquetData:
     def _from_folder(self, name: str, value: str | None, rows: int) -> Any:
         """A column whose one value stands in the name of a folder: a text, or a number where one is expected."""
         pyarrow = import_extra("pyarrow", "data", "read Parquet files")
-        columns = (*self.encoding.features, *(() if self.encoding.target is None else (self.encoding.target,)))
+        columns = (*self.encoding.features, *self.encoding.targets)
         kind = next(column.kind for column in columns if column.name == name)
         if value is None or kind == "category":
             return pyarrow.array([value], pyarrow.string()).take(pyarrow.array(np.zeros(rows, dtype=np.int64)))
@@ -229,23 +233,52 @@ class ParquetData:
             DataError: the files lack a column.
         """
         if not need_target:
-            encoding = replace(encoding, target=None)
+            encoding = encoding.without_target()
         parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
         folders = [name for name, _ in self.groups[0].folders]
         encoding.wanted([*parquet.read_schema(self.groups[0].file).names, *folders], need_target=True)
         return ParquetData(self.groups, encoding, self.window)
 
     def fitted(self) -> "ParquetData":
-        """The same rows with means and standard deviations of all of them, in one reading."""
-        numbers = [column.name for column in self.encoding.features if column.kind == "number"]
-        if not self.encoding.standardize or not numbers:
-            return self
-        moments = Moments(len(numbers))
+        """The same rows with what is learned of all of them: means and spreads in one reading, medians in several."""
+        encoding = self.encoding
+        facts = learned(encoding.features, encoding.standardize, encoding.missing, self._readings, held=False)
+        return ParquetData(self.groups, encoding.taught(facts, self._readings), self.window)
+
+    def _readings(self, columns: Sequence[Column]) -> Iterator[list["np.ndarray[Any, Any]"]]:
+        for table in self._tables([column.name for column in columns]):
+            yield [self.encoding.there(table, column) for column in columns]
+
+    def _tables(self, names: list[str]) -> Iterator[Table]:
         for groups in self._runs(range(len(self.groups))):
-            moments.add(read_numbers(Table(self._table(groups, numbers)), numbers))
-        moments.check(numbers)
-        encoding = replace(self.encoding, center=moments.center, scale=moments.scale)
-        return ParquetData(self.groups, encoding, self.window)
+            yield Table(self._table(groups, names))
+
+    def seen(self) -> "ParquetData":
+        """The same rows, where it is known of each feature whether values are missing, and whether dates have times.
+
+        What the footers do not say is read; nothing where missing values are refused and there are no dates.
+        """
+        indicated = self.encoding.missing == "indicate"
+        unknown = [one for one in self.encoding.features if indicated or one.kind == "datetime"]
+        if not unknown:
+            return self
+        gaps, clocks = set[str](), set[str]()
+        for table in self._tables([column.name for column in unknown]):
+            for column in unknown:
+                cells = table.all_cells(column.name) if column.is_date else table.cells(column.name)
+                if cells.gaps() is not None:
+                    gaps.add(column.name)
+                if isinstance(cells, Dates) and has_clock(cells.values[cells.values != NO_DATE]):
+                    clocks.add(column.name)
+        features = tuple(
+            replace(
+                column,
+                gaps=indicated and column.name in gaps,
+                kind="date" if column.kind == "datetime" and column.name not in clocks else column.kind,
+            )
+            for column in self.encoding.features
+        )
+        return ParquetData(self.groups, replace(self.encoding, features=features), self.window)
 
     def parts(self, fractions: Sequence[float], seed: int) -> tuple["ParquetData", ...]:
         """Part it by chance into sets of whole row groups, so that no row group is read for two of them.
@@ -275,12 +308,16 @@ class ParquetData:
 def from_parquet(
     path: str | Path,
     *,
-    target: str | None = None,
+    target: str | list[str] | None = None,
     features: Sequence[str] | None = None,
     levels: Mapping[str, Sequence[str]] | None = None,
-    standardize: bool = True,
+    standardize: bool | str = True,
     unknown: str = "error",
-    window: int = 8,
+    missing: str = "error",
+    dates: str = "error",
+    hash: int | Mapping[str, int] | None = None,
+    scale_target: bool = False,
+    window: int = _WINDOW,
 ) -> ParquetData:
     """Data for `fit()` from a Parquet file or a folder of them, which may be larger than memory.
 
@@ -299,8 +336,13 @@ def from_parquet(
         features: the feature columns; None takes all but the target, and but what pandas kept as an index. The input
             is float32 of shape (rows, width).
         levels: the categories of each text or category column, in order; they become columns of 0 and 1.
-        standardize: centre and scale the numbers; `fit()` reads the training rows once to learn how.
+        standardize: centre and scale the numbers, also "robust"; `fit()` reads the training rows once to learn how, or
+            four times for medians and quartiles.
         unknown: what a category does that is not in `levels`: "error", or "ignore" (no column set).
+        missing: "error" or "indicate", as for `from_frame`; the files are read once to see where values are missing.
+        dates: "error" or "parts", as for `from_frame`.
+        hash: texts without levels become so many columns, as for `from_frame`.
+        scale_target: as for `from_frame`.
         window: row groups that are held in memory and mixed.
 
     Raises:
@@ -315,21 +357,26 @@ def from_parquet(
         ParquetData(333 rows in 1 row groups, 2 features)
     """
     at_least(1, window=window)
-    one_of("unknown", unknown, ("error", "ignore"))
+    check_options(standardize, unknown, missing, dates, hash)
     levels = levels or {}
-    used = None if features is None else [*features, *([] if target is None else [target])]
-    found = look(Path(path), used, levels)
-    for name in levels:
+    aims = target if isinstance(target, list) else [] if target is None else [target]
+    found = look(Path(path), None if features is None else [*features, *aims], levels)
+    for name in (*levels, *(hash if isinstance(hash, Mapping) else ())):
         has_column(name, found.types, "the files")
-    chosen = [name for name in found.types if name != target and name not in found.index]
+    chosen = [name for name in found.types if name not in aims and name not in found.index]
+    targets = [found.column(name, levels, is_target=True) for name in aims]
     encoding = FrameEncoding(
-        features=tuple(found.column(name, levels) for name in (chosen if features is None else features)),
-        target=None if target is None else found.column(target, levels, is_target=True),
+        features=tuple(
+            found.column(name, levels, dates=dates == "parts", buckets=buckets_of(name, hash)[0])
+            for name in (chosen if features is None else features)
+        ),
         one_hot=True,
         standardize=standardize,
         unknown=unknown,
+        missing=missing,
+        **target_options(targets, several=isinstance(target, list), scale_target=scale_target),
     )
-    return ParquetData(found.groups, encoding, window)
+    return ParquetData(found.groups, encoding, window).seen()
 
 
 def parquet_by(path: str | Path, encoding: FrameEncoding, *, need_target: bool) -> ParquetData:
@@ -338,12 +385,10 @@ def parquet_by(path: str | Path, encoding: FrameEncoding, *, need_target: bool) 
     Raises:
         DataError: no file is there, or a column is missing or cannot be used.
     """
-    target = encoding.target if need_target else None
-    columns = [*encoding.features, *(() if target is None else (target,))]
-    data = from_parquet(
-        path,
-        target=None if target is None else target.name,
-        features=[column.name for column in encoding.features],
-        levels={column.name: column.levels for column in columns if column.kind == "category"},
-    )
-    return data.encoded_by(encoding, need_target=need_target)
+    encoding = encoding if need_target else encoding.without_target()
+    columns = (*encoding.features, *encoding.targets)
+    levels = {column.name: column.levels for column in columns if not column.measured}
+    found = look(Path(path), [column.name for column in columns], levels)
+    for column in columns:
+        has_column(column.name, found.types, "the files")
+    return ParquetData(found.groups, encoding, _WINDOW)

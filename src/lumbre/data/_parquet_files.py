@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from lumbre.base import DataError, has_column, import_extra
 from lumbre.data._cells import refused
-from lumbre.data._frames import Column
+from lumbre.data._columns import Column
 from lumbre.data._tables import is_index
 
 Folders = tuple[tuple[str, str | None], ...]
@@ -38,22 +38,35 @@ class Files:
     Attributes:
         groups: their row groups that have rows.
         types: the type of each column in the first file, as Arrow writes it.
-        kinds: "boolean", "integer", "float" or "text" of each column over all files, "date", or "" for another.
+        kinds: "boolean", "integer", "float", "text", "folder" or "date" of each column over all files, "clock" for
+            times of day and durations, or "" for another.
         index: columns that are an index of pandas.
+        zones: the zone of columns of dates in the first file, where they have one.
     """
 
     groups: list[RowGroup] = field(default_factory=list[RowGroup])
     types: dict[str, str] = field(default_factory=dict[str, str])
     kinds: dict[str, str] = field(default_factory=dict[str, str])
     index: set[str] = field(default_factory=set[str])
+    zones: dict[str, tuple[str]] = field(default_factory=dict[str, tuple[str]])
 
-    def column(self, name: str, levels: Mapping[str, Sequence[str]], *, is_target: bool = False) -> Column:
+    def column(
+        self,
+        name: str,
+        levels: Mapping[str, Sequence[str]],
+        *,
+        is_target: bool = False,
+        dates: bool = False,
+        buckets: int = 0,
+    ) -> Column:
         """How a column becomes numbers.
 
         Args:
             name: of the column.
             levels: the categories of columns that have some.
             is_target: whether it is the target.
+            dates: whether dates may be features.
+            buckets: into how many a text without levels is hashed; 0 refuses it.
 
         Raises:
             DataError: there is no such column, or it cannot be used so.
@@ -66,11 +79,15 @@ class Files:
             return Column(name, "category", ("False", "True")) if is_target else Column(name, "boolean")
         if kind in ("integer", "float"):
             return Column(name, kind if is_target else "number")
+        if buckets and kind in ("text", "folder"):
+            return Column(name, "category", (), buckets=buckets)
+        if kind == "date" and dates:
+            return Column(name, "datetime", self.zones.get(name, ()))
         if kind == "folder":
             values = {dict(group.folders)[name] for group in self.groups}
             return Column(name, "category", tuple(sorted(value for value in values if value is not None)))
         if kind != "text":
-            raise refused(name, self.types[name], dates=kind == "date")
+            raise refused(name, self.types[name], dates=kind in ("date", "clock"))
         raise DataError(
             f"column {name!r} of type {self.types[name]}",
             "numbers, booleans, or categories whose levels are given",
@@ -142,7 +159,7 @@ def _both(kind: str, other: str, *, any_text: bool) -> str | None:
         return max(kind, other, key=_NUMBERS.index)
     if any_text and kind in _READABLE and other in _READABLE:
         return "text"
-    return kind if kind == other and kind in _READABLE else None
+    return kind if kind == other and kind in (*_READABLE, "date") else None
 
 
 def _shown(path: Path) -> bool:
@@ -177,6 +194,9 @@ def _inside(file: Path, folders: Folders, found: Files) -> tuple[dict[str, str],
     folders = tuple((name, value) for name, value in folders if kinds.get(name, "text") == "text")
     found.groups += [RowGroup(file, index, count, folders) for index, count in enumerate(counts) if count]
     found.index |= {name for name in schema.names if is_index(name, schema)}
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        if getattr(kind, "tz", None):
+            found.zones.setdefault(name, (kind.tz,))
     named = [name for name, _ in folders]
     return types | dict.fromkeys(named, "the name of a folder"), kinds | dict.fromkeys(named, "folder")
 
@@ -191,4 +211,6 @@ def _kind(kind: Any) -> str:
         return "float"
     if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind) or kinds.is_dictionary(kind):
         return "text"
-    return "date" if kinds.is_temporal(kind) else ""
+    if kinds.is_date(kind) or kinds.is_timestamp(kind):
+        return "date"
+    return "clock" if kinds.is_temporal(kind) else ""

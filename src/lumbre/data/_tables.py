@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from lumbre.base import DataError, did_you_mean, has_column, import_extra
-from lumbre.data._cells import Cells, read
+from lumbre.data._cells import Cells, Dates, read, read_all
 
 
 def is_frame(value: Any) -> bool:
@@ -61,6 +61,12 @@ class Table:
         if name in self.twice or name not in self.names:
             self.check([name])
         return read(name, self.native[name])
+
+    def all_cells(self, name: str) -> Cells | Dates:
+        """What a column holds, where that may be dates too."""
+        if name in self.twice or name not in self.names:
+            self.check([name])
+        return read_all(name, self.native[name])
 
     def dtype(self, name: str) -> str:
         """The type of a column, in narwhals' words."""

@@ -186,7 +186,7 @@ class Fitted:
         context, listeners = self._context(rows, "predict"), Listeners(callback_list(callbacks))
         with session.running(batches=rows.length):
             seed_step = seeder(session.seed, session.device, session.world.rank)
-            found = predict(context, listeners, session.predict_step, share(rows, rows), seed_step)
+            found = predict(context, listeners, session.predicted, share(rows, rows), seed_step)
         stripe, columns = rows.order if isinstance(rows, RowFeed) else None, found.columns()
         if isinstance(stripe, Stripe):
             columns = in_order(session.world.gather(columns), stripe)
