@@ -52,6 +52,7 @@ class InMemoryDataset(Dataset[Any]):
         self.transform = transform
         self.classes = None if classes is None else tuple(str(name) for name in classes)
         self.columns: tuple[str, ...] | None = None  # names of the input's columns, where it was a frame
+        self.names: Nested = None  # the same of all frames in (input, target), each in its place
         self._rows = _same_length(input, target)
 
     def __len__(self) -> int:

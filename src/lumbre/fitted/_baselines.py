@@ -237,7 +237,7 @@ class _Judge:
         self._meter: LossMeter = make_meter(whole, metrics, divisor_of(session.loss))
         self._of_response = bool(metrics) and metrics[0].of_response
         if self._of_response:  # the predictions are on the scale of the target already
-            self._meter = LossMeter(metrics, torch.device("cpu"))
+            self._meter = LossMeter(metrics, torch.device("cpu"), units=session.units)
         self._loss: Any = None if metrics else session.loss
         self._device = session.device
         self._name = name

@@ -205,6 +205,8 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
                 with torch.no_grad(), session.precision.autocast():
                     output = caller(session.model, batch.input)(batch.input)
             seen = {"row": torch.arange(begin, begin + batch.size), "pred": pred, "target": batch.target}
+            if session.units is not None:
+                seen |= {name: session.units(seen[name]) for name in ("pred", "target")}
             loss = None if row_loss is None else row_loss(output, batch.target)
             if loss is not None:
                 seen["loss"] = loss

@@ -177,6 +177,8 @@ class _Passes:
     def response(self, input: Nested) -> Tensor:
         """What is predicted for a batch, on the scale of the target, shape (rows, outputs)."""
         pred = self.scale.applied(self.session.prediction(input))
+        if self.session.units is not None:
+            pred = self.session.units(pred)
         if not isinstance(pred, Tensor) or pred.ndim not in (1, 2) or not pred.is_floating_point():
             raise DataError(
                 f"predictions that are a {describe(pred)}",

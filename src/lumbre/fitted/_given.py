@@ -17,7 +17,7 @@ from torch.utils.data import (
 )
 
 from lumbre.base import DataError, at_least, describe
-from lumbre.data import InMemoryDataset, Loaded, LoaderFeed, RowFeed, as_pair, row_dims
+from lumbre.data import InMemoryDataset, Loaded, LoaderFeed, RowFeed, as_pair, by_places, row_dims, whole_targets
 from lumbre.run import Session, feed, given_data
 
 _AT_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -54,8 +54,7 @@ def given_batches(
     """
     at_least(1, batch_size=batch_size)
     at_least(0, num_workers=num_workers)
-    data = rows_of_list(session, data, need_target=need_target)
-    rows = given_data(data, session.encoding, session.seed, need_target=need_target)
+    rows = taken_in(session, data, need_target=need_target)
     refuse_single_row(session, rows)
     say_of_loader(rows, in_order=in_order)
     return feed(
@@ -67,6 +66,21 @@ def given_batches(
         default_size=session.batch_size,
         world=session.world if shared else None,
     )
+
+
+def taken_in(session: Session, data: Any, *, need_target: bool) -> Any:
+    """What a user gives to evaluate or predict on, as rows or batches that are as those of the training.
+
+    Raises:
+        DataError: the data cannot be used as it is.
+    """
+    data = rows_of_list(session, data, need_target=need_target)
+    record = session.record.data.get("train")
+    if record is not None:
+        data = by_places(data, record.columns, need_target=need_target)
+    rows = given_data(data, session.encoding, session.seed, need_target=need_target)
+    kind = None if record is None else record.target
+    return whole_targets(rows, wanted=isinstance(kind, str) and kind.startswith("int64 "))
 
 
 def rows_of_list(session: Session, data: Any, *, need_target: bool) -> Any:

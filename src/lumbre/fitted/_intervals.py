@@ -140,7 +140,7 @@ def _outputs(session: Session, batches: Batches) -> tuple[Nested, Tensor]:
     output, target = concatenate(parts)
     if not isinstance(target, Tensor):
         raise DataError(f"targets that are a {describe(target)}", "a tensor of targets", "pass (input, target)")
-    return output, target
+    return (output, target) if session.units is None else (session.units(output), session.units(target))
 
 
 def with_intervals(session: Session, output: Nested) -> "pd.DataFrame":

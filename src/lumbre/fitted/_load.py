@@ -196,12 +196,14 @@ def _lazy_problems(model: nn.Module, stored: Mapping[str, Tensor]) -> list[str]:
 
 def _encoding(stored: dict[str, Any]) -> FrameEncoding:
     def column(parts: dict[str, Any]) -> Column:
-        return Column(parts["name"], parts["kind"], tuple(parts["levels"]))
+        values: dict[str, Any] = {**parts, "levels": tuple(parts["levels"])}
+        return Column(**values)
 
     tuples: dict[str, Any] = {
         "features": tuple(column(parts) for parts in stored["features"]),
         "target": None if stored["target"] is None else column(stored["target"]),
-        "center": tuple(stored["center"]),
-        "scale": tuple(stored["scale"]),
+        "more_targets": tuple(map(column, stored.get("more_targets", ()))),
     }
+    learned = ("center", "scale", "fill", "origin", "target_center", "target_scale")
+    tuples |= {name: tuple(stored[name]) for name in learned if name in stored}
     return FrameEncoding(**{**stored, **tuples})

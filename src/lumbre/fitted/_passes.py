@@ -29,7 +29,7 @@ def predicted(session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callback
     context, listeners = _context(session, rows, "predict", save), Listeners(callback_list(callbacks))
     with session.running(batches=rows.length):
         seed_step = seeder(session.seed, session.device, session.world.rank)
-        found = predict(context, listeners, session.predict_step, share(rows, rows), seed_step)
+        found = predict(context, listeners, session.predicted, share(rows, rows), seed_step)
     stripe, columns = rows.order if isinstance(rows, RowFeed) else None, found.columns()
     if isinstance(stripe, Stripe):
         columns = in_order(session.world.gather(columns), stripe)

@@ -38,6 +38,7 @@ class LossMeter:
         divisor: what the loss divides by, where that is not the number of rows.
         classes: names of the classes, for values that stand for classes; their numbers where there are none.
         response: brings predictions to the scale of the target, for metrics that want them so.
+        units: brings predictions and targets to the units of the target, where training sees it scaled.
         gather: gives what each process that shares the data has gathered, or None where there is but one.
     """
 
@@ -51,6 +52,7 @@ class LossMeter:
         classes: tuple[str, ...] | None = None,
         gather: Callable[[Any], list[Any]] | None = None,
         response: Response | None = None,
+        units: Response | None = None,
     ) -> None:
         self._metrics = metrics
         self._device = device
@@ -59,6 +61,7 @@ class LossMeter:
         self._classes = classes
         self._gather = gather
         self._response = response
+        self._units = units
         self._in_place = False
         self.reset()
 
@@ -101,7 +104,8 @@ class LossMeter:
             with torch.no_grad():
                 for index, metric in enumerate(self._metrics):
                     try:
-                        state = metric.update(self._states[index], self._seen_by(metric, pred), batch.target)
+                        seen, target = self._seen_by(metric, pred), self._target(batch.target)
+                        state = metric.update(self._states[index], seen, target)
                         if self._in_place:
                             _copy(state, self._states[index])
                         else:
@@ -113,7 +117,11 @@ class LossMeter:
 
     def _seen_by(self, metric: Metric, pred: Nested) -> Nested:
         """The prediction on the scale that a metric wants."""
-        return self._response(pred) if metric.of_response and self._response is not None else pred
+        pred = self._response(pred) if metric.of_response and self._response is not None else pred
+        return pred if self._units is None else self._units(pred)
+
+    def _target(self, target: Nested) -> Nested:
+        return target if self._units is None else self._units(target)
 
     def _add_loss(self, loss: Tensor, target: Nested, weight: int) -> None:
         if self._divisor is None:
@@ -136,7 +144,7 @@ class LossMeter:
         def add(pred: Nested, target: Nested, loss: Tensor) -> None:
             self._add_loss(loss, target, weight)
             for metric, state in zip(self._metrics, self._states, strict=True):
-                _copy(metric.update(state, self._seen_by(metric, pred), target), state)
+                _copy(metric.update(state, self._seen_by(metric, pred), self._target(target)), state)
 
         return add
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler
 
@@ -21,11 +22,13 @@ from lumbre.data import (
     Stripe,
     Taken,
     accept,
+    by_places,
     columns_encoding,
     data_record,
     held_out,
     sampling_weights,
     split_rows,
+    whole_targets,
 )
 from lumbre.run._batches import feed, given_data, share
 from lumbre.run._options import Options
@@ -96,7 +99,12 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None) ->
     classes = getattr(source, "classes", None)
     if train_rows is not None and valid_rows is not None and not isinstance(source, Loaded):
         return TrainingData(Taken(source, train_rows), Taken(source, valid_rows), encoding, classes, weights)
-    valid = None if valid_data is None else given_data(valid_data, encoding, seed, need_target=True)
+    valid = None
+    if valid_data is not None:
+        inner = accepted.source if isinstance(accepted, Taken) else accepted
+        valid_data = by_places(valid_data, getattr(inner, "names", None), need_target=True)
+        whole = getattr(getattr(inner, "target", None), "dtype", None) == torch.int64
+        valid = whole_targets(given_data(valid_data, encoding, seed, need_target=True), wanted=whole)
     return TrainingData(source, valid, encoding, classes, weights)
 
 

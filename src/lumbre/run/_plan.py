@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import Divisor, Nested, divisor_of, has_modes, ignored_label, is_users_own, own_method
+from lumbre.base import Divisor, Nested, OptionError, divisor_of, has_modes, ignored_label, is_users_own, own_method
 from lumbre.callbacks import LearningRate, LRScheduler, On
 from lumbre.core import Callback, Context, Listeners, Plan
 from lumbre.metrics import LossMeter, Metric, for_loss
@@ -45,7 +45,7 @@ def make_session(
         seed=setting.seed,
         batch_size=feeds.batch_size,
     )
-    return Session(
+    made = Session(
         recipe=spec,
         model=net.model,
         loss=net.loss,
@@ -60,6 +60,13 @@ def make_session(
         choices=choices,
         advice=_advice(options, setting, feeds, net, choices),
     )
+    if made.units is not None and made.scale.name is not None:
+        raise OptionError(
+            "scale_target=True beside a loss or a response= that brings predictions to the target's scale",
+            "one of the two",
+            "leave scale_target out; or nn.MSELoss(), whose predictions are on the scale of the target",
+        )
+    return made
 
 
 def _advice(options: Options, setting: Setting, feeds: Feeds, net: Net, choices: Choices) -> list[str]:
@@ -195,4 +202,5 @@ def make_meter(session: Session, metrics: tuple[Metric, ...], divisor: Divisor |
         classes=session.classes,
         gather=gather,
         response=session.scale.response,
+        units=session.units,
     )

@@ -17,6 +17,7 @@ from lumbre.base import (
     LumbreError,
     Nested,
     RecipeError,
+    Response,
     Scale,
     as_scalar,
     caller,
@@ -155,6 +156,16 @@ class Session:
             model: Any = self.model
             pred = caller(model.predict if own_method(model, "predict") else model, input)(input)
         return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
+
+    @property
+    def units(self) -> Response | None:
+        """Brings predictions and targets to the target's units, where training saw it scaled; else None."""
+        return None if self.encoding is None else self.encoding.units
+
+    def predicted(self, input: Nested) -> Nested:
+        """As `predict_step`, in the units of the target."""
+        pred = self.predict_step(input)
+        return pred if self.units is None else self.units(pred)
 
     def described(self, engine: str) -> str:
         """The sentence about the engine, and what else makes it fast."""
