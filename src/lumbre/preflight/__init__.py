@@ -10,8 +10,10 @@ from lumbre.preflight import (
     _gradients,
     _influence,
     _labels,
+    _learning,
     _optimizer,
     _output,
+    _steps,
     _structure,
     _validation,
 )
@@ -21,6 +23,18 @@ from lumbre.preflight._structure import FEW_ROWS
 from lumbre.preflight._subject import Schedule, Subject
 
 # They register themselves when they are imported.
-_FILES = (_structure, _optimizer, _gradients, _output, _influence, _domains, _labels, _validation, _data)
+_FILES = (
+    _structure,
+    _optimizer,
+    _gradients,
+    _learning,
+    _steps,
+    _output,
+    _influence,
+    _domains,
+    _labels,
+    _validation,
+    _data,
+)
 
 __all__ = ["CHECKS", "FEW_ROWS", "Check", "Finding", "Findings", "Schedule", "Subject", "run_checks"]
