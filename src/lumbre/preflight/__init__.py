@@ -5,6 +5,7 @@ Used by report, run and the root modules. The model is left as it was; `run` say
 
 # In the order in which the checks are to run: what costs nothing first.
 from lumbre.preflight import (
+    _answers,
     _data,
     _domains,
     _gradients,
@@ -13,6 +14,7 @@ from lumbre.preflight import (
     _learning,
     _optimizer,
     _output,
+    _state,
     _steps,
     _structure,
     _validation,
@@ -33,8 +35,10 @@ _FILES = (
     _influence,
     _domains,
     _labels,
+    _state,
     _validation,
     _data,
+    _answers,
 )
 
 __all__ = ["CHECKS", "FEW_ROWS", "Check", "Finding", "Findings", "Schedule", "Subject", "run_checks"]
