@@ -19,6 +19,7 @@ from lumbre.preflight import (
     _structure,
     _validation,
 )
+from lumbre.preflight._constant import constant_losses
 from lumbre.preflight._finding import Finding, Findings
 from lumbre.preflight._registry import CHECKS, Check, run_checks
 from lumbre.preflight._structure import FEW_ROWS
@@ -41,4 +42,4 @@ _FILES = (
     _answers,
 )
 
-__all__ = ["CHECKS", "FEW_ROWS", "Check", "Finding", "Findings", "Schedule", "Subject", "run_checks"]
+__all__ = ["CHECKS", "FEW_ROWS", "Check", "Finding", "Findings", "Schedule", "Subject", "constant_losses", "run_checks"]

@@ -10,7 +10,7 @@ from lumbre.base import Batch, own_method, unchanged
 from lumbre.callbacks import SWA, Accumulate, GradientClip, GradualUnfreezing, LearningRate, LRScheduler, On
 from lumbre.core import Callback
 from lumbre.data import Loaded
-from lumbre.preflight import Findings, Subject, run_checks
+from lumbre.preflight import Findings, Subject, constant_losses, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
 from lumbre.run._feeds import Feeds
@@ -63,7 +63,9 @@ def look_for_mistakes(
         subject.most_numbers = _QUICK_NUMBERS
     # A check may look at a weight that is computed anew each time, such as one under a spectral norm.
     with unchanged(net.model, net.loss), choices.active(net.model):
-        return run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
+        findings = run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
+        findings.constant = constant_losses(subject)
+        return findings
 
 
 def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: Net) -> Subject:
