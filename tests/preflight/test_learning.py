@@ -454,3 +454,34 @@ def test_modules_with_a_step_of_their_own() -> None:
     assert found(lambda: Own(True)) == []  # the teacher is moved in another way
     assert found(lambda: Own(False)) == ["LB022"]
     assert found(lambda: Own(True, lr=5.0)) == ["LB033"]
+
+
+class Counted(nn.Module):
+    """Counts how often it is called."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.register_forward_pre_hook(lambda *_: CALLS.append(1))
+
+    def forward(self, *x: Any) -> Any:
+        return self.net(*x)
+
+
+CALLS: list[int] = []
+
+
+@pytest.mark.parametrize(
+    ("net", "data", "options"),
+    [
+        (small, None, {"valid_data": 0.25}),
+        (convolved, (PICTURES, Y), {"valid_data": 0.25, "batch_size": 191, "drop_last": False}),
+        (lambda: Gated(1), None, {"valid_data": 0.25}),  # looked at again with other weights
+        (lambda: Scaled(200.0), None, {"opt": optim.SGD, "lr": 9.0}),  # steps that throw the loss
+        (ReZero, None, {"opt": grouped(1e-3, 0.1)}),
+    ],
+)
+def test_a_check_takes_few_passes(net: Made, data: Any, options: dict[str, Any]) -> None:
+    CALLS.clear()
+    codes(lambda: Counted(net()), data, **options)
+    assert 5 < len(CALLS) <= 20

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lumbre.base import Batch, own_method, unchanged
+from lumbre.base import Batch, noted_once, own_method
 from lumbre.callbacks import SWA, Accumulate, GradientClip, GradualUnfreezing, LearningRate, LRScheduler, On
 from lumbre.core import Callback
 from lumbre.data import Loaded
@@ -62,7 +62,7 @@ def look_for_mistakes(
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
     # A check may look at a weight that is computed anew each time, such as one under a spectral norm.
-    with unchanged(net.model, net.loss), choices.active(net.model):
+    with noted_once(net.model, net.loss, subject.loss), choices.active(net.model):
         findings = run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
         findings.constant = constant_losses(subject)
         return findings
