@@ -291,11 +291,21 @@ def _picture_shift(a: Tensor, b: Tensor) -> str:
         distance = _ks(number(a), number(b))
         if distance > limit:
             return f"pictures whose {name} differs between training and validation (distance {distance:.2f} of 1)"
+    if a.ndim == 4 and a.shape[1] in (2, 3, 4):  # such as red and blue that have changed places
+        for channel in range(a.shape[1]):
+            distance = _ks(_share(a, channel), _share(b, channel))
+            if distance > limit:
+                return f"pictures whose channel {channel}, beside the others, differs between training and validation"
     return ""
 
 
 def _lightness(x: Tensor) -> Tensor:
     return x.flatten(1).mean(1)
+
+
+def _share(x: Tensor, channel: int) -> Tensor:
+    """How light a channel is, beside all."""
+    return x[:, channel].flatten(1).mean(1) - x.flatten(1).mean(1)
 
 
 def _contrast(x: Tensor) -> Tensor:

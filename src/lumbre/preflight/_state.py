@@ -16,7 +16,8 @@ from lumbre.preflight._subject import Subject, tensors
 @check("LB078", "warning", "Predictions that depend on the batch before", unless=("LB032",), costly=True)
 def state_left(subject: Subject) -> Iterator[Found]:
     """In evaluation mode the same rows get another prediction when they come again: a hidden state that is not begun
-    anew, statistics or a memory that also follow the rows that are only to be judged."""
+    anew, statistics or a memory that also follow the rows that are only to be judged, numbers drawn without torch's
+    generators."""
     if subject.evaluated.failure is not None or subject.own_step:
         return
     with untouched(subject.model, subject.device), torch.no_grad(), warnings.catch_warnings():
@@ -37,7 +38,7 @@ def state_left(subject: Subject) -> Iterator[Found]:
             "predictions that change when the same batch comes a second time, in evaluation mode",
             "predictions that depend on their rows alone",
             "a hidden state that begins at zero in each forward(); `if self.training:` before what is to follow the "
-            'rows. Where batches are parts of one long sequence: ignore=("LB078",)',
+            'rows, or draws by chance. Where batches are parts of one long sequence: ignore=("LB078",)',
         )
 
 

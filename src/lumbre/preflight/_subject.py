@@ -83,6 +83,7 @@ class Subject:
             one data set.
         in_order: whether a loader gives the rows in the order in which they lie in `columns`.
         held: the first batch of each set that is not trained on, "validation" and "test"; or what reading it raised.
+        drawn_anew: the sets, "validation" and "test", whose inputs are others when they are read again.
         unseen: what cannot be looked at, in words.
         fewest_rows: rows of the smallest batch of an epoch, where that is known; where processes share a batch, of the
             smallest part of it, which may be none: then a row is computed that does not count.
@@ -117,6 +118,7 @@ class Subject:
     twice: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, "tuple[int, int]"])
     in_order: bool = False
     held: Mapping[str, Batch | Exception] = field(default_factory=dict[str, "Batch | Exception"])
+    drawn_anew: Sequence[str] = ()
     unseen: Sequence[str] = ()
     fewest_rows: int | None = None
     processes: int = 1

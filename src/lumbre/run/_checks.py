@@ -14,7 +14,7 @@ from lumbre.preflight import Findings, Subject, constant_losses, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
 from lumbre.run._feeds import Feeds
-from lumbre.run._known import Known, Reading, first_batch, in_order, known_rows, rows_twice
+from lumbre.run._known import Known, Reading, drawn_anew, first_batch, in_order, known_rows, rows_twice
 from lumbre.run._net import Net
 from lumbre.run._options import Options
 from lumbre.run._rates import schedules
@@ -110,6 +110,7 @@ def _let_see(subject: Subject, options: Options, feeds: Feeds, test: Any, readin
     subject.twice = {name: found for name, found in twice.items() if found is not None}
     subject.in_order = subject.columns is not None and in_order(getattr(feeds.data.train, "loader", None))
     subject.held = _first_batches(feeds, valid, test, held, subject.device)
+    subject.drawn_anew = [name for name, one in named.items() if drawn_anew(one)]
     names = zip(("training", "validation", "test"), sets, strict=True)
     subject.unseen = [f"{name} data: {one.missing}" for name, one in names if one.missing]
 
