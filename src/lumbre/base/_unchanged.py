@@ -138,6 +138,7 @@ class Noted:
                     self._undo.append(_lazy_undo(one))
                 else:
                     self._note_tensor(one, always=True)
+        self._waiting += module.children()  # a scripted module holds them elsewhere than in its attributes
         self._note_attributes(module)
         self._note_class(type(module))
 

@@ -209,7 +209,7 @@ def first_batch(data: Source | Loaded, known: Known, feed_of_run: Any, size: int
 
 
 def drawn_anew(known: Known, rows: int = 8) -> bool:
-    """Whether rows are others when they are read again, for the same targets; False of rows in memory, and of streams."""
+    """Whether rows are others when they are read again, for the same targets; False for rows in memory, and streams."""
     source = known.source
     if source is None or known.columns is not None:
         return False

@@ -217,5 +217,5 @@ def a_distance_for_kinds(broken: bool, g: G) -> Program:
 def accuracy_where_one_row_in_forty_is_a_yes(broken: bool, g: G) -> Program:
     x, _ = blobs(g, rows=400)
     y = (torch.arange(400) % 40 == 0).long()
-    metric = lb.metrics.Accuracy() if broken else lb.metrics.F1(2)
+    metric = lb.metrics.Accuracy() if broken else lb.metrics.F1()
     return classify(lambda: mlp(4, 16, 2), (x, y), metrics=metric)
