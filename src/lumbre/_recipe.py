@@ -177,7 +177,7 @@ class Recipe(Spec):
             for finding in findings.warnings if world.leads else []:
                 warnings.warn(str(finding), PreflightWarning, stacklevel=2)
             for one in remarks:
-                one.left_out = findings.left_out
+                one.left_out, one.constant = findings.left_out, findings.constant
             for progress in shown:
                 progress.notes += session.advice if kept is None else [*session.advice, *kept.notes(options)]
             session = session if kept is None else kept.chosen(session)

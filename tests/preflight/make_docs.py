@@ -31,7 +31,9 @@ LB101: the training loss does not move. LB102: it diverges. LB103: it jumps up a
 LB104: validation is far better than training. LB105: over-fitting. LB106: CPU or GPU idle, since the model waits
 for data. LB107: parameters did not change. LB108: a group of parameters changes ten thousand times less than another.
 LB109: what the checks did not look at: rows that cannot be read twice, or checks that the second was too short for
-(errors are always looked for).
+(errors are always looked for). LB110: the run ended no better than a constant prediction, such as the shares of the
+classes or the mean of the targets. LB111: validation is far worse than that, beside training that is far better:
+other rows, or other labels.
 `fitted.ledger` shows how the run changed each parameter, and `recipe.plot_lr(data, epochs)` plots the learning rates
 before a run.
 

@@ -60,10 +60,11 @@ def test_waiting_for_data() -> None:
 
 def test_a_remark_is_said_once_and_can_be_ignored(capsys: pytest.CaptureFixture[str]) -> None:
     recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_hparams(d_in=4).set_opt_hparams(lr=1e-6)
-    fitted = recipe.fit(blobs(), epochs=7)
+    with pytest.warns(lb.PreflightWarning, match="LB074"):
+        fitted = recipe.fit(blobs(), epochs=7)
     assert [line[:5] for line in fitted.remarks] == ["LB101"]
     assert capsys.readouterr().out.count("LB101") == 1
-    assert not recipe.fit(blobs(), epochs=7, ignore="LB101").remarks
+    assert not recipe.fit(blobs(), epochs=7, ignore=("LB074", "LB101")).remarks
     assert not recipe.fit(blobs(), epochs=7, preflight=False, verbose=False).remarks
 
 
@@ -112,7 +113,7 @@ class TwoRates(Net):
 def test_a_group_that_hardly_moves_is_named() -> None:
     def remarks(share: float) -> list[str]:
         recipe = lb.setup(lambda: TwoRates(share), loss=nn.CrossEntropyLoss())
-        return recipe.fit(blobs(), epochs=2, verbose=False).remarks
+        return recipe.fit(blobs(), epochs=2, verbose=False, ignore=("LB072",)).remarks
 
     assert [line[:5] for line in remarks(1e-5)] == ["LB108"]
     assert "layers.0.weight" in remarks(1e-5)[0]

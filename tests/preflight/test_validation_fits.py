@@ -141,3 +141,46 @@ def test_the_first_batch_of_a_generator_is_kept() -> None:
     recipe = lb.setup(lambda: nn.Linear(6, 2), loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=Rows())
     fitted = recipe.fit(data, valid_data=batches(0), epochs=1, verbose=False)
     assert fitted.history_wide.valid_rows.tolist() == [100.0]
+
+
+class Drawn(torch.utils.data.Dataset):
+    """Rows with noise, which is new at each reading, or belongs to the row."""
+
+    def __init__(self, *, anew: bool, target: bool = False) -> None:
+        g = torch.Generator().manual_seed(0)
+        self.x, self.y = torch.randn(60, 4, generator=g), torch.arange(60) % 3
+        self.anew, self.target = anew, target
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, at: int) -> tuple[torch.Tensor, torch.Tensor]:
+        noise = torch.randn(4) if self.anew else torch.full((4,), float(at % 5))
+        y = torch.randint(0, 3, ()) if self.target else self.y[at]
+        return self.x[at] + 0.1 * noise, y
+
+
+@pytest.mark.parametrize("loader", [False, True])
+def test_validation_rows_that_are_drawn_by_chance(loader: bool) -> None:
+    def found(valid: Drawn) -> list[str]:
+        recipe = lb.setup(lambda: nn.Linear(4, 3), loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+        given = torch.utils.data.DataLoader(valid, batch_size=20) if loader else valid
+        return [one.code for one in recipe.check(Drawn(anew=True), valid_data=given, ignore=("LB041", "LB042"))]
+
+    assert found(Drawn(anew=True)) == ["LB080"]
+    assert found(Drawn(anew=False)) == []
+    assert found(Drawn(anew=True, target=True)) == []  # simulated rows, each with its own target
+
+
+def test_channels_that_have_changed_places() -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(200, 3, 8, 8, generator=g) * 0.5 + torch.tensor([0.0, 0.2, 0.4])[:, None, None]
+    y = torch.arange(200) % 3
+
+    def found(valid: torch.Tensor) -> list[str]:
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+        recipe = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+        return [one.code for one in recipe.check((x[:140], y[:140]), valid_data=(valid, y[140:]))]
+
+    assert found(x[140:].flip(1)) == ["LB042"]
+    assert found(x[140:]) == []

@@ -15,6 +15,7 @@ import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ from lumbre.base._attributes import is_users_own, slots_of
 from lumbre.base._shards import own_part
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.dtype, torch.device, torch.Size, type(...))
+_COUNTERS = (itertools.count, itertools.cycle)
 _HOLDERS = (types.SimpleNamespace, Dataset)
 _MOST_BYTES = 1 << 28  # of tensors and arrays that are neither parameters nor buffers: more of them are not copied
+_KEPT: "ContextVar[Noted | None]" = ContextVar("kept", default=None)
 
 
 @contextmanager
@@ -42,10 +45,31 @@ def unchanged(*roots: Any) -> Generator[None]:
     Args:
         roots: modules, functions, or other objects.
     """
-    noted = Noted(roots)
+    kept = _KEPT.get()
+    known = kept is not None and all(root is None or kept.knows(root) for root in roots)
+    noted = kept if known and kept is not None else Noted(roots)
     try:
         yield
     finally:
+        noted.put_back()
+
+
+@contextmanager
+def noted_once(*roots: Any) -> Generator[None]:
+    """As `unchanged()`; each `unchanged()` inside puts the same back, without looking through `roots` again.
+
+    For many looks one after the other, between which nothing is to change. A look inside another one ends both: what
+    the outer one had changed before is put back, too.
+
+    Args:
+        roots: modules, functions, or other objects.
+    """
+    noted = Noted(roots)
+    token = _KEPT.set(noted)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
         noted.put_back()
 
 
@@ -63,6 +87,10 @@ class Noted:
         self._waiting: list[Any] = list(roots)
         while self._waiting:
             self._note(self._waiting.pop())
+
+    def knows(self, root: Any) -> bool:
+        """Whether `root` is among what was noted."""
+        return id(root) in self._seen
 
     def put_back(self) -> None:
         """Write everything back."""
@@ -110,6 +138,7 @@ class Noted:
                     self._undo.append(_lazy_undo(one))
                 else:
                     self._note_tensor(one, always=True)
+        self._waiting += module.children()  # a scripted module holds them elsewhere than in its attributes
         self._note_attributes(module)
         self._note_class(type(module))
 
@@ -212,20 +241,20 @@ def _dict_undo(held: dict[Any, Any], owner: Any = None) -> Callable[[], None]:
         if kind is not None and type(owner) is not kind:  # a lazy layer has become another
             owner.__class__ = kind
         now = list(base.items(held))
-        same = len(now) == len(items) and all(
-            one is other and value is before for (one, value), (other, before) in zip(now, items, strict=True)
-        )
-        if not same:
+        pairs = zip(now, items, strict=False)
+        kept = all(one is other and value is before for (one, value), (other, before) in pairs)
+        counts = any(type(value) in _COUNTERS for _, value in items)
+        if len(now) != len(items) or not kept or counts:
             base.clear(held)
             for key, value in items:
-                base.__setitem__(held, key, value)
+                base.__setitem__(held, key, _counting(value))  # of a counter a copy: it may be put back again
 
     return undo
 
 
 def _counting(value: Any) -> Any:
     """A copy of a counter, which cannot be set back; anything else as it is."""
-    if type(value) not in (itertools.count, itertools.cycle):
+    if type(value) not in _COUNTERS:
         return value
     with warnings.catch_warnings(action="ignore"):  # Python means to end this one day
         return copy.copy(value)

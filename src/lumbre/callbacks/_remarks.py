@@ -1,6 +1,6 @@
 """What is noticed while a run goes on, and which parameters moved."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import hypot
@@ -10,7 +10,7 @@ from torch import Tensor
 from lumbre.core import Callback, Context
 
 _KEPT = 20_000_000
-_FEW_STEPS, _ENOUGH_STEPS = 3, 20
+_FEW_STEPS, _ENOUGH_STEPS, _LONG = 3, 20, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +52,29 @@ class Remarks(Callback):
     diverges. LB103: it jumps up and down. LB104: validation is far better than training. LB105: the validation loss
     has risen for epochs while the training loss falls. LB106: the model waits for data. LB107: parameters that did not
     change in a run of at least 20 updates; in a shorter one, those that got no gradient. LB108: a group of parameters
-    that changes ten thousand times less than another. LB109: what the checks before the run did not look at.
+    that changes ten thousand times less than another. LB109: what the checks before the run did not look at. LB110: a
+    run that ended no better than the best constant prediction. LB111: validation far worse than that, beside training
+    that is far better.
 
     Attributes:
         codes: all there are.
         lines: what was said.
         ledger: what the run did to each parameter, after it.
         left_out: what the checks before the run did not look at, and why.
+        constant: the loss of the best prediction that looks at no input, of "train" and "valid", where it is known.
 
     Args:
         say: what to do with a line, besides keeping it in `lines`; `print` for example.
         ignore: codes to leave out.
     """
 
-    codes = ("LB101", "LB102", "LB103", "LB104", "LB105", "LB106", "LB107", "LB108", "LB109")
+    codes = ("LB101", "LB102", "LB103", "LB104", "LB105", "LB106", "LB107", "LB108", "LB109", "LB110", "LB111")
 
     def __init__(self, say: Callable[[str], object] | None = None, *, ignore: tuple[str, ...] = ()) -> None:
         self.lines: list[str] = []
         self.ledger: list[Moved] = []
         self.left_out: Sequence[str] = ()
+        self.constant: Mapping[str, float] = {}
         self._say, self._said = say, set(ignore)
         self._train: list[float] = []
         self._valid: list[float] = []
@@ -126,6 +130,9 @@ class Remarks(Callback):
             more = f" and {len(still) - 3} more" if len(still) > 3 else ""
             self._remark("LB107", f"did not change in {ctx.step} steps: {', '.join(still[:3])}{more}")
         self._before = {}
+        if ctx.step >= _LONG:
+            for code, line in self._of_guesses():
+                self._remark(code, line)
 
     def _remark(self, code: str, line: str) -> None:
         if code in self._said:
@@ -155,6 +162,30 @@ class Remarks(Callback):
                 "LB108",
                 f"the group of {low[1]} moved by {low[0]:.1g} of its size, that of {high[1]} by {high[0]:.1g}; are "
                 "their learning rates meant?",
+            )
+
+    def _of_guesses(self) -> Iterator[tuple[str, str]]:
+        """Whether anything was learned that a prediction without a look at the input does not know."""
+        train, valid = self._train, self._valid
+        of_train, of_valid = self.constant.get("train"), self.constant.get("valid")
+        if len(train) < 5 or of_train is None or not (of_train > 0 and min(train) > 0):
+            return
+        if valid and of_valid is not None and of_valid > 0:
+            best, guess, name = min(valid), of_valid, "validation"
+            if best > guess and valid[-1] > 2 * guess and train[-1] < 0.5 * of_train:
+                yield (
+                    "LB111",
+                    f"validation loss {valid[-1]:.4g}, where a constant prediction has {guess:.4g}, beside a training "
+                    f"loss of {train[-1]:.4g}: validation rows are not the same kind of rows, or have other labels",
+                )
+                return
+        else:
+            best, guess, name = min(train), of_train, "training"
+        if best >= guess:
+            yield (
+                "LB110",
+                f"no better than a constant prediction, whose {name} loss is {guess:.4g}; the best epoch has "
+                f"{best:.4g}: do inputs say anything about the targets?",
             )
 
     def _of_training(self) -> Iterator[tuple[str, str]]:

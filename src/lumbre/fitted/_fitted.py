@@ -397,7 +397,7 @@ class Fitted:
         """
         from lumbre.plots import plot_history
 
-        return plot_history(self._history)
+        return plot_history(self._history, self._session.record.constant)
 
     def report(self, path: str | Path, data: Any = None, *, title: str | None = None) -> None:
         """Write one HTML file that tells what was trained, on what, how well it does, and how to use it again.

@@ -1,5 +1,6 @@
 """Loss and metrics by epoch."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lumbre.base import DataError, import_extra
@@ -13,11 +14,12 @@ if TYPE_CHECKING:
 _COLOURS = {"train": TRAIN, "valid": VALID}
 
 
-def plot_history(history: History) -> "ggplot":
+def plot_history(history: History, constant: Mapping[str, float] | None = None) -> "ggplot":
     """Each metric in a panel of its own, training and validation as lines over the epochs; of one epoch as points.
 
     Args:
         history: the records of a run.
+        constant: the loss of the best prediction that looks at no input, of "train" and "valid": a dashed line.
 
     Returns:
         A plotnine `ggplot`.
@@ -34,6 +36,12 @@ def plot_history(history: History) -> "ggplot":
         raise DataError("a history without a number", "at least one epoch", "fit() for an epoch or more first")
     frame["metric"] = pd.Categorical(frame["metric"], categories=list(dict.fromkeys(frame["metric"])))
     # A line wants two points: plotnine warns of one that stands alone.
+    guessed = (constant or {}).get("valid", (constant or {}).get("train"))
+    guess = [] if guessed is None else [pd.DataFrame({"metric": ["loss"], "value": [guessed]})]
+    if guess and "loss" in set(frame["metric"]):
+        guess[0]["metric"] = pd.Categorical(guess[0]["metric"], categories=frame["metric"].cat.categories)
+    else:
+        guess = []
     joined = frame[frame.duplicated(["metric", "set"], keep=False)]
     epochs = history.epochs
     step = max(1, -(-epochs // 10))
@@ -42,10 +50,11 @@ def plot_history(history: History) -> "ggplot":
         p9.ggplot(frame, p9.aes("epoch", "value", colour="set", shape="set"))
         + (p9.geom_line(p9.aes(group="set"), data=joined) if len(joined) else [])
         + p9.geom_point(size=1.8)
+        + [p9.geom_hline(p9.aes(yintercept="value"), data=one, linetype="dashed", alpha=0.6) for one in guess]
         + p9.facet_wrap("metric", scales="free_y", labeller=literal)
         + p9.scale_colour_manual(values=_COLOURS)
         + p9.scale_x_continuous(breaks=sorted({1, *range(step, epochs + 1, step)}))
-        + p9.labs(x="epoch", y="", colour="", shape="")
+        + p9.labs(x="epoch", y="", colour="", shape="", caption="dashed: the best constant prediction" if guess else "")
         + p9.theme_minimal()
         + p9.theme(figure_size=(2 + 3.5 * min(panels, 3), 3.2 * -(-panels // 3)), legend_position="top")
     )

@@ -5,22 +5,41 @@ Used by report, run and the root modules. The model is left as it was; `run` say
 
 # In the order in which the checks are to run: what costs nothing first.
 from lumbre.preflight import (
+    _answers,
     _data,
     _domains,
     _gradients,
     _influence,
     _labels,
+    _learning,
     _optimizer,
     _output,
+    _state,
+    _steps,
     _structure,
     _validation,
 )
+from lumbre.preflight._constant import constant_losses
 from lumbre.preflight._finding import Finding, Findings
 from lumbre.preflight._registry import CHECKS, Check, run_checks
 from lumbre.preflight._structure import FEW_ROWS
 from lumbre.preflight._subject import Schedule, Subject
 
 # They register themselves when they are imported.
-_FILES = (_structure, _optimizer, _gradients, _output, _influence, _domains, _labels, _validation, _data)
+_FILES = (
+    _structure,
+    _optimizer,
+    _gradients,
+    _learning,
+    _steps,
+    _output,
+    _influence,
+    _domains,
+    _labels,
+    _state,
+    _validation,
+    _data,
+    _answers,
+)
 
-__all__ = ["CHECKS", "FEW_ROWS", "Check", "Finding", "Findings", "Schedule", "Subject", "run_checks"]
+__all__ = ["CHECKS", "FEW_ROWS", "Check", "Finding", "Findings", "Schedule", "Subject", "constant_losses", "run_checks"]

@@ -160,55 +160,6 @@ def idle_columns(subject: Subject) -> Iterator[Found]:
             yield Found("; ".join(said), "columns that differ", "leave them out")
 
 
-@check("LB043", "warning", "The target among the inputs")
-def target_leak(subject: Subject) -> Iterator[Found]:
-    """One column of the input is the target, or a line through it: the net reads the answer off. At the time of a real
-    prediction that column will not be there."""
-    if subject.seen is None:
-        return
-    target = subject.seen[1]
-    if not isinstance(target, Tensor) or target.numel() != len(target) or len(target) < 50:
-        return
-    y = target.flatten().byte() if target.dtype == torch.bool else target.flatten()
-    classes = bool(loss_inputs(subject.loss_calls, CLASSES)) or (y.unique().numel() == 2)
-    for leaf in tensors(subject.seen[0]):
-        if leaf.ndim != 2 or leaf.shape[1] < 2 or leaf.numel() > subject.most_numbers or leaf.is_complex():
-            continue
-        column: int | None = None
-        for step in (max(1, len(leaf) // 2_000), 1):  # what does not hold for some rows does not hold for all
-            x, some = leaf[::step].double(), y[::step].contiguous()
-            column = _one_to_one(x, some) if classes else _linear(x, some.double())
-            if column is None:
-                break
-        if column is not None:
-            yield Found(
-                f"column {column} of the input, which says the target exactly",
-                "inputs that are known when the target is not",
-                f"leave column {column} out",
-            )
-
-
-def _one_to_one(x: Tensor, y: Tensor) -> int | None:
-    """The column that has one value for each class, and another for each."""
-    labels = y.unique()
-    if not 2 <= labels.numel() <= 100:
-        return None
-    first = torch.stack([x[(y == label).nonzero()[0, 0]] for label in labels])
-    fits = (x == first[torch.searchsorted(labels, y)]).all(0)
-    for column in fits.nonzero()[:, 0].tolist():
-        if first[:, column].unique().numel() == labels.numel():
-            return int(column)
-    return None
-
-
-def _linear(x: Tensor, y: Tensor) -> int | None:
-    dx, dy = x - x.mean(0), y - y.mean()
-    norm = dx.norm(dim=0) * dy.norm()
-    same = ((dx * dy[:, None]).sum(0).abs() > 0.999999 * norm) & (norm > 0)
-    found = same.nonzero()[:, 0].tolist()
-    return int(found[0]) if found else None
-
-
 @check("LB041", "warning", "Rows in training and in validation", several=True)
 def shared_rows(subject: Subject) -> Iterator[Found]:
     """Rows that were trained on tell nothing about new ones. Compared are whole inputs, exactly, before augmentation;
@@ -340,11 +291,21 @@ def _picture_shift(a: Tensor, b: Tensor) -> str:
         distance = _ks(number(a), number(b))
         if distance > limit:
             return f"pictures whose {name} differs between training and validation (distance {distance:.2f} of 1)"
+    if a.ndim == 4 and a.shape[1] in (2, 3, 4):  # such as red and blue that have changed places
+        for channel in range(a.shape[1]):
+            distance = _ks(_share(a, channel), _share(b, channel))
+            if distance > limit:
+                return f"pictures whose channel {channel}, beside the others, differs between training and validation"
     return ""
 
 
 def _lightness(x: Tensor) -> Tensor:
     return x.flatten(1).mean(1)
+
+
+def _share(x: Tensor, channel: int) -> Tensor:
+    """How light a channel is, beside all."""
+    return x[:, channel].flatten(1).mean(1) - x.flatten(1).mean(1)
 
 
 def _contrast(x: Tensor) -> Tensor:

@@ -42,10 +42,12 @@ class Findings:
 
     Attributes:
         left_out: what was not looked at, and why; nothing of it counts as found.
+        constant: the loss of the best prediction that looks at no input, of "train" and "valid", where it is known.
     """
 
     def __init__(self, findings: list[Finding], left_out: Sequence[str] = ()) -> None:
         self.left_out = tuple(left_out)
+        self.constant: dict[str, float] = {}
         self._findings = sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
 
     def __iter__(self) -> Iterator[Finding]:

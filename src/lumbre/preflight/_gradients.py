@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lumbre.base import is_adaptive
+from lumbre.preflight._recorder import graph_leaves
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
@@ -24,6 +25,9 @@ def not_held(subject: Subject) -> Iterator[Found]:
     held = {id(parameter) for group in groups for parameter in group["params"]}
     named = list(subject.model.named_parameters())
     missed = [name for name, one in named if one.requires_grad and id(one) not in held]
+    if subject.own_step:  # a teacher, or a net of another kind, may be moved in another way
+        partly = {name.partition(".")[0] for name, one in named if id(one) in held}
+        missed = [name for name in missed if not partly or name.partition(".")[0] in partly]
     if missed:
         foreign = len(held - {id(one) for _, one in named})
         beside = f"; and {foreign} in the optimizer that the module does not have" if foreign else ""
@@ -73,7 +77,7 @@ def loss_not_held(subject: Subject) -> Iterator[Found]:
         own = [one for one in part.parameters() if one.requires_grad and id(one) not in known]
         if not own:
             continue
-        reached = _leaves_behind(value) if reached is None else reached
+        reached = set(graph_leaves([value])) if reached is None else reached
         count = sum(one.numel() for one in own if id(one) in reached)
         if count:
             yield Found(
@@ -96,18 +100,6 @@ def _modules_behind(function: Any) -> Iterator[tuple[str, nn.Module]]:
     for name, value in found.items():
         if isinstance(value, nn.Module):
             yield name, value
-
-
-def _leaves_behind(value: Tensor) -> set[int]:
-    """The leaf tensors in the graph of `value`, by id."""
-    seen: set[Any] = set()
-    waiting: list[Any] = [value.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting += [before for before, _ in node.next_functions]
-    return {id(node.variable) for node in seen if hasattr(node, "variable")}
 
 
 @check("LB024", "warning", "Gradients that are zero or vanish", several=True)

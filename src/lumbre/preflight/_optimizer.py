@@ -41,7 +41,8 @@ def rate(subject: Subject) -> Iterator[Found]:
 @check("LB034", "warning", "A weight decay that hardly can be meant")
 def decay(subject: Subject) -> Iterator[Found]:
     """`Adam` adds weight decay to the gradient and then divides it away with it: values that are usual for `AdamW` do
-    something else there. A decay of 1 and more pulls every weight to zero."""
+    something else there. A decay of 1 and more pulls every weight to zero. So does one of SGD that is ten times the
+    first gradient."""
     for optimizer, group in _groups(subject):
         value = float(group.get("weight_decay", 0.0) or 0.0)
         name = type(optimizer).__name__
@@ -49,12 +50,30 @@ def decay(subject: Subject) -> Iterator[Found]:
         if value >= 1 or (plain and value >= 0.01):
             fix = "torch.optim.AdamW, which decays weights beside the gradient" if value < 1 else "weight_decay=0.01"
             yield Found(f"weight_decay={value:g} for {name}", "0.001 to 0.1 for AdamW, below 0.01 for Adam", fix)
+            return
+        if isinstance(optimizer, optim.SGD) and value >= 0.01 and (pull := _pull(subject, group, value)) > 10:
+            yield Found(
+                f"weight_decay={value:g} for {name}, which pulls weights to zero {pull:.0f} times as much as the first "
+                "gradient moves them",
+                "a decay that is small beside the gradient",
+                "weight_decay=1e-4",
+            )
+            return
+
+
+def _pull(subject: Subject, group: dict[str, Any], value: float) -> float:
+    """How many times the gradient a weight decay is, over a group; 0 where nothing is known."""
+    gradients = {id(one): subject.trained.gradients.get(name) for name, one in subject.model.named_parameters()}
+    known = [(one.detach(), gradient) for one in group["params"] if (gradient := gradients.get(id(one))) is not None]
+    moved = math.hypot(*(float(gradient.detach().float().norm()) for _, gradient in known))
+    decayed = value * math.hypot(*(float(one.float().norm()) for one, _ in known))
+    return decayed / moved if moved > 0 else 0.0
 
 
 @check("LB035", "warning", "A schedule that does not fit the run", several=True)
 def schedule(subject: Subject) -> Iterator[Found]:
     """A scheduler that is made for more or fewer steps than the run has ends high, rises again, or stops the run; one
-    that counts in epochs what was meant in batches hardly moves."""
+    that counts in epochs what was meant in batches hardly moves, or is at its end after a part of the run."""
     for one in subject.schedules:
         steps = len(one.rates)
         if one.failure:
@@ -63,6 +82,8 @@ def schedule(subject: Subject) -> Iterator[Found]:
             received = f"{one.name} made for {one.length} steps, in a run that steps it {steps} times"
         elif steps > 1 and len(set(one.rates)) == 1:
             received = f"{one.name}, whose learning rate never changes in the {steps} steps of this run"
+        elif steps >= 20 and (idle := sum(rate < 0.01 * max(one.rates) for rate in one.rates)) > 0.6 * steps:
+            received = f"{one.name}, under 1 % of its highest rate in {idle} of the {steps} steps of this run"
         else:
             continue
         yield Found(

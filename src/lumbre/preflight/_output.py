@@ -416,14 +416,23 @@ def second_log_softmax(subject: Subject) -> Iterator[Found]:
 
 @check("LB054", "warning", "A loss with its sign turned")
 def turned_sign(subject: Subject) -> Iterator[Found]:
-    """The loss is the negative of a distance: training makes the distance larger."""
+    """The loss is the negative of a distance, or an optimizer with `maximize=True` is given a distance: training makes
+    it larger."""
     value = subject.evaluated.loss
+    climbs = any(group.get("maximize") for one in subject.optimizers.values() for group in one.param_groups)
     if not isinstance(value, Tensor) or value.ndim:
         return
     for call in subject.loss_calls:
         if not call.is_loss or not isinstance(call.result, Tensor) or call.result.ndim:
             continue
         distance, given = float(call.result.detach()), float(value.detach())
+        if climbs and not subject.own_step and distance > 1e-6 and math.isclose(given, distance, rel_tol=1e-5):
+            yield Found(
+                f"{call.name} as loss, and an optimizer with maximize=True",
+                "an optimizer that makes distances smaller",
+                "leave maximize=True out",
+            )
+            return
         if distance > 1e-6 and math.isclose(given, -distance, rel_tol=1e-5):
             yield Found(
                 f"a loss of {given:.3g}: {call.name} with its sign turned",

@@ -28,7 +28,7 @@ _WITH_DOMAINS = (
 _LOSSES = (*ELEMENTWISE, *CLASSES, *BINARY)
 _SUBTRACTIONS = ("sub", "__sub__", "rsub", "__rsub__")
 RELUS = ("relu", "relu_")
-_IN_FORWARD = ("softmax", "log_softmax", *RELUS, "dropout", "dropout2d", "dropout3d")
+_IN_FORWARD = ("softmax", "log_softmax", *RELUS, "dropout", "dropout2d", "dropout3d", "scaled_dot_product_attention")
 _RECORDED = {*_LOSSES, *_WITH_DOMAINS, *_SUBTRACTIONS, *_IN_FORWARD}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -227,3 +227,40 @@ def loss_inputs(calls: Any, names: tuple[str, ...]) -> list[Call]:
 def is_finite(tensor: Tensor) -> bool:
     """Whether all numbers are finite."""
     return bool(torch.isfinite(tensor).all())
+
+
+def graph_leaves(roots: list[Tensor], *, without_zero_factors: bool = False) -> dict[int, Tensor]:
+    """The leaf tensors in the graph behind `roots`, by id.
+
+    Args:
+        roots: where to begin.
+        without_zero_factors: leave out what counts with a factor of 0, such as a term that is switched off.
+    """
+    found: dict[int, Tensor] = {}
+    seen: set[Any] = set()
+    waiting: list[Any] = [root.grad_fn for root in roots]
+    for root in roots:
+        if root.requires_grad and root.grad_fn is None:
+            found[id(root)] = root
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found[id(node.variable)] = node.variable
+        elif not (without_zero_factors and kind_of(node) == "Mul" and _zero_factor(node)):
+            waiting += [before for before, _ in node.next_functions]
+    return found
+
+
+def _zero_factor(node: Any) -> bool:
+    """Whether a product has a factor that is the single number 0, and that is not trained."""
+    trained = [before is not None for before, _ in node.next_functions]
+    if all(trained):
+        return False
+    for name in ("_saved_self", "_saved_other"):
+        factor = getattr(node, name, None)
+        if isinstance(factor, Tensor) and not factor.ndim and not factor.requires_grad and float(factor) == 0:
+            return True
+    return False

@@ -83,6 +83,7 @@ class Subject:
             one data set.
         in_order: whether a loader gives the rows in the order in which they lie in `columns`.
         held: the first batch of each set that is not trained on, "validation" and "test"; or what reading it raised.
+        drawn_anew: the sets, "validation" and "test", whose inputs are others when they are read again.
         unseen: what cannot be looked at, in words.
         fewest_rows: rows of the smallest batch of an epoch, where that is known; where processes share a batch, of the
             smallest part of it, which may be none: then a row is computed that does not count.
@@ -93,6 +94,10 @@ class Subject:
         optimizers: the optimizers by name.
         metrics: what is measured.
         accumulated: batches for an update.
+        steps: updates of the run; None where they cannot be counted.
+        clip: bounds of the norm of all gradients and of each of them, None for those that there are not.
+        scheduled: whether something moves the learning rates during the run.
+        own_step: whether the module takes its steps by itself.
         schedules: of torch's schedulers.
         categories: levels of each column of text or categories, the target's included, where the data is a frame.
         rows: to train on, where they can be counted.
@@ -113,6 +118,7 @@ class Subject:
     twice: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, "tuple[int, int]"])
     in_order: bool = False
     held: Mapping[str, Batch | Exception] = field(default_factory=dict[str, "Batch | Exception"])
+    drawn_anew: Sequence[str] = ()
     unseen: Sequence[str] = ()
     fewest_rows: int | None = None
     processes: int = 1
@@ -122,6 +128,10 @@ class Subject:
     optimizers: dict[str, optim.Optimizer] = field(default_factory=dict[str, optim.Optimizer])
     metrics: Sequence[Any] = ()
     accumulated: int = 1
+    steps: int | None = None
+    clip: tuple[float | None, float | None] = (None, None)
+    scheduled: bool = False
+    own_step: bool = False
     schedules: Sequence[Schedule] = ()
     categories: Mapping[str, int] = field(default_factory=dict[str, int])
     rows: int | None = None
@@ -159,6 +169,27 @@ class Subject:
             for one, gradient in steps:
                 if gradient is not None:
                     one.sub_(gradient.sign(), alpha=1e-2)
+            return self._pass(training=True)
+
+    def moved(self, seed: int) -> Pass:
+        """The first batch in training mode, with gradients, after every weight was moved by chance."""
+        with untouched(self.model, self.device, self.loss), torch.no_grad():
+            torch.manual_seed(seed)
+            for one in self.model.parameters():
+                if one.requires_grad and one.is_floating_point():
+                    spread = float(one.std()) if one.numel() > 1 else float(one.abs())
+                    one.add_(torch.randn_like(one), alpha=0.5 * spread + 0.05)
+            return self._pass(training=True)
+
+    def placed(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Pass:
+        """The first batch in training mode, with gradients, with other numbers in the parameters.
+
+        Args:
+            pairs: parameters, and the numbers that stand in for theirs.
+        """
+        with untouched(self.model, self.device, self.loss), torch.no_grad():
+            for one, other in pairs:
+                one.copy_(other)
             return self._pass(training=True)
 
     @property
@@ -230,12 +261,16 @@ class Subject:
         ):
             warnings.simplefilter("ignore")
             modes = {name: part.training for name, part in self.model.named_modules()}
+            # What forward() adds is taken away afterwards.
+            named = {name: one for name, one in self.model.named_parameters() if one.requires_grad}
             try:
                 with recorded_layers(self.model, layers, norms), forward:
                     pred = self.call(input)
             except Exception as error:  # whatever the user's module raises is the finding
                 return Pass(forward=forward.calls, layers=layers, norms=norms, failure=error)
-            switched = [name for name, part in self.model.named_modules() if modes.get(name) != part.training]
+            switched = [
+                name for name, part in self.model.named_modules() if modes.get(name, part.training) != part.training
+            ]
             done = Pass(pred, forward.calls, layers, norms, switched)
             if self.loss is None:
                 return done
@@ -244,19 +279,19 @@ class Subject:
                     value: Any = as_scalar(self.loss(pred, batch.target))
             except Exception as error:
                 return replace(done, losses=losses.calls, failure=error, in_loss=True)
-            gradients, failure = self._gradients(value) if training else ({}, None)
+            gradients, failure = _gradients(value, named) if training else ({}, None)
             return replace(done, loss=value, losses=losses.calls, gradients=gradients, backward=failure)
 
-    def _gradients(self, loss: Any) -> tuple[dict[str, Tensor | None], Exception | None]:
-        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad or not named:
-            return {}, None
-        try:
-            found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-        except RuntimeError as error:  # not every graph that fails here fails in a step
-            return {}, error
-        gradients: dict[str, Tensor | None] = dict(zip(named, found, strict=True))
-        return {k: one.to_dense() if one is not None and one.is_sparse else one for k, one in gradients.items()}, None
+
+def _gradients(loss: Any, named: dict[str, nn.Parameter]) -> tuple[dict[str, Tensor | None], Exception | None]:
+    if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad or not named:
+        return {}, None
+    try:
+        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    except RuntimeError as error:  # not every graph that fails here fails in a step
+        return {}, error
+    gradients: dict[str, Tensor | None] = dict(zip(named, found, strict=True))
+    return {k: one.to_dense() if one is not None and one.is_sparse else one for k, one in gradients.items()}, None
 
 
 def _detached(leaf: Any) -> Any:

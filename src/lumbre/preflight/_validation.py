@@ -161,6 +161,18 @@ def other_type(subject: Subject) -> Iterator[Found]:
                 break
 
 
+@check("LB080", "warning", "Validation rows that are drawn by chance", several=True)
+def drawn_again(subject: Subject) -> Iterator[Found]:
+    """Validation rows are others when they are read again, while their targets are the same: an augmentation that is
+    meant for training. Figures then differ from epoch to epoch for the same module."""
+    for name in subject.drawn_anew:
+        yield Found(
+            f"{name} inputs that are others when the same rows are read again",
+            "rows that stay as they are where they are judged",
+            "a data set without random transforms for these rows; augment=... changes training rows only",
+        )
+
+
 def _gaps(seen: Any, batch: Batch) -> tuple[bool, bool]:
     """Whether input, and target, hold numbers that are not finite; as far as rows were seen."""
     pair = (batch.input, batch.target) if seen is None else seen

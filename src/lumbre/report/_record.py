@@ -20,6 +20,7 @@ class RunRecord:
         options: options of `fit()`.
         data: the sets, "train" and "valid".
         findings: what the checks before training found; None where they were switched off.
+        constant: the loss of the best prediction that looks at no input, of "train" and "valid".
         environment: versions and the machine.
         receipt: options, settings of torch and code, as JSON holds them, from which the run can be done again.
     """
@@ -30,6 +31,7 @@ class RunRecord:
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     data: Mapping[str, DataRecord] = field(default_factory=dict[str, DataRecord])
     findings: tuple[Finding, ...] | None = None
+    constant: Mapping[str, float] = field(default_factory=dict[str, float])
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     receipt: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

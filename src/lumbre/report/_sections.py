@@ -65,8 +65,8 @@ def seen_before(reported: Reported) -> str:
     return f"The rows evaluated are {words.get(same[0], same[0])}." if same else ""
 
 
-def history_charts(history: History) -> tuple[list[Picture], str]:
-    """A chart for each metric, and what is to be said of them."""
+def history_charts(history: History, constant: Mapping[str, float]) -> tuple[list[Picture], str]:
+    """A chart for each metric, with the loss of a constant prediction, and what is to be said of them."""
     by_metric: dict[str, list[tuple[str, str, int, Any]]] = {}
     for record in history.scalars():
         by_metric.setdefault(record[1], []).append(record)
@@ -78,7 +78,7 @@ def history_charts(history: History) -> tuple[list[Picture], str]:
             for values in [[record[3] for record in records if record[0] == name]]
         ]
         alt = f"{metric} over {history.epochs} epochs: {'; '.join(courses)}."
-        charts.append(embedded_chart(plots.plot_history(History(records=records)), alt))
+        charts.append(embedded_chart(plots.plot_history(History(records=records), constant), alt))
     note = _more(len(by_metric) - len(charts), "metrics")
     valid = [(value, epoch) for name, metric, epoch, value in history.scalars() if (name, metric) == ("valid", "loss")]
     if valid:

@@ -50,7 +50,7 @@ def _rendered(fitted: FittedModel, reported: Reported, judgement: Judgement, has
     from jinja2 import Environment, StrictUndefined
 
     record, history = reported.record, reported.history
-    charts, history_note = history_charts(history)
+    charts, history_note = history_charts(history, record.constant)
     layers, model_text = model_table(fitted.model, record, judgement.input)
     phases, times = time_table(fitted.timings)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -97,10 +97,14 @@ def _tiles(reported: Reported, judgement: Judgement) -> list[tuple[str, str]]:
     numbers = [
         (f"{where}{name}", format_value(value)) for name, value in values.items() if isinstance(value, (int, float))
     ]
+    guess = reported.record.constant.get("valid", reported.record.constant.get("train"))
+    numbers = numbers[:_MOST_TILES] + (
+        [] if guess is None else [("loss of a constant prediction", format_value(guess))]
+    )
     sizes = [("epochs", str(reported.history.epochs)), ("to train", format_seconds(reported.history.fit_seconds))]
     sets = {"training rows": reported.record.data.get("train"), "rows evaluated": reported.test}
     sizes += [(name, f"{one.rows:,}") for name, one in sets.items() if one is not None and one.rows is not None]
-    return numbers[:_MOST_TILES] + sizes
+    return numbers + sizes
 
 
 def _check_folder(path: Path) -> None:

@@ -1,19 +1,20 @@
 """The checks of a run that is about to begin: what they look at, and for how long."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from lumbre.base import Batch, own_method, unchanged
-from lumbre.callbacks import Accumulate, GradualUnfreezing, On
+from lumbre.base import Batch, noted_once, own_method
+from lumbre.callbacks import SWA, Accumulate, GradientClip, GradualUnfreezing, LearningRate, LRScheduler, On
 from lumbre.core import Callback
 from lumbre.data import Loaded, by_places
-from lumbre.preflight import Findings, Subject, run_checks
+from lumbre.preflight import Findings, Subject, constant_losses, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
 from lumbre.run._feeds import Feeds
-from lumbre.run._known import Known, Reading, first_batch, in_order, known_rows, rows_twice
+from lumbre.run._known import Known, Reading, drawn_anew, first_batch, in_order, known_rows, rows_twice
 from lumbre.run._net import Net
 from lumbre.run._options import Options
 from lumbre.run._rates import schedules
@@ -62,14 +63,17 @@ def look_for_mistakes(
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
     # A check may look at a weight that is computed anew each time, such as one under a spectral norm.
-    with unchanged(net.model, net.loss), choices.active(net.model):
-        return run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
+    with noted_once(net.model, net.loss, subject.loss), choices.active(net.model):
+        findings = run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
+        findings.constant = constant_losses(subject)
+        return findings
 
 
 def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: Net) -> Subject:
     """What the checks look at. Where a module takes its own step, its loss and optimizers are not known."""
     callbacks, loss = options.callbacks, net.scalar_loss
     own_step = own_method(net.model, "step")
+    accumulated = max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1)
     encoding, train = feeds.data.encoding, feeds.data.train
     return Subject(
         model=net.model,
@@ -82,11 +86,15 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
         settled=not any(_may_change_modes(one) for one in callbacks),
         shuffled=feeds.shuffled,
         batch_size=feeds.batch_size,
-        optimizers={} if own_step else net.optimizers,
+        optimizers=net.optimizers,
+        own_step=own_step,
         metrics=spec.metrics.train,
         categories={} if encoding is None else encoding.categories,
         rows=None if isinstance(train, Loaded) else len(train),
-        accumulated=max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1),
+        accumulated=accumulated,
+        steps=None if feeds.train.length is None else options.epoch_range[1] * -(-feeds.train.length // accumulated),
+        clip=_clip(callbacks),
+        scheduled=any(_may_move_rates(one) for one in callbacks),
         schedules=schedules(net.optimizers, callbacks, options.epoch_range[1], feeds.train.length),
     )
 
@@ -103,6 +111,7 @@ def _let_see(subject: Subject, options: Options, feeds: Feeds, test: Any, readin
     subject.twice = {name: found for name, found in twice.items() if found is not None}
     subject.in_order = subject.columns is not None and in_order(getattr(feeds.data.train, "loader", None))
     subject.held = _first_batches(feeds, valid, test, held, subject.device)
+    subject.drawn_anew = [name for name, one in named.items() if drawn_anew(one)]
     names = zip(("training", "validation", "test"), sets, strict=True)
     subject.unseen = [f"{name} data: {one.missing}" for name, one in names if one.missing]
 
@@ -129,3 +138,15 @@ def _may_change_modes(callback: Callback) -> bool:
     """Whether a callback may put parts of the module into another mode, or another batch into the place of one."""
     known = type(callback).__module__.startswith("lumbre.") and not isinstance(callback, (GradualUnfreezing, On))
     return not known and any(hasattr(callback, f"on_train_{when}begin") for when in ("", "batch_"))
+
+
+def _clip(callbacks: Sequence[Callback]) -> tuple[float | None, float | None]:
+    """The bounds of the norm of all gradients, and of each number in them."""
+    clips = [one for one in callbacks if isinstance(one, GradientClip)]
+    norms = [one.max_norm for one in clips if one.max_norm is not None and one.norm_type == 2]
+    values = [one.max_value for one in clips if one.max_value is not None]
+    return min(norms, default=None), min(values, default=None)
+
+
+def _may_move_rates(callback: Callback) -> bool:
+    return isinstance(callback, (LearningRate, LRScheduler, SWA)) or _may_change_modes(callback)

@@ -208,6 +208,27 @@ def first_batch(data: Source | Loaded, known: Known, feed_of_run: Any, size: int
     return Batch(input, target, pair_count(input, target))
 
 
+def drawn_anew(known: Known, rows: int = 8) -> bool:
+    """Whether rows are others when they are read again, for the same targets; False for rows in memory, and streams."""
+    source = known.source
+    if source is None or known.columns is not None:
+        return False
+    try:
+        with _left_as_it_was(source):
+            once, again = (source.fetch(range(min(rows, len(source))), epoch) for epoch in (1, 2))
+    except Exception:  # reading fails for a reason of its own, which is found elsewhere
+        return False
+    (x, y), (other, target) = (
+        tuple([one for one in leaves(part) if isinstance(one, Tensor)] for part in pair) for pair in (once, again)
+    )
+    return bool(y) and _alike(y, target) and not _alike(x, other)
+
+
+def _alike(some: list[Tensor], others: list[Tensor]) -> bool:
+    pairs = zip(some, others, strict=False)
+    return len(some) == len(others) and all(a.shape == b.shape and bool((a == b).all()) for a, b in pairs)
+
+
 def _joined(parts: list[Pair], source: Source | None, name: str) -> Known:
     """Batches as one; those whose rows differ in shape cannot be compared."""
     try:

@@ -67,6 +67,7 @@ def run_record(
         options={name: value for name, value in settings.items() if value},
         data=data,
         findings=None if findings is None else tuple(findings),
+        constant={} if findings is None else findings.constant,
         environment=environment(device),
         receipt=run_receipt(recipe, model, options, device=device, seed=seed, batch_size=batch_size),
     )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from corpus.program import CASES, HEALTHY, Case, Program
+from corpus.program import CASES, GROWN, HEALTHY, Case, Program
+from lumbre import PreflightError, PreflightWarning
 
 SEEDS = range(5)
+_CODE = re.compile(r"LB\d{3}")
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 _WITH_WARNINGS_AS_ERRORS = """
@@ -30,6 +34,47 @@ def checked(program: Program) -> list[tuple[str, str]]:
     """(code, severity) of what `recipe.check` finds."""
     found = program.recipe.check(program.data, test_data=program.test, **program.options)
     return sorted((finding.code, finding.severity) for finding in found)
+
+
+def fitted(program: Program) -> list[tuple[str, str]]:
+    """(code, severity) of what `recipe.fit` says before and during three epochs, or as many as the program sets."""
+    said: list[tuple[str, str]] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            done = program.recipe.fit(program.data, **{"epochs": 3, "verbose": False, **program.options})
+            said += [(line.partition(" ")[0], "warning") for line in done.remarks]
+        except PreflightError as error:
+            said += [(_CODE.findall(str(error))[0], "error")]
+        except Exception as error:
+            said += [(type(error).__name__, "error")]
+    found = [str(one.message) for one in caught if issubclass(one.category, PreflightWarning)]
+    return sorted([*said, *((_CODE.findall(text)[0], "warning") for text in found)])
+
+
+def run_grown(half: str, look: Callable[[Program], list[tuple[str, str]]], seeds: Iterable[int] = SEEDS) -> list[Row]:
+    """The later pairs of a half."""
+    rows: list[Row] = []
+    for case in GROWN:
+        if case.half == half:
+            row = Row(case.name, case.half, case.codes)
+            for seed in seeds:
+                row.broken.append(look(made(case, True, seed)))
+                row.sound.append(look(made(case, False, seed)))
+            rows.append(row)
+    return rows
+
+
+def grown_table(results: dict[tuple[str, str], list[Row]]) -> str:
+    """The figures of the later pairs by (half, how)."""
+    lines = ["| | right cause named | any finding | sound twins with an error or warning |", "|---|---|---|---|"]
+    for (half, how), rows in results.items():
+        named = sum(2 * row.named > len(row.broken) for row in rows)
+        found = sum(2 * row.found > len(row.broken) for row in rows)
+        false = sum(any(kind != "hint" for one in row.sound for _, kind in one) for row in rows)
+        cells = (share(one, len(rows)) for one in (named, found, false))
+        lines.append(f"| {half}, `{how}()` | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def made(case: Case, broken: bool, seed: int) -> Program:

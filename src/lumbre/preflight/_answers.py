@@ -1,0 +1,262 @@
+"""Is the answer in the question? The target, or a function of it, among the inputs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lumbre.base import map_leaves
+from lumbre.preflight._recorder import CLASSES, ELEMENTWISE, loss_inputs
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject, tensors
+
+_ENOUGH, _MANY, _FEW_OF_A_CLASS = 50, 100, 20
+_MOST_COLUMNS, _MOST_OUTPUTS, _FURTHEST = 5_000, 20, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Columns of an input, and where they stand in it.
+
+    Attributes:
+        values: (rows, columns).
+        place: in words, with `{}` for the number of the column.
+    """
+
+    values: Tensor
+    place: str = "column {} of the input"
+
+
+def columns_of(leaf: Tensor) -> list[Columns]:
+    """The columns of a table; of a sequence, those of its last step."""
+    if leaf.ndim == 2 and leaf.is_floating_point():
+        return [Columns(leaf)] if leaf.shape[1] > 1 else []
+    if leaf.ndim == 2:
+        return [Columns(leaf[:, -1:], "the last step of the input")] if leaf.shape[1] > 1 else []
+    if leaf.ndim == 3 and min(leaf.shape[1:]) >= 1:
+        return [
+            Columns(last, f"column {{}} of the {name} of the input")
+            for last, name, length in (
+                (leaf[:, -1], "last step", leaf.shape[1]),
+                (leaf[:, :, -1], "last step (of the last dimension)", leaf.shape[2]),
+            )
+            if length > 1
+        ]
+    return []
+
+
+@check("LB043", "warning", "The target among the inputs")
+def target_leak(subject: Subject) -> Iterator[Found]:
+    """One column of the input, or of the last step of a sequence, is the target, a line through it, or rises with it
+    without exception; or it parts the classes: the net reads the answer off. At the time of a real prediction that
+    column will not be there. (Nothing is said of a threshold at a round number, or with a wide gap: small programs make
+    their targets so.)"""
+    if subject.seen is None or not isinstance(subject.seen[1], Tensor) or subject.seen[1].is_complex():
+        return
+    target = subject.seen[1].byte() if subject.seen[1].dtype == torch.bool else subject.seen[1]
+    if not len(target) or len(target) < _ENOUGH or target.numel() > _MOST_OUTPUTS * len(target):
+        return
+    every = target.reshape(len(target), -1)
+    for leaf in tensors(subject.seen[0]):
+        if leaf.numel() > subject.most_numbers or leaf.is_complex() or len(leaf) != len(target):
+            continue
+        if every.shape[1] > 1 and leaf.shape[1:] == target.shape[1:]:
+            continue  # an input that is to be made again
+        if target.ndim > 1 and leaf.ndim > 2 and 1 < leaf.shape[1] == target.shape[1]:
+            continue  # a target for each step, which may be the step that follows
+        for columns in columns_of(leaf):
+            if columns.values.shape[1] > _MOST_COLUMNS:
+                continue
+            for output in range(every.shape[1]):
+                found = _says(subject, columns, every[:, output], single=every.shape[1] == 1)
+                if found is not None:
+                    yield found
+                    return
+
+
+def _says(subject: Subject, columns: Columns, y: Tensor, *, single: bool) -> Found | None:
+    classes = single and (bool(loss_inputs(subject.loss_calls, CLASSES)) or (y.unique().numel() == 2))
+    column: int | None = None
+    how = ""
+    for step in (max(1, len(y) // 2_000), 1):  # what does not hold for some rows does not hold for all
+        x, some = columns.values[::step].double(), y[::step].contiguous()
+        how = "says the target exactly"
+        column = _one_to_one(x, some) if classes else _linear(x, some.double())
+        if column is None and columns.values.is_floating_point():
+            if classes:
+                column, how = _parts(x, some), "parts the classes without exception"
+            else:
+                column, how = _rises(x, some.double()), "rises, or falls, with the target without exception"
+        if column is None:
+            return None
+    assert column is not None
+    place = columns.place.format(column)
+    return Found(
+        f"{place}, which {how}",
+        "inputs that are known when the target is not",
+        f"leave {place.removesuffix(' of the input')} out; windows end before the step that is to be predicted",
+    )
+
+
+def _one_to_one(x: Tensor, y: Tensor) -> int | None:
+    """The column that has one value for each class, and another for each."""
+    labels = y.unique()
+    if not 2 <= labels.numel() <= 100:
+        return None
+    first = torch.stack([x[(y == label).nonzero()[0, 0]] for label in labels])
+    fits = (x == first[torch.searchsorted(labels, y)]).all(0)
+    for column in fits.nonzero()[:, 0].tolist():
+        if first[:, column].unique().numel() == labels.numel():
+            return int(column)
+    return None
+
+
+def _linear(x: Tensor, y: Tensor) -> int | None:
+    dx, dy = x - x.mean(0), y - y.mean()
+    norm = dx.norm(dim=0) * dy.norm()
+    same = ((dx * dy[:, None]).sum(0).abs() > 0.999999 * norm) & (norm > 0)
+    found = same.nonzero()[:, 0].tolist()
+    return int(found[0]) if found else None
+
+
+def _rises(x: Tensor, y: Tensor) -> int | None:
+    """The column whose order of rows is that of the target, or the opposite; with many different values."""
+    if len(y) < _MANY or y.unique().numel() < 0.5 * len(y):
+        return None
+    steps = x[y.argsort()].diff(dim=0)
+    in_order = ((steps >= 0).all(0) | (steps <= 0).all(0)) & ((steps != 0).double().mean(0) > 0.5)
+    found = in_order.nonzero()[:, 0].tolist()
+    return int(found[0]) if found else None
+
+
+def _parts(x: Tensor, y: Tensor) -> int | None:
+    """The one column in which the classes lie apart, unless a small program may well mean it so."""
+    labels, counts = y.unique(return_counts=True)
+    if len(y) < _MANY or not 2 <= labels.numel() <= 10 or int(counts.min()) < _FEW_OF_A_CLASS:
+        return None
+    low = torch.stack([x[y == label].amin(0) for label in labels])
+    high = torch.stack([x[y == label].amax(0) for label in labels])
+    order = low.argsort(0)
+    gaps = low.gather(0, order)[1:] - high.gather(0, order)[:-1]
+    apart = (gaps > 0).all(0).nonzero()[:, 0].tolist()
+    if len(apart) != 1:  # several: classes that lie far apart
+        return None
+    (column,) = apart
+    cut = (low.gather(0, order)[1:] + high.gather(0, order)[:-1])[:, column] / 2
+    spread, middle = float(x[:, column].std()), x[:, column].median()
+    clear = bool((gaps[:, column] > 0.2 * spread).all())
+    near = [float((cut - one).abs().min()) < 0.05 * spread for one in (0.0, 0.5, 1.0, float(middle))]
+    still = bool((low[:, column] == high[:, column]).any())  # such as 0 for all rows of a class
+    meant = not still and (labels.numel() > 2 or clear or any(near))
+    return None if meant else int(column)
+
+
+@check("LB077", "warning", "Positions that see their own answer", costly=True)
+def sees_answer(subject: Subject) -> Iterator[Found]:
+    """The targets of a sequence are its inputs, some steps later, and a prediction changes with the very step that it
+    is to predict: attention without a causal mask, a recurrent net in both directions, a convolution padded on both
+    sides. Or a net that looks at earlier steps alone is to give the step it was just given: the shift was forgotten."""
+    target, pred = subject.batch.target, subject.evaluated.pred
+    parts = tensors(subject.batch.input)
+    if not isinstance(target, Tensor) or not isinstance(pred, Tensor) or target.ndim not in (2, 3):
+        return
+    if len(target) < 4 or target.shape[1] < 4 or pred.ndim < 2 or subject.evaluated.failure is not None:
+        return
+    whole = any(
+        isinstance(call.target, Tensor) and call.target.numel() == target.numel()
+        for call in loss_inputs(subject.loss_calls, (*CLASSES, *ELEMENTWISE))
+    )
+    if not whole:  # the loss shifts by itself, or chooses
+        return
+    related = [(at, shift) for at, one in enumerate(parts) if (shift := _shift(one, target)) is not None]
+    if len(related) != 1:  # a sequence that is to be given again has its answers in another input
+        return
+    ((at, shift),) = related
+    length = target.shape[1]
+    places = sorted({0, length // 2, length - 1 - max(shift, 1)})
+    try:
+        own, later, before = (
+            _depend(subject, at, length, [(place, place + by) for place in places if 0 <= place + by < length])
+            for by in (shift, max(shift, 1), -1)
+        )
+    except Exception:  # a module that takes no other sequence
+        return
+    if shift and later:
+        yield Found(
+            f"predictions of a step that depend on the step that they are to predict, {shift} further on",
+            "predictions from earlier steps alone",
+            "a causal mask (is_causal=True), an nn.LSTM without bidirectional=True, or padding on the left alone",
+        )
+    elif not shift and own and before and not later and not target.is_floating_point():
+        yield Found(
+            "targets that are the inputs of the same steps, for a net that looks at earlier steps alone",
+            "targets that are one step ahead",
+            "x[:, :-1] as input and x[:, 1:] as target",
+        )
+
+
+def _shift(part: Tensor, target: Tensor) -> int | None:
+    """How many steps later the target stands in an input; None where it does not."""
+    if part.ndim not in (2, 3) or len(part) != len(target) or part.shape[1] != target.shape[1]:
+        return None
+    if target.is_floating_point() != part.is_floating_point() or (target.ndim == 3 and part.ndim != 3):
+        return None
+    wide = part.detach() if part.ndim == 3 else part.detach()[:, :, None]
+    asked = target.detach() if target.ndim == 3 else target.detach()[:, :, None]
+    if asked.shape[2] not in (1, wide.shape[2]):
+        return None
+    for by in range(_FURTHEST + 1):
+        a, b = wide[:, by:], asked[:, : asked.shape[1] - by]
+        counted = (b >= 0).all(2) if not b.is_floating_point() else torch.ones_like(b[..., 0], dtype=torch.bool)
+        if int(counted.sum()) < _FEW_OF_A_CLASS or float(counted.float().mean()) < 0.5:
+            return None
+        used = b[counted]
+        common = float((used == used.mode(0).values).float().mean())
+        if common > 0.8:
+            return None
+        same = (a == b)[counted] if a.shape[2] == b.shape[2] else (a == b.expand_as(a))[counted]
+        share = same.float().mean(0)
+        if (float(share.max()) if asked.shape[2] == 1 else float(share.min())) > 0.99:
+            return by
+    return None
+
+
+def _depend(subject: Subject, at: int, length: int, pairs: Sequence[tuple[int, int]]) -> bool:
+    """Whether the predictions at some place change where the input at another is that of another row."""
+    rows = min(subject.batch.size, 8)
+    few: Any = map_leaves(lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) else leaf, subject.batch.input)
+    once, again = (_steps(subject.predict(few), length) for _ in range(2))
+    if once is None or again is None or not torch.equal(once, again):
+        return False
+    for place, other in pairs:
+        count = iter(range(len(tensors(few))))
+
+        def turned(leaf: Any, other: int = other, count: Iterator[int] = count) -> Any:
+            if not isinstance(leaf, Tensor) or next(count) != at:
+                return leaf
+            part = leaf.clone()
+            part[:, other] = part[:, other].roll(1, 0)
+            return part
+
+        moved = _steps(subject.predict(map_leaves(turned, few)), length)
+        if moved is None:
+            return False
+        scale = float(once.float().std()) + 1e-12
+        if float((moved[:, place] - once[:, place]).abs().max()) > 1e-4 * scale:
+            return True
+    return False
+
+
+def _steps(pred: Any, length: int) -> Tensor | None:
+    """Predictions as (rows, steps, ...)."""
+    if not isinstance(pred, Tensor) or not pred.is_floating_point() or pred.ndim < 2:
+        return None
+    if pred.shape[1] == length:
+        return pred
+    if pred.ndim == 3 and pred.shape[2] == length:
+        return pred.transpose(1, 2)
+    if pred.ndim == 2 and pred.shape[0] % length == 0:
+        return pred.reshape(-1, length, pred.shape[1])
+    return None

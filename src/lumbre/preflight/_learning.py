@@ -1,0 +1,211 @@
+"""Which parameters learn: weights that nobody trains, gradients of exactly zero, layers that hold training back."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from lumbre.base import is_users_own
+from lumbre.preflight._recorder import NORMS, graph_leaves
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Pass, Subject, tensors
+
+_TRIES, _DEPTH, _SHOWN = 2, 3, 3
+_SMALL_MOMENTUM, _LARGE_MOMENTUM = 0.02, 0.9
+_MUCH_DROPPED, _NEARLY_ALL_DROPPED = 0.8, 0.9
+
+
+@check("LB070", "warning", "Weights outside the module", unless=("LB026",))
+def outside(subject: Subject) -> Iterator[Found]:
+    """Predictions have a gradient by numbers that neither the module nor an optimizer knows: layers that `forward()`
+    makes, in a plain object or behind a global name, and tensors that are attributes but no `nn.Parameter`. They are
+    not trained, not saved and not moved to the GPU."""
+    found = subject.trained
+    if found.failure is not None and not found.in_loss:
+        return
+    known = {id(one) for one in subject.model.parameters()}
+    for optimizer in subject.optimizers.values():
+        known |= {id(one) for group in optimizer.param_groups for one in group["params"]}
+    given = [*tensors(subject.batch.input), *tensors(subject.batch.target)]
+    known |= {id(one) for one in given} | set(graph_leaves(given))
+    again = graph_leaves(tensors(subject.evaluated.pred))
+    shapes = {one.shape for one in given}
+    hidden: dict[str, int] = {}
+    for name, leaf in graph_leaves(tensors(found.pred)).items():
+        if name in known or leaf.shape in shapes:  # inputs by which forward() takes a gradient
+            continue
+        if name not in again and not isinstance(leaf, nn.Parameter):  # a point at which it takes one
+            continue
+        place = _place(subject.model, leaf) if name in again else "made in forward()"
+        hidden[place] = hidden.get(place, 0) + leaf.numel()
+    if hidden:
+        where = "; ".join(f"{count:,} {place}" for place, count in list(hidden.items())[:_SHOWN])
+        yield Found(
+            f"weights that get a gradient, and that the module does not know of: {where}",
+            "every weight registered, so that it is trained, saved and moved",
+            "self.w = nn.Parameter(...) and self.layer = nn.Linear(...) in __init__(); requires_grad_(False) for what "
+            "is to stay as it is",
+        )
+
+
+def _place(model: nn.Module, leaf: Tensor) -> str:
+    """Where a tensor is kept, in words."""
+    for name, part in model.named_modules():
+        for attribute, value in vars(part).items():
+            if not attribute.startswith("_") and _holds(value, leaf, _DEPTH):
+                path = ".".join(filter(None, (name, attribute)))
+                kind = "tensor" if value is leaf else type(value).__name__
+                return f"in {path!r}, a plain {kind}"
+    return "kept outside of it"
+
+
+def _holds(value: Any, leaf: Tensor, depth: int) -> bool:
+    if value is leaf:
+        return True
+    if isinstance(value, nn.Module):
+        return any(one is leaf for one in value.parameters())
+    if not depth:
+        return False
+    if isinstance(value, dict):
+        return any(_holds(one, leaf, depth - 1) for one in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_holds(one, leaf, depth - 1) for one in value)
+    return is_users_own(type(value)) and any(
+        _holds(one, leaf, depth - 1) for one in getattr(value, "__dict__", {}).values()
+    )
+
+
+@check(
+    "LB071",
+    "warning",
+    "Weights whose gradient is exactly zero",
+    unless=("LB024", "LB029", "LB057", "LB016", "LB019", "LB018"),
+    costly=True,
+)
+def zero_gradients(subject: Subject) -> Iterator[Found]:
+    """Some weights get a gradient of exactly zero, and go on to do so after a step and with other weights: a softmax or
+    a norm over a single number, rounding, a sign or a saturated clamp stands between them and the loss. (Branches that
+    begin at zero, experts that no row came to, and terms with a factor of 0 are not meant.)"""
+    found, loss = subject.trained, subject.trained.loss
+    if found.failure is not None or not isinstance(loss, Tensor) or loss.ndim or float(loss.detach()) == 0:
+        return
+    zero = _zeros(found)
+    known = {name for name, gradient in found.gradients.items() if gradient is not None}
+    if zero == known or not bool(loss.isfinite()):  # the loss counts no row, or more is amiss than these weights
+        return
+    if not any(found.gradients[name].ndim >= 2 for name in zero) or _one_position(found):  # pyright: ignore[reportOptionalMemberAccess]
+        return
+    asked = subject.evaluated.loss  # the graph of the other pass is spent
+    live = set(graph_leaves([asked], without_zero_factors=True)) if isinstance(asked, Tensor) else set[int]()
+    zero &= {name for name, one in subject.model.named_parameters() if id(one) in live}
+    zero -= _unasked(subject.model, found) | _beside_others(subject.model, found, zero)
+    for at in range(1 + _TRIES):
+        if not zero:
+            return
+        again = subject.stepped if at == 0 else subject.moved(at)
+        if again.failure is not None or not again.gradients:
+            return
+        # What is zero in exact numbers may be rounded to a little more.
+        zero = (zero & _zeros(again, 1e-6)) - _unasked(subject.model, again)
+    weights = [name for name in found.gradients if name in zero]
+    if any(found.gradients[name].ndim >= 2 for name in weights):  # pyright: ignore[reportOptionalMemberAccess]
+        rest = f" and {len(weights) - _SHOWN} more" if len(weights) > _SHOWN else ""
+        yield Found(
+            f"a gradient of exactly zero for {', '.join(weights[:_SHOWN])}{rest}",
+            "weights that change in the first step",
+            "look at what stands behind these layers: softmax or LayerNorm over a dimension of size 1, round(), "
+            "sign(), a clamp or an activation that is saturated",
+        )
+
+
+def _zeros(found: Pass, share: float = 0.0) -> set[str]:
+    """Parameters whose gradient is no more than this share of the largest."""
+    known = {name: one for name, one in found.gradients.items() if one is not None and one.numel()}
+    sizes = {name: float(one.detach().abs().max()) for name, one in known.items()}
+    limit = share * max(sizes.values(), default=0.0)
+    return {name for name, size in sizes.items() if size <= limit}
+
+
+def _beside_others(model: nn.Module, found: Pass, zero: set[str]) -> set[str]:
+    """Parameters of a part in a list whose neighbours are trained: rows are sent to some of them, as to experts."""
+    names: set[str] = set()
+    for name, part in model.named_modules():
+        if not isinstance(part, (nn.ModuleList, nn.ModuleDict)):
+            continue
+        start = f"{name}." if name else ""
+        for one in zero:
+            if one.startswith(start):
+                end = one.removeprefix(start).partition(".")[2]
+                others = (f"{start}{key}.{end}" for key, _ in part.named_children())
+                if any(found.gradients.get(other) is not None and other not in zero for other in others):
+                    names.add(one)
+    return names
+
+
+def _one_position(found: Pass) -> bool:
+    """Whether torch's attention looks at a single position: there is nothing to choose from, and that may be meant."""
+    keys = (call.argument(1, "key") for call in found.forward if call.name == "scaled_dot_product_attention")
+    return any(isinstance(key, Tensor) and key.shape[-2] == 1 for key in keys)
+
+
+def _unasked(model: nn.Module, found: Pass) -> set[str]:
+    """Parameters of layers that were given nothing but zeros, or no rows; and tables whose padding has no gradient."""
+    asked = {call.name for call in found.layers if call.input.numel() and bool((call.input.detach() != 0).any())}
+    names: set[str] = set()
+    for name, part in model.named_modules():
+        recorded = any(call.name == name for call in found.layers)
+        padded = isinstance(part, (nn.Embedding, nn.EmbeddingBag)) and part.padding_idx is not None
+        recurrent = isinstance(part, (nn.RNNBase, nn.RNNCellBase))
+        for own, _ in part.named_parameters(recurse=False):
+            if padded or (recorded and name not in asked) or (recurrent and "_hh" in own):
+                names.add(".".join(filter(None, (name, own))))
+    return names
+
+
+@check("LB075", "warning", "BatchNorm whose statistics do not follow", several=True)
+def norm_momentum(subject: Subject) -> Iterator[Found]:
+    """`momentum` of torch's BatchNorm is the weight of the new batch, 0.1 by itself; other libraries mean the weight of
+    the old ones, such as 0.99. Near 1 evaluation uses the last batch alone; so near 0 that the run is too short for it,
+    evaluation uses the means of 0 and spreads of 1 that the layer began with."""
+    norms = [
+        (name, part, float(part.momentum))
+        for name, part in subject.model.named_modules()
+        if isinstance(part, NORMS) and part.momentum is not None and isinstance(part.running_mean, Tensor)
+    ]
+    used = {call.name for call in subject.trained.norms if call.training}
+    norms = [one for one in norms if one[0] in used]
+    high = [name for name, _, momentum in norms if momentum >= _LARGE_MOMENTUM]
+    steps = subject.steps
+    low = [
+        name
+        for name, part, momentum in norms
+        if steps is not None
+        and momentum <= _SMALL_MOMENTUM
+        and (1 - momentum) ** steps > 0.5
+        and isinstance(part.running_mean, Tensor)
+        and not bool((part.running_mean != 0).any())
+    ]
+    for names in (high, low):
+        if names:
+            momentum = next(m for name, _, m in norms if name == names[0])
+            run = "" if names is high else f" in a run of {steps} steps"
+            yield Found(
+                f"momentum={momentum:g} for {', '.join(names[:_SHOWN])}{run}",
+                "the weight of a new batch, 0.01 to 0.5",
+                "momentum=0.1, or 1 less what other libraries call momentum",
+            )
+
+
+@check("LB076", "warning", "Dropout of nearly everything")
+def much_dropout(subject: Subject) -> Iterator[Found]:
+    """`p` of torch's dropout is the share that is dropped; other libraries ask for the share that is kept."""
+    calls = [call for call in subject.trained.forward if call.name.startswith("dropout")]
+    shares = [float(call.argument(1, "p", 0.5)) for call in calls if call.argument(2, "training", True)]
+    share = max((one for one in shares if isinstance(one, float)), default=0.0)
+    if share >= _MUCH_DROPPED:
+        yield Found(
+            f"dropout of {share:.0%} of the numbers",
+            "0.1 to 0.5",
+            f"p={max(1 - share, 0.1):.2g}, if {share:.2g} was meant as the share that is kept",
+            None if share >= _NEARLY_ALL_DROPPED else "hint",
+        )

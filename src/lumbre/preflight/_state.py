@@ -1,0 +1,109 @@
+"""What is left from the batch before: in predictions, and in the graph."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lumbre.base import as_scalar, leaves, map_leaves, untouched
+from lumbre.devices import seeder
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject, tensors
+
+
+@check("LB078", "warning", "Predictions that depend on the batch before", unless=("LB032",), costly=True)
+def state_left(subject: Subject) -> Iterator[Found]:
+    """In evaluation mode the same rows get another prediction when they come again: a hidden state that is not begun
+    anew, statistics or a memory that also follow the rows that are only to be judged, numbers drawn without torch's
+    generators."""
+    if subject.evaluated.failure is not None or subject.own_step:
+        return
+    with untouched(subject.model, subject.device), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            once, twice, again = (_judged(subject) for _ in range(3))
+        except Exception:  # a module that takes no second batch, or counts those it has had
+            return
+    try:  # what the module draws without torch differs after it is put back, too
+        with untouched(subject.model, subject.device), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            anew = _judged(subject)
+    except Exception:
+        return
+    pairs = list(zip(once, twice, again, anew, strict=False))
+    if any(torch.equal(a, d) and _differ(a, b) and _differ(a, c) for a, b, c, d in pairs):
+        yield Found(
+            "predictions that change when the same batch comes a second time, in evaluation mode",
+            "predictions that depend on their rows alone",
+            "a hidden state that begins at zero in each forward(); `if self.training:` before what is to follow the "
+            'rows, or draws by chance. Where batches are parts of one long sequence: ignore=("LB078",)',
+        )
+
+
+def _judged(subject: Subject) -> list[Tensor]:
+    seeder(0, subject.device)("predict", 0, 0)
+    return tensors(map_leaves(_own, subject.call(map_leaves(_own, subject.batch.input))))
+
+
+def _own(leaf: Any) -> Any:
+    return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or not one.is_floating_point() or not bool(one.isfinite().all()):
+        return False
+    scale = float(one.std()) if one.numel() > 1 else float(one.abs().max())
+    return float((one - other).abs().max()) > 1e-3 * scale > 0
+
+
+@check("LB079", "error", "A graph that reaches into the batch before", unexplained=True)
+def graph_left(subject: Subject) -> Iterator[Found]:
+    """A hidden state, or a sum of losses, keeps its graph from one batch to the next: the second backward pass of the
+    run fails, since the first has spent it."""
+    model, loss = subject.model, subject.loss
+    if loss is None or subject.trained.failure is not None or subject.trained.backward is not None:
+        return
+    trained = [one for one in model.parameters() if one.requires_grad]
+    with (
+        untouched(model, subject.device, loss, training=True),
+        torch.enable_grad(),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            for at in range(2):
+                value: Any = as_scalar(loss(subject.call(map_leaves(_own, subject.batch.input)), subject.batch.target))
+                if not isinstance(value, Tensor) or not value.requires_grad or not trained:
+                    return
+                if at == 0 and not _keeps_graph(subject):
+                    return
+                torch.autograd.grad(value, trained, allow_unused=True)
+        except RuntimeError as error:
+            if "backward through the graph a second time" not in str(error):
+                return
+        except Exception:
+            return
+        else:
+            return
+    yield Found(
+        "a second batch whose backward pass goes into the graph of the first",
+        "a graph for each batch",
+        "self.state = state.detach() for what is kept for the next batch",
+    )
+
+
+def _keeps_graph(subject: Subject) -> bool:
+    """Whether something that hangs on the module has a graph."""
+    held = (value for part in subject.model.modules() for name, value in vars(part).items() if name != "_parameters")
+    return any(isinstance(leaf, Tensor) and leaf.grad_fn is not None for value in held for leaf in _leaves(value))
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, (Tensor, list, tuple, dict)):
+        try:
+            return list(leaves(value))
+        except Exception:  # other things than tensors
+            return []
+    return []
