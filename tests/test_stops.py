@@ -108,3 +108,39 @@ def test_a_stop_within_an_epoch_does_not_outlive_its_run(tmp_path: Path) -> None
     options: dict[str, Any] = {"batch_size": 8, "epochs": 3, "verbose": False, "resume": keep}
     recipe.fit(blobs(40), callbacks=On(train_batch_end=stop), **options)
     same(recipe.fit(blobs(40), **options), recipe.fit(blobs(40), batch_size=8, epochs=3, verbose=False))
+
+
+class Clock:
+    """A clock that goes on by a second at each look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def test_a_limit_of_time_is_that_of_each_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lumbre.callbacks import _time_limit
+
+    monkeypatch.setattr(_time_limit, "monotonic", Clock())
+    whole = fit(epochs=7)
+    first = fit(tmp_path, epochs=7, max_seconds=3)
+    assert epochs_of(first) == 3
+    assert epochs_of(fit(tmp_path, epochs=7, max_seconds=3)) == 6, "the same call goes on"
+    same(fit(tmp_path, epochs=7, max_seconds=100), whole)
+    same(fit(tmp_path, epochs=7), whole)
+    assert epochs_of(fit(epochs=(5, 9), max_seconds=2)) == 5, "the fewest epochs come first"
+    assert first._session.record.receipt["options"]["callbacks"] == []
+
+
+def test_a_limit_of_time_leaves_the_bits_as_they_are_and_is_checked(tmp_path: Path) -> None:
+    same(fit(epochs=3, max_seconds=1e6), fit(epochs=3))
+    with pytest.raises(lb.OptionError, match="max_seconds=0"):
+        fit(max_seconds=0)
+    strict = lb.setup(nn.Linear, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    strict = strict.set_hparams(in_features=4, out_features=3)
+    strict.fit(blobs(40), epochs=2, max_seconds=1e-9, resume=tmp_path, verbose=False)
+    longer = strict.fit(blobs(40), epochs=2, max_seconds=50, resume=tmp_path, verbose=False)
+    assert epochs_of(longer) == 2, "another limit is no other run"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lumbre.base import at_least, preserved_randomness
-from lumbre.callbacks import Progress, Remarks
+from lumbre.callbacks import Progress, Remarks, TimeLimit
 from lumbre.core import Callback, train
 from lumbre.devices import kept_memory, resolve_device
 from lumbre.fitted import Fitted
@@ -83,6 +83,7 @@ class Recipe(Spec):
         precision: str = "float32",
         engine: str = "auto",
         strategy: str | None = None,
+        max_seconds: float | None = None,
         resume: str | Path | Checkpoints | None = None,
         preflight: bool = True,
         ignore: Iterable[str] = (),
@@ -125,6 +126,8 @@ class Recipe(Spec):
                 a part of its parameters, gradients and optimizer state in each (`fully_shard` of torch; the page "Many
                 devices" says what cannot be had then). The trained model is whole in every process. One process does
                 the same without either.
+            max_seconds: end the run after the epoch in which so many seconds are over, but not before its fewest
+                epochs are done. With `resume` the same call goes on, for as long again.
             resume: a folder, or `lumbre.Checkpoints(folder, ...)`: checkpoints of the run go there, and a run that is
                 found there goes on, to the same bits as if it had never been stopped. SIGTERM then writes one at the
                 next step and ends the process with status 143; Ctrl-C writes one and returns what was trained so far.
@@ -171,7 +174,8 @@ class Recipe(Spec):
         ):
             options = options if kept is None else kept.adjusted(options)
             remarks = [Remarks(shown[0].say if shown else None, ignore=tuple(options.ignore))] if preflight else []
-            options = replace(options, callbacks=[*options.callbacks, *shown, *remarks])
+            timed = [] if options.max_seconds is None else [TimeLimit(options.max_seconds, world.gather)]
+            options = replace(options, callbacks=[*options.callbacks, *timed, *shown, *remarks])
             plan, session, findings = build(self, data, options)
             findings.raise_errors()
             for finding in findings.warnings if world.leads else []:

@@ -16,7 +16,8 @@ from torch import nn, optim
 
 import lumbre as lb
 from conftest import ROOT, Net, blobs
-from lumbre.tune import _study, _workers
+from lumbre.processes import _workers as farewell
+from lumbre.tune import _study
 
 FORK = multiprocessing.get_context("fork")
 SPACE = {"hparams": {"d_hidden": (4, 64)}, "opt_hparams": {"lr": lb.LogRange(1e-3, 1e-1)}}
@@ -199,7 +200,7 @@ def test_ctrl_c_ends_all_workers(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_ctrl_c")
 def test_workers_end_with_an_error_also_where_ctrl_c_is_ignored(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(_workers, "_FAREWELL_SECONDS", 3600.0)  # longer than a test may take
+    monkeypatch.setattr(farewell, "_FAREWELL_SECONDS", 3600.0)  # longer than a test may take
 
     class OneFails(Note):
         def on_fit_begin(self, ctx: lb.Context) -> None:

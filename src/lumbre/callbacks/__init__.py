@@ -21,6 +21,7 @@ from lumbre.callbacks._remarks import Remarks
 from lumbre.callbacks._samples import SampleGenerations
 from lumbre.callbacks._step_options import Accumulate, GradientClip
 from lumbre.callbacks._tensorboard import TensorBoard
+from lumbre.callbacks._time_limit import TimeLimit
 from lumbre.callbacks._unfreezing import GradualUnfreezing
 from lumbre.callbacks._wandb import WandB
 

@@ -15,14 +15,25 @@ import torch
 from torch import Tensor, nn
 
 from lumbre.base import DataRecord
-from lumbre.callbacks import SWA, CSVLog, LearningRate, LRScheduler, MLflow, Progress, Remarks, TensorBoard, WandB
+from lumbre.callbacks import (
+    SWA,
+    CSVLog,
+    LearningRate,
+    LRScheduler,
+    MLflow,
+    Progress,
+    Remarks,
+    TensorBoard,
+    TimeLimit,
+    WandB,
+)
 from lumbre.core import Callback
 from lumbre.run import Options, Session, Spec
 
 _DEPTH = 4
 _DIGITS = 12
-ONLY_TELL = (Progress, Remarks, CSVLog, TensorBoard, MLflow, WandB)
-"""Callbacks that tell of a run and change nothing in it: they may come and go."""
+ONLY_TELL = (Progress, Remarks, CSVLog, TensorBoard, MLflow, WandB, TimeLimit)
+"""Callbacks that tell of a run, or end it, and change nothing else in it: they may come and go."""
 
 
 def facts_of(recipe: Spec, options: Options, session: Session) -> dict[str, str]:

@@ -23,7 +23,7 @@ from lumbre.base import (
     own_method,
     traits,
 )
-from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks
+from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks, TimeLimit
 from lumbre.core import INSIDE, Callback
 from lumbre.graphs import Compiled, obstacle
 from lumbre.processes import Sharded, Together
@@ -48,7 +48,7 @@ from lumbre.steps import (
 
 _C = TypeVar("_C", bound=Callback)
 
-_HARMLESS = (Progress, EMA, Remarks)
+_HARMLESS = (Progress, EMA, Remarks, TimeLimit)
 _ASKED = ("compiled", "cuda_graph")
 # Steps after which a compiled run has repaid its compilation, by floating-point operations of a forward pass.
 _TINY_FLOPS, _TINY_STEPS = 5e6, 50_000

@@ -42,6 +42,7 @@ class Options:
     precision: str = "float32"
     engine: str = "auto"
     strategy: str | None = None
+    max_seconds: float | None = None
     resume: "str | Path | Checkpoints | None" = None
     preflight: bool = True
     ignore: Sequence[str] = ()
@@ -84,6 +85,8 @@ class Options:
         one_of("engine", self.engine, _ENGINES, fix='engine="auto"')
         if self.strategy is not None:
             one_of("strategy", self.strategy, STRATEGIES, fix='strategy="ddp", a copy for each process')
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise OptionError(f"max_seconds={self.max_seconds!r}", "more than 0 seconds", "max_seconds=3600")
         as_checkpoints(self.resume)
         refuse_contenders(self.callbacks)
         for code in self.ignore:

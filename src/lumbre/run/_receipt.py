@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from lumbre.callbacks import Progress, Remarks
+from lumbre.callbacks import Progress, Remarks, TimeLimit
 from lumbre.run._options import Options
 from lumbre.run._spec import Spec
 
@@ -30,7 +30,9 @@ def run_receipt(
             "epochs": list(options.epoch_range),
             "valid_data": options.valid_data if isinstance(options.valid_data, (int, float)) else None,
             "valid_data_given": options.valid_data is not None,
-            "callbacks": [type(one).__name__ for one in options.callbacks if not isinstance(one, (Progress, Remarks))],
+            "callbacks": [
+                type(one).__name__ for one in options.callbacks if not isinstance(one, (Progress, Remarks, TimeLimit))
+            ],
             "batch_size": options.batch_size,
             "batch_size_used": batch_size,
             "shuffle": options.shuffle,

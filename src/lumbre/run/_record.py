@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lumbre.base import DataRecord, __version__
-from lumbre.callbacks import Progress, Remarks
+from lumbre.callbacks import Progress, Remarks, TimeLimit
 from lumbre.preflight import Findings
 from lumbre.report import RunRecord
 from lumbre.run._options import Options
@@ -43,7 +43,7 @@ def run_record(
         batch_size: the one that is used.
     """
     fewest, most = options.epoch_range
-    callbacks = [type(one).__name__ for one in options.callbacks if not isinstance(one, (Progress, Remarks))]
+    callbacks = [type(one).__name__ for one in options.callbacks if not isinstance(one, (Progress, Remarks, TimeLimit))]
     settings = {
         "epochs": f"{fewest} to {most}" if fewest else str(most),
         "batch size": str(batch_size),
