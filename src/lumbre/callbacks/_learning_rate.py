@@ -40,6 +40,8 @@ class LearningRate(Callback):
         >>> halved_every_ten = lb.callbacks.LearningRate(lambda epoch, epochs: 0.5 ** (epoch // 10), step_on="epoch")
     """
 
+    optimizer: str | None = None
+
     def __init__(
         self, schedule: Callable[[int, int], float], *, step_on: str = "batch", optimizer: str | None = None
     ) -> None:
@@ -56,7 +58,8 @@ class LearningRate(Callback):
         self.schedule = schedule
         one_of("step_on", step_on, _STEP_ON)
         self.step_on = step_on
-        self.optimizer = optimizer
+        if optimizer is not None:  # where it is not, runs of before this option can go on
+            self.optimizer = optimizer
         self._total = 0
 
     def on_fit_begin(self, ctx: Context) -> None:
@@ -133,6 +136,8 @@ class LRScheduler(Callback):
         >>> lower = lb.callbacks.LRScheduler(lr_scheduler.ReduceLROnPlateau, monitor="valid_loss", patience=3)
     """
 
+    optimizer: str | None = None
+
     def __init__(
         self,
         scheduler: Callable[..., Any],
@@ -151,7 +156,8 @@ class LRScheduler(Callback):
         self.scheduler = scheduler
         one_of("step_on", step_on, _STEP_ON)
         self.step_on = step_on
-        self.optimizer = optimizer
+        if optimizer is not None:  # where it is not, runs of before this option can go on
+            self.optimizer = optimizer
         self.kwargs = kwargs
         self._metric = monitor
         self._watched: Monitor | None = None

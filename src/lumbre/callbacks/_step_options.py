@@ -25,6 +25,8 @@ class GradientClip(Callback):
         >>> clip = lb.callbacks.GradientClip(max_norm=1.0)
     """
 
+    optimizer: str | None = None
+
     def __init__(
         self,
         max_norm: float | None = 1.0,
@@ -41,7 +43,8 @@ class GradientClip(Callback):
         self.max_norm = max_norm
         self.norm_type = norm_type
         self.max_value = max_value
-        self.optimizer = optimizer
+        if optimizer is not None:  # where it is not, runs of before this option can go on
+            self.optimizer = optimizer
 
 
 class Accumulate(Callback):

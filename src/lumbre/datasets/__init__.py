@@ -3,6 +3,7 @@
 Used by the root modules. Each gives rows for `fit()`; cutting them into batches is left to `data` and `run`.
 """
 
+from lumbre.datasets._audio import AudioFiles, audio_folder, log_spectrogram
 from lumbre.datasets._cifar import cifar10, cifar100
 from lumbre.datasets._correlation import guess_the_correlation
 from lumbre.datasets._digits import emnist, fashion_mnist, kmnist, mnist, qmnist
@@ -14,8 +15,10 @@ from lumbre.datasets._tiny_imagenet import tiny_imagenet
 from lumbre.datasets._trees import bird_species, caltech101, dogs_vs_cats, eurosat, flowers102, oxford_pets
 
 __all__ = [
+    "AudioFiles",
     "ImageFiles",
     "Vocabulary",
+    "audio_folder",
     "bank_marketing",
     "bird_species",
     "caltech101",
@@ -30,6 +33,7 @@ __all__ = [
     "image_folder",
     "imdb",
     "kmnist",
+    "log_spectrogram",
     "mnist",
     "oxford_pets",
     "penguins",

@@ -111,7 +111,11 @@ def _own(value: Any) -> dict[str, Any]:
         names = list(inspect.signature(type(value).__init__).parameters)[1:]
     except (TypeError, ValueError):
         return {}
+    held: dict[str, Any] = getattr(value, "__dict__", {})
     slots = {name: getattr(value, name) for name in names if hasattr(value, name)}
+    # What a class says for all is not what it was made with: an option that is new leaves older runs as they are.
+    for name in [name for name in slots if name not in held and getattr(type(value), name, held) is slots[name]]:
+        del slots[name]
     return slots | {name: vars(value)[f"_{name}"] for name in names if f"_{name}" in getattr(value, "__dict__", {})}
 
 

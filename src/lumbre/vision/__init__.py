@@ -46,7 +46,7 @@ from lumbre.vision._random_moves import (
     RandomRotation,
     RandomVerticalFlip,
 )
-from lumbre.vision._random_pixels import ColorJitter, RandomErasing, RandomGrayscale
+from lumbre.vision._random_pixels import ColorJitter, FrequencyMask, RandomErasing, RandomGrayscale, TimeMask
 from lumbre.vision._rows import derived, row_seeds, uniform
 from lumbre.vision._scene import Scene, Transform
 from lumbre.vision._tiles import Tiles, five_crop, sahi_crop, ten_crop
@@ -56,6 +56,7 @@ __all__ = [
     "CenterCrop",
     "ColorJitter",
     "Crop",
+    "FrequencyMask",
     "FromKornia",
     "Grayscale",
     "Lambda",
@@ -76,6 +77,7 @@ __all__ = [
     "Resize",
     "Scene",
     "Tiles",
+    "TimeMask",
     "ToFloat",
     "Transform",
     "adjust_brightness",

@@ -131,3 +131,69 @@ class RandomErasing(Transform):
         across = torch.arange(width, device=device)
         inside = (down >= low) & (down < high) & (across >= start) & (across < end)
         return replace(scene, images=torch.where(inside, fill_values(self.value, scene.images), scene.images))
+
+
+@dataclass(frozen=True, slots=True)
+class FrequencyMask(Transform):
+    """A band of pitches of some spectrograms painted over (Park et al., "SpecAugment", 2019).
+
+    It takes spectrograms as images, of shape (batch, channels, pitches, times).
+
+    Args:
+        p: chance of each row.
+        widest: the largest band, as a share of the pitches; drawn evenly from none to this.
+        value: what it is painted with, in the units of the spectrograms as they come in.
+    """
+
+    p: float = 1.0
+    _: KW_ONLY
+    widest: float = 0.2
+    value: Fill = 0.0
+
+    def __post_init__(self) -> None:
+        check_chance(self.p)
+        check_chance(self.widest)
+
+    def apply(self, scene: Scene, seeds: Tensor) -> Scene:
+        """Paint over a band of the rows that chance picks."""
+        return _band(scene, seeds, self.p, self.widest, self.value, "pitches", -2)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeMask(Transform):
+    """A stretch of time of some spectrograms painted over (Park et al., "SpecAugment", 2019).
+
+    It takes spectrograms as images, of shape (batch, channels, pitches, times).
+
+    Args:
+        p: chance of each row.
+        widest: the longest stretch, as a share of the times; drawn evenly from none to this.
+        value: what it is painted with, in the units of the spectrograms as they come in.
+    """
+
+    p: float = 1.0
+    _: KW_ONLY
+    widest: float = 0.2
+    value: Fill = 0.0
+
+    def __post_init__(self) -> None:
+        check_chance(self.p)
+        check_chance(self.widest)
+
+    def apply(self, scene: Scene, seeds: Tensor) -> Scene:
+        """Paint over a stretch of the rows that chance picks."""
+        return _band(scene, seeds, self.p, self.widest, self.value, "times", -1)
+
+
+def _band(scene: Scene, seeds: Tensor, p: float, widest: float, value: Fill, name: str, dim: int) -> Scene:
+    """Paint over a band across one dimension of the images, another one in each row."""
+    images = scene.images
+    length = images.shape[dim]
+    chance = uniform(seeds, name, 2)
+    width = (chance[:, 0] * (int(widest * length) + 1)).floor() * happens(seeds, p)
+    start = (chance[:, 1] * (length - width + 1)).floor()
+    low, high = (edge.to(images.device)[:, None, None, None] for edge in (start, start + width))
+    place = torch.arange(length, device=images.device)
+    place = place[:, None] if dim == -2 else place
+    inside = (place >= low) & (place < high)
+    return replace(scene, images=torch.where(inside, fill_values(value, images), images))
