@@ -376,6 +376,8 @@ def _objects(name: str, given: Sequence[Any] | _Array) -> _Any:
     """What a column of Python's objects holds."""
     import pandas as pd
 
+    if isinstance(given, np.ndarray) and pd.api.types.infer_dtype(given, skipna=True) == "string":
+        return _factorized(name, pd.Series(given, dtype=object))
     values = np.empty(len(given), dtype=object)
     values[:] = given
     empty = pd.isna(values)

@@ -38,9 +38,10 @@ class _Part:
             values = values if plain else (values - self.center) / self.scale
             block[:, self.at] = smooth_clip(values) if self.clip else values
             return
-        block[:, self.at : self.at + self.levels] = 0
         known = np.arange(len(values)) if len(values) and values.min() >= 0 else np.flatnonzero(values >= 0)
-        block[known, self.at + values[known]] = 1
+        block[:, self.at : self.at + self.levels] = 0
+        flat = block.reshape(-1)  # one index is faster than two
+        flat[known * block.shape[1] + (values[known] + self.at)] = 1
 
 
 def smooth_clip(values: _Array) -> _Array:
@@ -77,7 +78,9 @@ class Matrix:
     def _add(self, part: _Part, names: list[str]) -> None:
         self._names += names
         self._waiting.append(part)
-        if sum(one.values.nbytes for one in self._waiting) > self._values.nbytes // _HELD_SHARE:
+        # Views of the frame cost nothing; the fewer passes over the matrix, the better.
+        held = sum(one.values.nbytes for one in self._waiting if one.values.base is None)
+        if held > self._values.nbytes // _HELD_SHARE:
             self._write()
 
     def _write(self) -> None:

@@ -109,13 +109,17 @@ def _exact_sum(values: "np.ndarray[Any, Any]") -> int:
     size (Ogita, Rump and Oishi, "Accurate Sum and Dot Product", 2005); pieces of one size add up without rounding.
     """
     total = 0
-    while True:
-        top = max(float(values.max()), -float(values.min()))
-        if top == 0.0:
-            return total
-        cut = math.ldexp(1.5, math.frexp(top)[1] - _BITS + 52)
+    top = max(float(values.max()), -float(values.min()))
+    bits = math.frexp(top)[1] + _BITS
+    while top:
+        # What is left of each number is less than the last bit of its piece.
+        bits -= _BITS
+        cut = math.ldexp(1.5, bits - _BITS + 52)
         pieces = values + cut
         pieces -= cut
         values -= pieces
         fraction, exponent = math.frexp(float(pieces.sum()))
         total += int(fraction * 2**53) << exponent - 53 + _ONE_BITS
+        if not values.any():
+            break
+    return total
