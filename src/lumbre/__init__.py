@@ -1,6 +1,6 @@
 """lumbre: from data to a trained model you can trust, on PyTorch."""
 
-from lumbre import callbacks, data, datasets, metrics, plots, vision
+from lumbre import callbacks, data, datasets, losses, metrics, plots, vision
 from lumbre._recipe import PreflightWarning, Recipe, setup
 from lumbre._replay import Replay, replay
 from lumbre.base import (
@@ -72,6 +72,7 @@ __all__ = [
     "launch",
     "load",
     "load_weights",
+    "losses",
     "matrices_and_rest",
     "metrics",
     "param_groups",
