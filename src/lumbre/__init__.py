@@ -1,6 +1,6 @@
 """lumbre: from data to a trained model you can trust, on PyTorch."""
 
-from lumbre import callbacks, data, datasets, metrics, plots, sklearn, vision
+from lumbre import callbacks, data, datasets, losses, metrics, plots, sklearn, vision
 from lumbre._recipe import PreflightWarning, Recipe
 from lumbre._replay import Replay, replay
 from lumbre._setup import setup
@@ -77,6 +77,7 @@ __all__ = [
     "load",
     "load_ensemble",
     "load_weights",
+    "losses",
     "matrices_and_rest",
     "metrics",
     "param_groups",

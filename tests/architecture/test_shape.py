@@ -57,6 +57,7 @@ def test_no_import_cycles() -> None:
         lumbre.data,
         lumbre.datasets,
         lumbre.inspection,
+        lumbre.losses,
         lumbre.metrics,
         lumbre.plots,
         lumbre.r,

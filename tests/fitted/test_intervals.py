@@ -202,11 +202,13 @@ def test_one_score_for_two_classes(shape: tuple[int, ...]) -> None:
     assert torch.allclose(fitted.predict_response(x).reshape(-1), shares[:, 1], atol=1e-6)
 
 
-def test_a_model_that_is_always_right_stays_finite() -> None:
+def test_rows_that_are_all_right_do_not_make_a_model_certain() -> None:
     fitted, x, _ = too_sure()
+    before = fitted.predict_probabilities(x)
     found = fitted.calibrate((x, x.argmax(1)))
-    assert 0 < found.temperature < 1
-    assert bool(fitted.predict_probabilities(x).isfinite().all())
+    assert found.temperature == 1
+    assert found.before == found.after
+    assert torch.equal(fitted.predict_probabilities(x), before)
 
 
 def test_numbers_have_no_temperature() -> None:

@@ -88,7 +88,7 @@ def scale_of(loss: Any, module: Any = None, response: Response | None = None) ->
         return Scale(name=OWN, own=response)
     for part in (module, loss):
         if part is not None and own_method(part, "response"):
-            return Scale(name=OWN, own=part.response)
+            return Scale(getattr(type(part), "scale_kind", None), OWN, part.response)
     found = _of_module(loss) if isinstance(loss, nn.Module) else _of_function(loss)
     return Scale() if found is None else Scale(*found)
 

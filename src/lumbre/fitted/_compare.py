@@ -133,7 +133,7 @@ def probabilities(session: Session, pred: Nested) -> Tensor:
     """
     scale = response_scale(session)
     if scale.name == OWN:
-        pred = scale.applied(pred)
+        pred = responses(session, pred)
     kind = scale.kind
     if not isinstance(pred, Tensor) or pred.ndim not in (1, 2) or not pred.is_floating_point() or kind == "numbers":
         raise DataError(
@@ -144,12 +144,15 @@ def probabilities(session: Session, pred: Nested) -> Tensor:
     return normalized(pred, scale)
 
 
-def most_likely(scores: Nested, classes: tuple[str, ...] | None) -> "np.ndarray[Any, Any]":
+def most_likely(session: Session, scores: Nested) -> "np.ndarray[Any, Any]":
     """The class with the largest score in each row, shape (rows,): names, or int64 numbers where there are none.
 
     Raises:
         DataError: there is not a score for each class.
     """
+    scale, classes = response_scale(session), session.classes
+    if scale.name == OWN and scale.kind == "probabilities":  # of a loss that makes them from one score
+        scores = scale.applied(scores)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < 2:
         raise DataError(
             f"predictions that are a {describe(scores)}",
@@ -162,7 +165,8 @@ def most_likely(scores: Nested, classes: tuple[str, ...] | None) -> "np.ndarray[
 
 def responses(session: Session, pred: Nested) -> Nested:
     """Predictions on the scale of the target."""
-    return response_scale(session).applied(pred)
+    with torch.no_grad():  # a loss may bring its own parameters in
+        return response_scale(session).applied(pred)
 
 
 def normalized(pred: Tensor, scale: Scale) -> Tensor:

@@ -83,7 +83,8 @@ class Effects:
         if self.surface is not None:
             return plot_effect_surface(self.surface, response=self.response)
         if self.curves is not None:
-            return plot_effects(self.curves, self.individual, feature=str(self.features[0]), response=self.response)
+            name = self.features[0] if isinstance(self.features[0], str) else f"column {self.features[0]}"
+            return plot_effects(self.curves, self.individual, feature=name, response=self.response)
         return plot_slopes(self.slopes, self.spreads, response=self.response)
 
     def __repr__(self) -> str:
@@ -327,9 +328,11 @@ def _accumulated(passes: _Passes, feature: Feature, points: int) -> list[dict[st
     what they are. These differences, on average over the part, add up along the feature.
     """
     values = passes.measured(feature)
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, points)))
+    # Between 1 % and 99 %: the last rows on either side would be moved far.
+    edges = np.unique(np.quantile(values, np.linspace(0.01, 0.99, points)))
     if len(edges) < 2:
         return []
+    inside = ((values >= edges[0]) & (values <= edges[-1])).astype(float)
     part = np.clip(np.searchsorted(edges, values) - 1, 0, len(edges) - 2)
 
     def at(edge: int) -> _Array:
@@ -337,8 +340,8 @@ def _accumulated(passes: _Passes, feature: Feature, points: int) -> list[dict[st
         return passes.predicted(lambda input, rows: feature.set_to(input, to[rows]))
 
     change = at(1) - at(0)
-    rows = np.bincount(part, minlength=len(edges) - 1)
-    sums = np.stack([np.bincount(part, one, len(edges) - 1) for one in change.T], 1)
+    rows = np.bincount(part, inside, len(edges) - 1)
+    sums = np.stack([np.bincount(part, one * inside, len(edges) - 1) for one in change.T], 1)
     steps = sums / np.maximum(rows, 1)[:, None]
     heights = np.concatenate([np.zeros((1, steps.shape[1])), steps.cumsum(0)])
     middle = np.array([np.interp(values, edges, one).mean() for one in heights.T])

@@ -176,7 +176,7 @@ class Fitted:
             DataError: as `predict()` does, or the model does not give a score for each class.
         """
         scores = self.predict(data, batch_size=batch_size, num_workers=num_workers)
-        return most_likely(scores, self.classes)
+        return most_likely(self._session, scores)
 
     def predict_probabilities(
         self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None

@@ -64,7 +64,8 @@ class Calibration:
     """Temperature scaling (Guo et al., 2017): scores of classes are divided by one number.
 
     Attributes:
-        temperature: that number; above 1 the model was too sure.
+        temperature: that number; above 1 the model was too sure. It stays 1 where all rows are predicted right, since
+            they do not show how sure the model may be.
         before: expected calibration error of the probabilities as they were, in 15 bins.
         after: the same with the temperature.
         rows: of the calibration.
@@ -223,9 +224,10 @@ def _temperature(scores: Tensor, numbers: Tensor) -> float:
         (logarithm.grad,) = torch.autograd.grad(loss, [logarithm])
         return loss
 
+    if bool((scores.argmax(1) == numbers).all()):
+        return 1.0  # the best would be 0, and every later prediction certain: these rows do not show how sure it may be
     with torch.enable_grad():
         optimizer.step(closure)  # pyright: ignore[reportArgumentType]
-    # A model that is always right would have a temperature of 0.
     return math.exp(min(max(logarithm.item(), -5.0), 5.0))
 
 

@@ -40,7 +40,8 @@ def bounds(session: Session, output: Nested) -> tuple[Tensor, Tensor] | None:
     found: Any = session.after.get("intervals")
     if found is None or found["kind"] == "classes":
         return None
-    pred = response_scale(session).applied(output)
+    with torch.no_grad():
+        pred = response_scale(session).applied(output)
     margin = torch.tensor(found["margins"], dtype=pred.dtype, device=pred.device)
     margin = margin.reshape(pred.shape[1:]) if pred.ndim > 1 else margin.reshape(())
     if found["kind"] == "absolute":

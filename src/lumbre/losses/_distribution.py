@@ -1,0 +1,91 @@
+"""What a loss is that describes a distribution."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from lumbre.base import DataError, OptionError, describe, one_of
+
+
+class DistributionLoss(nn.Module, ABC):
+    """A negative log-likelihood (or a score like one), averaged over rows.
+
+    Attributes:
+        reduction: "mean", "sum" or "none".
+        scale_kind: what `response` gives: "numbers" like the targets, or "probabilities" of classes.
+    """
+
+    scale_kind = "numbers"
+
+    def __init__(self, *, reduction: str = "mean") -> None:
+        super().__init__()
+        one_of("reduction", reduction, ("mean", "sum", "none"))
+        self.reduction = reduction
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """The loss of a batch: a scalar, or of shape (rows,) where nothing is reduced."""
+        values = self.of_rows(pred, target)
+        return values if self.reduction == "none" else values.mean() if self.reduction == "mean" else values.sum()
+
+    @abstractmethod
+    def of_rows(self, pred: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row, shape (rows,)."""
+
+    @abstractmethod
+    def response(self, pred: Tensor) -> Tensor:
+        """Predictions on the scale of the target."""
+
+
+def single(pred: Tensor, target: Tensor | None = None) -> Tensor:
+    """Predictions of one number a row as (rows,).
+
+    Raises:
+        DataError: they have another shape, or the target has.
+    """
+    if pred.ndim == 2 and pred.shape[1] == 1:
+        pred = pred[:, 0]
+    if pred.ndim != 1 or (target is not None and target.numel() != len(pred)):
+        raise DataError(
+            f"predictions that are a {describe(pred)}"
+            + ("" if target is None else f", targets that are a {describe(target)}"),
+            "one number in a row of both: shape (rows,) or (rows, 1)",
+            "a last layer with one output",
+        )
+    return pred
+
+
+def two_columns(target: Tensor, what: str) -> tuple[Tensor, Tensor]:
+    """The two columns of a target.
+
+    Raises:
+        DataError: it has not two.
+    """
+    if target.ndim != 2 or target.shape[1] != 2:
+        raise DataError(f"targets that are a {describe(target)}", f"{what}, shape (rows, 2)", "torch.stack([a, b], 1)")
+    return target[:, 0], target[:, 1]
+
+
+def checked_level(level: float) -> float:
+    """A share between 0 and 1.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if not 0 < level < 1:
+        raise OptionError(f"level={level}", "a share between 0 and 1", "level=0.9")
+    return level
+
+
+def normal_quantile(level: float) -> float:
+    """By how many standard deviations the middle `level` of a normal distribution reaches to each side."""
+    return torch.special.ndtri(torch.tensor(0.5 + checked_level(level) / 2, dtype=torch.float64)).item()
+
+
+def by_bisection(distribution: torch.distributions.Distribution, share: float, low: Tensor, high: Tensor) -> Tensor:
+    """The quantile of a continuous distribution that has a `cdf`, between two bounds."""
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = distribution.cdf(middle) < share
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return (low + high) / 2
