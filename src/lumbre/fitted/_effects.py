@@ -123,7 +123,8 @@ def effects(
         raise OptionError(
             f"effects of {useless[0] if useless else found[0].name!r}, which is no measured number or category",
             "columns of frames, or columns of floating-point numbers",
-            "importance(), which takes steps, patches and whole numbers",
+            "importance(), which takes dates, steps, patches and whole numbers; standardize=True instead of "
+            '"robust", which clips',
         )
     pass_over = _Passes(session, batches, batch_size or rows_in_batch(session.batch_size, batches))
     session.model.eval()

@@ -31,6 +31,7 @@ class Feature:
         levels: names of the categories.
         center: what was subtracted from the measured values.
         scale: what they were divided by.
+        gap: the column that says where a number is missing, which goes with it.
     """
 
     name: Name
@@ -39,6 +40,7 @@ class Feature:
     levels: tuple[str, ...] = ()
     center: float = 0.0
     scale: float = 1.0
+    gap: tuple[Place, ...] = ()
 
     def values(self, input: Nested) -> Tensor:
         """Its values of each row of an input, shape (rows, ...)."""
@@ -49,9 +51,10 @@ class Feature:
     def replaced(self, input: Nested, others: Nested) -> Nested:
         """`input` with this feature as it is in `others`, an input of as many rows; only what changes is copied."""
         tensors, other = list(leaves(input)), list(leaves(others))
-        for number in {number for number, _ in self.places}:
+        places = (*self.places, *self.gap)
+        for number in {number for number, _ in places}:
             tensors[number] = tensors[number].clone()
-        for number, index in self.places:
+        for number, index in places:
             tensors[number][(slice(None), *index)] = other[number][(slice(None), *index)]
         return _with_leaves(input, tensors)
 
@@ -61,6 +64,8 @@ class Feature:
         ((number, index),) = self.places
         tensors[number] = tensors[number].clone()
         tensors[number][(slice(None), *index)] = values.to(tensors[number])
+        for _, missing in self.gap:
+            tensors[number][(slice(None), *missing)] = 0
         return _with_leaves(input, tensors)
 
     def level(self, number: int, like: Nested) -> Tensor:
@@ -163,23 +168,33 @@ def _spans(length: int, parts: int) -> list[slice]:
 
 
 def _of_frame(encoding: FrameEncoding, tensors: list[Tensor]) -> list[Feature]:
-    """The columns of a frame; nothing where the input has other columns than its encoding gives."""
+    """The columns of a frame; nothing where the input has other columns than its encoding gives.
+
+    Dates, and numbers that were clipped, are "part": they have no line from measured to encoded values.
+    """
     spreads = iter(zip(encoding.center, encoding.scale, strict=True))
     found: list[Feature] = []
     width = codes = 0
-    numbers = any(column.kind != "category" for column in encoding.features)
     for column in encoding.features:
-        if column.kind == "category" and not encoding.one_hot:
-            place = (1 if numbers else 0, (codes,))
-            found.append(Feature(column.name, (place,), "code", column.levels))
+        size = len(column.encoded(one_hot=encoding.one_hot))
+        levels = column.levels or tuple(f"hash {number}" for number in range(column.buckets))
+        levels = (*levels, "missing") if column.gaps else levels
+        if not column.measured and not encoding.one_hot:
+            found.append(Feature(column.name, ((1 if encoding.measured else 0, (codes,)),), "code", levels))
             codes += 1
             continue
-        size = len(column.levels) if column.kind == "category" else 1
-        index = slice(width, width + size) if column.kind == "category" else width
-        width += size
-        center, scale = next(spreads, (0.0, 1.0)) if column.kind == "number" else (0.0, 1.0)
-        levels = ("False", "True") if column.kind == "boolean" else column.levels
-        found.append(Feature(column.name, ((0, (index,)),), column.kind, levels, center, scale))
+        index, width = slice(width, width + size), width + size
+        if not column.measured:
+            found.append(Feature(column.name, ((0, (index,)),), "category", levels))
+            continue
+        scaled = [next(spreads, (0.0, 1.0)) for _ in column.parts]
+        if column.is_date or (column.kind == "number" and encoding.standardize == "robust"):
+            found.append(Feature(column.name, ((0, (index,)),), "part"))
+            continue
+        center, scale = scaled[0] if scaled else (0.0, 1.0)
+        levels = ("False", "True") if column.kind == "boolean" else ()
+        gap = ((0, (index.start + 1,)),) if column.gaps else ()
+        found.append(Feature(column.name, ((0, (index.start,)),), column.kind, levels, center, scale, gap))
     shapes = [size for size in (width, codes) if size]
     return found if [tuple(one.shape[1:]) for one in tensors] == [(size,) for size in shapes] else []
 
@@ -237,7 +252,7 @@ def grouped(features: list[Feature], groups: Mapping[str, Sequence[Name]] | str 
 
 
 def _joined(name: str, group: Sequence[Feature]) -> Feature:
-    return Feature(name, tuple(place for one in group for place in one.places), "part")
+    return Feature(name, tuple(place for one in group for place in (*one.places, *one.gap)), "part")
 
 
 def _correlated(features: Sequence[Feature], batch: Nested) -> list[list[Feature]]:
