@@ -3,7 +3,7 @@
 Used by datasets, fitted, resume, run, trials and the root modules. Nothing here knows of models.
 """
 
-from lumbre.data._accept import Loaded, accept, by_names, columns_encoding, is_frame
+from lumbre.data._accept import Loaded, accept, by_names, columns_encoding, is_frame, parted, taken, weighted
 from lumbre.data._augmented import Augmented
 from lumbre.data._csv import from_csv
 from lumbre.data._feed import LoaderFeed, RowFeed, mover
@@ -16,6 +16,7 @@ from lumbre.data._sampling import sampling_weights
 from lumbre.data._shared import Shared
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair
 from lumbre.data._split import folds, held_out, split, split_rows
+from lumbre.data._weights import WeightedRows, that_count
 
 __all__ = [
     "ArraySource",
@@ -29,5 +30,6 @@ __all__ = [
     "from_csv",
     "from_frame",
     "from_parquet",
+    "weighted",
 ]
 __dir__ = __all__.copy  # names for dir() and tab completion

@@ -16,6 +16,7 @@ def from_csv(
     standardize: bool = True,
     unknown: str = "error",
     separator: str = ",",
+    weights: str | None = None,
 ) -> FrameData:
     """Data for `fit()` from a CSV file with a line of column names; it may be compressed (.gz, .bz2, .zip, .xz, .zst).
 
@@ -25,12 +26,13 @@ def from_csv(
     Args:
         path: the file.
         target: as for `from_frame`, like all that follow.
-        features: the feature columns; None takes all but the target, and but a first column without a
+        features: the feature columns; None takes all but target and weights, and but a first column without a
             name ("Unnamed: 0"), which numbers the rows.
         categories: "one-hot" or "codes".
         standardize: centre and scale the numbers.
         unknown: "error" or "ignore".
         separator: what stands between the fields.
+        weights: as for `from_frame`.
 
     Raises:
         DataError: the file is not there or no CSV; or as `from_frame` does.
@@ -59,9 +61,15 @@ def from_csv(
             "a CSV file in UTF-8 with a line of column names",
             "pandas.read_csv(...) with the options that suit the file, then lumbre.data.from_frame(df, target=...)",
         ) from error
-    wanted = set(frame.columns if features is None else features) | {target}
+    wanted = set(frame.columns if features is None else features) | {target, weights}
     if wanted - {None} <= set(frame.columns):  # else from_frame tells, beside all the names that are there
         frame = frame[[name for name in frame.columns if name in wanted]]
     return from_frame(
-        frame, target=target, features=features, categories=categories, standardize=standardize, unknown=unknown
+        frame,
+        target=target,
+        features=features,
+        categories=categories,
+        standardize=standardize,
+        unknown=unknown,
+        weights=weights,
     )

@@ -4,7 +4,7 @@
 spreads) is learned from the training rows alone, and stays with the fitted model.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,69 +15,11 @@ from torch import Tensor
 from lumbre.base import DataError, Nested, did_you_mean, one_of
 from lumbre.data._cells import Cells, Numbers, Texts, read
 from lumbre.data._matrix import Matrix
-from lumbre.data._moments import Moments
+from lumbre.data._moments import Moments, weighted_moments
+from lumbre.data._numeric import floats, int64, refuse_missing, vector
 from lumbre.data._sources import InMemoryDataset
 from lumbre.data._tables import Table, column_name, is_series
-
-
-def numeric_matrix(frame: Any) -> Tensor:
-    """A frame of numbers as a tensor of shape (rows, columns), a series as one of shape (rows,).
-
-    Floats come in torch's default dtype, a series of integers as int64.
-
-    Raises:
-        DataError: a column is no number, or has missing values.
-    """
-    import narwhals.stable.v2 as nw
-
-    if is_series(frame):
-        series = nw.from_native(frame, series_only=True)
-        name, kind = column_name(series.name), str(series.dtype)
-        return _vector(name, _numbers_alone({name: read(name, frame)}, lambda _: kind)[0])
-    table = Table(frame)
-    columns = _numbers_alone({name: table.cells(name) for name in table.columns}, table.dtype)
-    matrix = Matrix(len(table), len(columns))
-    for name, numbers in zip(table.columns, columns, strict=True):
-        matrix.add_numbers(name, numbers.values)
-    return matrix.tensor()
-
-
-def _numbers_alone(cells: dict[str, Cells], kind: Callable[[str], str]) -> list[Numbers]:
-    strange = [f"{name!r} ({kind(name)})" for name, one in cells.items() if isinstance(one, Texts)]
-    if strange:
-        raise DataError(
-            f"columns that are no numbers: {', '.join(strange)}",
-            "columns of numbers or booleans in a frame that is passed as it is",
-            "lumbre.data.from_frame(df, target=...), which encodes text and categories, or drop these columns",
-        )
-    refuse_missing({name: one.missing for name, one in cells.items()})
-    return [one for one in cells.values() if isinstance(one, Numbers)]
-
-
-def _vector(name: str, numbers: Numbers) -> Tensor:
-    """Whole numbers as int64, others in torch's default dtype."""
-    if numbers.whole:
-        return _int64(name, numbers)
-    return _floats(name, numbers)
-
-
-def _int64(name: str, numbers: Numbers) -> Tensor:
-    values = numbers.values
-    if values.dtype.kind == "f" or (values.dtype == np.uint64 and len(values) and values.max() >= 2**63):
-        if numbers.long or values.dtype == np.uint64:
-            raise DataError(
-                f"whole numbers beyond 64 bits in the target {name!r}",
-                "whole numbers that int64 holds, -2**63 to 2**63 - 1",
-                f"df[{name!r}].astype(float) for measurements; .astype(str) for classes",
-            )
-        broken = values[values % 1 != 0]
-        if len(broken) or (abs(values) >= 2.0**63).any():
-            raise DataError(
-                f"the target {name!r} with {float(broken[0]) if len(broken) else float(abs(values).max()):g}",
-                "whole numbers, as in the training data",
-                "the classes or counts that the model was trained on",
-            )
-    return torch.from_numpy(np.array(values, dtype=np.int64))
+from lumbre.data._weights import as_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +50,7 @@ class FrameEncoding:
         unknown: "error", or "ignore" to encode a category that was not seen as none of them.
         center: mean of each number column over the training rows; empty until fitted.
         scale: standard deviation of each, 1 where a column is constant; empty until fitted.
+        weights: the column with the weights of the rows, or None.
     """
 
     features: tuple[Column, ...]
@@ -117,6 +60,7 @@ class FrameEncoding:
     unknown: str
     center: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    weights: str | None = None
 
     @property
     def width(self) -> int:
@@ -145,10 +89,13 @@ class FrameEncoding:
             if column is not self.target and column.name in spreads:
                 text = "{:.4g} ± {:.4g}".format(*spreads[column.name])
             found.append((column.name, "target" if column is self.target else column.kind, text))
-        return tuple(found)
+        return (*found, *([] if self.weights is None else [(self.weights, "weights", "")]))
 
-    def fitted(self, frame: Any, rows: Tensor | None = None) -> "FrameEncoding":
-        """This encoding with means and spreads taken from `rows` of `frame` (all of them where None)."""
+    def fitted(self, frame: Any, rows: Tensor | None = None, weights: Tensor | None = None) -> "FrameEncoding":
+        """This encoding with means and spreads taken from `rows` of `frame` (all of them where None).
+
+        `weights` are those of all rows of `frame`, shape (rows,); None counts them alike.
+        """
         numbers = [column.name for column in self.features if column.kind == "number"]
         if not self.standardize or not numbers:
             return self
@@ -158,6 +105,12 @@ class FrameEncoding:
         center: list[float] = []
         scale: list[float] = []
         for name in numbers:  # one column at a time, so that no second copy of the frame is ever held
+            if weights is not None:
+                [values] = read_numbers(table, [name])
+                mean, spread = weighted_moments(name, values[chosen], weights.numpy()[chosen])
+                center.append(mean)
+                scale.append(spread)
+                continue
             moments = Moments(1)
             moments.add([values[chosen] for values in read_numbers(table, [name])])
             moments.check([name])
@@ -190,6 +143,24 @@ class FrameEncoding:
         input = self._input(table, missing)
         refuse_missing(missing)
         return InMemoryDataset(input, target, classes=self.classes)
+
+    def weights_in(self, frame: Any) -> Tensor | None:
+        """The weights of the rows of `frame`, float64 of shape (rows,); None where no column holds any.
+
+        Raises:
+            DataError: the column is missing, or holds no weights.
+        """
+        if self.weights is None:
+            return None
+        table = Table(frame)
+        if self.weights not in table.names:
+            raise DataError(
+                f"a frame without the column {self.weights!r}, which holds the weights of the rows",
+                "the weight of each row, by which loss and metrics count it",
+                f"frame.assign(**{{{self.weights!r}: 1.0}}), for rows that count alike",
+            )
+        [values] = read_numbers(table, [self.weights])
+        return as_weights(values, len(table), f"the column {self.weights!r} as weights")
 
     @property
     def plain(self) -> bool:
@@ -266,8 +237,8 @@ class FrameEncoding:
             return torch.from_numpy(_codes(cells, target, "error"))
         numbers = _as_numbers(target.name, cells)
         if target.kind == "integer":
-            return _int64(target.name, numbers)
-        return _floats(target.name, numbers) if target.kind == "float" else _vector(target.name, numbers)
+            return int64(target.name, numbers)
+        return floats(target.name, numbers) if target.kind == "float" else vector(target.name, numbers)
 
 
 class FrameData:
@@ -305,6 +276,11 @@ class FrameData:
         """Names of the target's classes by class number; None for a target of numbers."""
         return self.encoding.classes
 
+    @property
+    def weights(self) -> Tensor | None:
+        """The weights of the rows, float64 of shape (rows,); None where no column holds any."""
+        return self.encoding.weights_in(self.frame)
+
     def take(self, rows: Tensor) -> "FrameData":
         """Some rows of it: int64 tensor of shape (n,), row numbers."""
         return FrameData(self._table.take(rows), self.encoding)
@@ -322,6 +298,7 @@ def from_frame(
     categories: str = "one-hot",
     standardize: bool = True,
     unknown: str = "error",
+    weights: Hashable | None = None,
 ) -> FrameData:
     """Data for `fit()` from a data frame (pandas, polars, pyarrow, ...).
 
@@ -333,12 +310,15 @@ def from_frame(
         frame: the data frame.
         target: its target column. Text, categories and booleans are classes, numbered in their sorted (or declared)
             order, an int64 tensor of shape (rows,); integers stay int64, other numbers become float32.
-        features: the feature columns; None takes all but the target, and but what only numbers the rows: an index
-            that was written among the columns ("Unnamed: 0" of a CSV, "__index_level_0__").
+        features: the feature columns; None takes all but target and weights, and but what only numbers the rows: an
+            index that was written among the columns ("Unnamed: 0" of a CSV, "__index_level_0__").
         categories: "one-hot": the input is one float32 tensor of shape (rows, width). "codes": it is a dict of
             `numbers` (rows, n) float32 and `codes` (rows, m) int64, spread over `forward(self, numbers, codes)`.
         standardize: centre and scale the numbers.
         unknown: what a category does that was not in `frame`: "error", or "ignore" (no column set; code -1).
+        weights: the column with the weights of the rows, numbers of 0 or more, which is no feature: loss, metrics,
+            means and spreads count a row of weight 2 like the row twice, and leave out one of weight 0. Frames to
+            validate and evaluate on must have it, too.
 
     Raises:
         DataError: a column is not there, cannot be used (a date, say), or has missing values.
@@ -357,14 +337,25 @@ def from_frame(
     if not len(table):
         raise DataError("a frame without rows", "at least one row", "pass some data")
     aim = None if target is None else column_name(target)
-    chosen = [name for name in table.columns if name != aim] if features is None else list(map(column_name, features))
-    table.check([*chosen, *([] if aim is None else [aim])])
-    twice = [name for name in chosen if chosen.count(name) > 1 or name == aim]
-    if twice or not chosen:
+    weighing = None if weights is None else column_name(weights)
+    others = {"target": aim, "weights": weighing}
+    chosen = (
+        [name for name in table.columns if name not in others.values()]
+        if features is None
+        else list(map(column_name, features))
+    )
+    table.check([*chosen, *(name for name in others.values() if name is not None)])
+    twice = [name for name in chosen if chosen.count(name) > 1 or name in others.values()]
+    if twice or not chosen or (aim is not None and aim == weighing):
+        parts = [part for part, name in others.items() if twice and name == twice[0]]
         raise DataError(
-            f"{twice[0]!r} {'as feature and target' if twice[0] == aim else 'twice'}" if twice else "no features",
-            "at least one feature column, each once, and none that is the target",
-            f"features={[name for name in table.names if name != aim][:5]}",
+            f"{twice[0]!r} {f'as feature and {parts[0]}' if parts else 'twice'}"
+            if twice
+            else f"{aim!r} as target and weights"
+            if chosen
+            else "no features",
+            "at least one feature column, each once, and none that is the target or holds the weights",
+            f"features={[name for name in table.names if name not in others.values()][:5]}",
         )
     missing: dict[str, int] = {}
     columns = [_column(name, _read(table, name, missing)) for name in chosen]
@@ -376,7 +367,9 @@ def from_frame(
         one_hot=categories == "one-hot",
         standardize=standardize,
         unknown=unknown,
+        weights=weighing,
     )
+    encoding.weights_in(table.native)
     return FrameData(table.native, encoding)
 
 
@@ -437,12 +430,6 @@ def _as_numbers(name: str, cells: Cells, *, boolean: bool = False) -> Numbers:
     return cells
 
 
-def _floats(name: str, numbers: Numbers) -> Tensor:
-    matrix = Matrix(len(numbers.values), 1)
-    matrix.add_numbers(name, numbers.values)
-    return matrix.tensor()[:, 0]
-
-
 def _codes(cells: Cells, column: Column, unknown: str) -> "np.ndarray[Any, np.dtype[np.int64]]":
     """The level number of each value; -1 for one that is none, where `unknown` is "ignore"."""
     level_of = {level: number for number, level in enumerate(column.levels)}
@@ -458,22 +445,3 @@ def _codes(cells: Cells, column: Column, unknown: str) -> "np.ndarray[Any, np.dt
                 'leave these rows out, or make the data with from_frame(..., unknown="ignore")',
             )
     return numbers[texts.codes] if len(numbers) else np.full(len(texts.codes), -1, dtype=np.int64)
-
-
-def refuse_missing(counts: Mapping[str, int]) -> None:
-    """See that nothing is missing.
-
-    Args:
-        counts: missing values by column.
-
-    Raises:
-        DataError: there are some; it names the columns and counts them.
-    """
-    missing = {name: count for name, count in counts.items() if count}
-    if missing:
-        counted = ", ".join(f"{count} in {name!r}" for name, count in missing.items())
-        raise DataError(
-            f"missing values (NaN, infinite or null): {counted}",
-            "columns without missing values",
-            "df.dropna(subset=[...]) leaves such rows out, df.fillna({...}) fills them",
-        )

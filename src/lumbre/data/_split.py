@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, OptionError, Source, stream
-from lumbre.data._accept import accept
+from lumbre.data._accept import accept, parted, taken
 from lumbre.data._frames import FrameData
 from lumbre.data._parquet import ParquetData
 from lumbre.data._sampling import target_column
-from lumbre.data._sources import Taken
+from lumbre.data._weights import WeightedRows
 
 _Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+_Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def split_rows(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -66,7 +67,8 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
         *fractions: share of each part, adding up to 1.
         seed: another seed gives other parts; the same seed the same ones.
         stratify: a class for each row, of shape (rows,), numbers or text: each part holds its share of every class,
-            within one row. True takes the target of the data, a text the column of that name of frame data.
+            within one row. True takes the target of the data, a text the column of that name of frame data. Where rows
+            have weights, it is its share of these, within the heaviest row of the class.
         group: a group for each row, of shape (rows,), numbers or text, such as the patient it comes from, or the name
             of a column of frame data: rows of one group stay together. Parts then have the sizes that whole groups
             allow. With `stratify`, the classes too are shared out as evenly as whole groups allow.
@@ -95,10 +97,13 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
     accepted = _countable(data, seed)
     classes, groups = _classes(accepted, stratify), _groups(accepted, group)
     permutation = _permutation(len(accepted), seed, "parts")
-    if groups is None:
-        part_of = _cut(fractions, permutation, classes)
+    weights = None if stratify is None or stratify is False else _weights(accepted)
+    if groups is not None:
+        part_of = _whole_groups(fractions, permutation, classes, groups, weights)
+    elif weights is not None:
+        part_of = _cut_by_weight(fractions, permutation, classes, weights)
     else:
-        part_of = _whole_groups(fractions, permutation, classes, groups)
+        part_of = _cut(fractions, permutation, classes)
     sizes = np.bincount(part_of, minlength=len(fractions))
     if not sizes.all():
         whole = "" if groups is None else f" in {groups.max() + 1} whole groups"
@@ -143,15 +148,24 @@ def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: i
             "k=5 is usual",
         )
     permutation = _permutation(len(accepted), seed, "folds")
-    if groups is None:
+    weights = None if stratify is None or stratify is False else _weights(accepted)
+    if groups is not None:
+        fold_of = _whole_groups([1 / k] * k, permutation, classes, groups, weights)
+    elif weights is not None:
+        fold_of = _cut_by_weight([1 / k] * k, permutation, classes, weights)
+        if not np.bincount(fold_of, minlength=k).all():
+            raise OptionError(
+                f"k={k} folds of {units} rows, a few of which have most of the weight",
+                "at least one row in each fold",
+                "fewer folds, or stratify=None",
+            )
+    else:
         fold_of = np.empty_like(permutation)
         fold_of[_by_class(permutation, classes)] = np.arange(len(permutation)) % k  # dealt out like cards
-    else:
-        fold_of = _whole_groups([1 / k] * k, permutation, classes, groups)
     return ((_take(accepted, fold_of != fold), _take(accepted, fold_of == fold)) for fold in range(k))
 
 
-def _countable(data: Any, seed: int) -> Source | FrameData:
+def _countable(data: Any, seed: int) -> Source | FrameData | WeightedRows:
     accepted = accept(data, seed)
     if isinstance(accepted, ParquetData):
         raise DataError(
@@ -159,7 +173,7 @@ def _countable(data: Any, seed: int) -> Source | FrameData:
             "parts of whole row groups; single rows from all over the files could not be read fast",
             "lumbre.split(data, 0.8, 0.2) without stratify and group, or files of their own for each part",
         )
-    if isinstance(accepted, FrameData) or hasattr(accepted, "fetch"):
+    if isinstance(accepted, (FrameData, WeightedRows)) or hasattr(accepted, "fetch"):
         return accepted  # type: ignore[return-value]
     raise DataError(
         f"a {type(data).__name__}, whose rows cannot be counted",
@@ -168,9 +182,14 @@ def _countable(data: Any, seed: int) -> Source | FrameData:
     )
 
 
-def _take(data: Source | FrameData, chosen: "np.ndarray[Any, np.dtype[np.bool_]]") -> FrameData | Taken:
-    rows = torch.from_numpy(np.flatnonzero(chosen))
-    return data.take(rows) if isinstance(data, FrameData) else Taken(data, rows)
+def _take(data: Source | FrameData | WeightedRows, chosen: "np.ndarray[Any, np.dtype[np.bool_]]") -> Any:
+    return taken(data, torch.from_numpy(np.flatnonzero(chosen)))
+
+
+def _weights(data: Source | FrameData | WeightedRows) -> _Floats | None:
+    """The weights of the rows; None where all weigh the same."""
+    weights = parted(data)[1]
+    return None if weights is None or bool((weights == weights[0]).all()) else weights.numpy()
 
 
 def _permutation(rows: int, seed: int, name: str) -> _Integers:
@@ -189,6 +208,23 @@ def _cut(fractions: Sequence[float], permutation: _Integers, classes: _Integers)
     part_of[_by_class(permutation, classes)] = np.repeat(
         np.tile(np.arange(len(fractions)), len(counts)), counts.ravel()
     )
+    return part_of
+
+
+def _cut_by_weight(
+    fractions: Sequence[float], permutation: _Integers, classes: _Integers, weights: _Floats
+) -> _Integers:
+    """The part of each row: the rows of a class lie end to end by their weights, and the middle of each decides.
+
+    So what a part has of a class differs from its share by the weight of one row at most.
+    """
+    rows = _by_class(permutation, classes)
+    part_of = np.empty_like(permutation)
+    ends = np.cumsum(fractions)[:-1]
+    for inside in np.split(rows, np.cumsum(np.bincount(classes))[:-1]):
+        upper = np.cumsum(weights[inside])
+        total = upper[-1] or 1.0
+        part_of[inside] = np.searchsorted(ends, (upper - weights[inside] / 2) / total, side="right")
     return part_of
 
 
@@ -251,11 +287,15 @@ def _path(edges: "np.ndarray[Any, np.dtype[np.bool_]]", starts: _Integers, ends:
 
 
 def _whole_groups(
-    fractions: Sequence[float], permutation: _Integers, classes: _Integers, groups: _Integers
+    fractions: Sequence[float],
+    permutation: _Integers,
+    classes: _Integers,
+    groups: _Integers,
+    weights: _Floats | None = None,
 ) -> _Integers:
     """The part of each row: groups in an order of chance, each to the part that lacks most of what it holds."""
     shares = np.array(fractions)[:, None]
-    counts = np.bincount(classes)
+    counts = np.bincount(classes) if weights is None else np.maximum(np.bincount(classes, weights), 1e-300)
     lacking = shares * counts  # of shape (parts, classes)
     rows = _by_class(permutation, groups)
     pieces = np.split(rows, np.cumsum(np.bincount(groups))[:-1])
@@ -265,17 +305,18 @@ def _whole_groups(
     empty = set(range(len(fractions)))
     for left, index in zip(range(len(pieces), 0, -1), np.argsort(named), strict=True):
         inside = classes[pieces[index]]
-        need = (lacking[:, inside] / counts[inside]).sum(axis=1)
+        held = np.ones(len(inside)) if weights is None else weights[pieces[index]]
+        need = (lacking[:, inside] / counts[inside] * held).sum(axis=1)
         if left <= len(empty):
             need[[part for part in range(len(need)) if part not in empty]] = -np.inf
         part = int(need.argmax())
         empty.discard(part)
         part_of[pieces[index]] = part
-        np.subtract.at(lacking[part], inside, 1)
+        np.subtract.at(lacking[part], inside, held)
     return part_of
 
 
-def _classes(data: Source | FrameData, stratify: Any) -> _Integers:
+def _classes(data: Source | FrameData | WeightedRows, stratify: Any) -> _Integers:
     """The class number of each row; all 0 without `stratify`."""
     if stratify is None or stratify is False:
         return np.zeros(len(data), dtype=np.int64)
@@ -291,12 +332,13 @@ def _classes(data: Source | FrameData, stratify: Any) -> _Integers:
     return codes
 
 
-def _groups(data: Source | FrameData, group: Any) -> _Integers | None:
+def _groups(data: Source | FrameData | WeightedRows, group: Any) -> _Integers | None:
     return None if group is None else _codes(_by_name(data, group), len(data), "group", "group")
 
 
-def _by_name(data: Source | FrameData, labels: Any) -> Any:
+def _by_name(data: Source | FrameData | WeightedRows, labels: Any) -> Any:
     """A column of frame data, where it is named; else what was given."""
+    data = data.source if isinstance(data, WeightedRows) else data
     return data.column(labels) if isinstance(labels, str) and isinstance(data, FrameData) else labels
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lumbre.base import DataError, Nested, OptionError, at_least, describe, divisor_of, one_of, preserved_randomness
 from lumbre.callbacks import Remarks
-from lumbre.core import Callback, Context, History, Listeners, evaluate, predict
+from lumbre.core import Callback, History, Listeners, evaluate, predict
 from lumbre.data import LoaderFeed, RowFeed, Stripe, data_record
 from lumbre.devices import seeder
 from lumbre.fitted._compare import (
@@ -24,10 +24,11 @@ from lumbre.fitted._compare import (
     top_examples,
     wrongness,
 )
+from lumbre.fitted._context import pass_context
 from lumbre.fitted._evaluation import Evaluation, Values, html_table, run_lines
 from lumbre.fitted._export import example_input, export
 from lumbre.fitted._given import refuse_single_row, rows_of_list, say_of_loader
-from lumbre.run import Session, callback_list, feed, given_data, in_order, make_meter, share
+from lumbre.run import Session, callback_list, counted_rows, feed, given_data, in_order, make_meter, share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,6 +127,7 @@ class Fitted:
         data: Any,
         *,
         batch_size: int | None = None,
+        weights: Any = None,
         num_workers: int | None = None,
         callbacks: Callback | Iterable[Callback] = (),
     ) -> Evaluation:
@@ -134,6 +136,7 @@ class Fitted:
         Args:
             data: with targets; whatever `fit()` takes, or a frame with the columns of the training frame.
             batch_size: rows in a batch; that of the training where not given.
+            weights: of the rows, as for `fit()`; frame data made with `weights=` have theirs in a column.
             num_workers: processes that fetch batches; none where not given.
             callbacks: hear the `evaluate_...` events; the values are in `ctx.history.last("evaluate")` at the end.
 
@@ -143,10 +146,12 @@ class Fitted:
             RecipeError: the model was loaded without a loss.
         """
         session = self._session
-        rows = self._feed(data, batch_size, num_workers, need_target=True, shared=True)
+        rows = self._feed(data, batch_size, num_workers, need_target=True, weights=weights, counted=True, shared=True)
         batches = share(rows, rows)
-        context, listeners = self._context(rows, "evaluate"), Listeners(callback_list(callbacks))
-        meter = make_meter(session, session.recipe.metrics.valid, divisor_of(session.loss))
+        context = pass_context(session, self.save, rows, "evaluate")
+        listeners = Listeners(callback_list(callbacks))
+        weighted, metrics = isinstance(rows, RowFeed) and rows.weights is not None, session.recipe.metrics.valid
+        meter = make_meter(session, metrics, divisor_of(session.loss, weighted=weighted), weighted=weighted)
         with session.running(batches=rows.length):
             seed_step = seeder(session.seed, session.device, session.world.rank)
             return Evaluation(Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))
@@ -183,7 +188,8 @@ class Fitted:
         """
         rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True, in_order=True)
         session = self._session
-        context, listeners = self._context(rows, "predict"), Listeners(callback_list(callbacks))
+        context = pass_context(session, self.save, rows, "predict")
+        listeners = Listeners(callback_list(callbacks))
         with session.running(batches=rows.length):
             seed_step = seeder(session.seed, session.device, session.world.rank)
             found = predict(context, listeners, session.predict_step, share(rows, rows), seed_step)
@@ -261,12 +267,15 @@ class Fitted:
         """
         return responses(self._session, self.predict(data, batch_size=batch_size, num_workers=num_workers))
 
-    def compare(self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None) -> "pd.DataFrame":
+    def compare(
+        self, data: Any, *, batch_size: int | None = None, weights: Any = None, num_workers: int | None = None
+    ) -> "pd.DataFrame":
         """Truth and prediction of each row, from one pass over `data`, so that a loader may shuffle.
 
         Args:
             data: with targets; whatever `evaluate()` takes.
             batch_size: as for `evaluate()`.
+            weights: as for `evaluate()`; they stand in a column weight, and truth and prediction are as without.
             num_workers: as for `evaluate()`.
 
         Returns:
@@ -292,7 +301,7 @@ class Fitted:
             >>> list(fitted.compare((x, 2 * x)).columns)
             ['row', 'truth', 'predicted', 'residual', 'loss']
         """
-        return compared(self._session, self._feed(data, batch_size, num_workers, need_target=True))
+        return compared(self._session, self._feed(data, batch_size, num_workers, need_target=True, weights=weights))
 
     def examples(self, data: Any, n: int = 16, *, choose: str = "random", batch_size: int | None = None) -> Examples:
         """Some rows of `data` with what the model makes of them.
@@ -453,6 +462,8 @@ class Fitted:
         num_workers: int | None,
         *,
         need_target: bool,
+        weights: Any = None,
+        counted: bool = False,
         shared: bool = False,
         in_order: bool = False,
     ) -> RowFeed | LoaderFeed:
@@ -460,7 +471,9 @@ class Fitted:
         at_least(1, batch_size=batch_size)
         at_least(0, num_workers=num_workers)
         data = rows_of_list(session, data, need_target=need_target)
-        rows = given_data(data, session.encoding, session.seed, need_target=need_target)
+        rows, of_rows = given_data(data, session.encoding, session.seed, need_target=need_target, weights=weights)
+        if counted:
+            rows, of_rows = counted_rows(rows, of_rows)
         refuse_single_row(session, rows)
         say_of_loader(rows, in_order=in_order)
         return feed(
@@ -470,26 +483,9 @@ class Fitted:
             batch_size=batch_size,
             num_workers=num_workers,
             default_size=session.batch_size,
+            weights=of_rows,
             world=session.world if shared else None,
         )
-
-    def _context(self, batches: RowFeed | LoaderFeed, phase: str) -> Context:
-        def refused(*_: Any) -> None:
-            raise OptionError(f"a step of training in {phase}()", "training in fit()", "leave it out of the callback")
-
-        context = Context(
-            model=self.model,
-            optimizers={},
-            device=self._session.device,
-            epochs=(1, 1),
-            batches_per_epoch=batches.length,
-            monitored={},
-            save=self.save,
-            minimize=refused,
-            see_training_data=refused,
-        )
-        context.epoch, context.phase = 1, phase
-        return context
 
     def __repr__(self) -> str:
         body = [f"  {name}: {value}" for name, value in run_lines(self._history, self.engine)]

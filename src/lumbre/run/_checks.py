@@ -56,7 +56,7 @@ def look_for_mistakes(
     rows, seconds = (_ROWS, _READING) if every_check else (_QUICK_ROWS, _QUICK_READING)
     test = None
     if test_data is not None:
-        test = given_data(test_data, feeds.data.encoding, setting.seed, need_target=True)
+        test, _ = given_data(test_data, feeds.data.encoding, setting.seed, need_target=True)
     _let_see(subject, options, feeds, test, Reading(rows, seconds, setting.seed))
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
