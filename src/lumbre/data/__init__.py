@@ -16,6 +16,7 @@ from lumbre.data._sampling import sampling_weights
 from lumbre.data._shared import Shared
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair
 from lumbre.data._split import folds, held_out, split, split_rows
+from lumbre.data._tables import Table
 from lumbre.data._weights import WeightedRows, that_count
 
 __all__ = [

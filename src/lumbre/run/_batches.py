@@ -21,6 +21,7 @@ from lumbre.data import (
     RowOrder,
     Shared,
     Stripe,
+    Table,
     Taken,
     WeightedOrder,
     WeightedRows,
@@ -59,8 +60,10 @@ def given_data(
     rows = _given_rows(data, encoding, seed, need_target=need_target)
     if not need_target:
         return rows, None
-    if own is None and weights is None:
-        own = _column_of_weights(data, encoding)
+    column = _column_of_weights(data, encoding, needed=own is None and weights is None)
+    if column is not None:
+        weights = own if weights is None else weights
+        own = column
     found, kept = parted(rows if own is None else WeightedRows(rows, own), weights)
     assert not isinstance(found, FrameData)
     return found, kept
@@ -74,8 +77,8 @@ def counted_rows(rows: Source | Loaded, weights: Tensor | None) -> tuple[Source 
     return Taken(rows, kept), weights[kept]
 
 
-def _column_of_weights(data: Any, encoding: FrameEncoding | None) -> Tensor | None:
-    """The weights in a column of frame data; None for other data."""
+def _column_of_weights(data: Any, encoding: FrameEncoding | None, *, needed: bool) -> Tensor | None:
+    """The weights in a column of frame data; None for other data, and where it is not there and not needed."""
     if encoding is None or encoding.weights is None:
         return data.weights if isinstance(data, FrameData) else None
     if isinstance(data, FrameData):
@@ -83,8 +86,8 @@ def _column_of_weights(data: Any, encoding: FrameEncoding | None) -> Tensor | No
     pair = isinstance(data, (tuple, list)) and len(data) == 2
     frame = data[0] if pair else data
     if is_frame(frame):
-        return encoding.weights_in(frame)
-    if isinstance(data, (str, Path, ParquetData)):
+        return encoding.weights_in(frame) if needed or encoding.weights in Table(frame).names else None
+    if needed and isinstance(data, (str, Path, ParquetData)):
         raise DataError(
             f"Parquet data for a model trained with the weights in the column {encoding.weights!r}",
             "rows in memory, which can have weights",
