@@ -266,6 +266,28 @@ def test_a_column_of_weights_is_no_feature_and_goes_along(tmp_path: Path) -> Non
     assert "weights" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_charts_count_rows_by_their_weights() -> None:
+    frame, w = table(40), torch.arange(40) % 4
+    yes = frame["a"].rank(pct=True)
+    classes = pd.DataFrame(
+        {"truth": frame["y"].replace("maybe", "no"), "predicted": np.where(yes > 0.5, "yes", "no")}
+    ).assign(probability_no=1 - yes, probability_yes=yes)
+    numbers = pd.DataFrame({"truth": frame["a"], "predicted": frame["a"] + frame["b"]})
+    plots = lb.plots
+    for one, charts in ((classes, (plots.confusion, plots.roc, plots.precision_recall)), (numbers, (plots.residuals,))):
+        repeated = one.loc[one.index.repeat(w.numpy())]
+        for chart in charts:
+            weighted, twice = chart(one.assign(weight=w.numpy())), chart(repeated)
+            if chart is plots.confusion:
+                assert weighted.data[["count", "share"]].to_numpy() == pytest.approx(
+                    twice.data[["count", "share"]].to_numpy()
+                )
+            words = [str(each.labels.subtitle).partition(" of ")[0].partition(" rows")[0] for each in (weighted, twice)]
+            assert words[0].rpartition(",")[0] == words[1].rpartition(",")[0]
+    weighted = plots.predicted_vs_true(numbers.assign(weight=w.numpy())).labels.subtitle
+    assert weighted.startswith(plots.predicted_vs_true(repeated).labels.subtitle.rpartition(",")[0])
+
+
 def test_validation_rows_of_a_frame_have_their_weights() -> None:
     frame = table()
     data = lb.data.from_frame(frame, target="y", weights="w")

@@ -50,6 +50,11 @@ class RowLoss:
         self._divisor = divisor_of(loss, weighted=True)
         self._counts_labels = counts_labels(loss)
 
+    @property
+    def plain(self) -> Any:
+        """The loss itself, where it gives a number for a batch; else this object, which makes one."""
+        return self if self._given.whole is None else self.loss
+
     def __call__(self, pred: Nested, target: Nested, /) -> Tensor:
         """The loss, a scalar."""
         if isinstance(target, Weighted):

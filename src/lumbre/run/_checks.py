@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lumbre.base import Batch, own_method, unchanged
+from lumbre.base import Batch, RowLoss, own_method, unchanged
 from lumbre.callbacks import Accumulate, GradualUnfreezing, On
 from lumbre.core import Callback
 from lumbre.data import Loaded
@@ -68,6 +68,7 @@ def look_for_mistakes(
 def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: Net) -> Subject:
     """What the checks look at. Where a module takes its own step, its loss and optimizers are not known."""
     callbacks, loss = options.callbacks, net.scalar_loss
+    loss = loss.plain if isinstance(loss, RowLoss) else loss
     own_step = own_method(net.model, "step")
     encoding, train = feeds.data.encoding, feeds.data.train
     return Subject(
