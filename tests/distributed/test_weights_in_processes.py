@@ -31,7 +31,9 @@ def train(name: str, accumulate: int, strategy: str | None = None) -> tuple[lb.F
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(("name", "accumulate", "strategy"), [("classes", 1, None), ("numbers", 3, None)])
+@pytest.mark.parametrize(
+    ("name", "accumulate", "strategy"), [("classes", 1, None), ("numbers", 3, None), ("classes", 1, "fsdp")]
+)
 def test_they_are_those_of_one_process(name: str, accumulate: int, strategy: str | None, tmp_path: Path) -> None:
     alone, judged = train(name, accumulate)
 
