@@ -1,6 +1,7 @@
 """Bad input is found early, and the message says what was received, what was expected, and what to write instead."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,12 @@ CASES: dict[str, tuple[Callable[[], Any], type[lb.LumbreError], str, str, str]] 
     "no metric": (lambda: lb.setup(Net, loss=MSE, optimizer=optim.Adam, metrics=["acc"]), lb.RecipeError, "'acc'", "Metric", "Accuracy()"),
     "two of a name": (lambda: lb.setup(Net, loss=MSE, optimizer=optim.Adam, metrics=[lb.metrics.MAE(), lb.metrics.MAE()]), lb.RecipeError, "two values named 'mae'", "a name of its own", "name="),
     "optimizer object": (lambda: lb.setup(Net, loss=MSE, optimizer=optim.Adam(Net(4).parameters())), lb.RecipeError, "parameters of its own", "an optimizer class", "optimizer=torch.optim.Adam"),
+    "callback name": (lambda: fit((X, Y), callbacks="early"), lb.OptionError, "'early'", "Callback objects", "EarlyStopping()"),
+    "callback function": (lambda: fit((X, Y), callbacks=[lambda ctx: None]), lb.OptionError, "lambda", "Callback objects", "lumbre.callbacks.On("),
+    "callback None": (lambda: fit((X, Y), callbacks=None), lb.OptionError, "None", "Callback objects", "leave callbacks= away"),
+    "scheduler class": (lambda: fit((X, Y), callbacks=optim.lr_scheduler.StepLR), lb.OptionError, "StepLR", "Callback objects", "LRScheduler(StepLR, ...)"),
+    "scheduler": (lambda: fit((X, Y), callbacks=[optim.lr_scheduler.StepLR(optim.SGD([nn.Parameter(torch.ones(1))], lr=1), 1)]), lb.OptionError, "StepLR", "Callback objects", "LRScheduler(StepLR, ...)"),
+    "shuffle": (lambda: fit((X, Y), shuffle="yes"), lb.OptionError, "shuffle='yes'", "True or False", "shuffle=True"),
     "length": (lambda: fit((X, Y[:-1])), lb.DataError, "different length", "the same number of rows", "x[:n], y[:n]"),
     "empty": (lambda: fit((X[:0], Y[:0])), lb.DataError, "without rows", "at least one row", "pass some data"),
     "empty dataset": (lambda: fit(TensorDataset(X[:0], Y[:0])), lb.DataError, "without rows", "at least one row", "pass some data"),
@@ -178,3 +185,21 @@ def test_what_the_loss_cannot_take_at_evaluate_is_said_in_words() -> None:
         fitted.evaluate(x)
     with pytest.raises(lb.DataError, match=r"Target [56] is out of bounds"):
         fitted.evaluate((x, y + 5))
+
+
+def test_numbers_of_numpy_are_taken_for_options() -> None:
+    options = {"epochs": np.int64(2), "batch_size": np.int32(16), "seed": np.uint8(3)}
+    fitted = fit((X, Y), **options)
+    assert torch.equal(fitted.predict(X), fit((X, Y), epochs=2, batch_size=16, seed=3).predict(X))
+    assert fitted.history["epoch"].max() == 2
+
+
+def test_a_file_without_its_class_says_what_to_pass(tmp_path: Path) -> None:
+    fit((X, Y), epochs=1).save(tmp_path / "net.lumbre")
+    with pytest.raises(lb.RecipeError, match=r"without a module(.|\n)*net.lumbre', Net\)"):
+        lb.load(tmp_path / "net.lumbre")
+
+
+def test_numbers_have_no_confusion_matrix() -> None:
+    with pytest.raises(lb.DataError, match="predicted_vs_true"):
+        lb.plots.confusion(pd.DataFrame({"truth": [0.5, 1.5], "predicted": [0.4, 1.2]}))

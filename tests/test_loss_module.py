@@ -199,3 +199,100 @@ def test_compiled_steps_move_the_buffers_of_a_loss_as_eager_ones_do() -> None:
     compiled = recipe(Scaled()).fit(data(), **RUN, engine="compiled")
     torch.testing.assert_close(compiled.model.weight, eager.model.weight)
     torch.testing.assert_close(compiled.loss.mean, eager.loss.mean)
+
+
+def hand_average(steps: int, update: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights of module and loss after so many steps of the run by hand, averaged by `update(average, now, step)`."""
+    fitted = recipe(Proxies()).set_opt_hparams(lr=0.0).fit(data(), epochs=1, verbose=False, seed=3)
+    net, loss = nn.Linear(5, 4), Proxies()
+    net.load_state_dict(fitted.model.state_dict())
+    weights = [*net.parameters(), *loss.parameters()]
+    optimizer = optim.SGD(weights, lr=0.1)
+    average = [one.detach().clone() for one in weights]
+    x, y = data()
+    for step in range(steps):
+        at = slice(step % 3 * 32, step % 3 * 32 + 32)
+        optimizer.zero_grad()
+        loss(net(x[at]), y[at]).backward()
+        optimizer.step()
+        average = [update(one, now.detach(), step) for one, now in zip(average, weights, strict=True)]
+    return average, [one.detach() for one in weights]
+
+
+@pytest.mark.parametrize("held", [Proxies, Holder])
+def test_ema_averages_the_parameters_of_the_loss_with_the_modules(held: Any, tmp_path: Path) -> None:
+    average, _ = hand_average(9, lambda one, now, step: 0.8 * one + 0.2 * now)
+    options = {"callbacks": lb.callbacks.EMA(0.8, warm_up=False)}
+    fitted = recipe(held()).fit(data(), **RUN, **options)
+    torch.testing.assert_close([*fitted.model.parameters()], average[:2])
+    own = fitted.loss if isinstance(fitted.loss, nn.Module) else fitted.loss.inner
+    torch.testing.assert_close(own.proxies.detach(), average[2])
+    one = recipe(held())
+    one.fit(data(), **RUN | {"epochs": 2}, callbacks=lb.callbacks.EMA(0.8, warm_up=False), resume=tmp_path)
+    gone_on = one.fit(data(), **RUN, callbacks=lb.callbacks.EMA(0.8, warm_up=False), resume=tmp_path)
+    own = gone_on.loss if isinstance(gone_on.loss, nn.Module) else gone_on.loss.inner
+    torch.testing.assert_close(own.proxies.detach(), average[2])
+
+
+def test_swa_averages_the_parameters_of_the_loss_with_the_modules() -> None:
+    def mean(one: Tensor, now: Tensor, step: int) -> Tensor:
+        return now if step < 3 else one if step % 3 != 2 else (one * (step // 3 - 1) + now) / (step // 3)
+
+    average, last = hand_average(9, mean)
+    fitted = recipe(Proxies()).fit(data(), **RUN, callbacks=lb.callbacks.SWA(0.34))
+    torch.testing.assert_close([*fitted.model.parameters(), *fitted.loss.parameters()], average)
+    assert not torch.equal(fitted.loss.proxies, last[2])
+
+
+def best(name: str) -> Any:
+    return {
+        "keep": lambda: lb.callbacks.KeepBestModel("train_loss", mode="max"),
+        "stop": lambda: lb.callbacks.EarlyStopping("train_loss", mode="max", patience=5, restore_best=True),
+    }[name]()
+
+
+@pytest.mark.parametrize("name", ["keep", "stop"])
+def test_the_weights_of_the_best_epoch_are_those_of_the_loss_too(name: str, tmp_path: Path) -> None:
+    first = recipe(Proxies()).fit(data(), **RUN | {"epochs": 1})
+    fitted = recipe(Proxies()).fit(data(), **RUN, callbacks=best(name))
+    assert torch.equal(fitted.model.weight, first.model.weight)
+    assert torch.equal(fitted.loss.proxies, first.loss.proxies)
+    one = recipe(Proxies())
+    one.fit(data(), **RUN | {"epochs": 2}, callbacks=best(name), resume=tmp_path)
+    assert torch.equal(one.fit(data(), **RUN, callbacks=best(name), resume=tmp_path).loss.proxies, first.loss.proxies)
+
+
+class Grows(nn.Module):
+    """A module with buffers that it makes anew: one of the same shape, one that grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 4)
+        self.register_buffer("mean", torch.zeros(5))
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean = 0.5 * self.mean + 0.5 * x.mean(0)
+            self.seen = torch.cat([self.seen, x.mean().reshape(1)])
+        return self.layer(x - self.mean)
+
+
+def grown() -> lb.Recipe:
+    return lb.setup(Grows, loss=Proxies(), optimizer=optim.SGD).set_opt_hparams(lr=0.1)
+
+
+def test_buffers_that_a_module_makes_anew_are_averaged_too() -> None:
+    one = data(32)
+    fitted = grown().fit(one, **RUN, callbacks=lb.callbacks.EMA(0.8, warm_up=False))
+    means = [torch.zeros(5)]
+    for _ in range(3):
+        means += [0.5 * means[-1] + 0.5 * one[0].mean(0)]
+    average = torch.zeros(5)
+    for mean in means[1:]:
+        average = 0.8 * average + 0.2 * mean
+    torch.testing.assert_close(fitted.model.mean, average)
+    assert len(fitted.model.seen) == 4
+    kept = grown().fit(one, **RUN, callbacks=best("keep"))
+    assert len(kept.model.seen) == 2
+    torch.testing.assert_close(kept.model.mean, means[1])

@@ -1,8 +1,9 @@
 """lumbre: from data to a trained model you can trust, on PyTorch."""
 
-from lumbre import callbacks, data, datasets, metrics, plots, vision
-from lumbre._recipe import PreflightWarning, Recipe, setup
+from lumbre import callbacks, data, datasets, metrics, plots, sklearn, vision
+from lumbre._recipe import PreflightWarning, Recipe
 from lumbre._replay import Replay, replay
+from lumbre._setup import setup
 from lumbre.base import (
     ArchiveError,
     CallbackError,
@@ -31,6 +32,7 @@ from lumbre.run import Checkpoints
 from lumbre.steps import freeze, matrices_and_rest, param_groups, unfreeze
 from lumbre.storage import CheckpointWarning, FileContents, inspect_file, load_weights
 from lumbre.storage import _r as r
+from lumbre.trials import CrossValidation, Ensemble, load_ensemble
 from lumbre.tune import LogRange, Tuned, tune
 
 __all__ = [
@@ -40,9 +42,11 @@ __all__ = [
     "CheckpointWarning",
     "Checkpoints",
     "Context",
+    "CrossValidation",
     "DataError",
     "DataWarning",
     "DownloadError",
+    "Ensemble",
     "Evaluation",
     "FileContents",
     "Fitted",
@@ -71,6 +75,7 @@ __all__ = [
     "inspect_file",
     "launch",
     "load",
+    "load_ensemble",
     "load_weights",
     "matrices_and_rest",
     "metrics",
@@ -80,6 +85,7 @@ __all__ = [
     "replay",
     "schedules",
     "setup",
+    "sklearn",
     "split",
     "summary",
     "tune",

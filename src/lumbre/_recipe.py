@@ -1,44 +1,48 @@
-"""`setup()` declares a run, a `Recipe` holds it, and `fit()` carries it out."""
+"""A `Recipe` holds a run that is declared, and `fit()` carries it out."""
 
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Never
 
 import torch
-from torch import nn, optim
+from torch import nn
 
-from lumbre.base import Loss, RecipeError, Response, at_least, own_method, preserved_randomness
+from lumbre.base import at_least, preserved_randomness
 from lumbre.callbacks import Progress, Remarks
 from lumbre.core import Callback, train
 from lumbre.devices import kept_memory, resolve_device
 from lumbre.fitted import Fitted
-from lumbre.metrics import as_sets
 from lumbre.preflight import Findings
 from lumbre.processes import join_world
 from lumbre.resume import kept_run
 from lumbre.run import (
     Checkpoints,
+    Options,
     Spec,
     build,
-    has_loss,
     left_alone,
-    no_loss,
-    no_optimizer,
     options_from,
     rates_ahead,
 )
 from lumbre.trials import (
     BatchSizes,
+    CrossValidation,
+    Ensemble,
     LearningRates,
     OneBatch,
     ResumeProof,
+    cross_validate,
     find_batch_size,
     find_learning_rate,
+    fit_ensemble,
     overfit_one_batch,
     verify_resume,
 )
+
+if TYPE_CHECKING:
+    from plotnine import ggplot
 
 
 class PreflightWarning(UserWarning):
@@ -83,8 +87,8 @@ class Recipe(Spec):
         resume: str | Path | Checkpoints | None = None,
         preflight: bool = True,
         ignore: Iterable[str] = (),
-        verbose: bool | None = None,
-        **unknown: Any,
+        verbose: bool | int | Literal["plot"] | None = None,
+        **unknown: Never,
     ) -> Fitted:
         """Build the module and train it.
 
@@ -132,7 +136,8 @@ class Recipe(Spec):
             preflight: look for mistakes before the first epoch, for about a second (`check()` takes its time), and
                 remark on what looks wrong at the ends of epochs.
             ignore: codes of checks to leave out, such as ("LB038",).
-            verbose: print progress; on where not given.
+            verbose: show progress; on where not given. A number such as 10 shows every tenth epoch; "plot" draws the
+                loss as a curve as well, in a notebook.
             **unknown: refused, with the name that was probably meant.
 
         Returns:
@@ -162,7 +167,7 @@ class Recipe(Spec):
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
         options = options_from({**given, **unknown})
         world = join_world()
-        shown = [_progress(self)] if verbose is not False and world.leads else []
+        shown = [_progress(self, options)] if options.verbose != 0 and world.leads else []
         with (
             world.together(),
             kept_memory(),
@@ -170,8 +175,7 @@ class Recipe(Spec):
             kept_run(resume, world) as kept,
         ):
             options = options if kept is None else kept.adjusted(options)
-            said = print if verbose is not False and world.leads else None
-            remarks = [Remarks(said, ignore=tuple(options.ignore))] if preflight else []
+            remarks = [Remarks(shown[0].say if shown else None, ignore=tuple(options.ignore))] if preflight else []
             options = replace(options, callbacks=[*options.callbacks, *shown, *remarks])
             plan, session, findings = build(self, data, options)
             findings.raise_errors()
@@ -257,7 +261,7 @@ class Recipe(Spec):
         """
         return find_learning_rate(self, data, options_from(options), start, end, steps)
 
-    def plot_lr(self, data: Any, epochs: int = 10, **options: Any) -> Any:
+    def plot_lr(self, data: Any, epochs: int = 10, **options: Any) -> "ggplot":
         """The learning rate of every batch of a run, before it is run: what the callbacks make of the optimizer's rate.
 
         It counts batches, not updates, and rows over all processes: so it is the same for any number of them and any
@@ -365,97 +369,124 @@ class Recipe(Spec):
         at_least(2, steps=steps)  # so that there is a middle
         return verify_resume(self, data, options_from(options), steps)
 
+    def cross_validate(
+        self,
+        data: Any,
+        *,
+        folds: int = 5,
+        repeats: int = 1,
+        stratify: Any = None,
+        group: Any = None,
+        ordered: Any = None,
+        gap: int = 0,
+        seed: int = 0,
+        workers: int = 1,
+        resume: str | Path | Checkpoints | None = None,
+        final: bool = False,
+        **options: Any,
+    ) -> CrossValidation:
+        """Fit once for each fold of the data, and judge each model on the rows that it has not seen.
 
-def setup(
-    module: Callable[..., nn.Module],
-    *,
-    loss: Loss | None = None,
-    optimizer: Callable[..., optim.Optimizer] | None = None,
-    metrics: Any = (),
-    response: Response | None = None,
-) -> Recipe:
-    """Declare what to train, against which loss, with which optimizer.
+        A fold is `fit(train, seed=seed, **options)` and `evaluate(held_out)` for each pair of `lumbre.data.folds(data,
+        folds, seed=seed)`, bit for bit; repeat r, from 0, takes seed + r for both. All that is learned from rows is
+        learned from the fold's training rows: centre and scale of frame data, and when to stop. For that,
+        `valid_data=0.2` holds out a fifth of them; so the rows of the fold are only judged on. A module that is passed
+        ready-made is copied for each fold and stays as it is.
 
-    Args:
-        module: a module class, which every `fit()` builds afresh; a callable that returns a module; or a module,
-            which `fit()` then trains itself. It may define what is not given here: `loss(self, pred, target)`,
-            `configure_optimizers(self, **opt_hparams)` (returns an optimizer), `predict(self, x)`,
-            `response(self, pred)`.
-        loss: a function of prediction and target that gives a scalar, for example `nn.CrossEntropyLoss()`.
-        optimizer: a class of `torch.optim`, or a callable `(parameters, **options)`.
-        metrics: metrics of lumbre or torchmetrics: one, several, or a dict that names them; or
-            `lumbre.metrics.Sets(both, train=..., valid=...)`, where not all are for both passes.
-        response: a function of a prediction that gives it on the scale of the target, on which `compare()`, plots,
-            reports and the metrics of numbers look at it. Not needed for the losses of torch, of which lumbre knows it:
-            `exp` of those of `nn.PoissonNLLLoss()`, for example, and probabilities for those of classes.
+        Args:
+            data: tensors, arrays, frame data or a map-style Dataset.
+            folds: how many; each row is held out once in a repeat.
+            repeats: how often, with other folds and another seed.
+            stratify: a class for each row, True for the target, or the name of a column: each fold has its share of
+                each class, within one row.
+            group: a group for each row, or the name of a column: no group is in two parts, `valid_data=0.2` included.
+            ordered: the rows have an order, and each fold is predicted from those before it: True, or a time for each
+                row, or the name of a column. The fold is one of `folds` windows of equal size at the end, all that
+                comes before it is trained on, and `valid_data=0.2` holds out the last of these.
+            gap: with `ordered`, rows left out before what is held out.
+            seed: of folds and fits.
+            workers: processes to share the fits out over, each with as many threads as this one has
+                (`torch.set_num_threads(1)` before suits small nets). The bits are the same for any number. Where they
+                cannot be forked (GPUs, macOS, Windows) the module must stand in a file.
+            resume: a folder; a run that was stopped or killed goes on there, to the same bits.
+            final: fit all rows, too, without validation, for the median of the folds' best epochs.
+            **options: of `fit()`. Its checks before training look at the first fold alone; values for each row
+                (`sampler`) are those of all rows. verbose=False prints no line for each fold.
 
-    Raises:
-        RecipeError: loss or optimizer are missing, or something is not what it should be.
+        Returns:
+            Scores, their summary with intervals, predictions for each row, and the models.
 
-    Example:
-        >>> import lumbre as lb
-        >>> from torch import nn, optim
-        >>> lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD, metrics=lb.metrics.MAE())
-        Recipe
-          module: Linear
-          loss: MSELoss()
-          optimizer: SGD
-          metrics: MAE
-    """
-    if not callable(module):
-        raise RecipeError(
-            f"setup({module!r})",
-            "a module class, a callable that returns a module, or a module",
-            "setup(Net, ...)",
-        )
-    if isinstance(loss, type):
-        raise RecipeError(
-            f"loss={loss.__name__}, a class",
-            "a loss function",
-            f"loss={loss.__name__}() with parentheses",
-        )
-    if isinstance(optimizer, optim.Optimizer):
-        kind = type(optimizer).__name__
-        raise RecipeError(
-            f"optimizer={kind}(...), over parameters of its own",
-            "an optimizer class: fit() makes the optimizer for the module it builds",
-            f"optimizer=torch.optim.{kind}, and .set_opt_hparams(lr=...)",
-        )
-    if loss is not None and not callable(loss):
-        named = _LOSSES.get(str(loss).lower().replace("_", ""), "MSELoss")
-        raise RecipeError(f"loss={loss!r}", "a function of prediction and target", f"loss=torch.nn.{named}()")
-    if optimizer is not None and not callable(optimizer):
-        named = _OPTIMIZERS.get(str(optimizer).lower(), "Adam")
-        raise RecipeError(f"optimizer={optimizer!r}", "an optimizer class", f"optimizer=torch.optim.{named}")
-    if response is not None and not callable(response):
-        raise RecipeError(f"response={response!r}", "a function of a prediction", "response=torch.exp")
-    known = isinstance(module, (type, nn.Module))
-    name = getattr(module, "__name__", type(module).__name__)
-    if loss is None and known and not has_loss(module):
-        raise no_loss(name)
-    if optimizer is None and known and not own_method(module, "configure_optimizers"):
-        raise no_optimizer(name)
-    return Recipe(module=module, loss=loss, optimizer=optimizer, metrics=as_sets(metrics), response=response)
+        Raises:
+            OptionError: there cannot be such folds, or options do not go together.
+            DataError: the data has no rows that can be counted.
+            LumbreError: as `fit()` does.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> x = torch.linspace(-1, 1, 60).reshape(60, 1)
+            >>> recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD, metrics=lb.metrics.MAE())
+            >>> recipe = recipe.set_hparams(in_features=1, out_features=1)
+            >>> found = recipe.cross_validate((x, 3 * x), folds=3, epochs=2, verbose=False)
+            >>> list(found.summary()["metric"]), found.predictions.shape, len(found.models)
+            (['loss', 'mae'], torch.Size([60, 1]), 3)
+        """
+        folding = {"folds": folds, "repeats": repeats, "stratify": stratify, "group": group}
+        folding |= {"ordered": ordered, "gap": gap, "seed": seed}
+        return cross_validate(self, Recipe.fit, data, options, workers=workers, resume=resume, final=final, **folding)
+
+    def ensemble(
+        self,
+        data: Any,
+        n: int = 10,
+        *,
+        bootstrap: bool = False,
+        seed: int = 0,
+        workers: int = 1,
+        resume: str | Path | Checkpoints | None = None,
+        **options: Any,
+    ) -> Ensemble:
+        """Fit several times, so that the models predict together: their mean is better than most of them alone.
+
+        Member i, from 0, is `fit(data, seed=seed + i, **options)`, bit for bit. A module that is passed ready-made is
+        copied for each, and begins as it is.
+
+        Args:
+            data: as for `fit()`; with `bootstrap`, data whose rows can be counted.
+            n: how many models, from 2.
+            bootstrap: each model has as many rows as there are, drawn with replacement. `valid_data=0.2` holds out a
+                fifth before, so that no row is on both sides.
+            seed: of the first member.
+            workers: as for `cross_validate()`: the bits are the same for any number.
+            resume: a folder; a run that was stopped or killed goes on there, to the same bits.
+            **options: of `fit()`. Its checks before training look at the first member alone.
+
+        Returns:
+            The models, with `.predict()` (their mean, of probabilities where there are classes), `.spread()`,
+            `.evaluate()` and `.save()`.
+
+        Raises:
+            OptionError, DataError, LumbreError: as `cross_validate()` does.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> x = torch.linspace(-1, 1, 60).reshape(60, 1)
+            >>> recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
+            >>> recipe = recipe.set_hparams(in_features=1, out_features=1)
+            >>> several = recipe.ensemble((x, 3 * x), n=3, epochs=2, verbose=False)
+            >>> several.predict(x).shape, several.spread(x).shape
+            (torch.Size([60, 1]), torch.Size([60, 1]))
+        """
+        own: dict[str, Any] = {"n": n, "bootstrap": bootstrap, "seed": seed}
+        return fit_ensemble(self, Recipe.fit, data, options, workers=workers, resume=resume, **own)
 
 
-# How other libraries name losses and optimizers.
-_LOSSES = {
-    "mae": "L1Loss",
-    "l1": "L1Loss",
-    "huber": "HuberLoss",
-    "crossentropy": "CrossEntropyLoss",
-    "categoricalcrossentropy": "CrossEntropyLoss",
-    "sparsecategoricalcrossentropy": "CrossEntropyLoss",
-    "bce": "BCEWithLogitsLoss",
-    "binarycrossentropy": "BCEWithLogitsLoss",
-    "poisson": "PoissonNLLLoss",
-    "nll": "NLLLoss",
-}
-_OPTIMIZERS = {name.lower(): name for name in ("AdamW", "SGD", "RMSprop", "Adagrad", "LBFGS")}
-
-
-def _progress(recipe: Recipe) -> Progress:
+def _progress(recipe: Recipe, options: Options) -> Progress:
+    name = type(recipe.module).__name__
     given = isinstance(recipe.module, nn.Module)
     return Progress(
-        notes=[f"Training the {type(recipe.module).__name__} that was passed: its own weights change."] if given else []
+        notes=[f"Training the {name} that was passed: its own weights change."] if given else [],
+        every=options.verbose if isinstance(options.verbose, int) else 1,
+        curve=options.verbose == "plot",
     )

@@ -41,7 +41,9 @@ ALLOWED = {
     # `lumbre replay` runs the script that the user names on the command line; no name comes from a file.
     "cli/_replay.py": {"runpy", "sys.modules"},
     # A part of torch by its name, for what its import does.
-    "tune/_workers.py": {"importlib", "importlib.import_module"},
+    "processes/_workers.py": {"importlib", "importlib.import_module"},
+    # Whether IPython or marimo is at work here; nothing is imported that is not there already.
+    "callbacks/_screens.py": {"sys.modules"},
     # Two functions of the C library that is loaded already, by their names, with numbers of lumbre's own.
     "devices/_memory.py": {"ctypes"},
     # Reads back, to try it, the file that the line before it wrote.

@@ -27,6 +27,7 @@ class NoRun:
 
     def __init__(self, monitored: tuple[str, ...], save: Callable[[Path], object]) -> None:
         self.model = nn.Linear(2, 1)
+        self.loss_module = None
         self.optimizer = optim.SGD(self.model.parameters())
         self.device = torch.device("cpu")
         self.epochs = (0, 9)

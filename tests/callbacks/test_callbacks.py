@@ -1,17 +1,14 @@
-"""Early stopping, checkpoints, progress."""
+"""Early stopping, checkpoints."""
 
-import io
-import re
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 import lumbre as lb
 from conftest import Net
-from lumbre.callbacks import EarlyStopping, ModelCheckpoint, Progress
+from lumbre.callbacks import EarlyStopping, ModelCheckpoint
 
 
 class Scripted(lb.Callback):
@@ -86,32 +83,11 @@ def test_checkpoints_hold_the_best_model(recipe: lb.Recipe, data: tuple[Tensor, 
     assert not torch.equal(found.predict(data), lb.load(tmp_path / "04.lumbre", Net).predict(data))
 
 
-def test_plain_lines_in_luz_form(
-    recipe: lb.Recipe, data: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]
-) -> None:
-    recipe.fit(data, epochs=2, valid_data=0.2)
-    lines = capsys.readouterr().out.splitlines()
-    assert [lines[0], lines[3]] == ["Epoch 1/2", "Epoch 2/2"]
-    number = r"\d+(\.\d{1,4})?"
-    for line, name in ((lines[1], "Train"), (lines[2], "Valid")):
-        assert re.fullmatch(rf"{name} metrics: Loss: {number} - Acc: {number}", line), line
-    assert len(lines) == 6
-
-
 def test_why_a_run_ended_is_said(
     recipe: lb.Recipe, data: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe.fit(data, epochs=4, valid_data=0.2, callbacks=[Scripted(1, 2, 2, 2), EarlyStopping(patience=1)])
     assert "Early stopping at epoch 2 of 4: valid_loss has not improved for 1 epoch." in capsys.readouterr().out
-
-
-def test_a_terminal_sees_a_bar(recipe: lb.Recipe, data: tuple[Tensor, Tensor]) -> None:
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=100)
-    recipe.fit(data, epochs=1, callbacks=Progress(console), verbose=False)
-    assert "train" in out.getvalue()
-    assert "Epoch 1/1" in out.getvalue()
-    assert "Train metrics: Loss" in out.getvalue()
 
 
 def test_silence(recipe: lb.Recipe, data: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]) -> None:

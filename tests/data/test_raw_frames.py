@@ -76,3 +76,63 @@ def test_a_target_beside_the_frame_is_read_as_that_of_the_training() -> None:
     assert fitted.evaluate((whole, (Y[:, 0] > 0).astype(int))).metrics == expected
     with pytest.raises(DataError, match="sideways"):
         fitted.evaluate((whole, pd.Series(["sideways"] * 60)))
+
+
+class Two(nn.Module):
+    """Two inputs, with weights that tell their columns from one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 1), nn.Linear(2, 1)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return self.first(a) + self.second(b)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("form", ["tuple", "dict", "split", "fraction", "valid", "array"])
+def test_frames_within_a_structure_are_matched_by_names_too(library: str, form: str, tmp_path: Path) -> None:
+    make = LIBRARIES[library]
+    names = {"a": ["a", "b"], "b": ["c", "a"]}
+
+    def inputs(frame: pd.DataFrame, turned: bool = False) -> Any:
+        parts = {key: make(frame[name[::-1] if turned else name]) for key, name in names.items()}
+        if form == "array":
+            parts["b"] = frame[names["b"]].to_numpy(dtype=np.float32)
+        return parts if form == "dict" else tuple(parts.values())
+
+    options: dict[str, Any] = {}
+    data: Any = (inputs(FRAME), Y)
+    if form == "split":
+        data, _ = lb.split(data, 0.8, 0.2)
+    elif form == "fraction":
+        options = {"valid_data": 0.2}
+    elif form == "valid":
+        options = {"valid_data": (inputs(FRAME, turned=True), Y), "ignore": "LB041"}
+    recipe = lb.setup(Two, loss=nn.MSELoss(), optimizer=optim.Adam)
+    fitted = recipe.fit(data, epochs=1, verbose=False, **options)
+    if form == "valid":
+        assert fitted.history_wide["valid_loss"][0] == fitted.evaluate((inputs(FRAME), Y)).metrics["loss"]
+    expected = fitted.predict((inputs(FRAME), None))
+    fitted.save(tmp_path / "a.lumbre")
+    for one in (fitted, lb.load(tmp_path / "a.lumbre", recipe)):
+        assert torch.equal(one.predict((inputs(FRAME, turned=True), None)), expected)
+        assert one.evaluate((inputs(FRAME, turned=True), Y)).metrics == fitted.evaluate((inputs(FRAME), Y)).metrics
+        renamed = inputs(FRAME)
+        first = make(FRAME[["a", "b"]].rename(columns={"a": "A"}))
+        given = ({**renamed, "a": first} if form == "dict" else (first, renamed[1]), Y)
+        for call in (one.predict, one.evaluate):
+            with pytest.raises(DataError, match="missing: a"):
+                call(given)
+
+
+def test_a_target_of_several_columns_is_matched_by_names() -> None:
+    both = pd.DataFrame({"u": Y[:, 0], "v": -2 * Y[:, 0]})
+    recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.Adam)
+    for x in (FRAME, FRAME.to_numpy(dtype=np.float32)):
+        fitted = recipe.set_hparams(in_features=3, out_features=2).fit((x, both), epochs=1, verbose=False)
+        expected = fitted.evaluate((x, both)).metrics
+        assert fitted.evaluate((x, both[["v", "u"]])).metrics == expected
+        assert fitted.predict((x, both[["v"]])).shape == (60, 2)
+        with pytest.raises(DataError, match="missing: u"):
+            fitted.evaluate((x, both[["v"]]))

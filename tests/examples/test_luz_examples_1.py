@@ -1,15 +1,13 @@
 """Eight of luz's examples, as programs of their own: each runs, and something is learned in it."""
 
 import json
-import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from programs import run_program
 
 import lumbre as lb
 from conftest import ROOT
@@ -28,11 +26,7 @@ EXAMPLES = (
 
 def quick(name: str, folder: Path) -> str:
     """What the example prints."""
-    program = ROOT / "examples" / f"{name}.py"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = subprocess.run(
-        [sys.executable, program, "--quick"], capture_output=True, text=True, cwd=folder, env=environment
-    )
+    found = run_program(ROOT / "examples" / f"{name}.py", "--quick", folder=folder)
     assert found.returncode == 0, found.stderr
     return found.stdout
 

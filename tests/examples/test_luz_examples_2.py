@@ -5,16 +5,14 @@ Each runs as a process of its own, as a reader would start it, and must have lea
 
 import itertools
 import math
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from programs import run_program
 
 import lumbre as lb
 from conftest import ROOT
@@ -33,14 +31,8 @@ EXAMPLES = (
 
 def quick(name: str, folder: Path) -> str:
     """What the example prints with --quick, in an empty folder and without any data set."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / f"{name}.py", "--quick"],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "LUMBRE_DATA": str(folder / "no-data")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    none = str(folder / "no-data")
+    done = run_program(ROOT / "examples" / f"{name}.py", "--quick", folder=folder, LUMBRE_DATA=none)
     assert done.returncode == 0, done.stderr
     assert not (folder / "no-data").exists()
     return done.stdout

@@ -1,15 +1,13 @@
 """The first two tutorials run from the first line to the last picture, and print what is known beforehand."""
 
-import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from programs import run_program
 
 import lumbre as lb
 from conftest import ROOT
@@ -19,9 +17,7 @@ TUTORIALS = ROOT / "examples" / "tutorials"
 
 def run(name: str, folder: Path, *arguments: str) -> str:
     """What a tutorial prints, run as a user runs it."""
-    command = [sys.executable, TUTORIALS / f"{name}.py", "--pictures", "pictures", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    found = run_program(TUTORIALS / f"{name}.py", "--pictures", "pictures", *arguments, folder=folder)
     assert found.returncode == 0, found.stderr
     return found.stdout
 

@@ -1,12 +1,10 @@
 """The workshop, the correlations and the tour of scientific computing run quick, and print what the tutorials print."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import run_program
 
 from conftest import ROOT
 
@@ -33,14 +31,8 @@ SCIENCE_PICTURES = ["S4-18_loss", "S4-21_curves", "S4-21_truth_and_guess", "S4-2
 
 def run(name: str, folder: Path) -> str:
     """What the program prints when it is run quick, in a folder of its own and with nothing downloaded before."""
-    done = subprocess.run(
-        [sys.executable, TUTORIALS / f"{name}.py", "--quick", "--pictures", "pictures"],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "LUMBRE_DATA": str(folder / "no data")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments, none = ("--quick", "--pictures", "pictures"), str(folder / "no data")
+    done = run_program(TUTORIALS / f"{name}.py", *arguments, folder=folder, LUMBRE_DATA=none)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, "a warning"
     assert not (folder / "no data").exists()

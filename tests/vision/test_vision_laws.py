@@ -300,3 +300,9 @@ def test_wrong_data_says_what_to_give(wrong) -> None:
     with pytest.raises(DataError) as caught:
         wrong()
     assert caught.value.fix
+
+
+def test_a_border_of_r_in_the_order_of_python() -> None:
+    image = torch.arange(1.0, 7.0).reshape(1, 2, 3)
+    # R's transform_pad(x, c(1, 2, 3, 0)) is left, right, top, bottom, as torch's own.
+    assert torch.equal(vision.pad(image, (1, 3, 2, 0)), torch.nn.functional.pad(image, (1, 2, 3, 0)))

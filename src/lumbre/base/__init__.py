@@ -7,6 +7,7 @@ from lumbre.base._attributes import attributes_of, is_users_own
 from lumbre.base._buffers import give_buffers, load_state, may_change, put_buffer, put_buffers
 from lumbre.base._call import caller, class_of, own_method
 from lumbre.base._checks import at_least, has_column, one_of
+from lumbre.base._curve import lines_svg
 from lumbre.base._divisor import Divisor, divisor_of, ignored_label, nothing_for_nothing
 from lumbre.base._errors import (
     ArchiveError,
@@ -23,15 +24,18 @@ from lumbre.base._errors import (
     PreflightError,
     RecipeError,
     ResumeError,
+    brief,
     did_you_mean,
     is_out_of_memory,
 )
 from lumbre.base._extras import import_extra
 from lumbre.base._files import written_beside
 from lumbre.base._fork import can_fork, start_autograd
+from lumbre.base._hints import loss_hint
 from lumbre.base._joined import Column, Joiner, joined
-from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, row_count
+from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, pair_count, row_count
 from lumbre.base._optimizers import (
+    Traits,
     has_modes,
     is_adaptive,
     needs_closure,

@@ -39,7 +39,16 @@ def has_forward(module: nn.Module) -> bool:
     """Whether a module, or the one that `torch.compile` has wrapped, defines `forward`: in its class or on itself."""
     inner = getattr(module, "_orig_mod", module)
     defined = inspect.getattr_static(type(inner), "forward", None) is not inspect.getattr_static(nn.Module, "forward")
-    return defined or "forward" in vars(inner)
+    return defined or "forward" in vars(inner) or _own_call(inner)
+
+
+def _own_call(module: object) -> bool:
+    """Whether it says itself how it is called, with parameters by name."""
+    own = type(module).__call__
+    if own is nn.Module.__call__ or isinstance(module, (torch.jit.ScriptModule, torch.fx.GraphModule)):
+        return False
+    kinds = [one.kind for one in inspect.signature(own).parameters.values()]
+    return kinds[1:] != [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -57,7 +66,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
                 for one in arguments[1:]
             ]
         )
-    return inspect.signature(inner.forward)
+    return inspect.signature(inner.__call__ if _own_call(inner) else inner.forward)
 
 
 def class_of(module: object) -> type:

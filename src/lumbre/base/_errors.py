@@ -43,6 +43,11 @@ class LumbreError(Exception):
         return f"received: {self.received}\n  expected: {self.expected}\n  instead: {self.fix}"
 
 
+def brief(error: Exception) -> str:
+    """What an error says, to stand inside the message of another: of lumbre's own what was received, and what to do."""
+    return f"{error.received} ({error.fix})" if isinstance(error, LumbreError) else str(error)
+
+
 class RecipeError(LumbreError, ValueError):
     """What `setup()` or a `set_*()` method was given does not make a recipe."""
 

@@ -3,6 +3,7 @@
 This room does not interpret what the parts mean; it walks them.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -17,7 +18,8 @@ Nested: TypeAlias = Any
 def map_leaves(function: Callable[[Any], Any], value: Nested) -> Nested:
     """`value` with `function` applied to everything in it that is not a tuple, list or dict."""
     if isinstance(value, dict):
-        return {key: map_leaves(function, part) for key, part in value.items()}
+        found = {key: map_leaves(function, part) for key, part in value.items()}
+        return found if type(value) is dict else _of_its_kind(value, found)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         # Its constructor may want tensors, where `function` gives something else.
         parts = [map_leaves(function, part) for part in value]
@@ -27,6 +29,17 @@ def map_leaves(function: Callable[[Any], Any], value: Nested) -> Nested:
     if isinstance(value, (tuple, list)):
         return type(value)(map_leaves(function, part) for part in value)
     return function(value)
+
+
+def _of_its_kind(value: dict[Any, Any], found: dict[Any, Any]) -> dict[Any, Any]:
+    """A dict of the class of `value` that holds `found`, so that outputs keep their attributes: `pred.logits`."""
+    try:
+        made = copy.copy(value)
+        for key, part in found.items():
+            made[key] = part
+    except Exception:  # a class may forbid either, in its own way
+        return found
+    return made
 
 
 def leaves(value: Nested) -> Iterator[Any]:
@@ -48,6 +61,12 @@ def row_count(value: Nested) -> int:
     """
     found = _rows(value)
     return 1 if found is None else found
+
+
+def pair_count(input: Nested, target: Nested) -> int:
+    """Rows of a batch: those of its input; of its target, where the input is an object without tensors in sight."""
+    found = _rows(input)
+    return row_count(target) if found is None else found
 
 
 def _rows(value: Nested) -> int | None:

@@ -15,6 +15,7 @@ class DataRecord:
         target: the same of the target.
         fingerprint: sixteen hexadecimal digits; "" where none was taken.
         covers: what the fingerprint was taken of, such as "all rows".
+        columns: the names of the columns of each frame in (input, target), in its place; None where there were none.
     """
 
     rows: int | None
@@ -22,3 +23,4 @@ class DataRecord:
     target: Nested = None
     fingerprint: str = ""
     covers: str = ""
+    columns: Nested = None

@@ -52,16 +52,23 @@ class Scale:
         kind: "logits", "probabilities" or "numbers"; None where that is not known.
         name: the response in the table; `OWN` for one of the user's; None where predictions are on the target's scale.
         own: the user's.
+        temperature: scores of classes are divided by it, so that probabilities mean what they say.
     """
 
     kind: str | None = None
     name: str | None = None
     own: Response | None = None
+    temperature: float = 1.0
 
     @property
     def response(self) -> Response | None:
         """Brings predictions to the scale of the target; None where they are there, or nothing is known of them."""
-        return self.own if self.name == OWN else None if self.name is None else _RESPONSES[self.name]
+        if self.name == OWN or self.name is None:
+            return self.own if self.name == OWN else None
+        response, temperature = _RESPONSES[self.name], self.temperature
+        if temperature == 1.0:
+            return response
+        return lambda pred: response(map_leaves(lambda leaf: leaf / temperature, pred))
 
     def applied(self, pred: Nested) -> Nested:
         """`pred` on the scale of the target."""

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-from lumbre.base import OptionError, own_part, shared_like
+from lumbre.base import OptionError, may_change, own_part, shared_like
 from lumbre.callbacks._learning_rate import hold_rate, release_rate
+from lumbre.callbacks._weights import OF_LOSS
 from lumbre.core import Callback, Context
 
 
@@ -17,7 +18,8 @@ class EMA(Callback):
 
     After each update, `average = d * average + (1 - d) * weights` with `d = decay`, which warm-up holds down at first:
     `d = min(decay, (1 + n) / (10 + n))` for the n-th update. Buffers, such as BatchNorm's statistics, are averaged in
-    the same way. Training itself goes on with the plain weights.
+    the same way, and so are the parameters that a loss has of its own; buffers of the loss stay as they are. Training
+    itself goes on with the plain weights.
 
     Args:
         decay: between 0 and 1; the average reaches back about 1 / (1 - decay) updates.
@@ -46,7 +48,7 @@ class EMA(Callback):
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Start from the first weights."""
-        self._average.begin(ctx.model)
+        self._average.begin(ctx)
         self._seen = self._count = 0
 
     def on_epoch_begin(self, ctx: Context) -> None:
@@ -84,8 +86,8 @@ class SWA(Callback):
     """Average the weights of the last epochs, at a high learning rate: the model ends with a flatter minimum.
 
     BatchNorm gathers its statistics anew for the averaged weights, in one pass over the training data; one that was
-    held in evaluation mode keeps its own. SWA decides with which weights the run ends, so `EMA`, `KeepBestModel` and
-    `EarlyStopping(restore_best=True)` are refused beside it.
+    held in evaluation mode keeps its own. The parameters of a loss are averaged with the module's. SWA decides with
+    which weights the run ends, so `EMA`, `KeepBestModel` and `EarlyStopping(restore_best=True)` are refused beside it.
 
     Args:
         start: share of the epochs after which averaging starts, in [0, 1).
@@ -113,7 +115,7 @@ class SWA(Callback):
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Start afresh."""
-        self._average.begin(ctx.model)
+        self._average.begin(ctx)
         self._count = 0
         self._resting = []
 
@@ -176,21 +178,40 @@ class SWA(Callback):
 
 
 class _Average:
-    """A second set of a module's floating-point tensors, which can change places with the first."""
+    """A second set of the floating-point tensors of module and loss, which can change places with the first."""
 
     def __init__(self) -> None:
         self._own: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
+        self._model = nn.Module()
+        self._loose: list[str] = []
         self.inside = False
 
-    def begin(self, model: nn.Module) -> None:
-        own = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+    def begin(self, ctx: Context) -> None:
+        own = {name: value for name, value in ctx.model.state_dict().items() if value.is_floating_point()}
+        own |= {OF_LOSS + name: value.detach() for name, value in ctx.loss_parameters.items()}
         # Weights that are tied stand there under each of their names: what changes places twice is where it was.
         places = {name: _place(value) for name, value in own.items()}
         first = {place: name for name, place in reversed(places.items())}
         self._own = {name: value for name, value in own.items() if first[places[name]] == name}
         self._kept = {name: value.clone() for name, value in self._own.items()}
+        self._model = ctx.model
+        buffers = [name for name, _ in ctx.model.named_buffers() if name in self._own]
+        self._loose = [name for name in buffers if may_change(ctx.model, name)]
         self.inside = False
+
+    def _look(self) -> None:
+        """Follow the buffers for which the module has made new tensors. One of another shape has no average."""
+        for name in self._loose:
+            place, _, leaf = name.rpartition(".")
+            now = getattr(self._model.get_submodule(place), leaf, None)
+            own = self._own.get(name)
+            if own is None:
+                continue
+            if now is None or now.shape != own.shape or now.dtype != own.dtype:
+                del self._own[name], self._kept[name]
+            else:
+                self._own[name] = now.detach()
 
     def state(self) -> dict[str, Any]:
         if self.inside:
@@ -200,11 +221,15 @@ class _Average:
     def load(self, state: dict[str, Any]) -> None:
         plain = state["plain"]
         self.inside = plain is not None
+        held = state["average"] if plain is None else plain
+        for name in self._kept.keys() - held.keys():  # a buffer that grew; a loss, which older checkpoints left out
+            del self._own[name], self._kept[name]
         with torch.no_grad():
             for name, value in self._kept.items():
-                value.copy_(shared_like((state["average"] if plain is None else plain)[name], value))
+                value.copy_(shared_like(held[name], value))
 
     def add(self, average: Callable[..., None], count: int) -> None:
+        self._look()
         with torch.no_grad():
             average(list(map(own_part, self._kept.values())), list(map(own_part, self._own.values())), count)
 
@@ -217,6 +242,7 @@ class _Average:
             self._swap()
 
     def _swap(self) -> None:
+        self._look()
         # Values change places, not tensors: the optimizer and captured graphs hold on to the tensors.
         together: dict[int, list[tuple[Tensor, Tensor]]] = {}
         for own, kept in zip(self._own.values(), self._kept.values(), strict=True):

@@ -27,9 +27,10 @@ def refuse_contenders(callbacks: Sequence[Callback]) -> None:
                 _refuse(one, other, "callback that decides with which weights the run ends")
     fixed = [one for one in callbacks if isinstance(one, LearningRate)]
     rates = [one for one in callbacks if isinstance(one, (LearningRate, LRScheduler))]
-    if fixed and len(rates) > 1:
-        other = next(one for one in rates if one is not fixed[0])
-        _refuse(fixed[0], other, "schedule of the learning rate; only several LRScheduler go together")
+    for one in fixed:
+        for other in rates:
+            if other is not one and (one.optimizer == other.optimizer or None in (one.optimizer, other.optimizer)):
+                _refuse(one, other, "schedule of the learning rate; only several LRScheduler go together")
     plans = [one for one in callbacks if isinstance(one, GradualUnfreezing)]
     if len(plans) > 1:
         _refuse(plans[0], plans[1], "plan of what is trained when")

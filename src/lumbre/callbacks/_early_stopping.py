@@ -66,7 +66,7 @@ class EarlyStopping(Callback):
         if self._monitor.improved(ctx):
             self._waited = 0
             if self.restore_best:
-                self._weights = weights_of(ctx.model)
+                self._weights = weights_of(ctx)
             return
         self._waited += 1
         if self.exhausted(self._waited) and ctx.epoch >= ctx.epochs[0]:
@@ -87,7 +87,7 @@ class EarlyStopping(Callback):
     def on_fit_end(self, ctx: Context) -> None:
         """Give the best weights back."""
         if self._weights is not None:
-            give_back(ctx.model, self._weights)
+            give_back(ctx, self._weights)
             self._weights = None
 
     def state_dict(self) -> dict[str, Any]:

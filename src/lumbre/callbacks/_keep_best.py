@@ -10,6 +10,8 @@ from lumbre.core import Callback, Context
 class KeepBestModel(Callback):
     """Keep the weights of the best epoch in memory, and give them to the model at the end of the run.
 
+    A loss that is a module gets back what it had learned by then, too.
+
     The copy lies on the CPU. It comes back also when the run was interrupted. Where no epoch had a number that could be
     compared (all were NaN), the model keeps its last weights.
 
@@ -48,12 +50,12 @@ class KeepBestModel(Callback):
     def on_epoch_end(self, ctx: Context) -> None:
         """Copy the weights, where the epoch is the best so far."""
         if self._monitor.improved(ctx):
-            self._weights, self.best_epoch = weights_of(ctx.model), ctx.epoch
+            self._weights, self.best_epoch = weights_of(ctx), ctx.epoch
 
     def on_fit_end(self, ctx: Context) -> None:
         """Give the best weights back."""
         if self._weights is not None:
-            give_back(ctx.model, self._weights)
+            give_back(ctx, self._weights)
             self._weights = None
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from torch import optim
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lumbre.base import OptionError, one_of, rate_in
+from lumbre.base import OptionError, brief, one_of, rate_in
 from lumbre.callbacks._monitor import Monitor
 from lumbre.core import Callback, Context
 
@@ -22,14 +22,17 @@ class LearningRate(Callback):
 
     The rate of a step is the optimizer's own (of each of its groups) times the schedule's factor; nothing is
     carried from step to step. A batch whose update float16 skips is no step. In the history stands the rate of the
-    epoch's last step, that of the first group.
+    epoch's last step, that of the first group. Of several optimizers each has its own: "lr_generator" for the one
+    called "generator".
 
     Args:
         schedule: one of `lumbre.schedules`, or any function `(step from 0, all steps) -> factor`.
         step_on: "batch" for a rate for each batch, "epoch" for one for each epoch; the schedule counts in these.
+        optimizer: which of several, by its name; None moves the rates of all of them.
 
     Raises:
-        OptionError: at once for what is no schedule; when the run starts, where batches cannot be counted ahead.
+        OptionError: at once for what is no schedule; when the run starts, where batches cannot be counted ahead, or
+            there is no optimizer of that name.
 
     Example:
         >>> import lumbre as lb
@@ -37,7 +40,9 @@ class LearningRate(Callback):
         >>> halved_every_ten = lb.callbacks.LearningRate(lambda epoch, epochs: 0.5 ** (epoch // 10), step_on="epoch")
     """
 
-    def __init__(self, schedule: Callable[[int, int], float], *, step_on: str = "batch") -> None:
+    def __init__(
+        self, schedule: Callable[[int, int], float], *, step_on: str = "batch", optimizer: str | None = None
+    ) -> None:
         if isinstance(schedule, Callback):
             raise OptionError(
                 "a callback as a schedule",
@@ -51,6 +56,7 @@ class LearningRate(Callback):
         self.schedule = schedule
         one_of("step_on", step_on, _STEP_ON)
         self.step_on = step_on
+        self.optimizer = optimizer
         self._total = 0
 
     def on_fit_begin(self, ctx: Context) -> None:
@@ -66,28 +72,30 @@ class LearningRate(Callback):
             )
         else:
             self._total = epochs * ctx.batches_per_epoch
-        rate_of(ctx.optimizer)  # raises where there is none
-        for group in ctx.optimizer.param_groups:
-            # torch's own name for it: it is part of the optimizer's state, so a resumed run has it.
-            group.setdefault("initial_lr", float(group["lr"]))
+        for one in ctx.chosen(self.optimizer).values():
+            rate_of(one)  # raises where there is none
+            for group in one.param_groups:
+                # torch's own name for it: it is part of the optimizer's state, so a resumed run has it.
+                group.setdefault("initial_lr", float(group["lr"]))
 
     def on_epoch_begin(self, ctx: Context) -> None:
         """Set the epoch's rate."""
         if self.step_on == "epoch":
-            self._set(ctx.optimizer, ctx.epoch - 1)
+            self._set(ctx, ctx.epoch - 1)
 
     def on_train_batch_begin(self, ctx: Context) -> None:
         """Set the batch's rate."""
         if self.step_on == "batch":
             assert ctx.batches_per_epoch is not None
             done = (ctx.epoch - 1) * ctx.batches_per_epoch + ctx.batch_index
-            self._set(ctx.optimizer, done - ctx.skipped_batches())
+            self._set(ctx, done - ctx.skipped_batches())
 
     def on_train_end(self, ctx: Context) -> None:
         """Write the rate down."""
-        log_rate(ctx, rate_of(ctx.optimizer))
+        for name, one in ctx.chosen(self.optimizer).items():
+            log_rate(ctx, name, rate_of(one))
 
-    def _set(self, optimizer: optim.Optimizer, step: int) -> None:
+    def _set(self, ctx: Context, step: int) -> None:
         factor = self.schedule(step, self._total)
         if not 0 <= factor < float("inf"):
             raise OptionError(
@@ -95,8 +103,9 @@ class LearningRate(Callback):
                 "a number from 0",
                 "mend the function, or take one of lumbre.schedules",
             )
-        for group in optimizer.param_groups:
-            set_rate(group, group["initial_lr"] * factor)
+        for one in ctx.chosen(self.optimizer).values():
+            for group in one.param_groups:
+                set_rate(group, group["initial_lr"] * factor)
 
 
 class LRScheduler(Callback):
@@ -109,11 +118,12 @@ class LRScheduler(Callback):
         scheduler: a class of `torch.optim.lr_scheduler`, or a function `(optimizer, **kwargs)` that gives an object.
         step_on: "epoch" to step it after each epoch, "batch" after each batch.
         monitor: set and metric for a scheduler that wants one; "valid_loss" where not given.
+        optimizer: for which of several optimizers, by its name.
         **kwargs: what the scheduler is made with; `total_steps` may be left out, if it is to be all batches.
 
     Raises:
         OptionError: at once for impossible values; when the run starts, where the scheduler cannot be made with its
-            arguments, or the run does not record what `monitor` names.
+            arguments, the run does not record what `monitor` names, or it has several optimizers and none is named.
 
     Example:
         >>> import lumbre as lb
@@ -124,7 +134,13 @@ class LRScheduler(Callback):
     """
 
     def __init__(
-        self, scheduler: Callable[..., Any], *, step_on: str = "epoch", monitor: str | None = None, **kwargs: Any
+        self,
+        scheduler: Callable[..., Any],
+        *,
+        step_on: str = "epoch",
+        monitor: str | None = None,
+        optimizer: str | None = None,
+        **kwargs: Any,
     ) -> None:
         if not callable(scheduler):
             raise OptionError(
@@ -135,6 +151,7 @@ class LRScheduler(Callback):
         self.scheduler = scheduler
         one_of("step_on", step_on, _STEP_ON)
         self.step_on = step_on
+        self.optimizer = optimizer
         self.kwargs = kwargs
         self._metric = monitor
         self._watched: Monitor | None = None
@@ -161,19 +178,20 @@ class LRScheduler(Callback):
             kwargs["mode"] = watched.direction
         if "total_steps" in parameters and not {"total_steps", "epochs"} & kwargs.keys() and ctx.batches_per_epoch:
             kwargs["total_steps"] = ctx.epochs[1] * (ctx.batches_per_epoch if self.step_on == "batch" else 1)
+        own = self._own(ctx)
         try:
-            self._live = self.scheduler(ctx.optimizer, **kwargs)
+            self._live = self.scheduler(own, **kwargs)
         except (TypeError, ValueError) as error:
             name = getattr(self.scheduler, "__name__", type(self.scheduler).__name__)
             raise OptionError(
                 f"{name}(optimizer, {', '.join(f'{key}={value!r}' for key, value in kwargs.items())}), "
-                f"which failed: {error}",
+                f"which failed: {brief(error)}",
                 f"arguments with which {name} can be made: {', '.join(list(parameters)[1:])}",
                 f"LRScheduler({name}, ...=...)",
             ) from error
         # It warns where it is stepped before its optimizer: the loop keeps the order, but batches that are accumulated
         # come before the first update, and so does the end of an epoch at which a run goes on.
-        ctx.optimizer._opt_called = True  # pyright: ignore[reportAttributeAccessIssue]
+        own._opt_called = True  # pyright: ignore[reportAttributeAccessIssue]
         self._watch(ctx)
         if self._state is not None:
             self._restore(self._state)
@@ -181,17 +199,18 @@ class LRScheduler(Callback):
     def on_train_batch_end(self, ctx: Context) -> None:
         """Step, if it is for each batch."""
         if self.step_on == "batch":
-            self._rate = rate_of(ctx.optimizer)
+            self._rate = rate_of(self._own(ctx))
             skipped = ctx.skipped_batches()
             if skipped > self._passed:  # no update, no step; several at once where gradients were accumulated
                 self._passed += 1
                 return
             self._live.step()
-            _hold_on(ctx.optimizer)
+            _hold_on(self._own(ctx))
 
     def on_train_end(self, ctx: Context) -> None:
         """Write down the rate of the epoch's last step."""
-        log_rate(ctx, self._rate if self.step_on == "batch" else rate_of(ctx.optimizer))
+        name, own = next(iter(ctx.chosen(self.optimizer).items()))
+        log_rate(ctx, name, self._rate if self.step_on == "batch" else rate_of(own))
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Step, if it is for each epoch."""
@@ -199,7 +218,19 @@ class LRScheduler(Callback):
             self._live.step(self._watched.value(ctx))
         elif self.step_on == "epoch":
             self._live.step()
-        _hold_on(ctx.optimizer)
+        _hold_on(self._own(ctx))
+
+    def _own(self, ctx: Context) -> optim.Optimizer:
+        found = ctx.chosen(self.optimizer)
+        if len(found) != 1:
+            name = getattr(self.scheduler, "__name__", type(self.scheduler).__name__)
+            raise OptionError(
+                f"{name} for a run with {len(found)} optimizers: {', '.join(found)}",
+                "the name of one of them: a scheduler of torch moves one optimizer",
+                f"LRScheduler({name}, optimizer={next(iter(found), '...')!r}, ...), once for each; schedules.plateau"
+                " takes optimizer= as well",
+            )
+        return next(iter(found.values()))
 
     def state_dict(self) -> dict[str, Any]:
         """What the scheduler remembers."""
@@ -277,10 +308,12 @@ def _hold_on(optimizer: optim.Optimizer) -> None:
             set_rate(group, group[_HELD])
 
 
-def log_rate(ctx: Context, rate: float) -> None:
-    """Write the rate into the epoch's history, unless another callback did."""
-    if "lr" not in ctx.history.last("train"):
-        ctx.log("lr", rate)
+def log_rate(ctx: Context, optimizer: str, rate: float) -> None:
+    """Write the rate into the epoch's history, with the optimizer's name where there are several, unless another
+    callback did."""
+    name = "lr" if len(ctx.optimizers) == 1 else f"lr_{optimizer}"
+    if name not in ctx.history.last("train"):
+        ctx.log(name, rate)
 
 
 def set_rate(group: dict[str, Any], rate: float) -> None:

@@ -1,112 +1,147 @@
-"""What a run shows while it goes on: a bar with the time left, and two lines for each epoch."""
+"""What a run shows while it goes on: a row for each epoch, and a bar for one that takes long."""
 
 from collections.abc import Sequence
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any, TextIO
 
+from lumbre.base import OptionError
+from lumbre.callbacks._screens import Busy, Lines, Row, Screen, screen_for
 from lumbre.core import Callback, Context, format_value
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress as Bar
 
-_REFRESH_SECONDS = 0.25
-_ABBREVIATIONS = ("ap", "auroc", "lr", "mae", "mcc", "mse", "rmse")
+_DRAW_SECONDS, _WAIT_SECONDS = 0.25, 0.5
 
 
 class Progress(Callback):
-    """Prints each epoch's losses and metrics; in a terminal or notebook a bar shows the epoch at work.
+    """Shows each epoch's losses and metrics, and a bar for an epoch that takes longer than half a second.
 
-    `fit()` adds one by itself unless `verbose=False`. The bar is drawn four times a second by the training loop
-    itself, without a thread, so that drawing costs next to nothing.
+    `fit()` adds one by itself unless `verbose=False`. A terminal gets a table that grows by a row an epoch, with a mark
+    at each that is the best so far; a notebook one output with that table; a file or a pipe plain lines. Everything is
+    drawn by the training loop itself, at most four times a second, and its time is `progress_seconds` in `timings`.
 
     Args:
-        console: a rich Console to print to; standard output where None.
-        notes: lines to print first.
+        console: a rich Console or a text stream to print to; the notebook or standard output where None.
+        notes: lines to show first.
+        every: show every so many epochs, and the last.
+        curve: draw the loss by epoch as well, in a notebook.
+
+    Raises:
+        OptionError: `every` is no whole number from 1.
     """
 
     everywhere = False
 
-    def __init__(self, console: "Console | None" = None, *, notes: Sequence[str] = ()) -> None:
-        self._given = console
+    def __init__(
+        self,
+        console: "Console | TextIO | None" = None,
+        *,
+        notes: Sequence[str] = (),
+        every: int = 1,
+        curve: bool = False,
+    ) -> None:
+        if not isinstance(every, int) or every < 1:
+            raise OptionError(f"every={every!r}", "a whole number from 1", "every=10 shows every tenth epoch")
+        self._given, self._every, self._curve = console, every, curve
         self.notes = list(notes)
-        self._console: Any = None
-        self._bar: Bar | None = None
-        self._task: Any = None
-        self._drawn = 0.0
+        self._screen: Screen | None = None
+        self._fit_began = self._epoch_began = self._drawn = 0.0
+        self._spent = 0.0
+        self._epochs_done = 0
+        self._best: tuple[float, int, str] | None = None
+
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+        if self._screen is None:
+            self._screen = screen_for(self._given, curve=self._curve)
+        self._screen.note(line)
 
     def on_fit_begin(self, ctx: Context) -> None:
-        """Find out where to print."""
-        from rich.console import Console
-
-        self._console = self._given or Console(soft_wrap=True)
+        """Find out where to show the run."""
+        began = perf_counter()
+        self._screen = screen_for(self._given, curve=self._curve)
+        self._fit_began, self._epochs_done, self._best = monotonic(), 0, None
+        self._spent = 0.0
         for note in self.notes:
-            self._print(note)
+            self._screen.note(note)
+        self._spent += perf_counter() - began
 
     def on_epoch_begin(self, ctx: Context) -> None:
         """Announce the epoch."""
-        self._print(f"Epoch {ctx.epoch}/{ctx.epochs[1]}")
-
-    def on_train_begin(self, ctx: Context) -> None:
-        """Start a bar for the epoch, where one can be drawn."""
-        if not (self._console.is_terminal or self._console.is_jupyter):
-            return
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = (
-            TextColumn("train"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-        )
-        self._bar = Bar(*columns, console=self._console, auto_refresh=False, transient=True)
-        self._task = self._bar.add_task("", total=ctx.batches_per_epoch)
-        self._bar.start()
-        self._drawn = monotonic()
+        assert self._screen is not None
+        self._epoch_began = self._drawn = monotonic()
+        if self._is_shown(ctx):
+            self._screen.begin(ctx.epoch, ctx.epochs[1])
 
     def on_train_batch_end(self, ctx: Context) -> None:
         """Move the bar, if it is time."""
-        if self._bar is None or monotonic() - self._drawn < _REFRESH_SECONDS:
+        now = monotonic()
+        if now - self._drawn < _DRAW_SECONDS or now - self._epoch_began < _WAIT_SECONDS:
             return
+        began = perf_counter()
+        assert self._screen is not None
         assert ctx.loss is not None
-        description = f"loss {format_value(ctx.loss.item())}"  # waits for the device, four times a second
-        self._bar.update(self._task, completed=ctx.batch_index, description=description, refresh=True)
-        self._drawn = monotonic()
-
-    def on_train_end(self, ctx: Context) -> None:
-        """Take the bar away."""
-        self._close()
+        self._drawn = now
+        self._screen.busy(self._busy(ctx, now, ctx.loss.item()))  # waits for the device, four times a second
+        self._spent += perf_counter() - began
 
     def on_epoch_end(self, ctx: Context) -> None:
-        """Print what the epoch came to."""
-        for set_name in ("train", "valid"):
-            values = ctx.history.last(set_name)
-            if values:
-                shown = " - ".join(f"{_title(name)}: {format_value(value)}" for name, value in values.items())
-                self._print(f"{set_name.capitalize()} metrics: {shown}")
+        """Show what the epoch came to."""
+        began = perf_counter()
+        assert self._screen is not None
+        self._epochs_done += 1
+        values = {name: of for name in ("train", "valid") if (of := ctx.history.last(name))}
+        best = self._is_best(ctx.epoch, values)
+        if self._is_shown(ctx) and values:
+            self._screen.row(Row(ctx.epoch, values, monotonic() - self._epoch_began, best))
+        self._spent += perf_counter() - began
+
+    def on_fit_end(self, ctx: Context) -> None:
+        """Say why the run ended early, if it did, and which epoch was the best."""
+        began = perf_counter()
+        assert self._screen is not None
+        if ctx.stop_reason is not None:
+            self._screen.note(ctx.stop_reason)
+        if self._best is not None and self._best[1] < ctx.epoch and not isinstance(self._screen, Lines):
+            loss, epoch, name = self._best
+            self._screen.note(f"Lowest {name}: {format_value(loss)} in epoch {epoch} of {ctx.epoch}.")
+        self._screen.close(ctx.history)
+        self._book(ctx, perf_counter() - began)
 
     def on_interrupt(self, ctx: Context) -> None:
-        """Leave the terminal tidy."""
-        self._close()
+        """Leave the screen tidy."""
+        if self._screen is not None:
+            self._screen.close(ctx.history)
 
     on_failure = on_interrupt
 
-    def on_fit_end(self, ctx: Context) -> None:
-        """Say why the run ended early, if it did."""
-        if ctx.stop_reason is not None:
-            self._print(ctx.stop_reason)
+    def _is_shown(self, ctx: Context) -> bool:
+        return ctx.epoch % self._every == 0 or ctx.epoch in (1, ctx.epochs[1])
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+    def _is_best(self, epoch: int, values: dict[str, dict[str, Any]]) -> bool:
+        """Whether the loss of this epoch is the lowest so far; validation's counts, where there is one."""
+        name = "valid" if "loss" in values.get("valid", {}) else "train"
+        loss = values.get(name, {}).get("loss")
+        if not isinstance(loss, float) or (self._best is not None and not loss < self._best[0]):
+            return False
+        self._best = (loss, epoch, f"{name}_loss")
+        return True
 
-    def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+    def _busy(self, ctx: Context, now: float, loss: float) -> Busy:
+        spent, done, total = now - self._epoch_began, ctx.batch_index, ctx.batches_per_epoch
+        left = spent / done * (total - done) if total and done else None
+        ahead = ctx.epochs[1] - ctx.epoch
+        if self._epochs_done:
+            of_epoch = (self._epoch_began - self._fit_began) / self._epochs_done  # validation and callbacks count, too
+            run_left = max(of_epoch - spent, left or 0.0) + of_epoch * ahead
+        else:
+            run_left = None if left is None else left + (spent + left) * ahead
+        return Busy(ctx.epoch, ctx.epochs[1], done, total, loss, left, run_left)
 
-
-def _title(name: str) -> str:
-    """A metric's name as its line shows it: "loss" as "Loss", "mae" as "MAE"."""
-    return name.upper() if name in _ABBREVIATIONS else name[:1].upper() + name[1:]
+    def _book(self, ctx: Context, last: float) -> None:
+        """Give progress a line of its own among the times; it was booked with the callbacks."""
+        phases = ctx.history.phase_seconds
+        spent = min(self._spent, phases.get("callbacks", 0.0))
+        phases["callbacks"] = phases.get("callbacks", 0.0) - spent
+        phases["progress"] = phases.get("progress", 0.0) + spent + last

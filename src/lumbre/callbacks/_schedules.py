@@ -123,6 +123,7 @@ def plateau(
     min_delta: float = 0.0,
     cooldown: int = 0,
     min_lr: float = 0.0,
+    optimizer: str | None = None,
 ) -> LRScheduler:
     """A callback that lowers the learning rate when a value has not improved for some epochs.
 
@@ -136,6 +137,7 @@ def plateau(
         min_delta: an improvement must be greater than this.
         cooldown: epochs after a change in which nothing is counted.
         min_lr: the lowest rate.
+        optimizer: which of several, by its name.
 
     Raises:
         OptionError: a value is out of its range; when the run starts, a `monitor` that it does not record.
@@ -149,6 +151,7 @@ def plateau(
     _check_share(factor=factor)
     return LRScheduler(
         ReduceLROnPlateau,
+        optimizer=optimizer,
         monitor=monitor,
         mode=mode,
         factor=factor,

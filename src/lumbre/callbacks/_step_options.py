@@ -11,9 +11,11 @@ class GradientClip(Callback):
         max_norm: bring the norm of all gradients together down to this; None leaves the norm.
         norm_type: which norm: 2.0, 1.0 or float("inf").
         max_value: cut each gradient to [-max_value, max_value]; None leaves values.
+        optimizer: clip the gradients of this one of several alone, by its name, with a norm of their own; a run may
+            have a clip for each. None takes one norm over all gradients of a step.
 
     Raises:
-        OptionError: a bound is not positive, or there is none.
+        OptionError: a bound is not positive, or there is none; when the run starts, no optimizer has that name.
 
     References:
         Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks, 2013.
@@ -23,7 +25,14 @@ class GradientClip(Callback):
         >>> clip = lb.callbacks.GradientClip(max_norm=1.0)
     """
 
-    def __init__(self, max_norm: float | None = 1.0, *, norm_type: float = 2.0, max_value: float | None = None) -> None:
+    def __init__(
+        self,
+        max_norm: float | None = 1.0,
+        *,
+        norm_type: float = 2.0,
+        max_value: float | None = None,
+        optimizer: str | None = None,
+    ) -> None:
         for name, bound in (("max_norm", max_norm), ("max_value", max_value), ("norm_type", norm_type)):
             if bound is not None and not bound > 0:
                 raise OptionError(f"{name}={bound}", "a number above 0", f"{name}=1.0")
@@ -32,6 +41,7 @@ class GradientClip(Callback):
         self.max_norm = max_norm
         self.norm_type = norm_type
         self.max_value = max_value
+        self.optimizer = optimizer
 
 
 class Accumulate(Callback):

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-import torch
-from torch import nn, optim
+from torch import nn
 
 from lumbre.base import OptionError, at_least, did_you_mean
 from lumbre.core import Callback, Context
@@ -85,8 +84,6 @@ class GradualUnfreezing(Callback):
         """Free what is due. It depends on the epoch alone, so that a run that goes on later needs no more."""
         for parameter, epochs in self._frozen_epochs:
             parameter.requires_grad_(epochs is not None and ctx.epoch > epochs)
-        for optimizer in ctx.optimizers.values():
-            _ready_for_fused_momentum(optimizer)
 
     def on_train_begin(self, ctx: Context) -> None:
         """Keep the statistics of a BatchNorm that is held still."""
@@ -103,23 +100,6 @@ class GradualUnfreezing(Callback):
         self._frozen_epochs, self._before = [], []
 
     on_failure = on_fit_end
-
-
-def _ready_for_fused_momentum(optimizer: optim.Optimizer) -> None:
-    """Give momentum of zero to what joins a fused SGD in the middle of a run.
-
-    torch's fused kernel wants either all momentum buffers of a group or none (`_fused_sgd` in torch/optim/sgd.py). Zero
-    comes to the same as none, but for `dampening`, which then holds from the first step on.
-    """
-    if not isinstance(optimizer, optim.SGD):
-        return
-    for group in optimizer.param_groups:
-        buffers = [optimizer.state.get(parameter, {}).get("momentum_buffer") for parameter in group["params"]]
-        if not group["fused"] or all(buffer is None for buffer in buffers):
-            continue
-        for parameter, buffer in zip(group["params"], buffers, strict=True):
-            if parameter.requires_grad and buffer is None:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _fits(pattern: str, name: str) -> bool:

@@ -1,24 +1,45 @@
-"""A copy of a module's weights on the CPU, taken and given back."""
+"""A copy of the weights of a run on the CPU, taken and given back."""
 
 import copy
 from typing import Any
 
 from torch import Tensor, nn
 
-from lumbre.base import load_state, shared_like, whole
+from lumbre.base import give_buffers, load_state, shared_like, whole
+from lumbre.core import Context
+
+OF_LOSS = "lumbre:loss/"
+"""Begins the names of what belongs to the loss, and not to the module."""
 
 
-def weights_of(model: nn.Module) -> dict[str, Any]:
-    """A copy of the module's whole state, on the CPU, so that it takes none of the device's memory."""
+def weights_of(ctx: Context) -> dict[str, Any]:
+    """A copy of the whole state of the module, and of a loss beside it, on the CPU, so that it takes none of the
+    device's memory."""
+    found = _copied(ctx.model)
+    if ctx.loss_module is not None:
+        found |= {OF_LOSS + name: value for name, value in _copied(ctx.loss_module).items()}
+    return found
+
+
+def give_back(ctx: Context, weights: dict[str, Any]) -> None:
+    """Give module and loss what `weights_of` took; a part that is not in it keeps what it has."""
+    of_loss = {name[len(OF_LOSS) :]: value for name, value in weights.items() if name.startswith(OF_LOSS)}
+    _give(ctx.model, {name: value for name, value in weights.items() if not name.startswith(OF_LOSS)})
+    if ctx.loss_module is not None and of_loss:
+        _give(ctx.loss_module, of_loss)
+
+
+def _copied(module: nn.Module) -> dict[str, Any]:
     return {
         name: whole(value).to("cpu", copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
-        for name, value in model.state_dict().items()
+        for name, value in module.state_dict().items()
     }
 
 
-def give_back(model: nn.Module, weights: dict[str, Any]) -> None:
+def _give(module: nn.Module, weights: dict[str, Any]) -> None:
     """Write a copy back into the module's own tensors, wherever they are."""
-    state = model.state_dict()  # its own mapping also carries the versions of the layers' formats
+    give_buffers(module, {name: value for name, value in weights.items() if isinstance(value, Tensor)})
+    state = module.state_dict()  # its own mapping also carries the versions of the layers' formats
     for name, value in weights.items():
         state[name] = shared_like(value, state[name]) if isinstance(value, Tensor) else value
-    load_state(model, state)
+    load_state(module, state)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Nested, RecipeError
+from lumbre.base import Batch, Nested, RecipeError, one_of
 from lumbre.core._history import History
 
 
@@ -16,6 +16,8 @@ class Context:
 
     Attributes:
         model: the module in training.
+        loss_module: the loss, where it is a module beside the model; else None.
+        loss_parameters: those of its parameters that the run trains, by names that begin with "loss.".
         optimizers: its optimizers by name; the only one is also `ctx.optimizer`.
         device: where it trains.
         epochs: (fewest, most) epochs of this run.
@@ -35,7 +37,6 @@ class Context:
 
     __slots__ = (
         "_logged",
-        "_loss_parameters",
         "_minimize",
         "_save",
         "_see_training_data",
@@ -48,6 +49,8 @@ class Context:
         "epochs",
         "history",
         "loss",
+        "loss_module",
+        "loss_parameters",
         "model",
         "monitored",
         "optimizers",
@@ -69,11 +72,13 @@ class Context:
         save: Callable[[Path], None],
         minimize: Callable[[Tensor, optim.Optimizer], None],
         see_training_data: Callable[[], None],
+        loss_module: nn.Module | None = None,
         loss_parameters: Mapping[str, nn.Parameter] = MappingProxyType({}),
         skipped: Callable[[], int] = lambda: 0,
         logged: bool = False,
     ) -> None:
         self.model = model
+        self.loss_module = loss_module
         self.optimizers = optimizers
         self.device = device
         self.epochs = epochs
@@ -88,7 +93,7 @@ class Context:
         self.pred: Nested = None
         self.loss: Tensor | None = None
         self.stop_reason: str | None = None
-        self._loss_parameters = loss_parameters
+        self.loss_parameters = loss_parameters
         self._save = save
         self._minimize = minimize
         self._see_training_data = see_training_data
@@ -110,9 +115,20 @@ class Context:
             )
         return next(iter(self.optimizers.values()))
 
+    def chosen(self, name: str | None) -> dict[str, optim.Optimizer]:
+        """The optimizer of that name, as a dict with its name; all of them for None.
+
+        Raises:
+            OptionError: there is none of that name.
+        """
+        if name is None:
+            return dict(self.optimizers)
+        one_of("optimizer", name, self.optimizers)
+        return {name: self.optimizers[name]}
+
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters of the run by name: the module's, and under "loss." those that the loss has beside it."""
-        return {**dict(self.model.named_parameters()), **self._loss_parameters}
+        return {**dict(self.model.named_parameters()), **self.loss_parameters}
 
     def may_record(self, name: str) -> bool:
         """Whether the run records a value under `name`, or a callback or the module's own step may `log` it."""

@@ -1,5 +1,6 @@
 """What a user holds, taken in: tensors, arrays, frames, datasets, loaders."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,14 +11,28 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from lumbre.base import DataError, Nested, Source, leaves
-from lumbre.data._frames import Column, FrameData, FrameEncoding
-from lumbre.data._numeric import numeric_matrix
+from lumbre.data._columns import Column
+from lumbre.data._encoding import FrameEncoding
+from lumbre.data._frames import FrameData, numeric_matrix
+from lumbre.data._pairs import as_pair
 from lumbre.data._parquet import ParquetData
-from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_pair, as_tensor
+from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_tensor
 from lumbre.data._tables import Table, is_frame, is_series
 from lumbre.data._weights import WeightedRows, as_weights
+from lumbre.data._wrapped import unwrapped
 
-__all__ = ["Accepted", "Loaded", "accept", "by_names", "columns_encoding", "is_frame", "parted", "weighted"]
+__all__ = [
+    "Accepted",
+    "Loaded",
+    "accept",
+    "by_names",
+    "by_places",
+    "columns_encoding",
+    "is_frame",
+    "parted",
+    "weighted",
+    "whole_targets",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,9 @@ def accept(data: Any, seed: int) -> Accepted | WeightedRows:
     Raises:
         DataError: it is nothing that lumbre can train on.
     """
+    data = unwrapped(data)
+    if isinstance(data, Mapping) and not isinstance(data, dict):
+        data = dict(data)
     if isinstance(data, (FrameData, InMemoryDataset, ArraySource, ParquetData, Taken)):
         return data
     if isinstance(data, WeightedRows):
@@ -73,6 +91,8 @@ def accept(data: Any, seed: int) -> Accepted | WeightedRows:
             return ArraySource(_tensors(input), _tensors(target))
         rows = InMemoryDataset(_tensors(input), _tensors(target))
         rows.columns = Table(input).columns if _is_table(input) else None
+        names = column_names((input, target))
+        rows.names = names if any(leaf is not None for leaf in leaves(names)) else None
         return rows
     if not isinstance(data, (tuple, dict)) and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return MapSource(data, seed)
@@ -183,14 +203,80 @@ def by_names(data: Any, encoding: FrameEncoding, *, need_target: bool) -> InMemo
     input, target = as_pair(data)
     if target is None or not _is_table(input):
         return None
+    values: Nested = None
     if is_frame(target) and encoding.target is not None:
-        values: Nested = encoding.target_of(target)
+        values = encoding.target_of(target)
     elif need_target or not is_frame(target):
-        values = _tensors(target)
-    else:
-        values = None
+        words = None if encoding.target is None else _as_series(target)
+        values = _tensors(target) if words is None else encoding.target_of(words)
     rows = encoding.encode(input, need_target=False)
     return InMemoryDataset(rows.input, values, classes=encoding.classes)
+
+
+def _as_series(target: Any) -> Any:
+    """A target of texts or booleans, of shape (rows,), as a series; None for others, which are class numbers."""
+    if not isinstance(target, (np.ndarray, list, Tensor)):
+        return None
+    import pandas as pd
+
+    values = np.asarray(target.cpu() if isinstance(target, Tensor) else target)
+    return pd.Series(values) if values.ndim == 1 and values.dtype.kind in "bOU" else None
+
+
+def column_names(part: Any) -> Nested:
+    """The names of the columns of each frame in a structure, in its place; None in place of what is no frame."""
+    if _is_table(part):
+        return list(Table(part).columns)
+    if isinstance(part, dict):
+        return {str(key): column_names(value) for key, value in part.items()}
+    if isinstance(part, (tuple, list)) and not all(isinstance(one, (int, float, str)) for one in part):
+        return [column_names(value) for value in part]
+    return None
+
+
+def by_places(data: Any, names: Nested, *, need_target: bool) -> Any:
+    """Data whose frames, wherever they are in it, have the columns of those in training, in their order.
+
+    Args:
+        data: what a user gives to validate, evaluate or predict on.
+        names: `column_names` of (input, target) in training; None where there were no frames.
+        need_target: whether the target is used.
+
+    Raises:
+        DataError: a frame lacks a column.
+    """
+    if isinstance(data, WeightedRows):
+        return WeightedRows(by_places(data.source, names, need_target=need_target), data.weights)
+    if not isinstance(names, (list, tuple)) or not isinstance(data, (tuple, list, dict)):
+        return data
+    input, target = as_pair(data)
+    if not need_target and is_frame(target):
+        target = None
+    return _in_place(input, names[0]), _in_place(target, names[1])
+
+
+def _in_place(part: Any, names: Any) -> Any:
+    if names is None:
+        return part
+    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+        return numeric_matrix(Table(part).selected(names)) if _is_table(part) else part
+    if isinstance(part, dict) and isinstance(names, dict):
+        return {key: _in_place(value, names.get(str(key))) for key, value in part.items()}
+    if isinstance(part, (tuple, list)) and isinstance(names, (list, tuple)) and len(part) == len(names):
+        return type(part)(_in_place(one, its) for one, its in zip(part, names, strict=True))
+    return part
+
+
+def whole_targets(rows: Any, *, wanted: bool) -> Any:
+    """Rows in memory whose target, where it is one of whole numbers in floats or of booleans, is int64 if `wanted`."""
+    target = rows.target if isinstance(rows, InMemoryDataset) else None
+    if not wanted or not isinstance(target, Tensor) or target.is_complex():
+        return rows
+    if target.is_floating_point() and not (target % 1 == 0).all():
+        return rows
+    changed = InMemoryDataset(rows.input, target.long(), transform=rows.transform, classes=rows.classes)
+    changed.columns, changed.names = rows.columns, rows.names
+    return changed
 
 
 def _is_table(part: Any) -> bool:
@@ -243,7 +329,8 @@ def _tensors(part: Any) -> Nested:
     if isinstance(part, dict):
         return {key: _tensors(value) for key, value in part.items()}
     if isinstance(part, (tuple, list)) and any(not isinstance(leaf, (int, float, bool)) for leaf in leaves(part)):
-        return type(part)(_tensors(value) for value in part)
+        made = [_tensors(value) for value in part]
+        return tuple.__new__(type(part), made) if isinstance(part, tuple) else type(part)(made)
     return as_tensor(part)
 
 

@@ -1,6 +1,6 @@
-"""One column of any library as plain numbers or texts, or refused: numbers stay numbers, whatever holds them.
+"""One column of any library as plain numbers, texts or dates, or refused: numbers stay numbers, whatever holds them.
 
-Nothing is learned here, and nothing is guessed: numbers among texts, dates, lists and bytes are refused in words.
+Nothing is learned here, and nothing is guessed: numbers among texts, lists and bytes are refused in words.
 """
 
 import datetime
@@ -16,6 +16,7 @@ from lumbre.base import DataError
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 _NO_DATES = "make numbers of it that mean something for the question, for example the month, or the days since a date"
+_PARTS_OF_DATES = 'from_frame(..., dates="parts"), for year, month, day of week, hour and days; or ' + _NO_DATES
 _EXPECTED = "numbers, booleans, text or categories"
 _EXACT = 2**53  # whole numbers up to here are exact in float64, and a quotient of two of them is rounded once
 
@@ -25,20 +26,24 @@ class Numbers:
     """A column of numbers or booleans.
 
     Attributes:
-        values: of a boolean, integer or float type, in the machine's own byte order; of shape (rows,) without nulls,
-            else what is there.
-        nulls: missing values that are no NaN in `values`.
+        values: of a boolean, integer or float type, in the machine's own byte order; those that are there.
+        present: where they are, booleans of shape (rows,); None where no row lacks one, but for NaN among `values`.
         long: whether they are floats here because they are whole numbers that no type of 64 bits holds.
     """
 
     values: _Array
-    nulls: int = 0
+    present: _Array | None = None
     long: bool = False
 
     @property
     def whole(self) -> bool:
         """Whether the column holds whole numbers."""
         return self.long or self.values.dtype.kind in "iu"
+
+    @property
+    def nulls(self) -> int:
+        """Values that are missing and no NaN."""
+        return 0 if self.present is None else len(self.present) - len(self.values)
 
     @property
     def missing(self) -> int:
@@ -50,10 +55,36 @@ class Numbers:
                 return self.nulls
         return self.nulls + int((~np.isfinite(self.values)).sum())
 
+    def gaps(self) -> "_Array | None":
+        """Where values are missing or NaN, booleans of shape (rows,); None where nowhere."""
+        nan = np.isnan(self.values) if self.values.dtype.kind == "f" and self.missing else None
+        if self.present is None or nan is None or not nan.any():
+            there = self.present
+            return (nan if nan is not None and nan.any() else None) if there is None else ~there
+        found = ~self.present
+        found[self.present] = nan
+        return found
+
+    def filled(self, value: float) -> _Array:
+        """All rows, of shape (rows,), with `value` where they are missing or NaN; of their own type where none are."""
+        gaps = self.gaps()
+        if gaps is None:
+            return self.values
+        found = np.full(len(gaps), value, dtype=np.float64)
+        found[~gaps] = self.values[~np.isnan(self.values)] if self.values.dtype.kind == "f" else self.values
+        return found
+
     def factorized(self, known: Collection[str]) -> "Texts":
         """Its different values as texts: of those that read alike (1, 1.0, True) the one that is `known`."""
-        distinct, codes = np.unique(self.values, return_inverse=True)
-        return Texts(codes.reshape(-1), tuple(_worded(value, known) for value in distinct.tolist()))
+        gaps = self.gaps()
+        values = self.values if gaps is None or self.values.dtype.kind != "f" else self.values[~np.isnan(self.values)]
+        distinct, codes = np.unique(values, return_inverse=True)
+        levels = tuple(_worded(value, known) for value in distinct.tolist())
+        if gaps is None:
+            return Texts(codes.reshape(-1), levels)
+        found = np.full(len(gaps), -1, dtype=np.int64)
+        found[~gaps] = codes.reshape(-1)
+        return Texts(found, levels, int(gaps.sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +101,39 @@ class Texts:
     levels: tuple[str, ...]
     missing: int = 0
 
+    def gaps(self) -> "_Array | None":
+        """Where values are missing, booleans of shape (rows,); None where nowhere."""
+        return self.codes < 0 if self.missing else None
 
+
+@dataclass(frozen=True, slots=True)
+class Dates:
+    """A column of dates, with or without the time of day.
+
+    Attributes:
+        values: microseconds since 1970 as the clock of their zone shows them, int64 of shape (rows,); `NO_DATE` where
+            one is missing.
+        zone: its name; "" for dates that say none.
+        kind: the type, in words.
+    """
+
+    values: _Array
+    zone: str
+    kind: str
+
+    @property
+    def missing(self) -> int:
+        """How many are missing."""
+        return int((self.values == NO_DATE).sum())
+
+    def gaps(self) -> "_Array | None":
+        """Where they are missing, booleans of shape (rows,); None where nowhere."""
+        return self.values == NO_DATE if self.missing else None
+
+
+NO_DATE = np.iinfo(np.int64).min
 Cells: TypeAlias = Numbers | Texts
+_Any: TypeAlias = Numbers | Texts | Dates
 
 
 def read(name: str, native: Any) -> Cells:
@@ -80,6 +142,14 @@ def read(name: str, native: Any) -> Cells:
     Raises:
         DataError: they are neither numbers, booleans, texts nor categories, or several of these.
     """
+    cells = read_all(name, native)
+    if isinstance(cells, Dates):
+        raise DataError(f"column {name!r} of type {cells.kind}", _EXPECTED, _PARTS_OF_DATES)
+    return cells
+
+
+def read_all(name: str, native: Any) -> _Any:
+    """As `read`, and dates too."""
     library = type(native).__module__.partition(".")[0]
     if library == "pandas":
         return _pandas(name, native)
@@ -104,7 +174,7 @@ def _worded(value: Any, known: Collection[str]) -> str:
     return next((reading for reading in readings if reading in known), readings[0])
 
 
-def _pandas(name: str, native: Any) -> Cells:
+def _pandas(name: str, native: Any) -> _Any:
     import pandas as pd
 
     dtype = native.dtype
@@ -123,20 +193,26 @@ def _pandas(name: str, native: Any) -> Cells:
         return _array(name, native.to_numpy())
     plain: Any = getattr(dtype, "numpy_dtype", None)  # of pandas' own types with a mask
     if plain is not None and plain.kind in "biuf":
-        nulls = int(native.isna().sum())
-        if nulls:  # a NaN beside nulls counts as one of its own
-            values = native.dropna().to_numpy(dtype=plain)
-            return Numbers(values, nulls)
+        gaps = native.isna().to_numpy()
+        if gaps.any():  # a NaN beside nulls counts as one of its own
+            return Numbers(native.dropna().to_numpy(dtype=plain), ~gaps)
         return _array(name, native.to_numpy(dtype=plain))
-    raise refused(name, str(dtype), dates=isinstance(dtype, (pd.PeriodDtype, pd.DatetimeTZDtype)))
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return _dates(native.dt.tz_localize(None).to_numpy(), str(dtype.tz), str(dtype))
+    raise refused(name, str(dtype), dates=isinstance(dtype, pd.PeriodDtype))
 
 
-def _polars(name: str, native: Any) -> Cells:
+def _polars(name: str, native: Any) -> _Any:
     import polars as pl
 
     dtype, nulls = native.dtype, native.null_count()
     if dtype == pl.Null:
-        return Numbers(np.zeros(len(native)), nulls)
+        return Numbers(np.zeros(0), np.zeros(len(native), dtype=bool))
+    if dtype in (pl.Date, pl.Datetime):
+        unit, zone = getattr(dtype, "time_unit", "D"), getattr(dtype, "time_zone", None)
+        wall = native if zone is None else native.dt.replace_time_zone(None)
+        numbers = wall.to_physical().cast(pl.Int64).fill_null(NO_DATE).to_numpy()
+        return Dates(_micros(numbers, unit), zone or "", str(dtype))
     if dtype == pl.Enum:
         return _categories(name, native.to_physical().cast(pl.Int64).fill_null(-1).to_numpy(), list(dtype.categories))
     if dtype in (pl.String, pl.Categorical):
@@ -149,30 +225,32 @@ def _polars(name: str, native: Any) -> Cells:
     if dtype in (pl.Int128, getattr(pl, "UInt128", pl.Int128), pl.Object):
         return _objects(name, native.to_list())
     if dtype == pl.Boolean or dtype.is_numeric():
-        return Numbers(native.drop_nulls().to_numpy(), nulls)
+        return Numbers(native.drop_nulls().to_numpy(), native.is_not_null().to_numpy() if nulls else None)
     raise refused(name, str(dtype), dates=dtype.is_temporal())
 
 
-def _polars_decimals(name: str, native: Any) -> Cells:
+def _polars_decimals(name: str, native: Any) -> _Any:
     try:
         return _arrow_decimals(name, native.to_arrow())
     except ImportError:  # polars needs no pyarrow
         return _objects(name, native.to_list())
 
 
-def _arrow(name: str, native: Any) -> Cells:
+def _arrow(name: str, native: Any) -> _Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kinds: Any = pa.types
     kind = native.type
+    if isinstance(kind, pa.BaseExtensionType) and getattr(kind, "extension_name", "") == "pandas.period":
+        raise refused(name, str(kind), dates=True)
     if isinstance(kind, pa.BaseExtensionType):
         return _arrow(name, pa.chunked_array([chunk.storage for chunk in native.chunks], kind.storage_type))
     if kinds.is_run_end_encoded(kind):
         chunks = [pc.run_end_decode(chunk) for chunk in native.chunks]  # pyright: ignore
         return _arrow(name, pa.chunked_array(chunks, kind.value_type))
     if kinds.is_null(kind):
-        return Numbers(np.zeros(len(native)), len(native))
+        return Numbers(np.zeros(0), np.zeros(len(native), dtype=bool))
     if kinds.is_dictionary(kind):
         return _arrow_dictionary(name, native)
     if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
@@ -182,8 +260,65 @@ def _arrow(name: str, native: Any) -> Cells:
         return _arrow_decimals(name, native)
     if kinds.is_boolean(kind) or kinds.is_integer(kind) or kinds.is_floating(kind):
         nulls = native.null_count
-        return Numbers((native.drop_null() if nulls else native).to_numpy(), nulls)
+        return Numbers((native.drop_null() if nulls else native).to_numpy(), _present(native))
+    if kinds.is_date(kind) or kinds.is_timestamp(kind):
+        zone = getattr(kind, "tz", None)
+        wall = pc.local_timestamp(native) if zone else native  # pyright: ignore
+        unit = "D" if kinds.is_date32(kind) else "ms" if kinds.is_date64(kind) else kind.unit
+        whole = wall.cast(pa.int32() if unit == "D" else pa.int64()).cast(pa.int64()).fill_null(NO_DATE)
+        return Dates(_micros(whole.to_numpy(), unit), zone or "", str(kind))
     raise refused(name, str(kind), dates=kinds.is_temporal(kind))
+
+
+def _present(native: Any) -> _Array | None:
+    """Where an array of Arrow has values; None where everywhere."""
+    if not native.null_count:
+        return None
+    valid = native.is_valid()
+    return valid.to_numpy() if hasattr(valid, "chunks") else valid.to_numpy(zero_copy_only=False)
+
+
+def _micros(values: _Array, unit: str) -> _Array:
+    """Numbers of a unit as microseconds, rounded down; `NO_DATE` stays."""
+    factors = {"D": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1000, "us": 1}
+    with np.errstate(over="ignore"):
+        found = values // 1000 if unit == "ns" else values * factors[unit]
+    return np.where(values == NO_DATE, NO_DATE, found)
+
+
+def _dates(values: _Array, zone: str, kind: str) -> Dates:
+    unit = np.datetime_data(values.dtype)[0]
+    if unit not in ("D", "h", "m", "s", "ms", "us", "ns"):
+        values, unit = values.astype("datetime64[us]"), "us"
+    return Dates(_micros(values.astype(values.dtype.newbyteorder("=")).astype(np.int64), unit), zone, kind)
+
+
+def _of_objects(name: str, values: list[Any], kinds: str) -> Dates:
+    """Dates that are Python's objects."""
+    import pandas as pd
+
+    found = np.full(len(values), NO_DATE, dtype=np.int64)
+    zones: set[str] = set()
+    for row, value in enumerate(values):
+        if pd.isna(value):
+            continue
+        if isinstance(value, np.datetime64):
+            found[row] = value.astype("datetime64[us]").astype(np.int64)
+            zones.add("")
+            continue
+        if isinstance(value, datetime.datetime):
+            zones.add("" if value.tzinfo is None else str(value.tzinfo))
+            wall = datetime.datetime(*value.timetuple()[:6], value.microsecond)
+        else:
+            zones.add("")
+            wall = datetime.datetime(value.year, value.month, value.day)
+        found[row] = (wall - _EPOCH) // datetime.timedelta(microseconds=1)
+    if len(zones) > 1:
+        raise refused(name, f"dates of several zones ({', '.join(sorted(zones))})", dates=True)
+    return Dates(found, next(iter(zones), ""), kinds)
+
+
+_EPOCH = datetime.datetime(1970, 1, 1)
 
 
 def _arrow_dictionary(name: str, native: Any) -> Cells:
@@ -216,10 +351,10 @@ def _arrow_decimals(name: str, native: Any) -> Cells:
                 parts.append(low / 10.0**scale)
                 continue
         parts.append(np.array([float(value) for value in chunk.to_pylist()], dtype=np.float64))
-    return Numbers(np.concatenate(parts) if parts else np.zeros(0), native.null_count)
+    return Numbers(np.concatenate(parts) if parts else np.zeros(0), _present(native))
 
 
-def _array(name: str, values: _Array) -> Cells:
+def _array(name: str, values: _Array) -> _Any:
     """What a NumPy array holds."""
     kind = values.dtype.kind
     if kind == "O":
@@ -228,15 +363,16 @@ def _array(name: str, values: _Array) -> Cells:
         if kind == "S":
             raise refused(name, "bytes")
         return _objects(name, values.astype(object))
+    if kind == "M":
+        return _dates(values, "", f"Datetime, {values.dtype}")
     if kind not in "biuf":
-        word = {"M": "Datetime, ", "m": "Duration, "}.get(kind, "")
-        raise refused(name, f"{word}{values.dtype}", dates=bool(word))
+        raise refused(name, f"{'Duration, ' if kind == 'm' else ''}{values.dtype}", dates=kind == "m")
     if kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     return Numbers(values.astype(values.dtype.newbyteorder("="), copy=False))
 
 
-def _objects(name: str, given: Sequence[Any] | _Array) -> Cells:
+def _objects(name: str, given: Sequence[Any] | _Array) -> _Any:
     """What a column of Python's objects holds."""
     import pandas as pd
 
@@ -244,31 +380,33 @@ def _objects(name: str, given: Sequence[Any] | _Array) -> Cells:
     values[:] = given
     empty = pd.isna(values)
     there = values[~empty] if empty.any() else values
-    nulls = len(values) - len(there)
+    present = ~empty if empty.any() else None
     types = set(map(type, there.tolist()))
     if not types:
-        return Numbers(np.zeros(0), nulls)
+        return Numbers(np.zeros(0), np.zeros(len(values), dtype=bool))
     if all(issubclass(one, str) for one in types):
         return _factorized(name, pd.Series(values, dtype=object))
     if all(issubclass(one, (bool, np.bool_)) for one in types):
-        return Numbers(there.astype(bool), nulls)
+        return Numbers(there.astype(bool), present)
     if all(issubclass(one, (numbers.Real, decimal.Decimal, np.bool_)) for one in types):
         if all(issubclass(one, (numbers.Integral, np.bool_)) for one in types):
-            return _whole(there, nulls)
-        return Numbers(np.array([_as_float(value) for value in there.tolist()], dtype=np.float64), nulls)
+            return _whole(there, present)
+        return Numbers(np.array([_as_float(value) for value in there.tolist()], dtype=np.float64), present)
+    kinds = f"objects ({', '.join(sorted({one.__name__ for one in types}))})"
+    if all(issubclass(one, (datetime.date, np.datetime64)) for one in types):
+        return _of_objects(name, values.tolist(), kinds)
     dates = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64, pd.Period)
-    kinds = ", ".join(sorted({one.__name__ for one in types}))
-    raise refused(name, f"objects ({kinds})", dates=any(issubclass(one, dates) for one in types), mixed=len(types) > 1)
+    raise refused(name, kinds, dates=any(issubclass(one, dates) for one in types), mixed=len(types) > 1)
 
 
-def _whole(values: _Array, nulls: int) -> Numbers:
+def _whole(values: _Array, present: _Array | None) -> Numbers:
     plain = [int(value) for value in values.tolist()]
     for dtype in (np.int64, np.uint64):
         try:
-            return Numbers(np.array(plain, dtype=dtype), nulls)
+            return Numbers(np.array(plain, dtype=dtype), present)
         except OverflowError:
             continue
-    return Numbers(np.array([_as_float(value) for value in plain], dtype=np.float64), nulls, long=True)
+    return Numbers(np.array([_as_float(value) for value in plain], dtype=np.float64), present, long=True)
 
 
 def _as_float(value: Any) -> float:

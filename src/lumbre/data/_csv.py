@@ -1,7 +1,8 @@
 """CSV files as frame data, through pandas."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lumbre.base import DataError
 from lumbre.data._frames import FrameData, from_frame
@@ -10,11 +11,15 @@ from lumbre.data._frames import FrameData, from_frame
 def from_csv(
     path: str | Path,
     *,
-    target: str | None = None,
+    target: str | list[str] | None = None,
     features: Sequence[str] | None = None,
     categories: str = "one-hot",
-    standardize: bool = True,
+    standardize: bool | str = True,
     unknown: str = "error",
+    missing: str = "error",
+    dates: str = "error",
+    hash: int | Mapping[str, int] | None = None,
+    scale_target: bool = False,
     separator: str = ",",
     weights: str | None = None,
 ) -> FrameData:
@@ -31,6 +36,10 @@ def from_csv(
         categories: "one-hot" or "codes".
         standardize: centre and scale the numbers.
         unknown: "error" or "ignore".
+        missing: "error" or "indicate".
+        dates: "error" or "parts"; texts that all read as dates, such as 2024-03-01 or 2024-03-01 17:30, are dates then.
+        hash: how many columns a text with more different values becomes.
+        scale_target: training sees the target centred and scaled.
         separator: what stands between the fields.
         weights: as for `from_frame`.
 
@@ -61,9 +70,12 @@ def from_csv(
             "a CSV file in UTF-8 with a line of column names",
             "pandas.read_csv(...) with the options that suit the file, then lumbre.data.from_frame(df, target=...)",
         ) from error
-    wanted = set(frame.columns if features is None else features) | {target, weights}
-    if wanted - {None} <= set(frame.columns):  # else from_frame tells, beside all the names that are there
+    aims = set(target) if isinstance(target, list) else set[str]() if target is None else {target}
+    wanted = set(frame.columns if features is None else features) | aims | ({weights} - {None})
+    if wanted <= set(frame.columns):  # else from_frame tells, beside all the names that are there
         frame = frame[[name for name in frame.columns if name in wanted]]
+    if dates == "parts":
+        frame = frame.assign(**{name: _as_dates(frame[name]) for name in frame.columns if name not in aims})
     return from_frame(
         frame,
         target=target,
@@ -71,5 +83,21 @@ def from_csv(
         categories=categories,
         standardize=standardize,
         unknown=unknown,
+        missing=missing,
+        dates=dates,
+        hash=hash,
+        scale_target=scale_target,
         weights=weights,
     )
+
+
+def _as_dates(series: Any) -> Any:
+    """A column of texts that all read as dates, as dates; others as they are."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(series) or not series.notna().any():
+        return series
+    try:
+        return pd.to_datetime(series, format="ISO8601")
+    except (ValueError, TypeError):
+        return series

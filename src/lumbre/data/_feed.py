@@ -18,13 +18,14 @@ from lumbre.base import (
     Source,
     attributes_of,
     map_leaves,
+    pair_count,
     print_of,
-    row_count,
     seed_host,
     stream,
 )
 from lumbre.data._order import RowOrder
-from lumbre.data._sources import InMemoryDataset, Taken, as_pair, kept_on, users_object
+from lumbre.data._pairs import as_pair
+from lumbre.data._sources import InMemoryDataset, Taken, kept_on, users_object
 
 _GATHERED_BYTES = 1 << 18  # of input or target: this stays in a core's own cache until it is used
 
@@ -72,6 +73,10 @@ class RowFeed:
                 "at least one full batch",
                 f"batch_size={self.order.rows} or less, or drop_last=False",
             )
+        return self._batch(rows, self._fetch(rows, 1))
+
+    def take(self, rows: Rows) -> Batch:
+        """The given rows as one batch: row numbers of the source, in any order."""
         return self._batch(rows, self._fetch(rows, 1))
 
     def _fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
@@ -328,7 +333,9 @@ class LoaderFeed:
         for item in self.loader:
             batch = self._batch(item)
             if iter(self.loader) is self.loader:
-                self._held = batch
+                # What is tried with the batch before may write to it.
+                input, target = map_leaves(_copied, batch.input), map_leaves(_copied, batch.target)
+                self._held = Batch(input, target, batch.size)
             return batch
         raise DataError(
             f"a {type(self.loader).__name__} that gives no batch",
@@ -340,7 +347,11 @@ class LoaderFeed:
         input, target = as_pair(item)
         if self._move is not None:
             input, target = self._move(input), self._move(target)
-        return Batch(input, target, row_count(input))
+        return Batch(input, target, pair_count(input, target))
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.clone() if callable(getattr(leaf, "clone", None)) else leaf  # a tensor, or a batch of graphs
 
 
 def mover(device: torch.device) -> Callable[[Nested], Nested] | None:
@@ -349,6 +360,8 @@ def mover(device: torch.device) -> Callable[[Nested], Nested] | None:
         return None
 
     def move(leaf: Any) -> Any:
-        return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
+        if isinstance(leaf, Tensor):
+            return leaf.to(device, non_blocking=True)
+        return leaf.to(device) if callable(getattr(leaf, "to", None)) else leaf  # such as a batch of graphs
 
     return lambda value: map_leaves(move, value)

@@ -1,248 +1,68 @@
 """Data frames as numbers: pandas, polars, pyarrow and others, through narwhals.
 
 `from_frame` says which columns are features and which is the target. What has to be learned from rows (means and
-spreads) is learned from the training rows alone, and stays with the fitted model.
+spreads, medians) is learned from the training rows alone, and stays with the fitted model.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from lumbre.base import DataError, Nested, did_you_mean, one_of
-from lumbre.data._cells import Cells, Numbers, Texts, read
+from lumbre.base import DataError, OptionError, one_of
+from lumbre.data._cells import Cells, Dates, Numbers, Texts, read
+from lumbre.data._columns import Column
+from lumbre.data._date_parts import has_clock
+from lumbre.data._encoding import FrameEncoding
 from lumbre.data._matrix import Matrix
-from lumbre.data._moments import Moments, weighted_moments
-from lumbre.data._numeric import floats, int64, refuse_missing, vector
 from lumbre.data._sources import InMemoryDataset
 from lumbre.data._tables import Table, column_name, is_series
-from lumbre.data._weights import as_weights
+from lumbre.data._values import refuse_infinite, refuse_missing, vector
+from lumbre.data._weights import that_count
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """How one column becomes numbers.
+def numeric_matrix(frame: Any) -> Tensor:
+    """A frame of numbers as a tensor of shape (rows, columns), a series as one of shape (rows,).
 
-    Attributes:
-        name: its name in the frame.
-        kind: "number", "boolean" or "category"; of targets "integer", "float" or "category" ("number" in files of
-            older versions, where the rows decide which of both it is).
-        levels: the categories in order, empty for the other kinds.
+    Floats come in torch's default dtype, a series of integers as int64.
+
+    Raises:
+        DataError: a column is no number, or has missing values.
     """
+    import narwhals.stable.v2 as nw
 
-    name: str
-    kind: str
-    levels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FrameEncoding:
-    """How a frame becomes tensors; kept with the fitted model and written into its file.
-
-    Attributes:
-        features: the feature columns, in order.
-        target: the target column, or None.
-        one_hot: categories as columns of 0 and 1, or as codes.
-        standardize: whether numbers are centred and scaled.
-        unknown: "error", or "ignore" to encode a category that was not seen as none of them.
-        center: mean of each number column over the training rows; empty until fitted.
-        scale: standard deviation of each, 1 where a column is constant; empty until fitted.
-        weights: the column with the weights of the rows, or None.
-    """
-
-    features: tuple[Column, ...]
-    target: Column | None
-    one_hot: bool
-    standardize: bool
-    unknown: str
-    center: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-    weights: str | None = None
-
-    @property
-    def width(self) -> int:
-        """Columns of the encoded input: one a number or boolean, one a level of each one-hot category."""
-        return sum(len(c.levels) if c.kind == "category" and self.one_hot else 1 for c in self.features)
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the target's classes, where it has any."""
-        return self.target.levels if self.target is not None and self.target.kind == "category" else None
-
-    @property
-    def categories(self) -> dict[str, int]:
-        """The number of levels of each column of categories, the target included."""
-        columns = (*self.features, *(() if self.target is None else (self.target,)))
-        return {column.name: len(column.levels) for column in columns if column.kind == "category"}
-
-    @property
-    def described(self) -> tuple[tuple[str, str, str], ...]:
-        """Name, kind and, of numbers, mean and spread, of categories, levels: of the features, then the target."""
-        numbers = [column.name for column in self.features if column.kind == "number"]
-        spreads = dict(zip(numbers, zip(self.center, self.scale, strict=True), strict=False))
-        found: list[tuple[str, str, str]] = []
-        for column in (*self.features, *(() if self.target is None else (self.target,))):
-            text = ", ".join(column.levels)
-            if column is not self.target and column.name in spreads:
-                text = "{:.4g} ± {:.4g}".format(*spreads[column.name])
-            found.append((column.name, "target" if column is self.target else column.kind, text))
-        return (*found, *([] if self.weights is None else [(self.weights, "weights", "")]))
-
-    def fitted(self, frame: Any, rows: Tensor | None = None, weights: Tensor | None = None) -> "FrameEncoding":
-        """This encoding with means and spreads taken from `rows` of `frame` (all of them where None).
-
-        `weights` are those of all rows of `frame`, shape (rows,); None counts them alike.
-        """
-        numbers = [column.name for column in self.features if column.kind == "number"]
-        if not self.standardize or not numbers:
-            return self
-        table = Table(frame)
-        table.check(numbers)
-        chosen = slice(None) if rows is None else rows.numpy()
-        center: list[float] = []
-        scale: list[float] = []
-        for name in numbers:  # one column at a time, so that no second copy of the frame is ever held
-            if weights is not None:
-                [values] = read_numbers(table, [name])
-                mean, spread = weighted_moments(name, values[chosen], weights.numpy()[chosen])
-                center.append(mean)
-                scale.append(spread)
-                continue
-            moments = Moments(1)
-            moments.add([values[chosen] for values in read_numbers(table, [name])])
-            moments.check([name])
-            center += moments.center
-            scale += moments.scale
-        return replace(self, center=tuple(center), scale=tuple(scale))
-
-    def encode(self, frame: Any, *, need_target: bool) -> InMemoryDataset:
-        """`frame` as tensors.
-
-        Args:
-            frame: has the feature columns; others are left aside.
-            need_target: whether the target column must be there too; where not, one that cannot be read is left aside.
-
-        Raises:
-            DataError: a column is missing, has missing values, or holds a category that was not seen.
-        """
-        table = Table(frame)
-        table.check(self.wanted([*table.names, *table.twice], need_target=need_target))
-        missing: dict[str, int] = {}
-        target = None
-        if self.target is not None and self.target.name in table.names:
-            # A frame to predict on may hold a target that is empty, or of classes that were not seen.
-            try:
-                cells = _read(table, self.target.name, missing if need_target else {})
-                target = None if cells is None else self._target(cells)
-            except DataError:
-                if need_target:
-                    raise
-        input = self._input(table, missing)
-        refuse_missing(missing)
-        return InMemoryDataset(input, target, classes=self.classes)
-
-    def weights_in(self, frame: Any) -> Tensor | None:
-        """The weights of the rows of `frame`, float64 of shape (rows,); None where no column holds any.
-
-        Raises:
-            DataError: the column is missing, or holds no weights.
-        """
-        if self.weights is None:
-            return None
-        table = Table(frame)
-        if self.weights not in table.names:
-            raise DataError(
-                f"a frame without the column {self.weights!r}, which holds the weights of the rows",
-                "the weight of each row, by which loss and metrics count it",
-                f"frame.assign(**{{{self.weights!r}: 1.0}}), for rows that count alike",
-            )
-        [values] = read_numbers(table, [self.weights])
-        return as_weights(values, len(table), f"the column {self.weights!r} as weights")
-
-    @property
-    def plain(self) -> bool:
-        """Whether it leaves numbers as they are, so that an array of them in the right order is as good."""
-        return not self.standardize and all(column.kind != "category" for column in self.features)
-
-    def target_of(self, series: Any) -> Tensor:
-        """A target that comes beside the frame, as the encoding's own: a series, or a frame of one column.
-
-        Raises:
-            DataError: it has missing values, or holds what the training data had not.
-        """
-        assert self.target is not None
-        name = self.target.name
-        if not is_series(series):
-            return self._target(_present(name, Table(series).cells(name)))
-        return self._target(_present(name, read(name, series)))
-
-    def wanted(self, columns: Sequence[str], *, need_target: bool) -> list[str]:
-        """The names of its features, and that of its target where it is needed.
-
-        Raises:
-            DataError: one of them is not among `columns`.
-        """
-        names = [column.name for column in self.features]
-        if self.target is not None and need_target:
-            names.append(self.target.name)
-        absent = [name for name in names if name not in columns]
-        if absent:
-            raise DataError(
-                f"the columns {', '.join(columns)}",
-                f"all of {', '.join(names)}; missing: {', '.join(absent)}",
-                f"{did_you_mean(absent[0], columns)}Add or rename the missing columns",
-            )
-        return names
-
-    def _input(self, table: Table, missing: dict[str, int]) -> Nested:
-        """The features; nothing where values are missing, which are counted into `missing`."""
-        matrix = Matrix(len(table), self.width if self.one_hot else self._count_of("number", "boolean"))
-        codes: list[np.ndarray[Any, Any]] = []
-        standardized = 0
-        for column in self.features:
-            cells = _read(table, column.name, missing)
-            if cells is None:
-                continue
-            if column.kind == "category":
-                code = _codes(cells, column, self.unknown)
-                if self.one_hot:
-                    matrix.add_codes(column.name, code, len(column.levels))
-                else:
-                    codes.append(code)
-                continue
-            values = _as_numbers(column.name, cells, boolean=column.kind == "boolean").values
-            if column.kind == "number" and self.center:
-                matrix.add_numbers(column.name, values, self.center[standardized], self.scale[standardized])
-                standardized += 1
-            else:
-                matrix.add_numbers(column.name, values)
-        if missing:
-            return None
-        numbers = matrix.tensor()
-        if not codes:
-            return numbers
-        numbered = torch.from_numpy(np.stack(codes, axis=1))
-        return {"numbers": numbers, "codes": numbered} if numbers.shape[1] else numbered
-
-    def _count_of(self, *kinds: str) -> int:
-        return sum(column.kind in kinds for column in self.features)
-
-    def _target(self, cells: Cells) -> Tensor:
-        target = self.target
-        assert target is not None
-        if target.kind == "category":
-            return torch.from_numpy(_codes(cells, target, "error"))
-        numbers = _as_numbers(target.name, cells)
-        if target.kind == "integer":
-            return int64(target.name, numbers)
-        return floats(target.name, numbers) if target.kind == "float" else vector(target.name, numbers)
+    if is_series(frame):
+        series = nw.from_native(frame, series_only=True)
+        name, kind = column_name(series.name), str(series.dtype)
+        return vector(name, _numbers_alone({name: read(name, frame)}, lambda _: kind)[0])
+    table = Table(frame)
+    columns = _numbers_alone({name: table.cells(name) for name in table.columns}, table.dtype)
+    matrix = Matrix(len(table), len(columns))
+    for name, numbers in zip(table.columns, columns, strict=True):
+        matrix.add_numbers(name, numbers.values)
+    return matrix.tensor()
 
 
-class FrameData:
+def _numbers_alone(cells: dict[str, Cells], kind: Callable[[str], str]) -> list[Numbers]:
+    strange = [f"{name!r} ({kind(name)})" for name, one in cells.items() if isinstance(one, Texts)]
+    if strange:
+        raise DataError(
+            f"columns that are no numbers: {', '.join(strange)}",
+            "columns of numbers or booleans in a frame that is passed as it is",
+            "lumbre.data.from_frame(df, target=...), which encodes text and categories, or drop these columns",
+        )
+    refuse_missing({name: one.missing for name, one in cells.items()})
+    return [one for one in cells.values() if isinstance(one, Numbers)]
+
+
+class FrameData(Dataset[Any]):
     """A frame with its columns' parts told apart, made by `from_frame` and encoded by `fit()`.
+
+    It is also a map-style `torch.utils.data.Dataset` of pairs (input, target): categories and classes are encoded,
+    numbers stand as they were measured, since centre and scale are those of the rows that a run trains on.
 
     Attributes:
         frame: the frame as given.
@@ -254,9 +74,27 @@ class FrameData:
         self.frame = table.native
         self.encoding = encoding
         self._table = table
+        self._rows: InMemoryDataset | None = None
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def __getitem__(self, row: Any) -> Any:
+        """A row, or those of a slice, a list or a mask, as (input, target), numbers as measured."""
+        return self._measured()[row]
+
+    def __getitems__(self, rows: list[int]) -> list[Any]:
+        """The items of several rows, for torch's DataLoader."""
+        return self._measured().__getitems__(rows)
+
+    def _measured(self) -> InMemoryDataset:
+        if self._rows is None:
+            weights = self.weights
+            kept = None if weights is None else that_count(weights)
+            measured = replace(self.encoding, standardize=False, scale_target=False)
+            measured = measured.fitted(self.frame, kept, weights)
+            self._rows = measured.encode(self.frame, need_target=True)
+        return self._rows
 
     @property
     def width(self) -> int:
@@ -293,11 +131,15 @@ class FrameData:
 def from_frame(
     frame: Any,
     *,
-    target: Hashable | None = None,
+    target: Hashable | list[Any] | None = None,
     features: Iterable[Hashable] | None = None,
     categories: str = "one-hot",
-    standardize: bool = True,
+    standardize: bool | str = True,
     unknown: str = "error",
+    missing: str = "error",
+    dates: str = "error",
+    hash: int | Mapping[str, int] | None = None,
+    scale_target: bool = False,
     weights: Hashable | None = None,
 ) -> FrameData:
     """Data for `fit()` from a data frame (pandas, polars, pyarrow, ...).
@@ -309,16 +151,29 @@ def from_frame(
     Args:
         frame: the data frame.
         target: its target column. Text, categories and booleans are classes, numbered in their sorted (or declared)
-            order, an int64 tensor of shape (rows,); integers stay int64, other numbers become float32.
+            order, an int64 tensor of shape (rows,); integers stay int64, other numbers become float32. A list of
+            columns of numbers, or of booleans, is a float32 matrix of shape (rows, targets).
         features: the feature columns; None takes all but target and weights, and but what only numbers the rows: an
             index that was written among the columns ("Unnamed: 0" of a CSV, "__index_level_0__").
         categories: "one-hot": the input is one float32 tensor of shape (rows, width). "codes": it is a dict of
             `numbers` (rows, n) float32 and `codes` (rows, m) int64, spread over `forward(self, numbers, codes)`.
-        standardize: centre and scale the numbers.
+        standardize: centre and scale the numbers. "robust" takes median and range between the quartiles, and clips
+            smoothly to -3 and 3 (as RealMLP does: Holzmueller, Grinsztajn and Steinwart, "Better by Default", 2024).
         unknown: what a category does that was not in `frame`: "error", or "ignore" (no column set; code -1).
-        weights: the column with the weights of the rows, numbers of 0 or more, which is no feature: loss, metrics,
-            means and spreads count a row of weight 2 like the row twice, and leave out one of weight 0. Frames to
-            validate and evaluate on must have it, too.
+        missing: "error", or "indicate": a number that is missing becomes the median of the training rows, and a column
+            of 0 and 1 says where; a missing category is a category of its own, the last. Columns without missing values
+            in `frame` have neither; a value that is missing there later is refused, or with unknown="ignore" the median
+            (no column set). Means and spreads are those of the values that are there. A target is never missing.
+        dates: "error", or "parts": a date becomes its year, the days since the first one of the training rows, sine and
+            cosine of the month and the day of week, and of the hour where `frame` has times of day.
+        hash: text features with more than so many different values become so many columns (or codes), by a hash of the
+            text; texts share a column then, and new ones are known. A dict does so for the columns that it names.
+        scale_target: training sees a target of numbers centred and scaled, by mean and standard deviation of the
+            training rows; predictions, metrics, comparisons, plots and exports are in the target's own units, the loss
+            in standard deviations.
+        weights: the column with the weights of the rows, numbers of 0 or more, which is no feature: loss, metrics, and
+            what is learned of columns count a row of weight 2 like the row twice, and leave out one of weight 0. Frames
+            to validate and evaluate on must have it, too.
 
     Raises:
         DataError: a column is not there, cannot be used (a date, say), or has missing values.
@@ -330,64 +185,110 @@ def from_frame(
         ...                           features=["bill_length_mm", "body_mass_g", "sex"])
         >>> len(data), data.width, data.classes
         (333, 4, ('Adelie', 'Chinstrap', 'Gentoo'))
+        >>> lb.data.from_frame(lb.datasets.penguins(), target="species", missing="indicate").width
+        15
     """
     one_of("categories", categories, ("one-hot", "codes"))
-    one_of("unknown", unknown, ("error", "ignore"))
+    check_options(standardize, unknown, missing, dates, hash)
     table = Table(frame)
     if not len(table):
         raise DataError("a frame without rows", "at least one row", "pass some data")
-    aim = None if target is None else column_name(target)
-    weighing = None if weights is None else column_name(weights)
-    others = {"target": aim, "weights": weighing}
-    chosen = (
-        [name for name in table.columns if name not in others.values()]
-        if features is None
-        else list(map(column_name, features))
-    )
-    table.check([*chosen, *(name for name in others.values() if name is not None)])
-    twice = [name for name in chosen if chosen.count(name) > 1 or name in others.values()]
-    if twice or not chosen or (aim is not None and aim == weighing):
-        parts = [part for part, name in others.items() if twice and name == twice[0]]
-        raise DataError(
-            f"{twice[0]!r} {f'as feature and {parts[0]}' if parts else 'twice'}"
-            if twice
-            else f"{aim!r} as target and weights"
-            if chosen
-            else "no features",
-            "at least one feature column, each once, and none that is the target or holds the weights",
-            f"features={[name for name in table.names if name not in others.values()][:5]}",
-        )
-    missing: dict[str, int] = {}
-    columns = [_column(name, _read(table, name, missing)) for name in chosen]
-    aimed = None if aim is None else _column(aim, _read(table, aim, missing), is_target=True)
-    refuse_missing(missing)
+    aims = [] if target is None else list(map(column_name, target if isinstance(target, list) else [target]))
+    weighing = [] if weights is None else [column_name(weights)]
+    others = [name for name in table.columns if name not in (*aims, *weighing)]
+    chosen = others if features is None else list(map(column_name, features))
+    _check_roles(table, {"feature": chosen, "target": aims, "weights": weighing}, target)
+    counts: dict[str, int] = {}
+    columns = [_feature(table, name, missing, dates, buckets_of(name, hash), counts) for name in chosen]
+    targets = [_target(name, _read(table, name, counts)) for name in aims]
+    refuse_missing(counts)
+    for name in hash if isinstance(hash, Mapping) else ():
+        table.check([name])
     encoding = FrameEncoding(
         features=tuple(columns),
-        target=aimed,
         one_hot=categories == "one-hot",
         standardize=standardize,
         unknown=unknown,
-        weights=weighing,
+        missing=missing,
+        weights=weighing[0] if weighing else None,
+        **target_options(targets, several=isinstance(target, list), scale_target=scale_target),
     )
     encoding.weights_in(table.native)
     return FrameData(table.native, encoding)
 
 
-def read_numbers(table: Table, names: Sequence[str]) -> "list[np.ndarray[Any, Any]]":
-    """Columns of numbers, each of shape (rows,), of their own types.
+def _check_roles(table: Table, roles: Mapping[str, list[str]], target: object) -> None:
+    """See that there are features, and that no column is two things.
 
     Raises:
-        DataError: a column is none, or has missing values.
+        DataError: a column is not there, or stands twice; or there are no features, or no targets in a list of them.
     """
-    missing: dict[str, int] = {}
-    cells = [(name, _read(table, name, missing)) for name in names]
-    refuse_missing(missing)
-    return [_as_numbers(name, one).values for name, one in cells if one is not None]
+    every = [name for names in roles.values() for name in names]
+    table.check(every)
+    twice = [name for name in every if every.count(name) > 1]
+    if twice or not roles["feature"] or (target is not None and not roles["target"]):
+        among = [role for role, names in roles.items() if twice and twice[0] in names]
+        what = f"as {' and '.join(among)}" if len(among) > 1 else "twice"
+        raise DataError(
+            f"{twice[0]!r} {what}" if twice else "no features" if roles["target"] or target is None else "target=[]",
+            "at least one feature column, each once, and none that is the target or holds the weights",
+            f"features={[name for name in table.names if name not in (*roles['target'], *roles['weights'])][:5]}",
+        )
 
 
-def _present(name: str, cells: Cells) -> Cells:
-    refuse_missing({name: cells.missing})
-    return cells
+def check_options(
+    standardize: bool | str, unknown: str, missing: str, dates: str, hash: int | Mapping[str, int] | None
+) -> None:
+    """See that options that frames and Parquet files have in common are some.
+
+    Raises:
+        OptionError: one is not.
+    """
+    one_of("unknown", unknown, ("error", "ignore"))
+    one_of("missing", missing, ("error", "indicate"))
+    one_of("dates", dates, ("error", "parts"))
+    if not isinstance(standardize, (bool, np.bool_)) and standardize != "robust":
+        raise OptionError(f"standardize={standardize!r}", 'True, False or "robust"', "standardize=True")
+    counts = hash.values() if isinstance(hash, Mapping) else [] if hash is None else [hash]
+    if any(isinstance(count, bool) or not isinstance(count, int) or count < 2 for count in counts):
+        raise OptionError(
+            f"hash={hash!r}", "how many columns a hashed text becomes, 2 or more", 'hash=16, or hash={"name": 16}'
+        )
+
+
+def buckets_of(name: str, hash: int | Mapping[str, int] | None) -> tuple[int, bool]:
+    """Into how many buckets a text column is hashed (0: not at all), and whether that was said of the column itself."""
+    if isinstance(hash, Mapping):
+        return hash.get(name, 0), True
+    return hash or 0, False
+
+
+def target_options(targets: list[Column], *, several: bool, scale_target: bool) -> dict[str, Any]:
+    """What an encoding is given for its targets, beside the first.
+
+    Raises:
+        DataError: they are not all numbers, or not all booleans.
+        OptionError: the target is not one of numbers, and is to be scaled.
+    """
+    kinds = {"boolean" if one.levels == _BOOLEANS else "number" if one.measured else one.kind for one in targets}
+    if several and (len(kinds) > 1 or "category" in kinds):
+        listed = ", ".join(f"{one.name!r} ({'number' if one.measured else 'classes'})" for one in targets)
+        raise DataError(
+            f"the targets {listed}",
+            "several targets that are all numbers, or all booleans: a matrix with a column for each",
+            "one target of classes, or numbers in its place",
+        )
+    if scale_target and (kinds != {"number"}):
+        raise OptionError(
+            "scale_target=True with " + ("a target of classes" if targets else "no target"),
+            "a target of numbers",
+            "leave scale_target out",
+        )
+    floats = [Column(one.name, "float") for one in targets]
+    matrix = {"target": floats[0], "more_targets": tuple(floats[1:]), "matrix": True} if several else {}
+    if scale_target and not several:
+        matrix = {"target": floats[0]}
+    return {"target": targets[0] if targets else None, "scale_target": scale_target, **matrix}
 
 
 def _read(table: Table, name: str, missing: dict[str, int]) -> Cells | None:
@@ -399,49 +300,36 @@ def _read(table: Table, name: str, missing: dict[str, int]) -> Cells | None:
     return None if count else cells
 
 
-def _column(name: str, cells: Cells | None, *, is_target: bool = False) -> Column:
+def _feature(
+    table: Table, name: str, missing: str, dates: str, hashed: tuple[int, bool], counts: dict[str, int]
+) -> Column:
+    cells = table.all_cells(name) if dates == "parts" else table.cells(name)
+    gaps = bool(cells.missing)
+    if gaps and missing == "error":
+        counts[name] = cells.missing
+        gaps = False
+    elif gaps:
+        refuse_infinite(name, cells)
+    if isinstance(cells, Dates):
+        there = cells.gaps()
+        kind = "datetime" if has_clock(cells.values if there is None else cells.values[~there]) else "date"
+        return Column(name, kind, (cells.zone,) if cells.zone else (), gaps)
+    if isinstance(cells, Texts):
+        buckets, own = hashed
+        if buckets and (own or len(cells.levels) > buckets):
+            return Column(name, "category", (), gaps, buckets)
+        return Column(name, "category", cells.levels, gaps)
+    if gaps and not len(cells.values[~np.isnan(cells.values)] if cells.values.dtype.kind == "f" else cells.values):
+        raise DataError(f"column {name!r} without a value", "a column with some values", "leave it out of features")
+    return Column(name, "boolean" if cells.values.dtype.kind == "b" else "number", (), gaps)
+
+
+def _target(name: str, cells: Cells | None) -> Column:
     if isinstance(cells, Texts):
         return Column(name, "category", cells.levels)
-    if cells is None or cells.values.dtype.kind != "b":
-        kind = "integer" if cells is not None and cells.whole else "float"
-        return Column(name, kind if is_target else "number")
-    return Column(name, "category", _BOOLEANS) if is_target else Column(name, "boolean")
+    if cells is not None and cells.values.dtype.kind == "b":
+        return Column(name, "category", _BOOLEANS)
+    return Column(name, "integer" if cells is not None and cells.whole else "float")
 
 
 _BOOLEANS = ("False", "True")
-
-
-def _as_numbers(name: str, cells: Cells, *, boolean: bool = False) -> Numbers:
-    """Numbers, where numbers are expected; zeros and ones, where booleans are."""
-    if isinstance(cells, Texts):
-        raise DataError(
-            f"column {name!r} of type text or categories",
-            "numbers, as in the training data",
-            "convert the column, or make it as it was made for training",
-        )
-    if boolean and cells.values.dtype.kind != "b":
-        others = cells.values[(cells.values != 0) & (cells.values != 1)]
-        if len(others):
-            raise DataError(
-                f"column {name!r} with {others[0].item():g}, which was True and False in training",
-                "booleans, or 0 and 1",
-                "make it as it was made for training",
-            )
-    return cells
-
-
-def _codes(cells: Cells, column: Column, unknown: str) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    """The level number of each value; -1 for one that is none, where `unknown` is "ignore"."""
-    level_of = {level: number for number, level in enumerate(column.levels)}
-    texts = cells.factorized(level_of) if isinstance(cells, Numbers) else cells
-    numbers = np.array([level_of.get(text, -1) for text in texts.levels], dtype=np.int64)
-    if unknown == "error" and (numbers < 0).any():
-        met = np.unique(texts.codes)  # declared levels that no row has do no harm
-        strangers = sorted(texts.levels[code] for code in met.tolist() if numbers[code] < 0)[:5]
-        if strangers:
-            raise DataError(
-                f"column {column.name!r} with {', '.join(map(repr, strangers))}",
-                f"only the categories of the training data: {', '.join(column.levels)}",
-                'leave these rows out, or make the data with from_frame(..., unknown="ignore")',
-            )
-    return numbers[texts.codes] if len(numbers) else np.full(len(texts.codes), -1, dtype=np.int64)

@@ -27,6 +27,7 @@ class _Part:
     values: _Array
     center: float = 0.0
     scale: float = 1.0
+    clip: bool = False
     levels: int | None = None
 
     def write(self, block: _Array, begin: int) -> None:
@@ -34,11 +35,17 @@ class _Part:
         if self.levels is None:
             values = values.astype(np.float64, copy=False)
             plain = self.center == 0.0 and self.scale == 1.0
-            block[:, self.at] = values if plain else (values - self.center) / self.scale
+            values = values if plain else (values - self.center) / self.scale
+            block[:, self.at] = smooth_clip(values) if self.clip else values
             return
         block[:, self.at : self.at + self.levels] = 0
         known = np.arange(len(values)) if len(values) and values.min() >= 0 else np.flatnonzero(values >= 0)
         block[known, self.at + values[known]] = 1
+
+
+def smooth_clip(values: _Array) -> _Array:
+    """x / sqrt(1 + (x / 3)^2): hardly changes numbers around 0, and keeps all within -3 and 3."""
+    return values / np.hypot(1.0, values / 3)
 
 
 class Matrix:
@@ -54,9 +61,14 @@ class Matrix:
         self._waiting: list[_Part] = []
         self._names: list[str] = []
 
-    def add_numbers(self, name: str, values: _Array, center: float = 0.0, scale: float = 1.0) -> None:
-        """The next column: (values - center) / scale, computed in float64; `values` of shape (rows,)."""
-        self._add(_Part(len(self._names), values, center, scale), [name])
+    def add_numbers(
+        self, name: str, values: _Array, center: float = 0.0, scale: float = 1.0, *, clip: bool = False
+    ) -> None:
+        """The next column: (values - center) / scale, computed in float64; `values` of shape (rows,).
+
+        With `clip` they go through `smooth_clip`.
+        """
+        self._add(_Part(len(self._names), values, center, scale, clip), [name])
 
     def add_codes(self, name: str, codes: _Array, levels: int) -> None:
         """The next `levels` columns: 1 in that of the code, else 0; a code below 0 sets none."""

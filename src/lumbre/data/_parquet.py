@@ -14,11 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, one_of, stream
-from lumbre.data._frames import Column, FrameEncoding, read_numbers
-from lumbre.data._moments import Moments
+from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, stream
+from lumbre.data._cells import NO_DATE, Dates
+from lumbre.data._columns import Column
+from lumbre.data._date_parts import has_clock
+from lumbre.data._encoding import FrameEncoding
+from lumbre.data._frames import buckets_of, check_options, target_options
+from lumbre.data._learn import learned
 from lumbre.data._order import LikePlain, Order
-from lumbre.data._tables import Table, is_index
+from lumbre.data._parquet_files import RowGroup, look
+from lumbre.data._tables import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +75,8 @@ class WindowOrder(LikePlain):
 
 
 _OPEN_FILES = 8
+_WINDOW = 8  # row groups that are mixed where nothing else is said
 _READ_ROWS = 1 << 16  # read at a time where row groups are shorter
-
-
-@dataclass(frozen=True, slots=True)
-class RowGroup:
-    """One row group of one file: the unit in which Parquet is read."""
-
-    file: Path
-    index: int
-    rows: int
 
 
 class ParquetData:
@@ -121,7 +118,7 @@ class ParquetData:
         return WindowOrder(tuple(group.rows for group in self.groups), self.window, plain)
 
     def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
-        """Input (n, width) and target (n,) of `rows`. Row groups that are not in memory are read."""
+        """Input (n, width) and target (n,), or (n, targets), of `rows`. Row groups that are not in memory are read."""
         wanted = torch.arange(rows.start, rows.stop) if isinstance(rows, range) else rows
         group_of = torch.searchsorted(self._ends, wanted, right=True)
         needed: list[int] = group_of.unique().tolist()
@@ -146,7 +143,7 @@ class ParquetData:
             some_input, some_target = self.fetch(wanted[here], 0)
             if input is None:
                 input = some_input.new_empty(len(wanted), *some_input.shape[1:])
-                target = None if some_target is None else some_target.new_empty(len(wanted))
+                target = None if some_target is None else some_target.new_empty(len(wanted), *some_target.shape[1:])
             input[here] = some_input
             if target is not None:
                 target[here] = some_target
@@ -170,7 +167,8 @@ class ParquetData:
         input, target = self._decode(groups)
         if self._buffers is None:
             room = self.window * self._longest
-            self._buffers = input.new_empty(room, input.shape[1]), None if target is None else target.new_empty(room)
+            empty = None if target is None else target.new_empty(room, *target.shape[1:])
+            self._buffers = input.new_empty(room, input.shape[1]), empty
         sizes = [self.groups[group].rows for group in groups]
         targets = [None] * len(groups) if target is None else target.split(sizes)
         for group, rows, some in zip(groups, input.split(sizes), targets, strict=True):
@@ -186,9 +184,7 @@ class ParquetData:
             self._begin_of[group] = begin - (int(self._ends[group]) - self.groups[group].rows)
 
     def _decode(self, groups: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        names = [column.name for column in self.encoding.features]
-        if self.encoding.target is not None:
-            names.append(self.encoding.target.name)
+        names = [column.name for column in (*self.encoding.features, *self.encoding.targets)]
         rows = self.encoding.encode(self._table(groups, names), need_target=True)
         return rows.input, rows.target
 
@@ -197,6 +193,7 @@ class ParquetData:
         groups = [groups] if isinstance(groups, int) else groups
         parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
         chosen = [self.groups[group] for group in groups]
+        folders = dict(chosen[0].folders)
         file = self._open.get(chosen[0].file)
         if file is None:
             while len(self._open) >= _OPEN_FILES:
@@ -204,7 +201,27 @@ class ParquetData:
             # Its footer, which lists every row group, is read once and not for each of them.
             file = self._open[chosen[0].file] = parquet.ParquetFile(chosen[0].file)
         many = sum(group.rows for group in chosen) * len(names) > _READ_ROWS
-        return file.read_row_groups([group.index for group in chosen], columns=names, use_threads=many)
+        inside = [name for name in names if name not in folders]
+        table = file.read_row_groups([group.index for group in chosen], columns=inside, use_threads=many)
+        rows = sum(group.rows for group in chosen)
+        for name in names:
+            if name in folders:
+                table = table.append_column(name, self._from_folder(name, folders[name], rows))
+        return table
+
+    def _from_folder(self, name: str, value: str | None, rows: int) -> Any:
+        """A column whose one value stands in the name of a folder: a text, or a number where one is expected."""
+        pyarrow = import_extra("pyarrow", "data", "read Parquet files")
+        columns = (*self.encoding.features, *self.encoding.targets)
+        kind = next(column.kind for column in columns if column.name == name)
+        if value is None or kind == "category":
+            return pyarrow.array([value], pyarrow.string()).take(pyarrow.array(np.zeros(rows, dtype=np.int64)))
+        try:
+            return pyarrow.array(np.full(rows, float(value)))
+        except ValueError as error:
+            raise DataError(
+                f"the folder {name}={value}", f"a number, as {name!r} has in the training data", "rename the folder"
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
@@ -216,22 +233,52 @@ class ParquetData:
             DataError: the files lack a column.
         """
         if not need_target:
-            encoding = replace(encoding, target=None)
+            encoding = encoding.without_target()
         parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
-        encoding.wanted(parquet.read_schema(self.groups[0].file).names, need_target=True)
+        folders = [name for name, _ in self.groups[0].folders]
+        encoding.wanted([*parquet.read_schema(self.groups[0].file).names, *folders], need_target=True)
         return ParquetData(self.groups, encoding, self.window)
 
     def fitted(self) -> "ParquetData":
-        """The same rows with means and standard deviations of all of them, in one reading."""
-        numbers = [column.name for column in self.encoding.features if column.kind == "number"]
-        if not self.encoding.standardize or not numbers:
-            return self
-        moments = Moments(len(numbers))
+        """The same rows with what is learned of all of them: means and spreads in one reading, medians in several."""
+        encoding = self.encoding
+        facts = learned(encoding.features, encoding.standardize, encoding.missing, self._readings, held=False)
+        return ParquetData(self.groups, encoding.taught(facts, self._readings), self.window)
+
+    def _readings(self, columns: Sequence[Column]) -> Iterator[list["np.ndarray[Any, Any]"]]:
+        for table in self._tables([column.name for column in columns]):
+            yield [self.encoding.there(table, column) for column in columns]
+
+    def _tables(self, names: list[str]) -> Iterator[Table]:
         for groups in self._runs(range(len(self.groups))):
-            moments.add(read_numbers(Table(self._table(groups, numbers)), numbers))
-        moments.check(numbers)
-        encoding = replace(self.encoding, center=moments.center, scale=moments.scale)
-        return ParquetData(self.groups, encoding, self.window)
+            yield Table(self._table(groups, names))
+
+    def seen(self) -> "ParquetData":
+        """The same rows, where it is known of each feature whether values are missing, and whether dates have times.
+
+        What the footers do not say is read; nothing where missing values are refused and there are no dates.
+        """
+        indicated = self.encoding.missing == "indicate"
+        unknown = [one for one in self.encoding.features if indicated or one.kind == "datetime"]
+        if not unknown:
+            return self
+        gaps, clocks = set[str](), set[str]()
+        for table in self._tables([column.name for column in unknown]):
+            for column in unknown:
+                cells = table.all_cells(column.name) if column.is_date else table.cells(column.name)
+                if cells.gaps() is not None:
+                    gaps.add(column.name)
+                if isinstance(cells, Dates) and has_clock(cells.values[cells.values != NO_DATE]):
+                    clocks.add(column.name)
+        features = tuple(
+            replace(
+                column,
+                gaps=indicated and column.name in gaps,
+                kind="date" if column.kind == "datetime" and column.name not in clocks else column.kind,
+            )
+            for column in self.encoding.features
+        )
+        return ParquetData(self.groups, replace(self.encoding, features=features), self.window)
 
     def parts(self, fractions: Sequence[float], seed: int) -> tuple["ParquetData", ...]:
         """Part it by chance into sets of whole row groups, so that no row group is read for two of them.
@@ -261,12 +308,16 @@ class ParquetData:
 def from_parquet(
     path: str | Path,
     *,
-    target: str | None = None,
+    target: str | list[str] | None = None,
     features: Sequence[str] | None = None,
     levels: Mapping[str, Sequence[str]] | None = None,
-    standardize: bool = True,
+    standardize: bool | str = True,
     unknown: str = "error",
-    window: int = 8,
+    missing: str = "error",
+    dates: str = "error",
+    hash: int | Mapping[str, int] | None = None,
+    scale_target: bool = False,
+    window: int = _WINDOW,
 ) -> ParquetData:
     """Data for `fit()` from a Parquet file or a folder of them, which may be larger than memory.
 
@@ -277,14 +328,21 @@ def from_parquet(
 
     Args:
         path: a file, or a folder whose `.parquet` files (in folders below it too) are taken in sorted order. Files and
-            folders whose names begin with a dot or an underscore are left aside, as pandas and pyarrow do.
+            folders whose names begin with a dot or an underscore are left aside, as pandas and pyarrow do. Folders
+            such as "year=2024" are a column of that name, of texts ("01" is not 1), whose categories are known.
+            Numbers may be of several types in several files, and texts plain or dictionaries.
         target: the target column. Integers stay int64, booleans and columns with levels are classes (int64), other
-            numbers become float32; a tensor of shape (rows,).
+            numbers, decimals too, become float32; a tensor of shape (rows,).
         features: the feature columns; None takes all but the target, and but what pandas kept as an index. The input
             is float32 of shape (rows, width).
         levels: the categories of each text or category column, in order; they become columns of 0 and 1.
-        standardize: centre and scale the numbers; `fit()` reads the training rows once to learn how.
+        standardize: centre and scale the numbers, also "robust"; `fit()` reads the training rows once to learn how, or
+            four times for medians and quartiles.
         unknown: what a category does that is not in `levels`: "error", or "ignore" (no column set).
+        missing: "error" or "indicate", as for `from_frame`; the files are read once to see where values are missing.
+        dates: "error" or "parts", as for `from_frame`.
+        hash: texts without levels become so many columns, as for `from_frame`.
+        scale_target: as for `from_frame`.
         window: row groups that are held in memory and mixed.
 
     Raises:
@@ -299,35 +357,26 @@ def from_parquet(
         ParquetData(333 rows in 1 row groups, 2 features)
     """
     at_least(1, window=window)
-    one_of("unknown", unknown, ("error", "ignore"))
-    root = Path(path)
-    files = sorted(file for file in root.rglob("*.parquet") if _shown(file.relative_to(root)) and file.is_file())
-    files = files if root.is_dir() else [root] if root.is_file() else []
-    files = [file.absolute() for file in files]  # they are read for as long as a run lasts
-    if not files:
-        raise DataError(f"the path {str(root)!r}", "a Parquet file, or a folder that holds some", "correct the path")
-    groups: list[RowGroup] = []
-    types: dict[str, Any] = {}
-    index: set[str] = set()
-    for file in files:
-        inside, found, index_of_file = _inside(file)
-        groups += inside
-        index |= index_of_file
-        types = types or found
-        _same_types(files[0], types, file, found, features, target)
-    for name in levels or {}:
-        has_column(name, types, "the files")
-    if not groups:
-        raise DataError(f"{len(files)} Parquet files without rows", "at least one row", "pass some data")
-    chosen = [name for name in types if name != target and name not in index] if features is None else list(features)
+    check_options(standardize, unknown, missing, dates, hash)
+    levels = levels or {}
+    aims = target if isinstance(target, list) else [] if target is None else [target]
+    found = look(Path(path), None if features is None else [*features, *aims], levels)
+    for name in (*levels, *(hash if isinstance(hash, Mapping) else ())):
+        has_column(name, found.types, "the files")
+    chosen = [name for name in found.types if name not in aims and name not in found.index]
+    targets = [found.column(name, levels, is_target=True) for name in aims]
     encoding = FrameEncoding(
-        features=tuple(_column(name, types, levels or {}) for name in chosen),
-        target=None if target is None else _column(target, types, levels or {}, is_target=True),
+        features=tuple(
+            found.column(name, levels, dates=dates == "parts", buckets=buckets_of(name, hash)[0])
+            for name in (chosen if features is None else features)
+        ),
         one_hot=True,
         standardize=standardize,
         unknown=unknown,
+        missing=missing,
+        **target_options(targets, several=isinstance(target, list), scale_target=scale_target),
     )
-    return ParquetData(groups, encoding, window)
+    return ParquetData(found.groups, encoding, window).seen()
 
 
 def parquet_by(path: str | Path, encoding: FrameEncoding, *, need_target: bool) -> ParquetData:
@@ -336,70 +385,10 @@ def parquet_by(path: str | Path, encoding: FrameEncoding, *, need_target: bool) 
     Raises:
         DataError: no file is there, or a column is missing or cannot be used.
     """
-    target = encoding.target if need_target else None
-    columns = [*encoding.features, *(() if target is None else (target,))]
-    data = from_parquet(
-        path,
-        target=None if target is None else target.name,
-        features=[column.name for column in encoding.features],
-        levels={column.name: column.levels for column in columns if column.kind == "category"},
-    )
-    return data.encoded_by(encoding, need_target=need_target)
-
-
-def _shown(path: Path) -> bool:
-    """Whether no part of a path is hidden or of those that writers put up for a time, as Spark's `_temporary`."""
-    return not any(part.startswith((".", "_")) for part in path.parts)
-
-
-def _inside(file: Path) -> tuple[list[RowGroup], dict[str, Any], set[str]]:
-    """The row groups of a file that have rows, the types of its columns, and which of these are an index."""
-    parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
-    try:
-        with parquet.ParquetFile(file) as opened:
-            schema, metadata = opened.schema_arrow, opened.metadata
-            counts = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
-    except (OSError, ValueError) as error:  # pyarrow's own errors are kinds of these
-        raise DataError(
-            f"{file}, which cannot be read: {error}", "a whole Parquet file", "write it again, or remove it"
-        ) from error
-    groups = [RowGroup(file, index, count) for index, count in enumerate(counts) if count]
-    index = {name for name in schema.names if is_index(name, schema)}
-    return groups, dict(zip(schema.names, schema.types, strict=True)), index
-
-
-def _same_types(
-    first: Path,
-    types: dict[str, Any],
-    file: Path,
-    found: dict[str, Any],
-    features: Sequence[str] | None,
-    target: str | None,
-) -> None:
-    names = list(types) if features is None else [*features, *([] if target is None else [target])]
-    for name in names:
-        if name in types and found.get(name) != types[name]:
-            raise DataError(
-                f"column {name!r} as {found.get(name, 'missing')} in {file.name}, as {types[name]} in {first.name}",
-                "the same columns of the same types in every file",
-                "write the files with one schema, or leave the column out of features",
-            )
-
-
-def _column(
-    name: str, types: dict[str, Any], levels: Mapping[str, Sequence[str]], *, is_target: bool = False
-) -> Column:
-    kinds = import_extra("pyarrow", "data", "read Parquet files").types
-    has_column(name, types, "the files")
-    kind = types[name]
-    if name in levels:
-        return Column(name, "category", tuple(str(level) for level in levels[name]))
-    if kinds.is_boolean(kind):
-        return Column(name, "category", ("False", "True")) if is_target else Column(name, "boolean")
-    if kinds.is_integer(kind) or kinds.is_floating(kind):
-        return Column(name, "number")
-    raise DataError(
-        f"column {name!r} of type {kind}",
-        "numbers, booleans, or categories whose levels are given",
-        f"levels={{{name!r}: [...]}} with the categories it may hold, or leave it out of features",
-    )
+    encoding = encoding if need_target else encoding.without_target()
+    columns = (*encoding.features, *encoding.targets)
+    levels = {column.name: column.levels for column in columns if not column.measured}
+    found = look(Path(path), [column.name for column in columns], levels)
+    for column in columns:
+        has_column(column.name, found.types, "the files")
+    return ParquetData(found.groups, encoding, _WINDOW)

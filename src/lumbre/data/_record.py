@@ -55,6 +55,7 @@ def data_record(batches: RowFeed | LoaderFeed, first: Batch | None = None) -> Da
         target=forms(pair[1]),
         fingerprint=fingerprint,
         covers=covers if fingerprint else "",
+        columns=_names(source),
     )
 
 
@@ -66,6 +67,11 @@ def _in_memory(source: Source) -> Source | None:
     if isinstance(source, InMemoryDataset):
         return InMemoryDataset(source.input, source.target)
     return source if isinstance(source, ArraySource) else None
+
+
+def _names(source: Source | None) -> Nested:
+    rows = source.source if isinstance(source, Taken) else source
+    return rows.names if isinstance(rows, InMemoryDataset) else None
 
 
 def _sample(source: Source) -> tuple[Nested, str]:

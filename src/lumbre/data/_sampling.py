@@ -69,7 +69,7 @@ def target_column(data: Any) -> Any:
         target = target_column(data.source)
         return None if target is None else np.asarray(target)[data.rows.numpy()]
     if isinstance(data, FrameData):
-        return None if data.encoding.target is None else data.column(data.encoding.target.name)
+        return None if data.encoding.target is None or data.encoding.matrix else data.column(data.encoding.target.name)
     if isinstance(data, (InMemoryDataset, ArraySource)):
         return data.target if isinstance(data.target, (Tensor, np.ndarray)) else None
     if isinstance(data, MapSource):  # torchvision's data sets and lumbre's images have their labels there

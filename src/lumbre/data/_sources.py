@@ -1,6 +1,7 @@
 """Data whose rows can be asked for by number: tensors in memory, map-style datasets, chosen rows of either."""
 
 import mmap
+import operator
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import Dataset, default_collate
 
 from lumbre.base import HOST_CHANCE, DataError, Nested, Rows, Source, describe, leaves, map_leaves, seed_host, stream
+from lumbre.data._pairs import as_pair
 
 
 class InMemoryDataset(Dataset[Any]):
@@ -51,16 +52,20 @@ class InMemoryDataset(Dataset[Any]):
         self.transform = transform
         self.classes = None if classes is None else tuple(str(name) for name in classes)
         self.columns: tuple[str, ...] | None = None  # names of the input's columns, where it was a frame
+        self.names: Nested = None  # the same of all frames in (input, target), each in its place
         self._rows = _same_length(input, target)
 
     def __len__(self) -> int:
         return self._rows
 
-    def __getitem__(self, row: int) -> Any:
-        row = range(self._rows)[row]
-        input, target = self.fetch(range(row, row + 1), 0)
-        input = map_leaves(lambda leaf: leaf[0], input)
-        return input if self.target is None else (input, map_leaves(lambda leaf: leaf[0], target))
+    def __getitem__(self, row: Any) -> Any:
+        """A row, or those of a slice, a list or a mask, as (input, target); the input alone without a target."""
+        rows = row_numbers(row, self._rows)
+        if isinstance(rows, Tensor):
+            input, target = self.fetch(rows, 0)
+        else:
+            input, target = (map_leaves(_only, part) for part in self.fetch(range(rows, rows + 1), 0))
+        return input if self.target is None else (input, target)
 
     def __getitems__(self, rows: list[int]) -> list[Any]:
         """The items of several rows (asked for by torch's DataLoader), fetched by one gather."""
@@ -76,6 +81,44 @@ class InMemoryDataset(Dataset[Any]):
         if self.transform is not None:
             input = self.transform(input)
         return input, _take(self.target, rows)
+
+
+def row_numbers(index: Any, rows: int) -> int | Tensor:
+    """What an index means: the number of a row, or those of several, an int64 tensor of shape (n,), counted from 0.
+
+    Args:
+        index: a whole number; a slice; a list, array or tensor of whole numbers, or a mask of shape (rows,).
+        rows: how many there are.
+
+    Raises:
+        IndexError: there is no such row.
+        DataError: it is no index of rows.
+    """
+    if isinstance(index, slice):
+        return torch.arange(rows)[index] if index.step is None or index.step > 0 else torch.tensor(range(rows)[index])
+    several = isinstance(index, (list, tuple, range, np.ndarray, Tensor)) and np.ndim(index) > 0
+    if not several:
+        try:
+            return range(rows)[operator.index(index)]  # pyright: ignore[reportArgumentType]
+        except TypeError as error:
+            raise _no_index(index) from error
+    numbers = torch.as_tensor(np.asarray(index)) if len(index) else torch.zeros(0, dtype=torch.int64)
+    if numbers.dtype == torch.bool and numbers.shape == (rows,):
+        return numbers.nonzero()[:, 0]
+    if numbers.ndim != 1 or numbers.dtype == torch.bool or numbers.is_floating_point() or numbers.is_complex():
+        raise _no_index(index)
+    numbers = numbers.to(torch.int64)
+    if len(numbers) and not (-rows <= int(numbers.min()) and int(numbers.max()) < rows):
+        raise IndexError(f"rows {int(numbers.min())} to {int(numbers.max())} of {rows}")
+    return torch.where(numbers < 0, numbers + rows, numbers)
+
+
+def _no_index(index: Any) -> DataError:
+    return DataError(
+        f"{describe(index)} as an index of rows",
+        "the number of a row, a slice, or a list of numbers or a mask with an entry for each row",
+        "data[3], data[10:20], data[[1, 4]]",
+    )
 
 
 def _same_length(input: Nested, target: Nested) -> int:
@@ -103,8 +146,8 @@ def _same_length(input: Nested, target: Nested) -> int:
 
 
 def _take(value: Nested, rows: Rows) -> Nested:
-    if isinstance(rows, range):
-        return map_leaves(lambda leaf: None if leaf is None else leaf[rows.start : rows.stop], value)
+    if isinstance(rows, range):  # a copy, as of chosen rows: a module may write to its input, a loss to its target
+        return map_leaves(lambda leaf: None if leaf is None else leaf[rows.start : rows.stop].clone(), value)
     if isinstance(value, Tensor):
         return value.index_select(0, rows)
     return map_leaves(lambda leaf: None if leaf is None else leaf.index_select(0, rows), value)
@@ -245,7 +288,30 @@ class MapSource:
 
 def _collated(items: list[Any]) -> tuple[Nested, Nested]:
     inputs, targets = zip(*map(as_pair, items), strict=True)
-    return default_collate(list(inputs)), None if targets[0] is None else default_collate(list(targets))
+    try:
+        return default_collate(list(inputs)), None if targets[0] is None else default_collate(list(targets))
+    except (TypeError, RuntimeError) as error:
+        raise _not_joined(inputs[0], error) from error
+
+
+def _not_joined(input: Nested, error: Exception) -> DataError:
+    kind = next((type(leaf) for leaf in leaves(input) if not isinstance(leaf, _COLLATED)), None)
+    if kind is None:
+        return DataError(
+            f"rows that do not fit together: {error}",
+            "rows whose parts have the same shapes",
+            "pad or cut them in the data set; or DataLoader(dataset, batch_size=..., collate_fn=...) with a function"
+            " that makes a batch of a list of rows",
+        )
+    return DataError(
+        f"rows of the class {kind.__name__}, of which torch's default_collate makes no batch",
+        "rows of tensors, arrays and numbers, or ready batches",
+        "the loader that comes with such rows (torch_geometric.loader.DataLoader(dataset, batch_size=...) for graphs);"
+        " or DataLoader(dataset, batch_size=..., collate_fn=...)",
+    )
+
+
+_COLLATED = (Tensor, np.ndarray, np.generic, int, float, str, bytes)
 
 
 class _ChanceWatch:
@@ -297,12 +363,16 @@ class Taken(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, row: int) -> Any:
-        chosen = int(self.rows[range(len(self))[row]])
+    def __getitem__(self, row: Any) -> Any:
+        """A row as the data set gives it; those of a slice, a list or a mask as (input, target), or an input alone."""
+        rows = row_numbers(row, len(self))
         source: Any = self.source.dataset if isinstance(self.source, MapSource) else self.source
-        if hasattr(source, "__getitem__"):
-            return source[chosen]
-        input, target = (map_leaves(_only, part) for part in self.source.fetch(torch.tensor([chosen]), 0))
+        if isinstance(rows, Tensor):
+            input, target = self.fetch(rows, 0)
+        elif hasattr(source, "__getitem__"):
+            return source[int(self.rows[rows])]
+        else:
+            input, target = (map_leaves(_only, part) for part in self.fetch(torch.tensor([rows]), 0))
         return input if target is None else (input, target)
 
     def __repr__(self) -> str:
@@ -323,38 +393,6 @@ def users_object(source: Source) -> Any:
     """What of the user's makes the rows of a source: a data set or a function; None for rows in memory alone."""
     inner = source.source if isinstance(source, Taken) else source
     return inner.dataset if isinstance(inner, MapSource) else getattr(inner, "transform", None)
-
-
-_PAIR_KEYS = (("input", "target"), ("x", "y"))
-
-
-def as_pair(item: Any) -> tuple[Nested, Nested]:
-    """An item or a batch as (input, target).
-
-    A tuple or list of two is a pair, so is a dict with the keys input and target, or x and y.
-    Anything else is an input without a target.
-
-    Raises:
-        DataError: a tuple or list of more than two.
-    """
-    if isinstance(item, PackedSequence):
-        return item, None
-    if isinstance(item, dict):
-        for input, target in _PAIR_KEYS:
-            if set(item) == {input, target}:
-                return item[input], item[target]
-        return item, None
-    if isinstance(item, (tuple, list)):
-        if len(item) == 2:
-            return item[0], item[1]
-        if len(item) == 1:
-            return item[0], None
-        raise DataError(
-            f"{len(item)} parts: {describe(item)}",
-            "a pair (input, target), or an input alone",
-            "((a, b), y) for two inputs and a target; ((a, b, c), None) for three inputs and none",
-        )
-    return item, None
 
 
 def as_tensor(value: Any) -> Tensor:

@@ -1,6 +1,5 @@
 """Rows parted by chance, and by nothing else than the seed; if asked, class by class, or group by group."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -12,11 +11,15 @@ from lumbre.base import DataError, OptionError, Source, stream
 from lumbre.data._accept import accept, parted, taken
 from lumbre.data._frames import FrameData
 from lumbre.data._parquet import ParquetData
+from lumbre.data._rounding import balanced
 from lumbre.data._sampling import target_column
+from lumbre.data._sources import MapSource
 from lumbre.data._weights import WeightedRows
 
 _Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 _Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Rows: TypeAlias = Source | FrameData | WeightedRows
+"""Data whose rows can be asked for by their numbers."""
 
 
 def split_rows(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -58,8 +61,16 @@ def held_out(rows: int, fraction: float) -> int:
     return count
 
 
-def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, group: Any = None) -> tuple[Any, ...]:
-    """Part `data` by chance into sets that share no row.
+def split(
+    data: Any,
+    *fractions: float,
+    seed: int = 0,
+    stratify: Any = None,
+    group: Any = None,
+    ordered: Any = None,
+    gap: int = 0,
+) -> tuple[Any, ...]:
+    """Part `data` at random, or in its order, into sets that share no row.
 
     Args:
         data: tensors, arrays, frame data or a map-style Dataset: what `fit()` takes, but for loaders and streams.
@@ -72,12 +83,17 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
         group: a group for each row, of shape (rows,), numbers or text, such as the patient it comes from, or the name
             of a column of frame data: rows of one group stay together. Parts then have the sizes that whole groups
             allow. With `stratify`, the classes too are shared out as evenly as whole groups allow.
+        ordered: part the rows in their order and not at random, so that what comes last is held out: True for rows that
+            are in order, a time for each row, of shape (rows,), or the name of a column of frame data.
+        gap: with `ordered`, how many rows to leave out between two parts, such as those whose target would reach into
+            the next.
 
     Returns:
         One part for each fraction, each of which `fit()`, `evaluate()` and `predict()` take.
 
     Raises:
-        OptionError: the fractions are not positive, do not add up to 1, or leave a part without rows.
+        OptionError: the fractions are not positive, do not add up to 1, or leave a part without rows; or options do not
+            go together.
         DataError: the data has no rows that can be counted, or classes or groups do not fit them.
 
     Example:
@@ -92,10 +108,13 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
             "two or more positive fractions that add up to 1",
             "lumbre.split(data, 0.6, 0.2, 0.2)",
         )
-    if isinstance(data, ParquetData) and stratify is None and group is None:
+    check_order(ordered, gap, stratify=stratify, group=group)
+    if isinstance(data, ParquetData) and stratify is None and group is None and not is_given(ordered):
         return data.parts(fractions, seed)
-    accepted = _countable(data, seed)
-    classes, groups = _classes(accepted, stratify), _groups(accepted, group)
+    accepted = countable(data, seed)
+    if is_given(ordered):
+        return tuple(take_rows(accepted, rows) for rows in _in_order(fractions, rows_in_order(accepted, ordered), gap))
+    classes, groups = _classes(accepted, stratify), group_numbers(accepted, group)
     permutation = _permutation(len(accepted), seed, "parts")
     weights = None if stratify is None or stratify is False else _weights(accepted)
     if groups is not None:
@@ -113,6 +132,45 @@ def split(data: Any, *fractions: float, seed: int = 0, stratify: Any = None, gro
             "fewer parts, or larger fractions for the small ones",
         )
     return tuple(_take(accepted, part_of == part) for part in range(len(fractions)))
+
+
+def is_given(option: Any) -> bool:
+    """Whether an option that may be an array was given."""
+    return option is not None and option is not False
+
+
+def check_order(ordered: Any, gap: int, **beside: Any) -> None:
+    """See that options go with `ordered`, and `gap` with it.
+
+    Raises:
+        OptionError: they do not.
+    """
+    if not isinstance(gap, int) or isinstance(gap, bool) or gap < 0:
+        raise OptionError(f"gap={gap!r}", "a whole number of rows from 0", "gap=0")
+    if not is_given(ordered):
+        if gap:
+            raise OptionError(f"gap={gap} of rows that have no order", "ordered=True, or times", "ordered=True")
+        return
+    for name, value in beside.items():
+        if is_given(value):
+            raise OptionError(
+                f"{name}=... beside ordered=...", "one of them: rows in their order stay where they are", "one alone"
+            )
+
+
+def _in_order(fractions: Sequence[float], order: Tensor, gap: int) -> list[Tensor]:
+    """The rows of each part, from the earliest to the latest; `gap` rows before each but the first are left out."""
+    ends = [round(float(end) * len(order)) for end in np.cumsum(fractions)]
+    parts = [order[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+    parts = [part[: len(part) - gap] if gap and at < len(parts) - 1 else part for at, part in enumerate(parts)]
+    sizes = [len(part) for part in parts]
+    if not all(sizes):
+        raise OptionError(
+            f"{len(order)} ordered rows to part into {sizes} with a gap of {gap}",
+            "at least one row in each part",
+            "fewer parts, larger fractions for the small ones, or a smaller gap",
+        )
+    return parts
 
 
 def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: int = 0) -> Iterator[tuple[Any, Any]]:
@@ -138,8 +196,18 @@ def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: i
         >>> [(len(train), len(valid)) for train, valid in lb.data.folds(data, 4)]
         [(7, 3), (7, 3), (8, 2), (8, 2)]
     """
-    accepted = _countable(data, seed)
-    classes, groups = _classes(accepted, stratify), _groups(accepted, group)
+    accepted = countable(data, seed)
+    fold_of = fold_numbers(accepted, k, stratify=stratify, group=group, seed=seed)
+    return ((_take(accepted, fold_of != fold), _take(accepted, fold_of == fold)) for fold in range(k))
+
+
+def fold_numbers(accepted: Rows, k: int, *, stratify: Any, group: Any, seed: int) -> _Integers:
+    """The fold of each row, of shape (rows,): the folds of `folds()`.
+
+    Raises:
+        OptionError, DataError: as `folds()` does.
+    """
+    classes, groups = _classes(accepted, stratify), group_numbers(accepted, group)
     units, what = (len(accepted), "rows") if groups is None else (int(groups.max()) + 1, "groups")
     if not 2 <= k <= units:
         raise OptionError(
@@ -162,10 +230,79 @@ def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: i
     else:
         fold_of = np.empty_like(permutation)
         fold_of[_by_class(permutation, classes)] = np.arange(len(permutation)) % k  # dealt out like cards
-    return ((_take(accepted, fold_of != fold), _take(accepted, fold_of == fold)) for fold in range(k))
+    return fold_of
 
 
-def _countable(data: Any, seed: int) -> Source | FrameData | WeightedRows:
+def rows_in_order(accepted: Rows, ordered: Any) -> Tensor:
+    """Row numbers from the earliest to the latest, int64 of shape (rows,).
+
+    Args:
+        accepted: the data.
+        ordered: True for rows that are in order, a time for each row, or the name of a column of times of frame data.
+
+    Raises:
+        DataError: there is not a time for each row, or one is missing.
+    """
+    rows = len(accepted)
+    if ordered is True:
+        return torch.arange(rows)
+    times = np.asarray(_by_name(accepted, ordered))
+    if times.shape != (rows,):
+        raise DataError(
+            f"ordered of shape {times.shape} for {rows} rows",
+            "True for rows that are in order, or a time for each row",
+            f"an array or a column of {rows} times",
+        )
+    import pandas as pd
+
+    series = pd.Series(times)
+    missing = int(series.isna().sum())
+    if missing:
+        raise DataError(f"ordered with {missing} missing values", "a time for each row", "leave these rows out")
+    return torch.from_numpy(series.argsort(kind="stable").to_numpy().astype(np.int64))
+
+
+def ordered_folds(rows: int, k: int, gap: int) -> list[tuple[range, range]]:
+    """Places in order to train on and to hold out: `k` windows of equal size at the end, each with all before it.
+
+    Args:
+        rows: how many there are.
+        k: number of windows.
+        gap: rows left out between what is trained on and what is held out.
+
+    Raises:
+        OptionError: a window, or what comes before the first, would have no rows.
+    """
+    size = rows // (k + 1) if k >= 1 else 0
+    first = rows - k * size
+    if k < 2 or size < 1 or first - gap < 1:
+        raise OptionError(
+            f"folds={k}, gap={gap} of {rows} ordered rows",
+            "2 or more windows of at least one row, and rows to train on before the first and its gap",
+            "fewer folds, or a smaller gap",
+        )
+    begins = range(first, rows, size)
+    return [(range(begin - gap), range(begin, begin + size)) for begin in begins]
+
+
+def take_rows(accepted: Rows, rows: Tensor) -> Rows:
+    """Some rows of data, with their weights: int64 tensor of shape (n,), in which one may stand several times."""
+    return taken(accepted, rows)
+
+
+def of_seed(accepted: Rows, seed: int) -> Rows:
+    """The same data, whose own randomness is that of another seed."""
+    if isinstance(accepted, WeightedRows):
+        return WeightedRows(of_seed(accepted.source, seed), accepted.weights)
+    return MapSource(accepted.dataset, seed) if isinstance(accepted, MapSource) else accepted
+
+
+def countable(data: Any, seed: int) -> Rows:
+    """Data whose rows can be asked for by their numbers.
+
+    Raises:
+        DataError: it has none.
+    """
     accepted = accept(data, seed)
     if isinstance(accepted, ParquetData):
         raise DataError(
@@ -182,14 +319,14 @@ def _countable(data: Any, seed: int) -> Source | FrameData | WeightedRows:
     )
 
 
-def _take(data: Source | FrameData | WeightedRows, chosen: "np.ndarray[Any, np.dtype[np.bool_]]") -> Any:
-    return taken(data, torch.from_numpy(np.flatnonzero(chosen)))
-
-
-def _weights(data: Source | FrameData | WeightedRows) -> _Floats | None:
+def _weights(data: Rows) -> _Floats | None:
     """The weights of the rows; None where all weigh the same."""
     weights = parted(data)[1]
     return None if weights is None or bool((weights == weights[0]).all()) else weights.numpy()
+
+
+def _take(data: Rows, chosen: "np.ndarray[Any, np.dtype[np.bool_]]") -> Rows:
+    return take_rows(data, torch.from_numpy(np.flatnonzero(chosen)))
 
 
 def _permutation(rows: int, seed: int, name: str) -> _Integers:
@@ -203,7 +340,7 @@ def _by_class(permutation: _Integers, classes: _Integers) -> _Integers:
 
 def _cut(fractions: Sequence[float], permutation: _Integers, classes: _Integers) -> _Integers:
     """The part of each row: every class is cut near the fractions, so that each piece is right within one row."""
-    counts = _balanced(fractions, np.bincount(classes))
+    counts = balanced(fractions, np.bincount(classes))
     part_of = np.empty_like(permutation)
     part_of[_by_class(permutation, classes)] = np.repeat(
         np.tile(np.arange(len(fractions)), len(counts)), counts.ravel()
@@ -226,64 +363,6 @@ def _cut_by_weight(
         total = upper[-1] or 1.0
         part_of[inside] = np.searchsorted(ends, (upper - weights[inside] / 2) / total, side="right")
     return part_of
-
-
-def _balanced(fractions: Sequence[float], sizes: _Integers) -> _Integers:
-    """How many rows of each class each part gets: a controlled rounding of the shares.
-
-    Each piece is within one row of its share, and so is each part. Such a rounding always exists (Bacharach 1966,
-    "Matrix rounding problems"): as long as a part has too many rows, some class holds more than its share there and
-    less elsewhere.
-
-    Args:
-        fractions: share of each part.
-        sizes: rows of each class, of shape (classes,).
-
-    Returns:
-        Counts of shape (classes, parts), whose rows add up to `sizes`.
-    """
-    near = 1e-9  # 0.6 * 5 may be 2.9999999999999996
-    ends = np.cumsum(fractions)
-    ends[-1] = 1.0
-    # Where the cuts of a class fall between rows is shifted by what the classes before left over: so the roundings of
-    # many small classes hardly add up in the first part.
-    shift = (ends[0] * (np.cumsum(sizes) - sizes) + 0.5) % 1
-    cuts = np.minimum(np.floor(np.outer(sizes, ends) + shift[:, None] + near), sizes[:, None])
-    counts = np.diff(cuts, axis=1, prepend=0).astype(np.int64)
-    # In the others they may, so classes move rows along paths from a part that has too many to one that lacks some.
-    exact, wanted = np.outer(sizes, fractions), sizes.sum() * np.array(fractions)
-    least, most = np.floor(wanted + near), np.ceil(wanted - near)
-    while True:
-        total = counts.sum(axis=0)
-        bound = most if (total > most).any() else least
-        spare = total - bound
-        if bound is least and not (spare < 0).any():
-            return counts
-        # A class gives where it holds more than its share, and takes where it holds less: so it stays within one row.
-        gives, takes = counts > exact + near, counts < exact - near
-        movable = gives.T.astype(np.int64) @ takes  # [p, q]: classes that may move a row from part p to q
-        path = _path(movable > 0, np.flatnonzero(spare > 0), spare < 0)
-        if path is None:  # only if the fractions add up to 1 too roughly
-            return counts
-        steps = list(itertools.pairwise(path))
-        count = int(min(spare[path[0]], -spare[path[-1]], *(movable[step] for step in steps)))
-        for p, q in steps:
-            chosen = np.flatnonzero(gives[:, p] & takes[:, q])[:count]
-            counts[chosen, p] -= 1
-            counts[chosen, q] += 1
-
-
-def _path(edges: "np.ndarray[Any, np.dtype[np.bool_]]", starts: _Integers, ends: Any) -> list[int] | None:
-    """The shortest path from one of the starts to where `ends` holds; None if there is none."""
-    paths = [[start] for start in starts.tolist()]
-    seen = set(starts.tolist())
-    for path in paths:  # which grows
-        if ends[path[-1]]:
-            return path
-        reached = [part for part in np.flatnonzero(edges[path[-1]]).tolist() if part not in seen]
-        seen.update(reached)
-        paths += [[*path, part] for part in reached]
-    return None
 
 
 def _whole_groups(
@@ -316,7 +395,7 @@ def _whole_groups(
     return part_of
 
 
-def _classes(data: Source | FrameData | WeightedRows, stratify: Any) -> _Integers:
+def _classes(data: Rows, stratify: Any) -> _Integers:
     """The class number of each row; all 0 without `stratify`."""
     if stratify is None or stratify is False:
         return np.zeros(len(data), dtype=np.int64)
@@ -332,11 +411,16 @@ def _classes(data: Source | FrameData | WeightedRows, stratify: Any) -> _Integer
     return codes
 
 
-def _groups(data: Source | FrameData | WeightedRows, group: Any) -> _Integers | None:
+def group_numbers(data: Rows, group: Any) -> _Integers | None:
+    """The number of each row's group, of shape (rows,); None without groups.
+
+    Raises:
+        DataError: there is not a group for each row.
+    """
     return None if group is None else _codes(_by_name(data, group), len(data), "group", "group")
 
 
-def _by_name(data: Source | FrameData | WeightedRows, labels: Any) -> Any:
+def _by_name(data: Rows, labels: Any) -> Any:
     """A column of frame data, where it is named; else what was given."""
     data = data.source if isinstance(data, WeightedRows) else data
     return data.column(labels) if isinstance(labels, str) and isinstance(data, FrameData) else labels

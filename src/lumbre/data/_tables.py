@@ -1,14 +1,14 @@
 """Frames of every library as one: columns by name, where names are texts that occur once."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from lumbre.base import DataError, has_column, import_extra
-from lumbre.data._cells import Cells, read
+from lumbre.base import DataError, did_you_mean, has_column, import_extra
+from lumbre.data._cells import Cells, Dates, read, read_all
 
 
 def is_frame(value: Any) -> bool:
@@ -62,6 +62,12 @@ class Table:
             self.check([name])
         return read(name, self.native[name])
 
+    def all_cells(self, name: str) -> Cells | Dates:
+        """What a column holds, where that may be dates too."""
+        if name in self.twice or name not in self.names:
+            self.check([name])
+        return read_all(name, self.native[name])
+
     def dtype(self, name: str) -> str:
         """The type of a column, in narwhals' words."""
         return str(self._narwhal()[name].dtype)
@@ -100,6 +106,28 @@ class Table:
         """All names but those of an index; names that occur twice are among them."""
         schema = getattr(self.native, "schema", None)
         return tuple(name for name in (*self.names, *self.twice) if not is_index(name, schema))
+
+    @staticmethod
+    def joined(frames: list[Any]) -> Any:
+        """Frames of one library, one below the other."""
+        import narwhals.stable.v2 as nw
+
+        return nw.concat([nw.from_native(one, eager_only=True) for one in frames], how="vertical").to_native()
+
+    def selected(self, names: Sequence[str]) -> Any:
+        """Some columns, in that order, in the frame's own library.
+
+        Raises:
+            DataError: one of them is not there.
+        """
+        absent = [name for name in names if name not in self.names]
+        if absent:
+            raise DataError(
+                f"the columns {', '.join([*self.names, *self.twice])}",
+                f"all of {', '.join(names)}; missing: {', '.join(absent)}",
+                f"{did_you_mean(absent[0], self.names)}Add or rename the missing columns",
+            )
+        return self._narwhal().select(list(names)).to_native()
 
     def take(self, rows: Tensor) -> Any:
         """Some rows, in the frame's own library: int64 tensor of shape (n,), row numbers."""

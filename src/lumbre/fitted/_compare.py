@@ -19,15 +19,18 @@ from lumbre.base import (
     DataError,
     Nested,
     Scale,
+    at_least,
     caller,
     concatenate,
     describe,
     map_leaves,
+    one_of,
     own_method,
     stream,
 )
 from lumbre.data import LoaderFeed, Order, RowFeed, Taken
 from lumbre.devices import seeder
+from lumbre.fitted._response import bounds, response_scale
 from lumbre.run import Session
 
 if TYPE_CHECKING:
@@ -49,6 +52,21 @@ class Examples(NamedTuple):
 def compared(session: Session, batches: Batches) -> "pd.DataFrame":
     """Truth and prediction of every row, as a frame."""
     return _frame(session, concatenate([seen for seen, _ in _seen(session, batches)]))
+
+
+def examples_of(session: Session, batches: RowFeed | LoaderFeed, count: int, choose: str) -> Examples:
+    """`count` rows: the first, some at random, or the worst.
+
+    Raises:
+        OptionError: an option is impossible.
+    """
+    one_of("choose", choose, ("random", "first", "worst"))
+    at_least(1, n=count)
+    if choose == "first":
+        return first_examples(session, batches, count)
+    if choose == "random":
+        return random_examples(session, batches, count)
+    return top_examples(session, batches, count, wrongness)
 
 
 def first_examples(session: Session, batches: Batches, count: int) -> Examples:
@@ -88,9 +106,9 @@ def wrongness(seen: dict[str, Tensor]) -> Tensor:
     if "loss" in seen:
         return seen["loss"]
     pred, target = seen["pred"], seen["target"]
-    numbers = _class_numbers(pred, target)
+    numbers = class_numbers(pred, target)
     if numbers is not None:
-        return F.nll_loss(_normalized(pred, Scale()).log(), numbers, reduction="none")
+        return F.nll_loss(normalized(pred, Scale()).log(), numbers, reduction="none")
     return (_as_outputs(pred).float() - _as_outputs(target).float()).abs().mean(1)
 
 
@@ -115,7 +133,7 @@ def probabilities(session: Session, pred: Nested) -> Tensor:
     Raises:
         DataError: they are no scores of classes.
     """
-    scale = _scale(session)
+    scale = response_scale(session)
     if scale.name == OWN:
         pred = scale.applied(pred)
     kind = scale.kind
@@ -125,18 +143,35 @@ def probabilities(session: Session, pred: Nested) -> Tensor:
             "a score for each class, shape (rows, classes), or one for the second of two, shape (rows,) or (rows, 1)",
             "predict(), and turn its values into probabilities as this model means them",
         )
-    return _normalized(pred, scale)
+    return normalized(pred, scale)
+
+
+def most_likely(scores: Nested, classes: tuple[str, ...] | None) -> "np.ndarray[Any, Any]":
+    """The class with the largest score in each row, shape (rows,): names, or int64 numbers where there are none.
+
+    Raises:
+        DataError: there is not a score for each class.
+    """
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < 2:
+        raise DataError(
+            f"predictions that are a {describe(scores)}",
+            "a score for each class: shape (rows, classes)",
+            "predict(), and turn its values into classes as this model means them",
+        )
+    numbers = scores.argmax(1).numpy()
+    return numbers if classes is None else np.array(classes, dtype=object)[numbers]
 
 
 def responses(session: Session, pred: Nested) -> Nested:
     """Predictions on the scale of the target."""
-    return _scale(session).applied(pred)
+    return response_scale(session).applied(pred)
 
 
-def _normalized(pred: Tensor, scale: Scale) -> Tensor:
+def normalized(pred: Tensor, scale: Scale) -> Tensor:
     """Scores as probabilities, shape (rows, classes). Where the loss does not tell what they are, they do."""
     scores, kind = pred.float(), scale.kind
     inside = bool(((scores >= 0) & (scores <= 1)).all())
+    scores = scores / scale.temperature
     if scores.ndim == 2 and scores.shape[1] > 1:
         given = inside and bool(torch.isclose(scores.sum(1), torch.ones(()), atol=1e-4).all())
         if kind == "probabilities" or (kind is None and given):
@@ -147,27 +182,9 @@ def _normalized(pred: Tensor, scale: Scale) -> Tensor:
     return torch.stack([1 - second, second], 1)
 
 
-def _scale(session: Session) -> Scale:
-    """What the predictions are. A module's own predict() turns the scores that its loss takes into something else.
-
-    Raises:
-        DataError: the scale was said by a function that the file could not hold.
-    """
-    scale = session.scale
-    if scale.name == OWN and scale.own is None:
-        raise DataError(
-            "a model that was loaded without the function that brings its predictions to the scale of the target",
-            "a recipe with response=, as it was trained with",
-            "lumbre.load(path, lumbre.setup(Net, ..., response=...))",
-        )
-    if own_method(session.model, "predict"):
-        return Scale(scale.kind if scale.kind == "numbers" else None)
-    return scale
-
-
 def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor], Batch]]:
     """Prediction, target, row number and, where it can be told apart by row, loss of each batch; on the CPU."""
-    row_loss, scale = _row_loss(session.loss), _scale(session)
+    row_loss, scale = _row_loss(session.loss), response_scale(session)
     forward_again = own_method(session.model, "predict")
     session.model.eval()
     begin, shapes = 0, set[torch.Size]()
@@ -190,11 +207,15 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
                 with torch.no_grad(), session.precision.autocast():
                     output = caller(session.model, batch.input)(batch.input)
             seen = {"row": torch.arange(begin, begin + batch.size), "pred": pred, "target": batch.target}
+            if session.units is not None:
+                seen |= {name: session.units(seen[name]) for name in ("pred", "target")}
             loss = None if row_loss is None else row_loss(output, batch.target)
             if loss is not None:
                 seen["loss"] = loss
             if batch.weights is not None:
                 seen["weight"] = batch.weights
+            if (around := bounds(session, output)) is not None:
+                seen["lower"], seen["upper"] = around
             begin += batch.size
             yield map_leaves(lambda leaf: leaf.detach().cpu(), seen), batch
 
@@ -245,14 +266,14 @@ def _row_loss(loss: Any) -> Callable[[Nested, Nested], Tensor | None] | None:
 
 def _frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
     pred, target = seen["pred"], seen["target"]
-    scale = _scale(session)
-    numbers = None if scale.kind == "numbers" else _class_numbers(pred, target)
+    scale = response_scale(session)
+    numbers = None if scale.kind == "numbers" else class_numbers(pred, target)
     if numbers is not None:
-        return _class_frame(session, seen, numbers, _normalized(pred, scale))
+        return _class_frame(session, seen, numbers, normalized(pred, scale))
     return _number_frame({**seen, "pred": scale.applied(pred)} if scale.kind == "logits" else seen)
 
 
-def _class_numbers(pred: Tensor, target: Tensor) -> Tensor | None:
+def class_numbers(pred: Tensor, target: Tensor) -> Tensor | None:
     """The true class of each row, int64 of shape (rows,); None where targets are no classes."""
     if pred.ndim == 2 and pred.shape[1] > 1:
         if target.ndim == 2 and target.shape == pred.shape:
@@ -301,6 +322,9 @@ def _number_frame(seen: dict[str, Tensor]) -> "pd.DataFrame":
     columns["truth"] = target.double().reshape(-1).numpy()
     columns["predicted"] = pred.double().reshape(-1).numpy()
     columns["residual"] = columns["truth"] - columns["predicted"]
+    for name in ("lower", "upper"):
+        if name in seen:
+            columns[name] = _as_outputs(seen[name]).double().reshape(-1).numpy()
     columns |= {name: np.repeat(seen[name].numpy(), outputs) for name in ("loss", "weight") if name in seen}
     return pd.DataFrame(columns)
 

@@ -1,12 +1,17 @@
-"""What `evaluate()` gives back, and how a run is told in lines."""
+"""What `evaluate()` gives back, and what is said of a run: in lines, as a ledger, in its report."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from lumbre.base import did_you_mean
+from lumbre.base import DataError, OptionError, did_you_mean, preserved_randomness
+from lumbre.callbacks import Remarks
 from lumbre.core import History, format_seconds, format_value
+from lumbre.data import data_record
+from lumbre.fitted._given import given_batches
+from lumbre.report import Reported
+from lumbre.run import Session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,3 +101,72 @@ def html_table(rows: list[tuple[str, str]]) -> str:
     lines = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in body)
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def ledger_frame(remarks: Remarks | None) -> "pd.DataFrame":
+    """What a run did to each parameter, a row for each.
+
+    Raises:
+        DataError: it was not looked at.
+    """
+    if remarks is None:
+        raise DataError(
+            "the ledger of a model that was loaded, or trained with preflight=False",
+            "a model as fit() gives it",
+            "fit(..., preflight=True)",
+        )
+    import pandas as pd
+
+    names = ["parameter", "numbers", "trainable", "gradient", "changed", "start", "change", "ratio"]
+    rows = [
+        (one.name, one.numbers, one.trainable, one.gradient, one.changed, one.start, one.change, one.ratio)
+        for one in remarks.ledger
+    ]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _after(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was found out after training, in words."""
+    if "calibration" in found:
+        one = found["calibration"]
+        yield "expected calibration error before and after", f"{one['before']:.4f}, {one['after']:.4f}"
+        yield "temperature", f"{one['temperature']:.4g}, of {one['rows']:,} rows"
+    if "intervals" in found:
+        one = found["intervals"]
+        margins = ", ".join(f"{margin:.4g}" for margin in one["margins"][:5])
+        yield f"conformal margin for {one['level']:.0%}", f"{margins} ({one['kind']}), of {one['rows']:,} rows"
+
+
+def reported(session: Session, history: History, data: Any) -> Reported:
+    """What a report is to say of a run, and of the data to judge on.
+
+    Raises:
+        OptionError: the data can be read only once.
+    """
+    found = Reported(
+        record=session.record,
+        history=history,
+        columns=() if session.encoding is None else session.encoding.described,
+        verdict=str(session.after.get("baselines", "")),
+        after=tuple(_after(session.after)),
+    )
+    if data is None:
+        return found
+    if isinstance(data, Iterator):
+        raise OptionError(
+            f"a {type(data).__name__}, which can be read only once",
+            "data that can be read several times",
+            "list(...) of its batches, or a DataLoader",
+        )
+    batches = given_batches(session, data, need_target=True)
+    with preserved_randomness(session.device):
+        return replace(found, test=data_record(batches, batches.first()))
+
+
+def timings_of(history: History) -> dict[str, float]:
+    """Seconds of a run by what they were spent on."""
+    timings = {"fit_seconds": history.fit_seconds}
+    for name, seconds in (("train", history.train_seconds), ("valid", history.valid_seconds)):
+        if seconds:
+            timings[f"{name}_seconds_per_epoch"] = sum(seconds) / len(seconds)
+    return timings | {f"{phase}_seconds": seconds for phase, seconds in history.phase_seconds.items()}

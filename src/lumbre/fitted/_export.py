@@ -28,7 +28,7 @@ from lumbre.base import (
     own_method,
     written_beside,
 )
-from lumbre.data import FrameEncoding
+from lumbre.data import Column, FrameEncoding
 from lumbre.run import Session
 
 _KINDS = (".onnx", ".pt2")
@@ -133,6 +133,8 @@ def _module(session: Session, example: Nested) -> tuple[nn.Module, list[Tensor]]
     call = caller(function, given)
     module = model if call is model and isinstance(given, Tensor) else _Predict(model, call, given)
     encoding = session.encoding
+    if session.units is not None:
+        module = _InUnits(module, session.units)
     if encoding is None or not in_graph(encoding):
         return module, tensors
     encoded = _Encoded(module, encoding)
@@ -140,8 +142,9 @@ def _module(session: Session, example: Nested) -> tuple[nn.Module, list[Tensor]]
 
 
 def in_graph(encoding: FrameEncoding) -> bool:
-    """Whether all columns are numbers, so that a program can encode them itself."""
-    return all(column.kind != "category" for column in encoding.features)
+    """Whether all columns are numbers without gaps, so that a program can encode them itself."""
+    plain = all(column.kind in ("number", "boolean") and not column.gaps for column in encoding.features)
+    return plain and encoding.standardize != "robust"
 
 
 class _Predict(nn.Module):
@@ -156,6 +159,18 @@ class _Predict(nn.Module):
     def forward(self, *tensors: Tensor) -> Nested:
         rest: Iterator[Tensor] = iter(tensors)
         return self._call(map_leaves(lambda leaf: next(rest) if isinstance(leaf, Tensor) else leaf, self._given))
+
+
+class _InUnits(nn.Module):
+    """A module whose output is brought to the units of the target."""
+
+    def __init__(self, model: nn.Module, units: Callable[[Nested], Nested]) -> None:
+        super().__init__()
+        self.model = model
+        self._units = units
+
+    def forward(self, *tensors: Tensor) -> Nested:
+        return self._units(self.model(*tensors))
 
 
 class _Encoded(nn.Module):
@@ -185,29 +200,43 @@ def _metadata(session: Session) -> str | None:
     encoding = session.encoding
     if encoding is None:
         return None
-    pairs = iter(zip(encoding.center, encoding.scale, strict=True))
-    features: list[dict[str, Any]] = []
-    for column in encoding.features:
-        center, scale = next(pairs, (0.0, 1.0)) if column.kind == "number" else (None, None)
-        features.append({**asdict(column), "center": center, "scale": scale})
     return json.dumps(
         {
             "takes": "columns" if in_graph(encoding) else "encoded",
-            "features": features,
+            "features": [asdict(column) | facts for column, facts in _facts(encoding)],
+            "encoded": encoding.encoded,
             "categories": "one-hot" if encoding.one_hot else "codes",
+            "standardize": encoding.standardize,
             "unknown": encoding.unknown,
+            "missing": encoding.missing,
             "classes": session.classes,
+            "targets": [column.name for column in encoding.targets],
         }
     )
 
 
+def _facts(encoding: FrameEncoding) -> Iterator[tuple[Column, dict[str, Any]]]:
+    """What was learned of each feature: centre and scale (of year and days of dates), median, first date."""
+    pairs = iter(zip(encoding.center, encoding.scale, strict=True))
+    fills, origins = iter(encoding.fill), iter(encoding.origin)
+    for column in encoding.features:
+        found = [next(pairs, (0.0, 1.0)) for _ in column.parts]
+        center, scale = found[0] if found else (None, None)
+        facts: dict[str, Any] = {"center": center, "scale": scale}
+        if column.is_date:
+            facts = {"center": [one for one, _ in found], "scale": [one for _, one in found]}
+            facts["origin"] = next(origins, None)
+        yield column, {**facts, "fill": next(fills, None) if column.measured else None}
+
+
 def _sentence(path: Path, encoding: FrameEncoding) -> str:
     names = ", ".join(column.name for column in encoding.features)
+    units = " Its output is in the units of the target." if encoding.units is not None else ""
     if in_graph(encoding):
-        return f"{path.name} takes the columns {names} as they were measured: it encodes them itself."
+        return f"{path.name} takes the columns {names} as they were measured: it encodes them itself.{units}"
     return (
         f"{path.name} takes encoded columns, not those of the frame. Names, centre, scale and categories of {names} are"
-        f" in its metadata, {METADATA!r}, for the program that encodes them."
+        f" in its metadata, {METADATA!r}, for the program that encodes them.{units}"
     )
 
 
@@ -263,7 +292,7 @@ def _said(module: nn.Module, what: str, function: Callable[..., Any], *arguments
         raise
     except Exception as error:  # exporters refuse in many ways, all of them the module's
         inner = module
-        while isinstance(inner, (_Predict, _Encoded)):
+        while isinstance(inner, (_Predict, _Encoded, _InUnits)):
             inner = inner.model
         cause: BaseException = error
         while cause.__cause__ is not None:

@@ -1,7 +1,7 @@
 """What `fit()` gives back: the trained model, what happened, and what can be done with it."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,29 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from lumbre.base import DataError, Nested, OptionError, at_least, describe, divisor_of, one_of, preserved_randomness
+from lumbre.base import Nested
 from lumbre.callbacks import Remarks
-from lumbre.core import Callback, History, Listeners, evaluate, predict
-from lumbre.data import LoaderFeed, RowFeed, Stripe, data_record
-from lumbre.devices import seeder
-from lumbre.fitted._compare import (
-    Examples,
-    compared,
-    first_examples,
-    probabilities,
-    random_examples,
-    responses,
-    top_examples,
-    wrongness,
-)
-from lumbre.fitted._context import pass_context
-from lumbre.fitted._evaluation import Evaluation, Values, html_table, run_lines
+from lumbre.core import Callback, History
+from lumbre.data import LoaderFeed, RowFeed
+from lumbre.fitted._baselines import Baselines, baselines
+from lumbre.fitted._compare import Examples, compared, examples_of, most_likely, probabilities, responses
+from lumbre.fitted._effects import Effects, effects
+from lumbre.fitted._evaluation import Evaluation, html_table, ledger_frame, reported, run_lines, timings_of
 from lumbre.fitted._export import example_input, export
-from lumbre.fitted._given import refuse_single_row, rows_of_list, say_of_loader
-from lumbre.run import Session, callback_list, counted_rows, feed, given_data, in_order, make_meter, share
+from lumbre.fitted._features import numbered_rows
+from lumbre.fitted._given import given_batches
+from lumbre.fitted._importance import Importance, importance
+from lumbre.fitted._intervals import Calibration, Conformal, calibrate, conformal, with_intervals
+from lumbre.fitted._passes import evaluated, predicted
+from lumbre.metrics import Metric
+from lumbre.run import Session
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotnine import ggplot
 
 
 class Fitted:
@@ -93,20 +90,7 @@ class Fitted:
         Raises:
             DataError: the model was loaded, or trained with `preflight=False`.
         """
-        if self._remarks is None:
-            raise DataError(
-                "the ledger of a model that was loaded, or trained with preflight=False",
-                "a model as fit() gives it",
-                "fit(..., preflight=True)",
-            )
-        import pandas as pd
-
-        names = ["parameter", "numbers", "trainable", "gradient", "changed", "start", "change", "ratio"]
-        rows = [
-            (one.name, one.numbers, one.trainable, one.gradient, one.changed, one.start, one.change, one.ratio)
-            for one in self._remarks.ledger
-        ]
-        return pd.DataFrame(rows, columns=names)
+        return ledger_frame(self._remarks)
 
     @property
     def timings(self) -> dict[str, float]:
@@ -115,12 +99,7 @@ class Fitted:
         The last come by name: waiting for data, step, metrics, callbacks, validation. On a GPU the time of a step
         shows where the host waits for it.
         """
-        history = self._history
-        timings = {"fit_seconds": history.fit_seconds}
-        for name, seconds in (("train", history.train_seconds), ("valid", history.valid_seconds)):
-            if seconds:
-                timings[f"{name}_seconds_per_epoch"] = sum(seconds) / len(seconds)
-        return timings | {f"{phase}_seconds": seconds for phase, seconds in history.phase_seconds.items()}
+        return timings_of(self._history)
 
     def evaluate(
         self,
@@ -145,16 +124,8 @@ class Fitted:
             OptionError: an option cannot apply to this data.
             RecipeError: the model was loaded without a loss.
         """
-        session = self._session
         rows = self._feed(data, batch_size, num_workers, need_target=True, weights=weights, counted=True, shared=True)
-        batches = share(rows, rows)
-        context = pass_context(session, self.save, rows, "evaluate")
-        listeners = Listeners(callback_list(callbacks))
-        weighted, metrics = isinstance(rows, RowFeed) and rows.weights is not None, session.recipe.metrics.valid
-        meter = make_meter(session, metrics, divisor_of(session.loss, weighted=weighted), weighted=weighted)
-        with session.running(batches=rows.length):
-            seed_step = seeder(session.seed, session.device, session.world.rank)
-            return Evaluation(Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))
+        return evaluated(self._session, rows, callbacks, self.save)
 
     def predict(
         self,
@@ -163,6 +134,7 @@ class Fitted:
         batch_size: int | None = None,
         num_workers: int | None = None,
         callbacks: Callback | Iterable[Callback] = (),
+        interval: bool = False,
     ) -> Nested:
         """The model's output for each row of `data`, in order.
 
@@ -178,6 +150,8 @@ class Fitted:
             batch_size: rows in a batch; that of the training where not given.
             num_workers: processes that fetch batches; none where not given.
             callbacks: hear the `predict_...` events.
+            interval: give a DataFrame with the columns prediction, lower and upper, on the scale of the target; of
+                classes prediction, set and size. `conformal()` comes before.
 
         Returns:
             A float32 tensor of shape (rows, ...) on the CPU, or tensors in the structure that the module returns.
@@ -187,26 +161,15 @@ class Fitted:
             OptionError: an option cannot apply to this data.
         """
         rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True, in_order=True)
-        session = self._session
-        context = pass_context(session, self.save, rows, "predict")
-        listeners = Listeners(callback_list(callbacks))
-        with session.running(batches=rows.length):
-            seed_step = seeder(session.seed, session.device, session.world.rank)
-            found = predict(context, listeners, session.predict_step, share(rows, rows), seed_step)
-        stripe, columns = rows.order if isinstance(rows, RowFeed) else None, found.columns()
-        if isinstance(stripe, Stripe):
-            columns = in_order(session.world.gather(columns), stripe)
-        return found.built(columns)
+        output = predicted(self._session, rows, callbacks, self.save)
+        return with_intervals(self._session, output) if interval else output
 
     def predict_classes(
         self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
     ) -> "np.ndarray[Any, Any]":
         """The most likely class of each row: its name where the training data had names, else its number.
 
-        Args:
-            data: as for `predict()`.
-            batch_size: as for `predict()`.
-            num_workers: as for `predict()`.
+        The arguments are those of `predict()`.
 
         Returns:
             An array of shape (rows,): names, or int64 class numbers.
@@ -215,28 +178,19 @@ class Fitted:
             DataError: as `predict()` does, or the model does not give a score for each class.
         """
         scores = self.predict(data, batch_size=batch_size, num_workers=num_workers)
-        if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < 2:
-            raise DataError(
-                f"predictions that are a {describe(scores)}",
-                "a score for each class: shape (rows, classes)",
-                "predict(), and turn its values into classes as this model means them",
-            )
-        numbers = scores.argmax(1).numpy()
-        return numbers if self.classes is None else np.array(self.classes, dtype=object)[numbers]
+        return most_likely(scores, self.classes)
 
     def predict_probabilities(
         self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
     ) -> Tensor:
         """The probability of each class for each row.
 
-        Scores become probabilities by softmax, or by the logistic function where there is one score a row. They are
-        taken as they are where the loss (`nn.BCELoss`) says that they are probabilities already; a loss that lumbre
-        does not know leaves it to the values: those of a row sum to 1, a single one lies between 0 and 1.
+        Scores become probabilities by softmax, or by the logistic function where there is one score a row, with the
+        temperature of `calibrate()`. They are taken as they are where the loss (`nn.BCELoss`) says that they are
+        probabilities already; a loss that lumbre does not know leaves it to the values: those of a row sum to 1, a
+        single one lies between 0 and 1.
 
-        Args:
-            data: as for `predict()`.
-            batch_size: as for `predict()`.
-            num_workers: as for `predict()`.
+        The arguments are those of `predict()`.
 
         Returns:
             A float32 tensor of shape (rows, classes) on the CPU; two classes for a module with one output.
@@ -258,12 +212,8 @@ class Fitted:
         """What `predict()` gives, on the scale of the target: the scale of `compare()`, plots and reports.
 
         Counts for a loss of their logarithms, probabilities for one of scores. The loss says it, or `response` of the
-        recipe, the module or the loss does; where nobody does, it is what `predict()` gives.
-
-        Args:
-            data: as for `predict()`.
-            batch_size: as for `predict()`.
-            num_workers: as for `predict()`.
+        recipe, the module or the loss does; where nobody does, it is what `predict()` gives. The arguments are those of
+        `predict()`.
         """
         return responses(self._session, self.predict(data, batch_size=batch_size, num_workers=num_workers))
 
@@ -272,19 +222,15 @@ class Fitted:
     ) -> "pd.DataFrame":
         """Truth and prediction of each row, from one pass over `data`, so that a loader may shuffle.
 
-        Args:
-            data: with targets; whatever `evaluate()` takes.
-            batch_size: as for `evaluate()`.
-            weights: as for `evaluate()`; they stand in a column weight, and truth and prediction are as without.
-            num_workers: as for `evaluate()`.
+        The arguments are those of `evaluate()`; weights stand in a column weight, the rest is as without them.
 
         Returns:
             A DataFrame. With classes, one line a row of data: row (its number, from 0, in the order in which it
             came), truth and predicted (categorical, with the names of the classes where the data had names, else
             numbers), correct, probability (of the predicted class), loss, and probability_<class> of each class.
             With numbers, on the scale of the target (see `predict_response()`): row, truth, predicted, residual
-            (truth minus prediction) and loss; for a model with several
-            outputs one line for each of them, numbered in a column output.
+            (truth minus prediction), loss, and lower and upper after `conformal()`; for a model with several outputs
+            one line for each of them, numbered in a column output.
             The column loss is there where the loss can be had by row: those of `torch.nn` and functions that take
             `reduction="none"`. One output and targets that are all 0 or 1 are two classes, unless the loss is one
             for numbers, such as `nn.MSELoss`.
@@ -330,21 +276,127 @@ class Fitted:
             >>> worst.input.tolist(), worst.frame["row"].tolist()
             ([[1.0], [0.75]], [4, 3])
         """
-        one_of("choose", choose, ("random", "first", "worst"))
-        at_least(1, n=n)
-        session = self._session
-        batches = self._feed(data, batch_size, None, need_target=True)
-        if choose == "first":
-            return first_examples(session, batches, n)
-        if choose == "random":
-            return random_examples(session, batches, n)
-        return top_examples(session, batches, n, wrongness)
+        return examples_of(self._session, self._feed(data, batch_size, None, need_target=True), n, choose)
 
-    def plot(self) -> Any:
-        """Loss and metrics by epoch, training and validation; a plotnine object, open to `+ theme_...()` and `.save()`.
+    def importance(
+        self,
+        data: Any,
+        metric: str | Metric | None = None,
+        *,
+        repeats: int = 5,
+        groups: Mapping[str, Sequence[str | int]] | str | None = None,
+        patches: int | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+    ) -> Importance:
+        """Permutation importance: how much worse loss or metric get when a feature's values change rows.
+
+        Features are the columns of a frame (those of a category together), column numbers of arrays, steps of
+        sequences (rows, steps, ...), patches of images. It takes 1 + features x repeats passes over the data.
+
+        Args:
+            data: with targets, and rows that can be asked for by number; new to the model.
+            metric: a metric, or the name of one of the recipe's; the loss where not given.
+            repeats: permutations of each feature.
+            groups: features that are shuffled together, `{"bill": ["bill_length_mm", "bill_depth_mm"]}`, or
+                "correlated": those connected by correlations above 0.7.
+            patches: cut height and width of images into so many parts; 4 where not given.
+            seed: of the permutations.
+            batch_size: rows in a batch; where not given as many as 4 MiB hold.
 
         Raises:
-            MissingExtraError: plotnine is not installed.
+            DataError: the data cannot be used as it is, or come from a loader.
+            OptionError: an option is impossible.
+        """
+        rows = numbered_rows(self._feed(data, batch_size, need_target=True, counted=True), "importance")
+        return importance(self._session, rows, metric, repeats, groups, patches, seed, batch_size)
+
+    def effects(
+        self,
+        data: Any,
+        *features: str | int,
+        points: int = 20,
+        curves: int = 50,
+        seed: int = 0,
+        batch_size: int | None = None,
+    ) -> Effects:
+        """What features do to the prediction, in the units of the data and on the scale of the target.
+
+        `.frame()` has the average slope of each feature, by autograd. With one feature `.plot()` draws partial
+        dependence, single rows and accumulated local effects; with two a surface.
+
+        Args:
+            data: an input, or input and target, with rows that can be asked for by number.
+            *features: the names or column numbers of one or two; slopes of all of them where not given.
+            points: of a curve.
+            curves: rows that are drawn singly.
+            seed: of the choice of these rows.
+            batch_size: rows in a batch; where not given as many as 4 MiB hold.
+
+        Raises:
+            DataError: the data cannot be used as it is, or the module gives no numbers, or no gradient.
+            OptionError: a feature is not there, or is no number or category.
+        """
+        rows = numbered_rows(self._feed(data, batch_size, need_target=False, counted=True), "effects")
+        return effects(self._session, rows, features, points, curves, seed, batch_size)
+
+    def conformal(self, calibration: Any, level: float = 0.9, *, batch_size: int | None = None) -> Conformal:
+        """Learn from rows that were not trained on how wide intervals must be to cover a share `level` of new rows.
+
+        From then on `predict(..., interval=True)` gives intervals, or sets of classes, and so do `compare()`, plots and
+        the saved file. Which scores are used says `Conformal`. (Split conformal prediction, by whole rows.)
+
+        Raises:
+            DataError: truth and prediction cannot be compared.
+            OptionError: the level is impossible, or the rows are too few for it.
+        """
+        found = conformal(self._session, self._feed(calibration, batch_size, need_target=True, counted=True), level)
+        self._remember(intervals=asdict(found) | {"margins": list(found.margins)})
+        return found
+
+    def calibrate(self, valid: Any, *, batch_size: int | None = None) -> Calibration:
+        """Make probabilities mean what they say, by a temperature learned from rows that were not trained on.
+
+        `predict_probabilities()`, `compare()`, plots and the saved file have it from then on; classes stay as they are.
+
+        Raises:
+            DataError: the module does not give scores of classes, or `valid` has no targets.
+        """
+        found = calibrate(self._session, self._feed(valid, batch_size, need_target=True, counted=True))
+        self._remember(temperature=found.temperature, calibration=asdict(found))
+        return found
+
+    def baselines(
+        self, train: Any, test: Any, metric: str | Metric | None = None, *, seed: int = 0, batch_size: int | None = None
+    ) -> Baselines:
+        """Constant, linear and boosted models on the same rows and columns: is the net better than something simple?
+
+        The report begins with the answer from then on. Needs scikit-learn.
+
+        Args:
+            train: what the net was trained on.
+            test: with targets, new to all of them.
+            metric: a metric, or the name of one of the recipe's; where not given its first one, or the loss.
+            seed: of the trees and the bootstrap.
+            batch_size: rows in a batch; that of the training where not given.
+
+        Raises:
+            MissingExtraError: scikit-learn is not installed.
+            DataError: the target is neither classes nor numbers, or the loss takes something else.
+        """
+        both = (self._feed(data, batch_size, need_target=True, counted=True) for data in (train, test))
+        found = baselines(self._session, *both, metric, seed)
+        self._remember(baselines=found.verdict)
+        return found
+
+    def _remember(self, **found: Any) -> None:
+        """Keep what was found out after training, for predictions, the file and the report."""
+        self._session = replace(self._session, after={**self._session.after, **found})
+
+    def plot(self) -> "ggplot":
+        """Loss and metrics by epoch, training and validation; a plotnine object, open to `+ theme_...()` and `.save()`.
+
+        Needs plotnine.
         """
         from lumbre.plots import plot_history
 
@@ -353,14 +405,11 @@ class Fitted:
     def report(self, path: str | Path, data: Any = None, *, title: str | None = None) -> None:
         """Write one HTML file that tells what was trained, on what, how well it does, and how to use it again.
 
-        It needs no network and no other file, runs no script, and suits a phone as well as a desk, by day and by
-        night. In it: recipe, options, shapes of the data with a fingerprint of them, loss and metrics by epoch, the
-        layers, what the checks before training found, where the time went, versions, and code that loads the model.
-        With data also their evaluation, the confusion matrix or true and predicted numbers with residuals, and the
-        rows with the largest loss, shown where they are images. Most reports have less than 1 MB; none more than 3.
-
-        The fingerprint is that of the rows as the module gets them: for rows in memory of all of them, or of an even
-        sample of 16 MiB; for others of the first batch.
+        It needs no network and no other file, runs no script, and suits a phone as well as a desk. In it: recipe,
+        options, shapes of the data with a fingerprint of them, loss and metrics by epoch, the layers, what the checks
+        before training found, what was computed after it, where the time went, versions, and code that loads the
+        model. With data also their evaluation, the confusion matrix or true and predicted numbers with residuals, and
+        the rows with the largest loss, shown where they are images.
 
         Args:
             path: where to, such as "report.html"; a file that is there is replaced once the new one is complete.
@@ -382,25 +431,9 @@ class Fitted:
             >>> Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
             True
         """
-        from lumbre.report import Reported, write_report
+        from lumbre.report import write_report
 
-        session = self._session
-        reported = Reported(
-            record=session.record,
-            history=self._history,
-            columns=() if session.encoding is None else session.encoding.described,
-        )
-        if data is not None:
-            if isinstance(data, Iterator):
-                raise OptionError(
-                    f"a {type(data).__name__}, which can be read only once",
-                    "data that can be read several times",
-                    "list(...) of its batches, or a DataLoader",
-                )
-            batches = self._feed(data, None, None, need_target=True)
-            with preserved_randomness(session.device):
-                reported = replace(reported, test=data_record(batches, batches.first()))
-        write_report(Path(path), self, reported, data, title)
+        write_report(Path(path), self, reported(self._session, self._history, data), data, title)
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file: weights, hyper-parameters, encoding, class names, history.
@@ -434,8 +467,8 @@ class Fitted:
 
         Args:
             path: where to; a file that is there is replaced once the new one is complete.
-            data: rows that show what goes in, as for `predict()`; where not given, numbers of chance in the shape of
-                the training data, whole ones from 1 to the size of the smallest embedding.
+            data: rows that show what goes in, as for `predict()`; where not given, random numbers in the shape of the
+                training data, whole ones from 1 to the size of the smallest embedding.
 
         Raises:
             OptionError: the name ends in something else.
@@ -455,37 +488,8 @@ class Fitted:
         rows = None if data is None else self._feed(data, None, None, need_target=False).first().input
         export(session, Path(path), example_input(session) if data is None else rows, print)
 
-    def _feed(
-        self,
-        data: Any,
-        batch_size: int | None,
-        num_workers: int | None,
-        *,
-        need_target: bool,
-        weights: Any = None,
-        counted: bool = False,
-        shared: bool = False,
-        in_order: bool = False,
-    ) -> RowFeed | LoaderFeed:
-        session = self._session
-        at_least(1, batch_size=batch_size)
-        at_least(0, num_workers=num_workers)
-        data = rows_of_list(session, data, need_target=need_target)
-        rows, of_rows = given_data(data, session.encoding, session.seed, need_target=need_target, weights=weights)
-        if counted:
-            rows, of_rows = counted_rows(rows, of_rows)
-        refuse_single_row(session, rows)
-        say_of_loader(rows, in_order=in_order)
-        return feed(
-            rows,
-            session.device,
-            session.seed,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            default_size=session.batch_size,
-            weights=of_rows,
-            world=session.world if shared else None,
-        )
+    def _feed(self, data: Any, *options: int | None, **wanted: Any) -> RowFeed | LoaderFeed:
+        return given_batches(self._session, data, *options, **wanted)  # pyright: ignore[reportArgumentType]
 
     def __repr__(self) -> str:
         body = [f"  {name}: {value}" for name, value in run_lines(self._history, self.engine)]

@@ -16,15 +16,85 @@ from torch.utils.data import (
     default_collate,
 )
 
-from lumbre.base import DataError, describe
-from lumbre.data import InMemoryDataset, Loaded, as_pair, row_dims
-from lumbre.run import Session
+from lumbre.base import DataError, at_least, describe
+from lumbre.data import InMemoryDataset, Loaded, LoaderFeed, RowFeed, as_pair, by_places, row_dims, whole_targets
+from lumbre.run import Session, counted_rows, feed, given_data
 
 _AT_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
 
 class DataWarning(UserWarning):
     """Data are used as they are, and something about them is probably not what was meant."""
+
+
+def given_batches(
+    session: Session,
+    data: Any,
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    *,
+    need_target: bool,
+    weights: Any = None,
+    counted: bool = False,
+    shared: bool = False,
+    in_order: bool = False,
+) -> RowFeed | LoaderFeed:
+    """What a trained model is given, as batches on its device, encoded as in training.
+
+    Args:
+        session: the model.
+        data: whatever `fit()` takes, or a frame with the columns of the training frame.
+        batch_size: rows in a batch; that of the training where not given.
+        num_workers: processes that fetch batches; none where not given.
+        need_target: whether there must be targets.
+        weights: of the rows, given beside the data, or None; without targets nothing asks for any.
+        counted: whether rows count by their weights, and those of weight 0 are left out.
+        shared: whether the processes of a run share the rows.
+        in_order: whether the rows of the result are looked up by their number.
+
+    Raises:
+        DataError: the data cannot be used as it is.
+        OptionError: an option cannot apply to this data.
+    """
+    at_least(1, batch_size=batch_size)
+    at_least(0, num_workers=num_workers)
+    weighed = need_target or counted
+    rows, of_rows = taken_in(session, data, need_target=need_target, weights=weights, weighed=weighed)
+    if counted:
+        rows, of_rows = counted_rows(rows, of_rows)
+    refuse_single_row(session, rows)
+    say_of_loader(rows, in_order=in_order)
+    return feed(
+        rows,
+        session.device,
+        session.seed,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        default_size=session.batch_size,
+        weights=of_rows,
+        world=session.world if shared else None,
+    )
+
+
+def taken_in(
+    session: Session, data: Any, *, need_target: bool, weights: Any = None, weighed: bool = True
+) -> tuple[Any, Tensor | None]:
+    """What a user gives to evaluate or predict on, as rows or batches that are as those of the training.
+
+    With them come the weights of the rows, float64 of shape (rows,), or None.
+
+    Raises:
+        DataError: the data cannot be used as it is.
+    """
+    data = rows_of_list(session, data, need_target=need_target)
+    record = session.record.data.get("train")
+    if record is not None:
+        data = by_places(data, record.columns, need_target=need_target)
+    rows, of_rows = given_data(
+        data, session.encoding, session.seed, need_target=need_target, weights=weights, weighed=weighed
+    )
+    kind = None if record is None else record.target
+    return whole_targets(rows, wanted=isinstance(kind, str) and kind.startswith("int64 ")), of_rows
 
 
 def rows_of_list(session: Session, data: Any, *, need_target: bool) -> Any:
@@ -132,7 +202,7 @@ def say_of_loader(source: Any, *, in_order: bool) -> None:
             f"This DataLoader {', and '.join(said)}. DataLoader(..., shuffle=False, drop_last=False), or the Dataset"
             " itself, gives each row in its place.",
             DataWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -10,18 +10,19 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd as _Convolution  # pyright: ignore[reportPrivateUsage]
 from torch.nn.parameter import is_lazy
 
-from lumbre.base import ArchiveError, give_buffers, load_state, preserved_randomness, stored_scale
+from lumbre.base import ArchiveError, RecipeError, give_buffers, load_state, preserved_randomness, stored_scale
 from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
 from lumbre.devices import Precision, resolve_device
 from lumbre.fitted._fitted import Fitted
+from lumbre.fitted._intervals import checked_after
 from lumbre.processes import join_world
 from lumbre.report import record_from
 from lumbre.run import Session, Spec, choices_from, loss_function, make_module, restore_loss
 from lumbre.storage import Archive, checked_model, read_archive
 
 
-def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", **hparams: Any) -> Fitted:
+def load(path: str | Path, module: Any = None, *, device: str | torch.device = "auto", **hparams: Any) -> Fitted:
     """Read a model that `fitted.save()` or a `ModelCheckpoint` wrote.
 
     The file says nothing about code: the class comes from you, and its name in the file is never looked up.
@@ -48,6 +49,17 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
         torch.Size([3, 1])
     """
     archive = read_archive(Path(path))
+    if "members" in archive.document:
+        raise ArchiveError(
+            f"{path}, which holds an ensemble", "a file of one model", "lumbre.load_ensemble(path, module)"
+        )
+    return restored(archive, path, module, device, hparams)
+
+
+def restored(
+    archive: Archive, path: str | Path, module: Any, device: str | torch.device, hparams: Mapping[str, Any]
+) -> Fitted:
+    """The model of an archive that was read from `path`; the rest as for `load()`."""
     try:
         document = checked_model(archive.document)
         parts = _parts(document)
@@ -59,6 +71,8 @@ def load(path: str | Path, module: Any, *, device: str | torch.device = "auto", 
             "a file written by fitted.save(path)",
             "lumbre.load_weights(path) and lumbre.inspect_file(path), for what can be read of it",
         ) from error
+    if module is None:
+        raise _without_module(path, document["module"])
     recipe = module if isinstance(module, Spec) else Spec(module=module)
     if not isinstance(recipe.module, nn.Module):
         recipe = replace(recipe, hparams=_hparams(Path(path), declared, {**recipe.hparams, **hparams}))
@@ -93,6 +107,7 @@ def _parts(document: dict[str, Any]) -> dict[str, Any]:
         "encoding": None if encoding is None else _encoding(encoding),
         "classes": None if document["classes"] is None else tuple(document["classes"]),
         "record": record_from(document["record"]),
+        "after": checked_after(document.get("after", {})),
         "stored": stored_scale(document.get("scale", (None, None))),  # files of lumbre 0.1.0 have none
     }
 
@@ -102,6 +117,14 @@ def load_history(stored: dict[str, Any]) -> History:
     history = History(**stored)
     history.records = [tuple(record) for record in stored["records"]]
     return history
+
+
+def _without_module(path: str | Path, name: str) -> RecipeError:
+    return RecipeError(
+        f"load({str(path)!r}) without a module",
+        "the class of the model beside the file, which holds no code",
+        f"lumbre.load({str(path)!r}, {name}), where {name} is the class that was trained",
+    )
 
 
 def _hparams(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -173,12 +196,14 @@ def _lazy_problems(model: nn.Module, stored: Mapping[str, Tensor]) -> list[str]:
 
 def _encoding(stored: dict[str, Any]) -> FrameEncoding:
     def column(parts: dict[str, Any]) -> Column:
-        return Column(parts["name"], parts["kind"], tuple(parts["levels"]))
+        values: dict[str, Any] = {**parts, "levels": tuple(parts["levels"])}
+        return Column(**values)
 
     tuples: dict[str, Any] = {
         "features": tuple(column(parts) for parts in stored["features"]),
         "target": None if stored["target"] is None else column(stored["target"]),
-        "center": tuple(stored["center"]),
-        "scale": tuple(stored["scale"]),
+        "more_targets": tuple(map(column, stored.get("more_targets", ()))),
     }
+    learned = ("center", "scale", "fill", "origin", "target_center", "target_scale")
+    tuples |= {name: tuple(stored[name]) for name in learned if name in stored}
     return FrameEncoding(**{**stored, **tuples})

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lumbre.base import DataError, Nested, caller, describe, leaves, map_leaves, untouched
+from lumbre.base import DataError, Nested, brief, caller, describe, leaves, map_leaves, untouched
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ def _call(module: nn.Module, data: Nested) -> None:
         caller(module, data)(data)
     except Exception as error:
         raise DataError(
-            f"{type(error).__name__} in {type(module).__name__} of a {describe(data)}: {error}",
+            f"{type(error).__name__} in {type(module).__name__} of a {describe(data)}: {brief(error)}",
             "an input that the module takes",
             "pass a batch of its input; several inputs as a tuple, or as a dict by name",
         ) from error

@@ -3,7 +3,7 @@
 A metric is three functions over tensors, `init`, `update` and `compute`; see `Metric`. Any `torchmetrics.Metric`
 may stand beside them in `setup(metrics=[...])`.
 
-Used by run and the root modules. Nothing here knows of models, or reads a value within an epoch.
+Used by fitted, run and the root modules. Nothing here knows of models, or reads a value within an epoch.
 """
 
 from lumbre.metrics._classification import Accuracy, BinaryAccuracy, BinaryAccuracyWithLogits, Perplexity, TopKAccuracy
@@ -21,6 +21,7 @@ from lumbre.metrics._counting import (
     Precision,
     Recall,
 )
+from lumbre.metrics._from import From
 from lumbre.metrics._ignored import for_loss
 from lumbre.metrics._meter import LossMeter, check_weighing
 from lumbre.metrics._metric import Metric, State, merge
@@ -50,6 +51,7 @@ __all__ = [
     "BinaryRecall",
     "CohenKappa",
     "ConfusionMatrix",
+    "From",
     "MatthewsCorrelation",
     "Metric",
     "Perplexity",

@@ -18,6 +18,7 @@ from lumbre.base import (
     Response,
     ResumeError,
     Weighted,
+    brief,
     describe,
     leaves,
     map_leaves,
@@ -41,6 +42,7 @@ class LossMeter:
         weighted: rows have weights, by which they count in loss and metrics.
         classes: names of the classes, for values that stand for classes; their numbers where there are none.
         response: brings predictions to the scale of the target, for metrics that want them so.
+        units: brings predictions and targets to the units of the target, where training sees it scaled.
         gather: gives what each process that shares the data has gathered, or None where there is but one.
     """
 
@@ -55,6 +57,7 @@ class LossMeter:
         classes: tuple[str, ...] | None = None,
         gather: Callable[[Any], list[Any]] | None = None,
         response: Response | None = None,
+        units: Response | None = None,
     ) -> None:
         self._metrics = metrics
         self._device = device
@@ -64,6 +67,7 @@ class LossMeter:
         self._classes = classes
         self._gather = gather
         self._response = response
+        self._units = units
         self._in_place = False
         self.reset()
 
@@ -124,13 +128,17 @@ class LossMeter:
     def _updated(self, metric: Metric, state: State, pred: Nested, target: Nested) -> State:
         pred = self._seen_by(metric, pred)
         if not isinstance(target, Weighted):
-            return metric.update(state, pred, target)
+            return metric.update(state, pred, self._target(target))
         weighing: Any = metric  # of which `check_weighing` has found that it takes weights
-        return weighing.update(state, pred, target.target, weights=target.weights)
+        return weighing.update(state, pred, self._target(target.target), weights=target.weights)
 
     def _seen_by(self, metric: Metric, pred: Nested) -> Nested:
         """The prediction on the scale that a metric wants."""
-        return self._response(pred) if metric.of_response and self._response is not None else pred
+        pred = self._response(pred) if metric.of_response and self._response is not None else pred
+        return pred if self._units is None else self._units(pred)
+
+    def _target(self, target: Nested) -> Nested:
+        return target if self._units is None else self._units(target)
 
     def _add_loss(self, loss: Tensor, target: Nested, weight: int) -> None:
         if self._divisor is None:
@@ -279,7 +287,7 @@ def check_weighing(metrics: tuple[Metric, ...]) -> None:
         own = type(metric).__module__.startswith("lumbre.")  # the adapter of torchmetrics
         raise RecipeError(
             f"weights of rows for the metric {metric.name}, whose update() takes none",
-            "metrics that count rows by their weights, as all of lumbre.metrics do",
+            "metrics that count rows by their weights, as all of lumbre.metrics but From do",
             "the metric of lumbre.metrics of that kind; or no weights"
             if own
             else "def update(self, state, pred, target, weights=None), with weights of shape (rows,) or None; or leave "
@@ -337,7 +345,7 @@ def _named(value: object, classes: tuple[str, ...] | None) -> object:
 
 def _failed(metric: Metric, where: str, error: Exception) -> CallbackError:
     return CallbackError(
-        f"{type(error).__name__} in the metric {metric.name!r}, in {where}(): {error}",
+        f"{type(error).__name__} in the metric {metric.name!r}, in {where}(): {brief(error)}",
         "a metric that fits the module's prediction and the target",
         "choose the metric for this task, or leave it out; the original error stands above",
     )

@@ -35,7 +35,7 @@ def check_average(average: str | None) -> str:
     return given
 
 
-def _kept(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
+def joined_rows(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
     """`parts` with a copy of `rows` at the end (an engine may reuse the memory of a prediction).
 
     Parts that are no longer than what follows them are joined with it. So there are never many, and no row is copied
@@ -90,8 +90,8 @@ class _BinaryCurve(BinaryMetric):
         target = whole(target).reshape(-1)
         classes = (target > 0.5).to(torch.int8).masked_fill(target.clamp(0, 1) != target, _NO_CLASS)
         classes = classes.masked_fill(target == self.ignored, _NO_ROW)
-        kept = state[2] if weights is None else _kept(state[2], row_weights(self, weights, pred).reshape(-1))
-        return _kept(state[0], pred.detach().reshape(-1)), _kept(state[1], classes), kept
+        kept = state[2] if weights is None else joined_rows(state[2], row_weights(self, weights, pred).reshape(-1))
+        return joined_rows(state[0], pred.detach().reshape(-1)), joined_rows(state[1], classes), kept
 
     def unpacked(self, packed: State, device: torch.device) -> Kept:
         """The state; checkpoints of version 0.1 have no weights."""
@@ -171,8 +171,8 @@ class _ClassCurves(Averaged):
     def update(self, state: Kept, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Kept:
         """Keep the rows."""
         check_classes(self, pred, target)
-        kept = state[2] if weights is None else _kept(state[2], row_weights(self, weights, target).reshape(-1))
-        return _kept(state[0], rows_of_scores(pred.detach())), _kept(state[1], target.reshape(-1)), kept
+        kept = state[2] if weights is None else joined_rows(state[2], row_weights(self, weights, target).reshape(-1))
+        return joined_rows(state[0], rows_of_scores(pred.detach())), joined_rows(state[1], target.reshape(-1)), kept
 
     def unpacked(self, packed: State, device: torch.device) -> Kept:
         """The state; checkpoints of version 0.1 have no weights."""

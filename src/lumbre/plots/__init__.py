@@ -3,12 +3,15 @@
 Used by fitted, report, trials, tune and the root modules. It draws what it is given: no steps, files or devices.
 """
 
+from lumbre.plots._baselines import plot_baselines
 from lumbre.plots._calibration import calibration
 from lumbre.plots._comparison import Examples, FittedModel
 from lumbre.plots._confusion import confusion
 from lumbre.plots._curves import precision_recall, roc
+from lumbre.plots._effects import plot_effect_surface, plot_effects, plot_slopes
 from lumbre.plots._finders import plot_learning_rates
 from lumbre.plots._history import plot_history
+from lumbre.plots._importance import plot_importance
 from lumbre.plots._inspection import feature_maps, layer_histograms, layer_planes, training_ridges, update_ratios
 from lumbre.plots._numbers import predicted_vs_true, residuals
 from lumbre.plots._pictures import PictureGrid, as_shown, beside, is_images, most_wrong, predictions_grid
@@ -26,9 +29,14 @@ __all__ = [
     "layer_histograms",
     "layer_planes",
     "most_wrong",
+    "plot_baselines",
+    "plot_effect_surface",
+    "plot_effects",
     "plot_history",
+    "plot_importance",
     "plot_learning_rates",
     "plot_rates",
+    "plot_slopes",
     "plot_trial_parameter",
     "plot_trials",
     "precision_recall",

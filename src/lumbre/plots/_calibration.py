@@ -1,6 +1,6 @@
 """Whether probabilities mean what they say."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,10 +9,13 @@ from lumbre.plots._colours import TRAIN
 from lumbre.plots._comparison import truth_and_probabilities
 from lumbre.plots._text import literal
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
+
 _Z95 = 1.959964
 
 
-def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> Any:
+def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> "ggplot":
     """Reliability diagram: of the rows with a probability near p, a share of p should be right (the dashed line).
 
     With two classes it looks at the probability of the second one; with more at that of the predicted class, which

@@ -1,19 +1,22 @@
 """Which classes are taken for which."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lumbre.base import import_extra
+from lumbre.base import DataError, import_extra
 from lumbre.plots._comparison import class_names, comparison, row_weights
 from lumbre.plots._text import literals
+
+if TYPE_CHECKING:
+    from plotnine import ggplot
 
 _MOST_WITH_SHARES = 12
 _MOST_WITH_COUNTS = 16
 _MOST_NAMES = 30
 
 
-def confusion(fitted: Any, data: Any = None) -> Any:
+def confusion(fitted: Any, data: Any = None) -> "ggplot":
     """Confusion matrix: for each true class, how many rows were taken for which class, or their weight together.
 
     Each cell shows the number of rows and their share of the true class, by which it is shaded; with many classes
@@ -40,6 +43,14 @@ def confusion(fitted: Any, data: Any = None) -> Any:
     import pandas as pd
 
     frame = comparison(fitted, data, ["truth", "predicted"])
+    if any(
+        pd.api.types.is_float_dtype(frame[name]) and (frame[name] % 1 != 0).any() for name in ("truth", "predicted")
+    ):
+        raise DataError(
+            "numbers in truth or predicted that are no whole numbers",
+            "classes: their numbers or names",
+            "plots.predicted_vs_true() for predicted numbers",
+        )
     names = class_names(frame["truth"], frame["predicted"])
     size = len(names)
     index = pd.Index(names)
@@ -59,7 +70,7 @@ def confusion(fitted: Any, data: Any = None) -> Any:
         }
     )
     rows = f"{len(frame):,} rows" + ("" if weights is None else ", by their weights,")
-    right = f"{counts.trace() / counts.sum():.1%} of {rows} on the diagonal"
+    right = f"{counts.trace() / (counts.sum() or 1):.1%} of {rows} on the diagonal"
     chart = (
         p9.ggplot(table, p9.aes("predicted", "truth"))
         + p9.geom_tile(p9.aes(fill="share"), colour="#d9d9d9", size=0.3)

@@ -1,7 +1,7 @@
 """How well probabilities rank the rows, at every threshold: ROC, and precision against recall."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,12 +10,15 @@ from lumbre.plots._colours import class_colours, class_linetypes
 from lumbre.plots._comparison import truth_and_probabilities
 from lumbre.plots._text import literal, literals
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
+
 Array = np.ndarray[Any, Any]
 _MOST_CURVES = 10
 _MOST_POINTS = 1_000
 
 
-def roc(fitted: Any, data: Any = None, *, positive: Any = None) -> Any:
+def roc(fitted: Any, data: Any = None, *, positive: Any = None) -> "ggplot":
     """ROC curve: the share of a class's rows that is found against the share of the other rows taken for it.
 
     The legend gives the area under each curve (the subtitle does, where there is one): the chance that a row of the
@@ -55,7 +58,7 @@ def roc(fitted: Any, data: Any = None, *, positive: Any = None) -> Any:
     )
 
 
-def precision_recall(fitted: Any, data: Any = None, *, positive: Any = None) -> Any:
+def precision_recall(fitted: Any, data: Any = None, *, positive: Any = None) -> "ggplot":
     """Precision against recall: how many of the rows taken for a class are of it, as more of them are found.
 
     The legend gives the average precision, the area under the steps (the subtitle does, where there is one curve); a

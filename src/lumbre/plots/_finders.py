@@ -1,15 +1,16 @@
 """What a learning-rate finder saw."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lumbre.base import import_extra
 from lumbre.plots._colours import TRAIN, VALID
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotnine import ggplot
 
 
-def plot_learning_rates(frame: "pd.DataFrame", suggestion: float | None = None) -> Any:
+def plot_learning_rates(frame: "pd.DataFrame", suggestion: float | None = None) -> "ggplot":
     """Loss by learning rate on a logarithmic scale: each step as a point, the smoothed loss as a line.
 
     Args:

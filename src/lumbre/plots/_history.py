@@ -1,16 +1,19 @@
 """Loss and metrics by epoch."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lumbre.base import DataError, import_extra
 from lumbre.core import History
 from lumbre.plots._colours import TRAIN, VALID
 from lumbre.plots._text import literal
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
+
 _COLOURS = {"train": TRAIN, "valid": VALID}
 
 
-def plot_history(history: History) -> Any:
+def plot_history(history: History) -> "ggplot":
     """Each metric in a panel of its own, training and validation as lines over the epochs; of one epoch as points.
 
     Args:

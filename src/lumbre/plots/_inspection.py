@@ -14,6 +14,8 @@ from lumbre.plots._colours import LINETYPES, PALETTE, SHAPES, TRAIN, VALID
 from lumbre.plots._text import literal, literals
 
 if TYPE_CHECKING:
+    from plotnine import ggplot
+
     from lumbre.inspection import Inspection, Sample, Statistics
 
 _MOST_PANELS = 24
@@ -24,7 +26,7 @@ _TITLE = 26
 _MOST_LINES = 16
 
 
-def layer_histograms(inspection: "Inspection") -> Any:
+def layer_histograms(inspection: "Inspection") -> "ggplot":
     """Histograms of a layer's values, a panel for each, with its share of zeros where there are many.
 
     Exact zeros, as ReLU gives them, are told and not drawn where they are more than a twentieth: they would hide the
@@ -64,7 +66,7 @@ def layer_histograms(inspection: "Inspection") -> Any:
     )
 
 
-def layer_planes(inspection: "Inspection", layers: str | Sequence[str] | None = None) -> Any:
+def layer_planes(inspection: "Inspection", layers: str | Sequence[str] | None = None) -> "ggplot":
     """The plane as each layer of two units sees it: a point for each row, in colour and shape of its class.
 
     Args:
@@ -118,7 +120,7 @@ def layer_planes(inspection: "Inspection", layers: str | Sequence[str] | None = 
 
 def feature_maps(
     inspection: "Inspection", row: int = 0, layers: str | Sequence[str] | None = None, *, maps: int = 16
-) -> Any:
+) -> "ggplot":
     """What layers make of one row, a panel for each layer: feature maps side by side, units of a vector as squares.
 
     Each panel has its own scale, symmetric around zero (white): the deepest colour stands for the largest absolute
@@ -190,7 +192,7 @@ def feature_maps(
     )
 
 
-def training_ridges(records: "Sequence[Sample]", what: str = "activations") -> Any:
+def training_ridges(records: "Sequence[Sample]", what: str = "activations") -> "ggplot":
     """Histograms by layer over the course of a training, as ridges: the first sample at the bottom, the last on top.
 
     Exact zeros are left out where they are more than a twentieth, and each ridge has the same height.
@@ -245,7 +247,7 @@ def training_ridges(records: "Sequence[Sample]", what: str = "activations") -> A
     )
 
 
-def update_ratios(records: "Sequence[Sample]") -> Any:
+def update_ratios(records: "Sequence[Sample]") -> "ggplot":
     """The size of updates over that of the weights by step, a line for each parameter, on a logarithmic scale.
 
     A dashed line marks 0.001, about what a healthy training has: much more tears the weights apart, much less stands

@@ -1,6 +1,7 @@
 """Numbers predicted, beside the true ones."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,19 +9,24 @@ from lumbre.base import DataError, import_extra
 from lumbre.plots._colours import TRAIN, VALID
 from lumbre.plots._comparison import comparison, row_weights
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
+
 _MOST_POINTS = 5_000
 _BINS = 60
 
 
-def predicted_vs_true(fitted: Any, data: Any = None) -> Any:
+def predicted_vs_true(fitted: Any, data: Any = None) -> "ggplot":
     """Predicted against true numbers: on the dashed line where they are equal.
 
     Up to 5,000 rows are points; more are counted in 60 x 60 cells, shaded by a logarithmic scale. The subtitle gives
     R2 (1 - sum of squared residuals / sum of squares around the mean) and the root mean squared error, by the weights
-    of the rows where they have any. A model with several outputs gets a panel for each.
+    of the rows where they have any. A model with several outputs gets a panel for each. After
+    `Fitted.conformal()` each point has its interval, orange where the truth lies outside; with many rows
+    the intervals are left out.
 
     Args:
-        fitted: a `Fitted`; or a frame with the columns truth and predicted, and perhaps output.
+        fitted: a `Fitted`; or a frame with the columns truth and predicted, and perhaps output, lower and upper.
         data: with targets, whatever `Fitted.evaluate()` takes; nothing beside a frame.
 
     Returns:
@@ -41,17 +47,18 @@ def predicted_vs_true(fitted: Any, data: Any = None) -> Any:
     frame = _numbers(fitted, data)
     table = frame if len(frame) <= _MOST_POINTS else _cells(frame, "truth", "predicted")
     chart = (
-        _marks(p9, table, "truth", "predicted")
+        _marks(p9, table, "truth", "predicted", _ranges(p9, table))
         + p9.geom_abline(slope=1, intercept=0, linetype="dashed", colour=VALID)
         + p9.labs(x="true value", y="predicted value", subtitle=_quality(frame))
     )
     if "output" in frame:
         return chart + _panels(p9, frame)
-    low, high = float(frame[["truth", "predicted"]].min().min()), float(frame[["truth", "predicted"]].max().max())
+    seen = [name for name in ("truth", "predicted", "lower", "upper") if name in table]
+    low, high = float(frame[seen].min().min()), float(frame[seen].max().max())
     return chart + p9.coord_equal(xlim=(low, high), ylim=(low, high)) + p9.theme(figure_size=(5.6, 4.8))
 
 
-def residuals(fitted: Any, data: Any = None) -> Any:
+def residuals(fitted: Any, data: Any = None) -> "ggplot":
     """Residuals (truth minus prediction) against predictions: without a pattern where the model has found all of it.
 
     The line is the mean residual of neighbouring predictions: of twenty parts of the rows, or fewer, of 30 rows at
@@ -111,7 +118,8 @@ def _numbers(fitted: Any, data: Any) -> Any:
                 "finite numbers in truth and predicted",
                 f"frame[numpy.isfinite(frame[{name!r}])] leaves them out; a model that gives them has diverged",
             )
-    return frame[[name for name in ("output", "truth", "predicted", "weight") if name in frame]]
+    wanted = ("output", "truth", "predicted", "lower", "upper", "weight")
+    return frame[[name for name in wanted if name in frame]]
 
 
 def _cells(frame: Any, x: str, y: str) -> Any:
@@ -137,8 +145,22 @@ def _cells(frame: Any, x: str, y: str) -> Any:
     return pd.concat(parts, ignore_index=True)
 
 
-def _marks(p9: Any, table: Any, x: str, y: str) -> Any:
+def _ranges(p9: Any, table: Any) -> list[Any]:
+    """The interval of each row: orange where the truth is outside."""
+    if not {"lower", "upper"} <= set(table):
+        return []
+    inside = (table["lower"] <= table["truth"]) & (table["truth"] <= table["upper"])
+    around = p9.aes(ymin="lower", ymax="upper")
+    return [
+        p9.geom_linerange(around, data=table[inside], colour="#999999", alpha=0.45, size=0.5),
+        p9.geom_linerange(around, data=table[~inside], colour=VALID, alpha=0.9, size=0.6),
+    ]
+
+
+def _marks(p9: Any, table: Any, x: str, y: str, below: Sequence[Any] = ()) -> Any:
     chart = p9.ggplot(table, p9.aes(x, y)) + p9.theme_minimal()
+    for layer in below:
+        chart += layer
     if "rows" not in table:
         alpha = 0.6 if len(table) <= 1_000 else 0.3
         return chart + p9.geom_point(colour=TRAIN, alpha=alpha, size=1.6, stroke=0)
@@ -198,7 +220,11 @@ def _moments(values: Any, frame: Any) -> tuple[float, float]:
 def _quality(frame: Any) -> str:
     if "output" in frame:
         return _outputs(frame)
+    covered = ""
+    if "lower" in frame and "upper" in frame:
+        inside = (frame["lower"] <= frame["truth"]) & (frame["truth"] <= frame["upper"])
+        covered = f"; intervals cover {_moments(inside, frame)[0]:.1%}"
     error, _ = _moments((frame["truth"] - frame["predicted"]) ** 2, frame)
     _, spread = _moments(frame["truth"], frame)
     quality = f"R² {1 - error / spread:.3f}, " if spread > 0 else ""
-    return f"{quality}RMSE {error**0.5:.3g}, {len(frame):,} rows"
+    return f"{quality}RMSE {error**0.5:.3g}, {len(frame):,} rows{covered}"

@@ -1,6 +1,6 @@
 """What a model of two numbers says everywhere on their plane."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,10 +11,13 @@ from lumbre.plots._colours import class_colours, class_shapes
 from lumbre.plots._comparison import FittedModel, class_names
 from lumbre.plots._text import literal, literals
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
+
 _PREDICT_ROWS = 8_192
 
 
-def decision_regions(fitted: FittedModel, data: Any, *, resolution: int = 200, rows: int = 1_000) -> Any:
+def decision_regions(fitted: FittedModel, data: Any, *, resolution: int = 200, rows: int = 1_000) -> "ggplot":
     """The plane as a classifier of two numbers divides it, with data on it; or the surface of a regression.
 
     Regions have the colour of the class that is most probable there, stronger where it is more so. Points have the

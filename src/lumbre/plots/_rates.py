@@ -1,13 +1,16 @@
 """Learning rates ahead of a run."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lumbre.base import import_extra
 from lumbre.plots._colours import TRAIN
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
 
-def plot_rates(rates: Sequence[float]) -> Any:
+
+def plot_rates(rates: Sequence[float]) -> "ggplot":
     """The learning rate of each batch as a line.
 
     Args:

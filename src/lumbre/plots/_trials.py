@@ -7,6 +7,7 @@ from lumbre.plots._colours import TRAIN, VALID
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotnine import ggplot
 
 _STATES = {"complete": (TRAIN, "o"), "pruned": (VALID, "x")}
 _ACROSS = 3
@@ -44,7 +45,7 @@ def plot_trials(frame: "pd.DataFrame", parameters: list[str], monitor: str, mode
     return whole & p9.theme(figure_size=(3.2 * across, 2.6 * down))
 
 
-def plot_trial_parameter(frame: "pd.DataFrame", parameter: str, monitor: str, *, log: bool = False) -> Any:
+def plot_trial_parameter(frame: "pd.DataFrame", parameter: str, monitor: str, *, log: bool = False) -> "ggplot":
     """The value of each trial against one parameter.
 
     Args:

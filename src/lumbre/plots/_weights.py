@@ -2,7 +2,7 @@
 
 import math
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -10,11 +10,14 @@ from lumbre.base import DataError, OptionError, import_extra
 from lumbre.plots._colours import TRAIN
 from lumbre.plots._text import literal
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
+
 _MOST_BINS = 60
 _MOST_PANELS = 24
 
 
-def weight_distributions(fitted: Any, parameters: str = "*weight") -> Any:
+def weight_distributions(fitted: Any, parameters: str = "*weight") -> "ggplot":
     """Histograms of a model's parameters, a panel for each tensor, in the order of the layers.
 
     There are more bins where there are more values (Rice's rule), up to 60.

@@ -169,7 +169,7 @@ def target_leak(subject: Subject) -> Iterator[Found]:
     target = subject.seen[1]
     if not isinstance(target, Tensor) or target.numel() != len(target) or len(target) < 50:
         return
-    y = target.flatten()
+    y = target.flatten().byte() if target.dtype == torch.bool else target.flatten()
     classes = bool(loss_inputs(subject.loss_calls, CLASSES)) or (y.unique().numel() == 2)
     for leaf in tensors(subject.seen[0]):
         if leaf.ndim != 2 or leaf.shape[1] < 2 or leaf.numel() > subject.most_numbers or leaf.is_complex():

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import describe
+from lumbre.base import brief, describe, loss_hint
 from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, loss_inputs, made_by
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
@@ -28,7 +28,8 @@ def forward_fails(subject: Subject) -> Iterator[Found]:
         return
     error, input = found.failure, subject.batch.input
     weights = next((p for p in subject.model.parameters() if p.is_floating_point()), None)
-    fix = "mend the shapes: the first dimension counts the rows of a batch"
+    inside = loss_hint(input, None, subject.batch.target)
+    fix = inside or "mend the shapes: the first dimension counts the rows of a batch"
     for leaf in tensors(input):
         if weights is not None and leaf.dtype != weights.dtype and not leaf.is_complex() and "type" in str(error):
             wanted = str(weights.dtype).removeprefix("torch.")
@@ -36,7 +37,7 @@ def forward_fails(subject: Subject) -> Iterator[Found]:
             where = "the input" if one == "x" else "each part of the input that is measured"
             fix = f"bring {where} to the module's {wanted}: {one}.to(torch.{wanted}); or mend the shapes in forward()"
     yield Found(
-        f"{type(error).__name__} in forward() for an input that is a {describe(input)}: {error}",
+        f"{type(error).__name__} in forward() for an input that is a {describe(input)}: {brief(error)}",
         "a module that takes a batch of this data",
         fix,
     )
@@ -277,11 +278,13 @@ def loss_fails(subject: Subject) -> Iterator[Found]:
     found = subject.evaluated
     if found.failure is None or not found.in_loss:
         return
-    given = f"a {describe(found.pred)} as prediction and a {describe(subject.batch.target)} as target"
+    batch = subject.batch
+    given = f"a {describe(found.pred)} as prediction and a {describe(batch.target)} as target"
     yield Found(
-        f"{type(found.failure).__name__} in the loss for {given}: {found.failure}",
+        f"{type(found.failure).__name__} in the loss for {given}: {brief(found.failure)}",
         "a loss that takes the module's prediction and the target",
-        "the loss for this task, or other shapes and dtypes (y.float() for a regression, y.long() for classes)",
+        loss_hint(batch.input, found.pred, batch.target)
+        or "the loss for this task, or other shapes and dtypes (y.float() for a regression, y.long() for classes)",
     )
 
 
@@ -295,7 +298,9 @@ def no_scalar(subject: Subject) -> Iterator[Found]:
         yield Found(
             f"a loss that gives a {describe(found.loss)}",
             "a scalar: one number for the batch",
-            'reduction="mean", or .mean() at the end of the loss',
+            "their sum; metrics show each by itself"
+            if isinstance(found.loss, (dict, tuple, list))
+            else 'reduction="mean", or .mean() at the end of the loss',
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import leaves, map_leaves, untouched
+from lumbre.base import brief, leaves, map_leaves, untouched
 from lumbre.preflight._influence import mixed_rows
 from lumbre.preflight._recorder import NORMS, LayerCall, made_by, times_used
 from lumbre.preflight._registry import Found, check
@@ -103,7 +103,7 @@ def _finite(pred: Any) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+    return f"{type(error).__name__}: {brief(error)}".partition("\n")[0]
 
 
 @check("LB021", "warning", "A dimension that is lost where a batch has one row", costly=True)

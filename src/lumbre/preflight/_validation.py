@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import Batch, Nested, describe, map_leaves, untouched
+from lumbre.base import Batch, Nested, brief, describe, map_leaves, untouched
 from lumbre.devices import seeder
 from lumbre.preflight._recorder import CLASSES, loss_inputs
 from lumbre.preflight._registry import Found, check
@@ -198,4 +198,4 @@ def _fix(own: Nested, other: Nested) -> str:
 
 
 def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+    return f"{type(error).__name__}: {brief(error)}".partition("\n")[0]

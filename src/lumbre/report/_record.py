@@ -43,12 +43,16 @@ class Reported:
         history: losses, metrics and seconds.
         columns: of frame data, name, kind and description of each column.
         test: of the data to judge on, or None.
+        verdict: whether the model is better than simple ones, where that was asked; else "".
+        after: what else was computed after training, as (name, text).
     """
 
     record: RunRecord
     history: History
     columns: tuple[tuple[str, str, str], ...] = ()
     test: DataRecord | None = None
+    verdict: str = ""
+    after: tuple[tuple[str, str], ...] = ()
 
 
 def record_from(document: Mapping[str, Any]) -> RunRecord:

@@ -58,6 +58,8 @@ def _rendered(fitted: FittedModel, reported: Reported, judgement: Judgement, has
     name = type(fitted.model).__name__
     return template.render(
         title=title or f"Report of {name}",
+        verdict=reported.verdict,
+        after=Table("Computed after training", ("", "found"), list(reported.after)) if reported.after else None,
         tiles=_tiles(reported, judgement),
         judgement=judgement,
         has_data=has_data,

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lumbre.base import LumbreError, ResumeError, is_out_of_memory
+from lumbre.base import LumbreError, ResumeError, brief, is_out_of_memory
 from lumbre.callbacks import EarlyStopping
 from lumbre.core import Plan
 from lumbre.processes import World, lock_patience, network_error
@@ -227,7 +227,7 @@ class RunKeeper:
                 raise  # another process is at fault
             raise ResumeError(
                 f"{self._store.folder / self._stored.name}, after which the first step failed: "
-                f"{type(error).__name__}: {error}",
+                f"{type(error).__name__}: {brief(error)}",
                 "a state that fits this run, and a step that can be taken",
                 "look at the error above; if the checkpoint is at fault, delete it, and the one before it is used",
             ) from error

@@ -1,7 +1,7 @@
 """What `fit()` does before the loop, in order: options, setting, feeds, net, choices, checks, session, plan.
 
-Start reading at `_build.py`. Used by fitted, resume, trials, tune and the root modules. It puts parts together: the
-loop is in `core`, the step in `steps`, and neither imports this package.
+Start reading at `_build.py`. Used by fitted, resume, sklearn, trials, tune and the root modules. It puts parts
+together: the loop is in `core`, the step in `steps`, and neither imports this package.
 """
 
 from lumbre.run._batches import counted_rows, feed, given_data, in_order, share

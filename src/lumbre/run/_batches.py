@@ -27,22 +27,30 @@ from lumbre.data import (
     WeightedRows,
     WindowOrder,
     accept,
+    as_pair,
     by_names,
     is_frame,
     parquet_by,
     parted,
     that_count,
+    unwrapped,
 )
 from lumbre.processes import World
 from lumbre.run._options import BATCH_SIZE
 
 
 def given_data(
-    data: Any, encoding: FrameEncoding | None, seed: int, *, need_target: bool, weights: Any = None
+    data: Any,
+    encoding: FrameEncoding | None,
+    seed: int,
+    *,
+    need_target: bool,
+    weights: Any = None,
+    weighed: bool = True,
 ) -> tuple[Source | Loaded, Tensor | None]:
     """Data to validate, evaluate or predict on, and the weights of its rows, float64 of shape (rows,), or None.
 
-    Frames and Parquet go through the training data's encoding. Without targets nothing asks for weights.
+    Frames and Parquet go through the training data's encoding. Without targets nothing asks for a column of weights.
 
     Args:
         data: what was given.
@@ -50,17 +58,22 @@ def given_data(
         seed: of the run.
         need_target: whether the target, and a column of weights, must be there.
         weights: that were given beside the data, or None.
+        weighed: whether weights are looked at.
 
     Raises:
         DataError: the data cannot be used as it is; or there is an encoding, and they are arrays or tensors; or there
             are no weights where the training data had a column of them.
     """
+    data = unwrapped(data)
+    if isinstance(data, Subset):
+        found = accept(data, seed)
+        data = found if isinstance(found, WeightedRows) else data
     own = data.weights if isinstance(data, WeightedRows) else None
     data = data.source if isinstance(data, WeightedRows) else data
-    rows = _given_rows(data, encoding, seed, need_target=need_target)
-    if not need_target:
+    rows = _given_rows(unwrapped(data), encoding, seed, need_target=need_target)
+    if not weighed:
         return rows, None
-    column = _column_of_weights(data, encoding, needed=own is None and weights is None)
+    column = _column_of_weights(data, encoding, needed=need_target and own is None and weights is None)
     if column is not None:
         weights = own if weights is None else weights
         own = column
@@ -83,8 +96,7 @@ def _column_of_weights(data: Any, encoding: FrameEncoding | None, *, needed: boo
         return data.weights if isinstance(data, FrameData) else None
     if isinstance(data, FrameData):
         data = data.frame
-    pair = isinstance(data, (tuple, list)) and len(data) == 2
-    frame = data[0] if pair else data
+    frame = as_pair(data)[0] if isinstance(data, (tuple, list, dict)) and len(data) == 2 else data
     if is_frame(frame):
         return encoding.weights_in(frame) if needed or encoding.weights in Table(frame).names else None
     if needed and isinstance(data, (str, Path, ParquetData)):

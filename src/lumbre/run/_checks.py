@@ -8,7 +8,7 @@ import torch
 from lumbre.base import Batch, RowLoss, own_method, unchanged
 from lumbre.callbacks import Accumulate, GradualUnfreezing, On
 from lumbre.core import Callback
-from lumbre.data import Loaded
+from lumbre.data import Loaded, by_places
 from lumbre.preflight import Findings, Subject, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
@@ -56,6 +56,7 @@ def look_for_mistakes(
     rows, seconds = (_ROWS, _READING) if every_check else (_QUICK_ROWS, _QUICK_READING)
     test = None
     if test_data is not None:
+        test_data = by_places(test_data, feeds.records["train"].columns, need_target=True)
         test, _ = given_data(test_data, feeds.data.encoding, setting.seed, need_target=True)
     _let_see(subject, options, feeds, test, Reading(rows, seconds, setting.seed))
     if not every_check:

@@ -1,6 +1,6 @@
 """Chooses the engine that executes the steps, and reads the options of a step from the callbacks."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,6 +19,7 @@ from lumbre.base import (
     mkl_is_slow,
     needs_closure,
     needs_graph,
+    one_of,
     own_method,
     traits,
 )
@@ -33,6 +34,7 @@ from lumbre.run._setting import Setting
 from lumbre.steps import (
     Body,
     Clip,
+    Clips,
     Eager,
     EagerClosure,
     EagerCustom,
@@ -65,7 +67,7 @@ class StepOptions:
     Attributes:
         engine: "auto", "eager", "compiled" or "cuda_graph".
         steps: how many steps the run will take at most; None when only the end will tell.
-        clip: bounds the gradients, or None.
+        clips: bound the gradients of the optimizer of that name; of all together for None.
         accumulate: batches whose gradients make one update.
         inside: a callback that listens to an event inside the step, and the event; or None.
         watched: whether callbacks hear batches, and may change the model between steps.
@@ -75,7 +77,7 @@ class StepOptions:
 
     engine: str
     steps: int | None
-    clip: Clip | None
+    clips: Mapping[str | None, Clip]
     accumulate: int
     inside: str | None
     watched: bool
@@ -87,14 +89,16 @@ def step_options(
     callbacks: Sequence[Callback], engine: str, epochs: int, batches: int | None, processes: int
 ) -> StepOptions:
     """Read the options of the step from the callbacks that stand for them."""
-    clip, accumulate = _only(callbacks, GradientClip), _only(callbacks, Accumulate)
+    clips, accumulate = [one for one in callbacks if isinstance(one, GradientClip)], _only(callbacks, Accumulate)
+    if len(clips) > 1 and len({one.optimizer for one in clips} - {None}) < len(clips):
+        _only(clips, GradientClip)
     inside = [
         f"{type(one).__name__}.on_{event}" for one in callbacks for event in INSIDE if hasattr(one, f"on_{event}")
     ]
     return StepOptions(
         engine=engine,
         steps=None if batches is None else batches * epochs,
-        clip=None if clip is None else Clip(clip.max_norm, clip.norm_type, clip.max_value),
+        clips={one.optimizer: Clip(one.max_norm, one.norm_type, one.max_value) for one in clips},
         accumulate=1 if accumulate is None else accumulate.batches,
         inside=inside[0] if inside else None,
         watched=any(
@@ -139,7 +143,7 @@ def make_engine(
     """
     model, call, loss, optimizers = net.model, net.call, net.step_loss, net.optimizers
     _check_sparse(model, optimizers, options)
-    body, device = _body(session, call, optimizers.values(), options, divisor, inside), session.device
+    body, device = _body(session, call, optimizers, options, divisor, inside), session.device
     closures = [type(optimizer).__name__ for optimizer in optimizers.values() if needs_closure(optimizer)]
     if own_method(model, "step"):
         _refuse_more(options, f"{type(model).__name__}.step, which makes its own updates")
@@ -207,7 +211,7 @@ def _check_sparse(model: nn.Module, optimizers: Mapping[str, optim.Optimizer], o
     for optimizer in optimizers.values():
         if not isinstance(optimizer, optim.SparseAdam):
             continue
-        if options.clip is not None:
+        if options.clips:
             raise OptionError(
                 "GradientClip beside SparseAdam, which takes sparse gradients alone",
                 "dense gradients, whose norm can be taken",
@@ -228,7 +232,7 @@ def _check_sparse(model: nn.Module, optimizers: Mapping[str, optim.Optimizer], o
 def _body(
     session: Session,
     call: Callable[[Nested], Nested],
-    optimizers: Iterable[optim.Optimizer],
+    optimizers: Mapping[str, optim.Optimizer],
     options: StepOptions,
     divisor: Divisor | None,
     inside: Inside | None,
@@ -238,17 +242,32 @@ def _body(
         call=call,
         autocast=session.precision.autocast,
         scaler=session.precision.scaler(),
-        clip=options.clip,
+        clip=_clip(options.clips, optimizers),
         inside=inside,
         processes=session.world.size,
         unsynced=nullcontext if shared is None else shared.unsynced,
         agree=None if shared is None else shared.agree,
         exchange=shared.exchange if isinstance(shared, Together) else None,
         sparse=bool(sparse_tables(session.model)),
-        curved=any(map(needs_graph, optimizers)),
+        curved=any(map(needs_graph, optimizers.values())),
         divisor=divisor,
         total=session.world.total,
     )
+
+
+def _clip(clips: Mapping[str | None, Clip], optimizers: Mapping[str, optim.Optimizer]) -> Clip | Clips | None:
+    """One bound on all gradients, or one for each of the optimizers that are named.
+
+    Raises:
+        OptionError: there is no optimizer of that name.
+    """
+    parts: list[tuple[Clip, frozenset[int]]] = []
+    for name, clip in clips.items():
+        if name is None:
+            return clip
+        one_of("optimizer", name, optimizers)
+        parts.append((clip, frozenset(id(one) for group in optimizers[name].param_groups for one in group["params"])))
+    return Clips(tuple(parts)) if parts else None
 
 
 def _closure_engine(
@@ -351,6 +370,8 @@ def _hindrance(options: StepOptions, body: Body, net: Net, device: torch.device)
         return f"{options.processes} processes share the run"
     if body.scaler is not None:
         return "float16 scales the loss"
+    if isinstance(body.clip, Clips):
+        return "gradients are clipped by the optimizer's name"
     if body.sparse:
         return "some gradients are sparse"
     for optimizer in optimizers.values():

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler
 
@@ -21,6 +22,7 @@ from lumbre.data import (
     Stripe,
     Taken,
     accept,
+    by_places,
     columns_encoding,
     data_record,
     held_out,
@@ -29,6 +31,7 @@ from lumbre.data import (
     split_rows,
     taken,
     that_count,
+    whole_targets,
 )
 from lumbre.run._batches import counted_rows, feed, given_data, share
 from lumbre.run._options import Options
@@ -112,7 +115,13 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None, we
         return TrainingData(Taken(source, train_rows), Taken(source, valid_rows), encoding, classes, draws, *parts)
     valid = valid_weights = None
     if valid_data is not None:
-        valid, valid_weights = counted_rows(*given_data(valid_data, encoding, seed, need_target=True))
+        inner = accepted
+        while isinstance(inner, Taken):
+            inner = inner.source
+        valid_data = by_places(valid_data, getattr(inner, "names", None), need_target=True)
+        whole = getattr(getattr(inner, "target", None), "dtype", None) == torch.int64
+        valid, valid_weights = given_data(valid_data, encoding, seed, need_target=True)
+        valid, valid_weights = counted_rows(whole_targets(valid, wanted=whole), valid_weights)
     return TrainingData(source, valid, encoding, classes, draws, row_weights, valid_weights)
 
 

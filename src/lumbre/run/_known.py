@@ -23,7 +23,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from lumbre.base import Batch, Nested, Source, leaves, map_leaves, preserved_randomness, row_count, unchanged
+from lumbre.base import Batch, Nested, Source, leaves, map_leaves, pair_count, preserved_randomness, unchanged
 from lumbre.data import ArraySource, InMemoryDataset, Loaded, LoaderFeed, MapSource, ParquetData, Taken, accept, mover
 from lumbre.run._batches import feed
 
@@ -205,7 +205,7 @@ def first_batch(data: Source | Loaded, known: Known, feed_of_run: Any, size: int
     if pair is None:
         return None
     input, target = pair if move is None else (move(pair[0]), move(pair[1]))
-    return Batch(input, target, row_count(input))
+    return Batch(input, target, pair_count(input, target))
 
 
 def _joined(parts: list[Pair], source: Source | None, name: str) -> Known:

@@ -21,6 +21,7 @@ from lumbre.base import (
     caller,
     class_of,
     did_you_mean,
+    loss_hint,
     own_method,
     total_loss,
     tried,
@@ -29,7 +30,7 @@ from lumbre.devices import Precision
 from lumbre.run._loss import loss_module, own_loss, trained_by_loss
 from lumbre.run._setting import Setting
 from lumbre.run._spec import Spec
-from lumbre.steps import build_optimizer, sparse_tables
+from lumbre.steps import build_optimizer, fuse, sparse_tables
 
 LossFunction: TypeAlias = Loss | NamedLosses
 
@@ -194,19 +195,42 @@ def make_optimizers(
             "an optimizer that trains them",
             "setup(..., optimizer=...), which trains module and loss; or make the loss a part of the module",
         )
+    made = _configured(model, recipe.opt_hparams)
+    for one in made.values():
+        fuse(one, device, sparse=sparse)
+    return made
+
+
+def _configured(model: nn.Module, opt_hparams: Mapping[str, Any]) -> dict[str, optim.Optimizer]:
+    """The optimizers that a module configures, by name.
+
+    Raises:
+        RecipeError: it configures something else, or does not take an option.
+    """
     configured: Any = model
-    built = configured.configure_optimizers(**recipe.opt_hparams)
-    configured_by_name: dict[Any, Any] = built if isinstance(built, dict) else {"optimizer": built}
-    for name, optimizer in configured_by_name.items():
+    kind = type(model).__name__
+    parameters = inspect.signature(configured.configure_optimizers).parameters
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        for option in opt_hparams:
+            if option not in parameters:
+                raise RecipeError(
+                    f"set_opt_hparams({option}=...) for {kind}.configure_optimizers",
+                    f"options that it takes: {', '.join(parameters) or 'none'}",
+                    f"{did_you_mean(option, parameters)}Leave it out, or add it to configure_optimizers(self, ...)",
+                )
+    built = configured.configure_optimizers(**opt_hparams)
+    by_name: dict[Any, Any] = built if isinstance(built, dict) else {"optimizer": built}
+    for name, optimizer in by_name.items():
         if not isinstance(optimizer, optim.Optimizer) or not isinstance(name, str):
             raise RecipeError(
-                f"{type(model).__name__}.configure_optimizers(), which gave a {type(optimizer).__name__} as {name!r}",
+                f"{kind}.configure_optimizers(), which gave a {type(optimizer).__name__} as {name!r}",
                 "a torch.optim.Optimizer, or a dict of them by name",
-                "return torch.optim.Adam(self.parameters(), lr=...)",
+                "return torch.optim.Adam(self.parameters(), lr=...); schedules stand among the callbacks of fit(): "
+                "lumbre.callbacks.LRScheduler(StepLR, optimizer=name, step_size=1)",
             )
-    if not configured_by_name:
-        raise no_optimizer(type(model).__name__)
-    return configured_by_name
+    if not by_name:
+        raise no_optimizer(kind)
+    return by_name
 
 
 def loss_function(recipe: Spec, model: nn.Module, device: torch.device) -> LossFunction | None:
@@ -233,7 +257,8 @@ def no_loss(name: str) -> RecipeError:
     return RecipeError(
         f"no loss for {name}",
         "a loss function, or a module that defines loss(self, pred, target)",
-        "setup(..., loss=nn.CrossEntropyLoss()) for classes, nn.MSELoss() for measurements",
+        "setup(..., loss=nn.CrossEntropyLoss()) for classes, nn.MSELoss() for measurements; "
+        'loss=lambda pred, target: pred["loss"] for a module that computes its own, as those of transformers do',
     )
 
 
@@ -253,5 +278,6 @@ def _check_loss(model: nn.Module, loss: LossFunction | None, first: Batch) -> No
         raise DataError(
             f"data without a target for {type(loss).__name__}",
             "pairs of input and target",
-            "(x, y); or define loss(self, pred, target) in the module, if it needs no target",
+            loss_hint(first.input, None, None)
+            or "(x, y); or define loss(self, pred, target) in the module, if it needs no target",
         )

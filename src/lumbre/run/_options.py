@@ -4,11 +4,14 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Sampler
 
+from lumbre import callbacks as callbacks_of_lumbre
 from lumbre.base import OptionError, did_you_mean, one_of
 from lumbre.callbacks import Remarks, refuse_contenders
 from lumbre.core import Callback
@@ -17,6 +20,7 @@ from lumbre.run._checkpoints import Checkpoints, as_checkpoints
 
 BATCH_SIZE = 32
 STRATEGIES = ("ddp", "fsdp")
+_NUMBERS = ("epochs", "batch_size", "num_workers", "seed", "verbose")
 _ENGINES = ("auto", "eager", "compiled", "cuda_graph")
 
 
@@ -42,7 +46,7 @@ class Options:
     resume: "str | Path | Checkpoints | None" = None
     preflight: bool = True
     ignore: Sequence[str] = ()
-    verbose: bool | None = None
+    verbose: bool | int | Literal["plot"] | None = None
 
     def __post_init__(self) -> None:
         fewest, most = self.epoch_range
@@ -68,6 +72,16 @@ class Options:
             )
         if self.seed is not None and not isinstance(self.seed, int):
             raise OptionError(f"seed={self.seed!r}", "a whole number, or None for a seed of chance", "seed=0")
+        if not (self.verbose in (None, "plot") or _whole(self.verbose, 0) or isinstance(self.verbose, bool)):
+            raise OptionError(
+                f"verbose={self.verbose!r}",
+                'True, False, "plot", or a whole number: every so many epochs',
+                "verbose=10 shows every tenth epoch",
+            )
+        for name in ("shuffle", "drop_last", "preflight"):
+            value = getattr(self, name)
+            if not (isinstance(value, bool) or (value is None and name != "preflight")):
+                raise OptionError(f"{name}={value!r}", "True or False", f"{name}=True")
         one_of("engine", self.engine, _ENGINES, fix='engine="auto"')
         if self.strategy is not None:
             one_of("strategy", self.strategy, STRATEGIES, fix='strategy="ddp", a copy for each process')
@@ -106,6 +120,7 @@ def options_from(given: Mapping[str, Any]) -> Options:
     ignored = given.get("ignore", ())
     checked: dict[str, Any] = {
         **given,
+        **{name: _plain(given[name]) for name in _NUMBERS if name in given},
         "callbacks": callback_list(given.get("callbacks", ())),
         "ignore": (ignored,) if isinstance(ignored, str) else tuple(ignored),
     }
@@ -118,12 +133,28 @@ def callback_list(callbacks: Callback | Iterable[Callback]) -> list[Callback]:
     Raises:
         OptionError: something among them is no callback.
     """
-    listed = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    given: Any = callbacks
+    listed: list[Any] = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     for callback in listed:
-        if not isinstance(callback, Callback):  # pyright: ignore[reportUnnecessaryIsInstance]
-            fix = f"{callback.__name__}()" if isinstance(callback, type) else "an object of a class made from Callback"
-            raise OptionError(f"{callback!r} among the callbacks", "lumbre.Callback objects", fix)
+        if not isinstance(callback, Callback):
+            raise OptionError(f"{callback!r} among the callbacks", "lumbre.Callback objects", _instead_of(callback))
     return listed
+
+
+def _instead_of(callback: object) -> str:
+    """What to write for something that is no callback."""
+    kind = callback if isinstance(callback, type) else type(callback)
+    if issubclass(kind, LRScheduler):
+        return f"lumbre.callbacks.LRScheduler({kind.__name__}, ...), which makes it for the optimizer of the run"
+    if isinstance(callback, type):
+        return f"{callback.__name__}()"
+    if isinstance(callback, str):
+        return f"{did_you_mean(callback, dir(callbacks_of_lumbre))}An object, such as lumbre.callbacks.EarlyStopping()"
+    if callback is None:
+        return "leave callbacks= away"
+    if callable(callback):
+        return "lumbre.callbacks.On(epoch_end=function), with the event at which to call it"
+    return "an object of a class made from Callback"
 
 
 def _check_sampler(sampler: object, shuffle: bool | None) -> None:
@@ -159,6 +190,13 @@ def _check_augment(augment: object) -> None:
             "a function of the input of a batch and a seed for each row, so that chance can be the row's own",
             f"{fix}; a function without chance goes in as lumbre.vision.Lambda(function)",
         ) from error
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy, or a pair of them, as Python's, which files can hold."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))  # pyright: ignore[reportUnknownArgumentType]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _whole(value: object, least: int) -> bool:

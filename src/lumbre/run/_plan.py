@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import Divisor, Nested, divisor_of, has_modes, ignored_label, is_users_own, own_method
+from lumbre.base import Divisor, Nested, OptionError, divisor_of, has_modes, ignored_label, is_users_own, own_method
 from lumbre.callbacks import LearningRate, LRScheduler, On
 from lumbre.core import Callback, Context, Listeners, Plan
 from lumbre.metrics import LossMeter, Metric, check_weighing, for_loss
@@ -45,7 +45,7 @@ def make_session(
         seed=setting.seed,
         batch_size=feeds.batch_size,
     )
-    return Session(
+    made = Session(
         recipe=spec,
         model=net.model,
         loss=net.loss,
@@ -60,12 +60,19 @@ def make_session(
         choices=choices,
         advice=_advice(options, setting, feeds, net, choices),
     )
+    if made.units is not None and made.scale.name is not None:
+        raise OptionError(
+            "scale_target=True beside a loss or a response= that brings predictions to the target's scale",
+            "one of the two",
+            "leave scale_target out; or nn.MSELoss(), whose predictions are on the scale of the target",
+        )
+    return made
 
 
 def _advice(options: Options, setting: Setting, feeds: Feeds, net: Net, choices: Choices) -> list[str]:
     """Sentences for the user, said before the first epoch."""
     trial, batches = net.trial(feeds.first, setting.precision), feeds.train.length
-    if trial is None or batches is None or options.verbose is False or not setting.world.leads:
+    if trial is None or batches is None or options.verbose == 0 or not setting.world.leads:
         return []
     with choices.active(net.model):
         return precision_advice(net.model, setting, trial, batches * options.epoch_range[1])
@@ -92,10 +99,11 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         device=session.device,
         epochs=options.epoch_range,
         batches_per_epoch=train.length,
-        monitored=_monitored(session, options.callbacks, validated=valid is not None),
+        monitored=_monitored(session, options.callbacks, list(net.optimizers), validated=valid is not None),
         save=lambda path: session.save(path, context.history, session.described(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
+        loss_module=net.loss_module,
         loss_parameters=trained_by_loss(net.loss_module, net.model),
         skipped=lambda: engine.skipped,
         logged=own_method(net.model, "step")
@@ -154,7 +162,9 @@ def _switch(model: nn.Module, net: Net) -> Callable[[bool], None]:
     return switch
 
 
-def _monitored(session: Session, callbacks: Sequence[Callback], *, validated: bool) -> dict[str, bool | None]:
+def _monitored(
+    session: Session, callbacks: Sequence[Callback], optimizers: Sequence[str], *, validated: bool
+) -> dict[str, bool | None]:
     """Names of the values that callbacks may watch, such as "valid_loss", and whether more of them is better."""
     sets = {"valid": session.recipe.metrics.valid} if validated else {}
     sets["train"] = session.recipe.metrics.train
@@ -170,7 +180,7 @@ def _monitored(session: Session, callbacks: Sequence[Callback], *, validated: bo
         }.items()
     }
     if any(isinstance(one, (LearningRate, LRScheduler)) for one in callbacks):
-        known["train_lr"] = None
+        known |= dict.fromkeys(["train_lr"] if len(optimizers) == 1 else [f"train_lr_{name}" for name in optimizers])
     return known
 
 
@@ -200,4 +210,5 @@ def make_meter(
         classes=session.classes,
         gather=gather,
         response=session.scale.response,
+        units=session.units,
     )

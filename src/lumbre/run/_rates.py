@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre.base import OptionError, rate_in
+from lumbre.base import OptionError, brief, rate_in
 from lumbre.callbacks import SWA, LearningRate, LRScheduler
 from lumbre.core import Callback, Context
 from lumbre.preflight import Schedule
@@ -24,20 +24,23 @@ class Rehearsal:
         callbacks: of the run; those that set no rate are left out, and those that need a metric.
         epochs: of the run.
         batches: in an epoch.
+        name: the optimizer's.
 
     Attributes:
         rates: the rate of each batch, that of the first group of parameters.
         failure: what a scheduler raised on the way; "" for nothing.
     """
 
-    def __init__(self, optimizer: optim.Optimizer, callbacks: Iterable[Callback], epochs: int, batches: int) -> None:
+    def __init__(
+        self, optimizer: optim.Optimizer, callbacks: Iterable[Callback], epochs: int, batches: int, name: str
+    ) -> None:
         self.rates: list[float] = []
         self.failure = ""
         groups = [
             {"params": [nn.Parameter(torch.zeros(()))], "lr": rate_in(group) or 0.0} for group in optimizer.param_groups
         ]
         stand_in = optim.SGD(groups, lr=1.0, momentum=0.9)
-        self._context = _context(stand_in, epochs, batches)
+        self._context = _context({name: stand_in}, epochs, batches)
         self.live: list[LearningRate | LRScheduler] = []
         self._averaging = [one for one in callbacks if isinstance(one, SWA)]
         with warnings.catch_warnings():
@@ -48,7 +51,7 @@ class Rehearsal:
             try:
                 self._run(stand_in, epochs, batches)
             except (ValueError, OptionError) as error:
-                self.failure = str(error).split("\n")[0]
+                self.failure = brief(error).split("\n")[0]
 
     def _begin(self, callback: LearningRate | LRScheduler) -> None:
         try:
@@ -90,7 +93,7 @@ def rates_ahead(ctx: Context, callbacks: Iterable[Callback]) -> list[float]:
             "data whose rows can be counted",
             "pass tensors, a frame or a map-style Dataset",
         )
-    rehearsed = Rehearsal(ctx.optimizer, callbacks, ctx.epochs[1], ctx.batches_per_epoch)
+    rehearsed = Rehearsal(ctx.optimizer, callbacks, ctx.epochs[1], ctx.batches_per_epoch, next(iter(ctx.optimizers)))
     if rehearsed.failure:
         raise OptionError(
             f"a scheduler that fails at batch {len(rehearsed.rates)} of {ctx.epochs[1] * ctx.batches_per_epoch}: "
@@ -101,10 +104,10 @@ def rates_ahead(ctx: Context, callbacks: Iterable[Callback]) -> list[float]:
     return rehearsed.rates
 
 
-def _context(optimizer: optim.Optimizer, epochs: int, batches: int) -> Context:
+def _context(optimizers: dict[str, optim.Optimizer], epochs: int, batches: int) -> Context:
     return Context(
         model=nn.Module(),
-        optimizers={"optimizer": optimizer},
+        optimizers=optimizers,
         device=torch.device("cpu"),
         epochs=(0, epochs),
         batches_per_epoch=batches,
@@ -125,7 +128,8 @@ def schedules(
     for one in callbacks:
         if not isinstance(one, LRScheduler):
             continue
-        rehearsed = Rehearsal(next(iter(optimizers.values())), [one], epochs, batches)
+        name, optimizer = next(iter(optimizers.items()))
+        rehearsed = Rehearsal(optimizer, [one], epochs, batches, name)
         if not rehearsed.live:
             continue
         live: Any = vars(rehearsed.live[0])["_live"]

@@ -17,6 +17,7 @@ from lumbre.base import (
     LumbreError,
     Nested,
     RecipeError,
+    Response,
     RowLoss,
     Scale,
     as_scalar,
@@ -61,6 +62,8 @@ class Session:
         sharded: what is trained in the model's place, where each process holds a part of it; the model is empty then.
         advice: sentences for the user, said before the first epoch.
         stored: the scale of predictions of which its file tells.
+        after: what was found out after training, as JSON holds it: "temperature", "calibration", "intervals",
+            "baselines".
     """
 
     recipe: Spec
@@ -78,12 +81,14 @@ class Session:
     sharded: Sharded | None = None
     advice: list[str] = field(default_factory=list[str])
     stored: Scale = field(default_factory=Scale)
+    after: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def scale(self) -> Scale:
         """What the module's predictions are, as the recipe, the module or the loss says; else as the file does."""
         found = scale_of(self.loss, self.model, self.recipe.response)
-        return self.stored if self.loss is None and found == Scale() else found
+        found = self.stored if self.loss is None and found == Scale() else found
+        return replace(found, temperature=self.after.get("temperature", 1.0))
 
     @contextmanager
     def running(self, *, batches: int | None) -> Generator[None]:
@@ -145,11 +150,26 @@ class Session:
         return pred, losses
 
     def predict_step(self, input: Nested) -> Nested:
+        """The prediction for a batch in float32, without gradients."""
+        with torch.no_grad():
+            return self.prediction(input)
+
+    def prediction(self, input: Nested) -> Nested:
         """The prediction for a batch in float32: by the module's `predict`, where it has one, else `forward`."""
-        with torch.no_grad(), self.precision.autocast(), self.comparing(input):
+        with self.precision.autocast(), self.comparing(input):
             model: Any = self.model
             pred = caller(model.predict if own_method(model, "predict") else model, input)(input)
         return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
+
+    @property
+    def units(self) -> Response | None:
+        """Brings predictions and targets to the target's units, where training saw it scaled; else None."""
+        return None if self.encoding is None else self.encoding.units
+
+    def predicted(self, input: Nested) -> Nested:
+        """As `predict_step`, in the units of the target."""
+        pred = self.predict_step(input)
+        return pred if self.units is None else self.units(pred)
 
     def described(self, engine: str) -> str:
         """The sentence about the engine, and what else makes it fast."""
@@ -195,6 +215,7 @@ class Session:
             "onednn_products": self.choices.onednn_products,
             "record": asdict(self.record),
             "scale": [self.scale.kind, self.scale.name],
+            "after": dict(self.after),
         }
         write_archive(path, {**state, **self._learned_by_loss()}, document)
 

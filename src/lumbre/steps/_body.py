@@ -35,10 +35,28 @@ class Clip:
 
     def __call__(self, parameters: list[nn.Parameter]) -> None:
         """Clip the gradients in place. Nothing is read back from the device."""
+        if all(parameter.grad is None for parameter in parameters):
+            return  # torch fails for none
         if self.max_value is not None:
             nn.utils.clip_grad_value_(parameters, self.max_value)
         if self.max_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.max_norm, self.norm_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """A bound for each of some optimizers.
+
+    Attributes:
+        parts: each with the numbers (`id`) of the parameters that it bounds.
+    """
+
+    parts: tuple[tuple[Clip, frozenset[int]], ...]
+
+    def __call__(self, parameters: list[nn.Parameter]) -> None:
+        """Clip the gradients in place, each optimizer's by themselves."""
+        for clip, own in self.parts:
+            clip([parameter for parameter in parameters if id(parameter) in own])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +82,7 @@ class Body:
     call: Callable[[Nested], Nested]
     autocast: Callable[[], AbstractContextManager[object]]
     scaler: torch.amp.GradScaler | None = None
-    clip: Clip | None = None
+    clip: Clip | Clips | None = None
     inside: Inside | None = None
     processes: int = 1
     unsynced: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -96,6 +114,8 @@ class Body:
 
     def backward(self, pred: Nested, loss: Tensor, into: list[nn.Parameter] | None = None) -> None:
         """Add the gradients of `loss` to those of `into`, or of every parameter behind it."""
+        if into is not None and not into:
+            return  # all of an optimizer's parameters are held still
         if self.inside is not None:
             self.inside("before_backward", pred, loss)
         if self.scaler is not None:
@@ -133,6 +153,8 @@ class Body:
         if self.inside is not None:
             self.inside("before_step", pred, loss)
         for optimizer in optimizers:
+            if isinstance(optimizer, optim.SGD):
+                ready_for_fused_momentum(optimizer)
             if scaler is None:
                 take_step(optimizer)
             else:
@@ -161,9 +183,29 @@ class Body:
 def clear(optimizers: Iterable[optim.Optimizer]) -> None:
     """Forget the gradients of each optimizer's parameters."""
     for optimizer in optimizers:
+        if type(optimizer).zero_grad is not optim.Optimizer.zero_grad:
+            optimizer.zero_grad()  # its author's own
+            continue
         for group in optimizer.param_groups:  # zero_grad() does the same and costs a profiler record each step
             for parameter in group["params"]:
                 parameter.grad = None
+
+
+def ready_for_fused_momentum(optimizer: optim.SGD) -> None:
+    """Give momentum of zero to what joins a fused SGD in the middle of a run: freed, or used for the first time.
+
+    torch's fused kernel wants either all momentum buffers of a group or none (`_fused_sgd` in torch/optim/sgd.py). Zero
+    comes to the same as none, but for `dampening`, with which SGD is not fused.
+    """
+    state = optimizer.state
+    if not state or len(state) == sum(len(group["params"]) for group in optimizer.param_groups):
+        return  # nobody has any yet, or everybody has it
+    for group in optimizer.param_groups:
+        if not group["fused"] or not group["momentum"]:
+            continue
+        joining = [one for one in group["params"] if one.grad is not None and not state.get(one)]
+        for parameter in joining if any(state.get(one) for one in group["params"]) else ():
+            state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def make_dense(optimizer: optim.Optimizer) -> None:

@@ -59,9 +59,9 @@ class Eager(EagerEngine):
         if self.accumulate > 1:
             pred, loss = self._accumulated(batch, last=step == self._batches)
         else:
+            clear(self._optimizers)  # before the forward pass, which may add gradients of its own
             pred, loss = body.forward(batch, self._loss)
             self._guard.check(loss, pred)
-            clear(self._optimizers)
             body.backward(pred, loss if body.processes == 1 else loss * self._share(batch))
             body.update(self._optimizers, pred, loss)
             self._count(body.stepped(self._optimizers))
@@ -168,13 +168,16 @@ class EagerSeveral(EagerEngine):
         self._guard.begin(batch, epoch, step)
         pred: Nested = None
         for name, loss_function, optimizer in self._passes:
+            clear((optimizer,))
             pred, loss = body.forward(batch, loss_function)
             self._guard.check(loss, pred)
-            clear((optimizer,))
-            body.backward(pred, loss, into=parameters_of(optimizer))
+            losses[name] = loss.detach()
+            parameters = parameters_of(optimizer)
+            if not parameters:  # all of them are held still
+                continue
+            body.backward(pred, loss, into=parameters)
             body.update((optimizer,), pred, loss)
             stepped |= body.stepped((optimizer,))
-            losses[name] = loss.detach()
         self._count(stepped)
         body.end_step()
         return detached(pred), losses

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from lumbre.base import LumbreError, RecipeError, did_you_mean, is_shared, traits
+from lumbre.base import LumbreError, RecipeError, Traits, did_you_mean, is_shared, traits
 from lumbre.steps._parameters import grouped
 
 
@@ -42,7 +42,7 @@ def build_optimizer(
     try:
         # torch has a fused form for parameters that processes share of two optimizers alone.
         whole = traits(factory).fused_sharded or not any(map(is_shared, parameters))
-        if whole and not sparse and _may_fuse(known, options, parameters, device):
+        if whole and not sparse and _may_fuse(factory, known, options, parameters, device):
             try:
                 return factory(given, **{**options, "fused": True})
             except RuntimeError:  # no fused kernel for this optimizer on this device
@@ -57,6 +57,40 @@ def build_optimizer(
             f"options with which {name} can be made",
             _advice(factory),
         ) from error
+
+
+def fuse(optimizer: optim.Optimizer, device: torch.device, *, sparse: bool = False) -> None:
+    """Let an optimizer of torch's that is made already take its fused form, where that was left open.
+
+    Args:
+        optimizer: before its first step. Others than torch's own, and classes derived from these, stay as they are.
+        device: where the parameters are.
+        sparse: whether some gradients are sparse, which fused kernels do not take.
+    """
+    own: Any = optimizer
+    kind = type(own)
+    if sparse or traits(kind) == Traits() or own.state:
+        return
+    parameters: list[nn.Parameter] = [one for group in own.param_groups for one in group["params"]]
+    options: list[dict[str, Any]] = [{**group} for group in own.param_groups]
+    for one in options:  # these stand there whether they were given or not
+        for name in ("capturable", "differentiable"):
+            one[name] = one.get(name) or None
+    known = list(inspect.signature(kind).parameters)
+    if not all(_may_fuse(kind, known, one, parameters, device) for one in options):
+        return
+    if not traits(kind).fused_sharded and any(map(is_shared, parameters)):
+        return
+    try:
+        like: Any = kind([nn.Parameter(torch.zeros(1, device=device))], lr=options[0]["lr"], fused=True)
+    except (RuntimeError, TypeError, KeyError):  # no fused kernel for this optimizer on this device
+        return
+    for name in ("_step_supports_amp_scaling", "_need_device_dtype_check_for_fused"):
+        if hasattr(like, name):
+            setattr(own, name, getattr(like, name))
+    own.defaults["fused"] = True
+    for group in own.param_groups:
+        group["fused"] = True
 
 
 def _advice(factory: Callable[..., Any]) -> str:
@@ -93,15 +127,20 @@ def check_options(factory: Callable[..., Any], options: Iterable[str]) -> list[s
 
 
 def _may_fuse(
+    factory: Callable[..., Any],
     known: list[str],
     options: Mapping[str, Any],
     parameters: list[nn.Parameter],
     device: torch.device,
 ) -> bool:
+    # torch's fused SGD for processors takes parameters of 16 bits and moves them by a small part of the step alone.
+    wide = all(parameter.dtype in (torch.float32, torch.float64) for parameter in parameters)
     decided = any(options.get(name) is not None for name in ("fused", "foreach", "capturable", "differentiable"))
     return (
         "fused" in known
         and not decided
+        and (wide or traits(factory).fused_sharded)
+        and not options.get("dampening")  # of which the first step with momentum is no other, where it is fused
         and device.type in ("cpu", "cuda", "mps")
         and not isinstance(options.get("lr"), torch.Tensor)
         and all(parameter.is_floating_point() for parameter in parameters)

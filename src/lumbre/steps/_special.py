@@ -48,12 +48,12 @@ class EagerClosure(EagerEngine):
         @torch.enable_grad()  # some optimizers call it within their own no_grad()
         def closure() -> Tensor:
             self._seed_step("step", epoch, step - 1)
+            clear((self._optimizer,))
             pred, loss = self._body.forward(batch, self._loss)
             if not first:
                 # A line search may try a point where the loss is infinite, and turns back by itself.
                 self._guard.check(loss, pred)
                 first.append((detached(pred), loss.detach()))
-            clear((self._optimizer,))
             self._body.backward(pred, loss)
             if self._body.sparse:
                 make_dense(self._optimizer)
@@ -110,8 +110,12 @@ class EagerCustom(EagerEngine):
     def minimize(self, loss: Tensor, optimizer: optim.Optimizer) -> None:
         """Clear the gradients of the optimizer's parameters, bring `loss` back to these alone, and update them."""
         clear((optimizer,))
+        parameters = parameters_of(optimizer)
+        if not parameters:  # all of them are held still
+            self._asked.append(False)
+            return
         with torch.autocast(loss.device.type, enabled=False):
-            self._body.backward(None, loss, into=parameters_of(optimizer))
+            self._body.backward(None, loss, into=parameters)
             self._body.update((optimizer,), None, loss)
             self._asked.append(self._body.stepped((optimizer,)))
             self._body.end_step()

@@ -5,7 +5,7 @@ import by a name in a file. What a file means to a run is for `fitted` and `resu
 """
 
 from lumbre.storage._agreed import agreed
-from lumbre.storage._archive import LOSS_PREFIX, Archive, read_archive, write_archive
+from lumbre.storage._archive import LOSS_PREFIX, Archive, read_archive, read_several, write_archive, write_several
 from lumbre.storage._checkpoints import CheckpointStore, CheckpointWarning, Part, Stored
 from lumbre.storage._codec import pack, unpack
 from lumbre.storage._contents import FileContents, inspect_file, load_weights

@@ -8,7 +8,7 @@ flipped or missing byte is found wherever it is.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,17 +130,56 @@ def read_archive(path: Path) -> Archive:
             parts = {part: tensors.pop(f"{name}{_PART}{part}") for part in told["parts"]}
             tensors[name] = from_parts(parts, told)
         tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
-        own = {name: tensor for name, tensor in tensors.items() if not name.startswith(LOSS_PREFIX)}
-        loss = {name.removeprefix(LOSS_PREFIX): tensors[name] for name in tensors.keys() - own.keys()}
+        own, loss = _parted(tensors)
         return Archive(own, upgraded(document), loss)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise _senseless(path, error) from error
+
+
+def write_several(path: Path, members: Sequence[Archive]) -> None:
+    """Write several archives, as they were read, to one.
+
+    Raises:
+        ArchiveError: the file cannot be written there.
+    """
+    own = ("schema", "aliases", "forms")
+    tensors: dict[str, Tensor] = {}
+    for place, member in enumerate(members):
+        tensors |= {f"{place}/{name}": tensor for name, tensor in member.tensors.items()}
+        tensors |= {f"{place}/{LOSS_PREFIX}{name}": tensor for name, tensor in member.loss.items()}
+    documents = [{name: part for name, part in one.document.items() if name not in own} for one in members]
+    write_archive(path, tensors, {"members": documents})
+
+
+def read_several(path: Path) -> list[Archive]:
+    """Read archives that were written to one.
+
+    Raises:
+        ArchiveError: as `read_archive()` does, or the file holds one model.
+    """
+    whole = read_archive(path)
+    members = whole.document.get("members")
+    if not isinstance(members, list) or not all(isinstance(one, dict) for one in members):
+        raise ArchiveError(f"{path}, which holds one model", "a file of several models", "lumbre.load(path, Net)")
+    found: list[Archive] = []
+    for place, document in enumerate(members):
+        begin = f"{place}/"
+        parts = {name.removeprefix(begin): one for name, one in whole.tensors.items() if name.startswith(begin)}
+        own, loss = _parted(parts)
+        found.append(Archive(own, {**document, "schema": whole.document["schema"]}, loss))
+    return found
 
 
 def is_archive(data: bytes) -> bool:
     """Whether these bytes are an archive of lumbre's, whole or damaged, by any mark of one in its header."""
     length = int.from_bytes(data[:8], "little")
     return _MARKS.search(data, 8, 8 + min(length, _LONGEST_HEADER)) is not None
+
+
+def _parted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of the module, and those of the loss."""
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(LOSS_PREFIX)}
+    return own, {name.removeprefix(LOSS_PREFIX): tensors[name] for name in tensors.keys() - own.keys()}
 
 
 def _senseless(path: Path, error: Exception) -> ArchiveError:

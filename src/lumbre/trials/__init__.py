@@ -1,8 +1,11 @@
-"""Short runs that leave no trace: finders of learning rate and batch size, one batch over-fitted, resume proved.
+"""More than one fit: short runs that leave no trace, cross-validation, and ensembles.
 
-Used by the root modules. They run the loop of `core` on a plan of `run`, and never keep what they trained.
+Used by the root modules. Finders of learning rate and batch size, one batch over-fitted and resume proved run the loop
+of `core` on a plan of `run`, and keep nothing. The others call `Recipe.fit`, which they are handed.
 """
 
+from lumbre.trials._cross_validate import CrossValidation, cross_validate
+from lumbre.trials._ensemble import Ensemble, fit_ensemble, load_ensemble
 from lumbre.trials._finders import (
     BatchSizes,
     LearningRates,

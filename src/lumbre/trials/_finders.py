@@ -16,6 +16,7 @@ from lumbre.run import Options, Spec, build, left_alone
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotnine import ggplot
 
 _SMOOTHING = 0.85
 _DIVERGED = 4.0
@@ -62,7 +63,7 @@ class LearningRates:
 
         return pd.DataFrame({"lr": self.rates, "loss": self.losses, "smoothed": self.smoothed})
 
-    def plot(self) -> Any:
+    def plot(self) -> "ggplot":
         """Loss by learning rate, with the suggestion; a plotnine object."""
         from lumbre.plots import plot_learning_rates
 

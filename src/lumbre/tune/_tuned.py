@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
     from optuna.trial import FrozenTrial
+    from plotnine import ggplot
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
 
@@ -94,7 +95,7 @@ class Tuned:
         names = ["number", "state", "value", *(one.label for one in self._parameters), "seconds", "epochs", "error"]
         return pd.DataFrame(rows, columns=names)
 
-    def plot(self, parameter: str | None = None) -> Any:
+    def plot(self, parameter: str | None = None) -> "ggplot":
         """The search in pictures, trials that were pruned told apart.
 
         Args:

@@ -1,0 +1,62 @@
+"""Predictions on the scale of the target, and the interval around each, where `conformal()` has made one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lumbre.base import OWN, DataError, Nested, Scale, own_method
+from lumbre.run import Session
+
+
+def response_scale(session: Session) -> Scale:
+    """What the predictions are. A module's own predict() turns the scores that its loss takes into something else.
+
+    Raises:
+        DataError: the scale was said by a function that the file could not hold.
+    """
+    scale = session.scale
+    if scale.name == OWN and scale.own is None:
+        raise DataError(
+            "a model that was loaded without the function that brings its predictions to the scale of the target",
+            "a recipe with response=, as it was trained with",
+            "lumbre.load(path, lumbre.setup(Net, ..., response=...))",
+        )
+    if own_method(session.model, "predict"):
+        return Scale(scale.kind if scale.kind == "numbers" else None)
+    return scale
+
+
+def bounds(session: Session, output: Nested) -> tuple[Tensor, Tensor] | None:
+    """The lower and the upper bound around the number predicted for each row, as the model was calibrated for.
+
+    Args:
+        session: the model.
+        output: of a batch, as the module gives it.
+
+    Returns:
+        Two tensors of the shape of the prediction; None where there are no intervals, or sets of classes.
+    """
+    found: Any = session.after.get("intervals")
+    if found is None or found["kind"] == "classes":
+        return None
+    pred = response_scale(session).applied(output)
+    margin = torch.tensor(found["margins"], dtype=pred.dtype, device=pred.device)
+    margin = margin.reshape(pred.shape[1:]) if pred.ndim > 1 else margin.reshape(())
+    if found["kind"] == "absolute":
+        return pred - margin, pred + margin
+    low, high = loss_interval(session, output, found["level"])
+    return low - margin, torch.maximum(high + margin, low - margin)
+
+
+def loss_interval(session: Session, output: Nested, level: float) -> tuple[Tensor, Tensor]:
+    """The interval that the distribution of a loss gives: tensors of the shape of the target."""
+    loss: Any = session.loss
+    if loss is None:
+        raise DataError(
+            "intervals that the loss makes, of a model that was loaded with its class alone",
+            "a model with its recipe",
+            "lumbre.load(path, lumbre.setup(Net, loss=..., optimizer=...))",
+        )
+    with torch.no_grad():
+        return loss.interval(output, level)

@@ -1,0 +1,143 @@
+"""What features do to the prediction."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lumbre.base import import_extra
+from lumbre.plots._colours import TRAIN, VALID
+from lumbre.plots._text import literal, literals
+
+_CURVES = ("partial dependence", "accumulated local effects")
+
+
+def plot_effects(curves: Any, individual: Any = None, *, feature: str = "feature", response: str = "prediction") -> Any:
+    """The prediction along one feature: on average, and of single rows; of a category at each level.
+
+    Args:
+        curves: with the columns kind, value, response and perhaps output, as `Effects.curves`.
+        individual: with the columns row, value, response and perhaps output, as `Effects.individual`; or None.
+        feature: its name, for the axis.
+        response: what is predicted, for the axis.
+
+    Returns:
+        A plotnine `ggplot`.
+
+    Raises:
+        MissingExtraError: plotnine is not installed.
+    """
+    p9 = import_extra("plotnine", "plots", "draw charts")
+    import pandas as pd
+
+    levels = list(dict.fromkeys(curves["value"])) if isinstance(curves["value"].iloc[0], str) else None
+    kinds = [kind for kind in _CURVES if kind in set(curves["kind"])]
+    table = curves.assign(kind=pd.Categorical(curves["kind"], categories=kinds))
+    rows = individual if individual is not None and len(individual) else None
+    if levels is not None:
+        table = table.assign(value=pd.Categorical(table["value"], categories=levels))
+        rows = None if rows is None else rows.assign(value=pd.Categorical(rows["value"], categories=levels))
+    chart = p9.ggplot(table, p9.aes("value", "response"))
+    if rows is not None:
+        chart += p9.geom_line(p9.aes(group="row"), data=rows, colour="#999999", alpha=0.35, size=0.35)
+    if levels is None:
+        chart += p9.geom_line(p9.aes(colour="kind", linetype="kind"), size=1.2)
+    else:
+        chart += p9.geom_point(p9.aes(colour="kind"), size=3.5)
+        chart += p9.scale_x_discrete(labels=literals)
+    single = "" if rows is None else f"; grey: {rows['row'].nunique()} single rows"
+    chart = (
+        chart
+        + p9.scale_colour_manual([TRAIN, VALID], name=" ", breaks=kinds)
+        + p9.scale_linetype_manual(["solid", "dashed"], name=" ", breaks=kinds)
+        + p9.labs(x=literal(feature), y=literal(response), subtitle=f"average over all rows{single}")
+        + p9.theme_minimal()
+        + p9.theme(figure_size=(5.6, 4.2), legend_position="bottom" if len(kinds) > 1 else "none")
+    )
+    return chart + _panels(p9, table) if "output" in table else chart
+
+
+def plot_effect_surface(surface: Any, *, response: str = "prediction") -> Any:
+    """The prediction over two features, on average over the rows.
+
+    Args:
+        surface: with a column for each feature, response and perhaps output, as `Effects.surface`.
+        response: what is predicted, for the legend.
+
+    Returns:
+        A plotnine `ggplot`.
+
+    Raises:
+        MissingExtraError: plotnine is not installed.
+    """
+    p9 = import_extra("plotnine", "plots", "draw charts")
+    import pandas as pd
+
+    x, y = [name for name in surface.columns if name not in ("output", "response")]
+    table = surface.rename(columns={x: "x", y: "y"})
+    for name in ("x", "y"):
+        if isinstance(table[name].iloc[0], str):
+            table[name] = pd.Categorical(table[name], categories=list(dict.fromkeys(table[name])))
+    chart = (
+        p9.ggplot(table, p9.aes("x", "y", fill="response"))
+        + p9.geom_tile()
+        + p9.scale_fill_cmap("cividis")
+        + p9.labs(x=literal(x), y=literal(y), fill=literal(response), subtitle="partial dependence")
+        + p9.theme_minimal()
+        + p9.theme(figure_size=(5.8, 4.2), panel_grid=p9.element_blank())
+    )
+    return chart + _panels(p9, table) if "output" in table else chart
+
+
+def plot_slopes(slopes: Any, spreads: Mapping[Any, float], *, response: str = "prediction") -> Any:
+    """Average slopes, each for one standard deviation of its feature, so that they can be compared.
+
+    Args:
+        slopes: with the columns feature, slope, low, high and perhaps output, as `Effects.frame()`.
+        spreads: the standard deviation of each feature; differences of categories have none.
+        response: what is predicted, for the axis.
+
+    Returns:
+        A plotnine `ggplot`.
+
+    Raises:
+        MissingExtraError: plotnine is not installed.
+    """
+    p9 = import_extra("plotnine", "plots", "draw charts")
+    import pandas as pd
+
+    factor = slopes["feature"].map(lambda name: spreads.get(name, 1.0)).astype(float)
+    table = slopes.assign(**{name: slopes[name] * factor for name in ("slope", "low", "high")})
+    names = list(dict.fromkeys(map(str, table["feature"])))
+    table["feature"] = pd.Categorical(table["feature"].astype(str), categories=names[::-1])
+    chart = (
+        p9.ggplot(table, p9.aes("slope", "feature"))
+        + p9.geom_vline(xintercept=0, linetype="dashed", colour="#4d4d4d")
+        + p9.geom_segment(p9.aes(x="low", xend="high", yend="feature"), colour=TRAIN, size=0.9)
+        + p9.geom_point(colour=TRAIN, size=2.6)
+        + p9.scale_y_discrete(labels=literals)
+        + p9.labs(
+            x=f"change of the {literal(response)}",
+            y="",
+            subtitle="for one standard deviation more, or another level;\nlines: 90 % of the rows",
+        )
+        + p9.theme_minimal()
+        + p9.theme(
+            figure_size=(6.4, 1.6 + 0.3 * len(names)),
+            panel_grid_major_y=p9.element_blank(),
+            panel_grid_minor=p9.element_blank(),
+        )
+    )
+    if "output" not in table:
+        return chart
+    count = table["output"].nunique()
+    across = min(count, 3)
+    size = (2.2 + 2.3 * across, 1.3 + (0.8 + 0.27 * len(names)) * -(-count // across))
+    return chart + p9.facet_wrap("output", ncol=across, labeller=literal) + p9.theme(figure_size=size)
+
+
+def _panels(p9: Any, table: Any) -> list[Any]:
+    count = table["output"].nunique()
+    across = min(count, 3)
+    return [
+        p9.facet_wrap("output", ncol=across, labeller=literal),
+        p9.theme(figure_size=(1.4 + 2.4 * across, 1.5 + 2.4 * -(-count // across))),
+    ]

@@ -1,0 +1,370 @@
+"""Several models of one recipe that predict together: their mean, and how far they are from one another."""
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lumbre.base import (
+    DataError,
+    Nested,
+    OptionError,
+    caller,
+    describe,
+    leaves,
+    map_leaves,
+    stream,
+)
+from lumbre.core import History, format_seconds, format_value
+from lumbre.data import InMemoryDataset, Rows, WeightedRows, countable, of_seed, split_rows, take_rows
+from lumbre.fitted import Evaluation, Fitted, restored
+from lumbre.run import Spec, callback_list, given_data
+from lumbre.storage import Archive, read_archive, read_several, write_several
+from lumbre.trials._folds import BY_ROW, of_rows, with_weights
+from lumbre.trials._several import FitOf, Job, checked_options, fit_each, own_copy
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Ensemble:
+    """Models of one recipe that predict together. `Recipe.ensemble` makes it, `lumbre.load_ensemble` reads it.
+
+    Attributes:
+        models: the trained models.
+    """
+
+    models: list[Fitted]
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes by class number, where the data had any."""
+        return self.models[0].classes
+
+    def predict(self, data: Any, *, batch_size: int | None = None) -> Nested:
+        """The mean over the models of their predictions on the scale of the target.
+
+        Of classes it is the mean of their probabilities, of counts that of expected counts; where nobody knows a scale
+        (see `Fitted.predict_response`), that of what the models give.
+
+        Args:
+            data: as for `Fitted.predict`.
+            batch_size: as for `Fitted.predict`.
+
+        Returns:
+            A tensor of shape (rows, ...) on the CPU, or tensors in the structure that the module returns.
+
+        Raises:
+            DataError: the data cannot be used as it is, or the models do not give tensors.
+        """
+        return _over(self._each(data, batch_size), lambda columns: columns.mean(0))
+
+    def spread(self, data: Any, *, batch_size: int | None = None) -> Nested:
+        """The standard deviation over the models of what `predict()` averages: how little they agree.
+
+        It holds what differs between fits: first weights, order of the rows, and with `bootstrap=True` the rows. It is
+        no prediction interval: the noise of the targets is not in it.
+
+        Args:
+            data: as for `predict()`.
+            batch_size: as for `predict()`.
+
+        Returns:
+            As `predict()`; the standard deviation with n - 1.
+
+        Raises:
+            DataError: as `predict()` does.
+        """
+        return _over(self._each(data, batch_size), lambda columns: columns.std(0))
+
+    def predict_probabilities(self, data: Any, *, batch_size: int | None = None) -> Tensor:
+        """The mean over the models of `Fitted.predict_probabilities`: float32 of shape (rows, classes).
+
+        Raises:
+            DataError: as `predict()` does, or the models do not give scores of classes.
+        """
+        found = [one.predict_probabilities(data, batch_size=batch_size) for one in self.models]
+        return torch.stack(found).mean(0)
+
+    def predict_classes(self, data: Any, *, batch_size: int | None = None) -> "np.ndarray[Any, Any]":
+        """The class with the largest mean probability: its name where the training data had names, else its number.
+
+        Raises:
+            DataError: as `predict_probabilities()` does.
+        """
+        numbers = self.predict_probabilities(data, batch_size=batch_size).argmax(1).numpy()
+        return numbers if self.classes is None else np.array(self.classes, dtype=object)[numbers]
+
+    def evaluate(self, data: Any, *, batch_size: int | None = None, weights: Any = None) -> Evaluation:
+        """Loss and metrics of the mean prediction.
+
+        Loss and metrics take it as they take a model's: probabilities of classes as their logarithms, for example. Of
+        a recipe with a `response` of its own, of which no inverse is known, the models' outputs are averaged as they
+        are.
+
+        Args:
+            data: as for `Fitted.evaluate`; a loader is read by all models together.
+            batch_size: as for `Fitted.evaluate`.
+            weights: as for `Fitted.evaluate`.
+
+        Raises:
+            DataError: the data cannot be used as it is, or the models do not give tensors.
+            RecipeError: the ensemble was loaded without a loss.
+        """
+        sessions = [one._session for one in self.models]  # pyright: ignore[reportPrivateUsage]
+        first = sessions[0]
+        if any(one.encoding is not None for one in sessions):  # each has its own centre and scale
+            data = _beside(
+                [given_data(data, one.encoding, one.seed, need_target=True, weights=weights) for one in sessions]
+            )
+        encoded = isinstance(data, _Beside)
+        joint = _Joint([one.model for one in sessions], _combined(first.scale.name), apart=encoded)
+        together = replace(first, model=joint, encoding=None, stored=first.scale)
+        joint_fit = Fitted(together, History(), "")
+        if encoded:
+            return joint_fit.evaluate(data.rows, batch_size=batch_size)
+        return joint_fit.evaluate(data, batch_size=batch_size, weights=weights)
+
+    def save(self, path: str | Path) -> None:
+        """Write all models to one file of tensors and JSON, which `lumbre.load_ensemble(path, module)` reads.
+
+        Args:
+            path: where to; a file that is there is replaced once the new one is complete.
+
+        Raises:
+            ArchiveError: it cannot be written there.
+        """
+        members: list[Archive] = []
+        with tempfile.TemporaryDirectory(prefix="lumbre-ensemble-") as folder:
+            for one in self.models:
+                one.save(Path(folder) / "member.lumbre")
+                members.append(read_archive(Path(folder) / "member.lumbre"))
+        write_several(Path(path), members)
+
+    def _each(self, data: Any, batch_size: int | None) -> list[Nested]:
+        return [one.predict_response(data, batch_size=batch_size) for one in self.models]
+
+    def __repr__(self) -> str:
+        lasts = [one.history_wide.iloc[-1] for one in self.models if len(one.history)]
+        names = [name for name in lasts[0].index if name != "epoch"] if len(lasts) == len(self.models) else []
+        lines = [f"Ensemble of {len(self)} {type(self.models[0].model).__name__}"]
+        for name in names:
+            values = [one.get(name) for one in lasts]
+            if all(isinstance(value, (int, float)) for value in values):
+                low, high = format_value(float(min(values))), format_value(float(max(values)))
+                lines.append(f"{name}: {low} to {high}")
+        return "\n  ".join(lines)
+
+
+def load_ensemble(path: str | Path, module: Any, *, device: str | torch.device = "auto", **hparams: Any) -> Ensemble:
+    """Read an ensemble that `Ensemble.save()` wrote.
+
+    Args:
+        path: the file.
+        module: the module class (or factory), or the recipe, as for `lumbre.load`; a ready module is copied.
+        device: where to put the models: "auto", or a device by name.
+        **hparams: as for `lumbre.load`.
+
+    Raises:
+        ArchiveError: the file is not there, damaged, of another kind, or does not fit the module.
+        RecipeError: the module cannot be built with the hyper-parameters.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> from torch import nn, optim
+        >>> recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
+        >>> recipe = recipe.set_hparams(in_features=2, out_features=1)
+        >>> recipe.ensemble((torch.zeros(4, 2), torch.zeros(4, 1)), n=3, epochs=1, verbose=False).save("three.lumbre")
+        >>> lb.load_ensemble("three.lumbre", nn.Linear).predict(torch.zeros(5, 2)).shape
+        torch.Size([5, 1])
+    """
+    models: list[Fitted] = []
+    for archive in read_several(Path(path)):
+        own = own_copy(module) if isinstance(module, Spec) else module
+        own = copy.deepcopy(own) if isinstance(own, nn.Module) else own
+        models.append(restored(archive, path, own, device, hparams))
+    return Ensemble(models)
+
+
+def fit_ensemble(
+    recipe: Spec,
+    fit: FitOf,
+    data: Any,
+    options: Mapping[str, Any],
+    *,
+    n: int,
+    bootstrap: bool,
+    seed: int,
+    workers: int,
+    resume: Any,
+) -> Ensemble:
+    """Fit the members; `Recipe.ensemble` says the rest."""
+    if not isinstance(n, int) or isinstance(n, bool) or n < 2:
+        raise OptionError(f"n={n!r}", "a whole number of models from 2", "n=10")
+    options = {**options, "callbacks": callback_list(options.get("callbacks", ()))}
+    keep = checked_options(options, resume, workers, seed)
+    seeds = [seed + place for place in range(n)]
+    rows = countable(with_weights(data, options), seed) if bootstrap else data
+    members = _Members(rows, seeds, options, bootstrap)
+    job = Job(recipe=recipe, fit=fit, parts=members, options=options, keep=keep)
+    return Ensemble(list(_heard(fit_each(job, workers), n, quiet=options.get("verbose") is False)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """What each member is fitted with: a seed, and where it is asked for rows drawn with replacement."""
+
+    data: Any
+    seeds: list[int]
+    options: Mapping[str, Any]
+    bootstrap: bool
+
+    @property
+    def names(self) -> list[str]:
+        """Of folders, and in messages."""
+        return [f"member-{place}" for place in range(1, len(self.seeds) + 1)]
+
+    def part(self, number: int) -> tuple[Any, dict[str, Any]]:
+        """Data and options of a member."""
+        seed = self.seeds[number]
+        own: dict[str, Any] = {"seed": seed, "preflight": self.options.get("preflight", True) and not number}
+        if not self.bootstrap:
+            return self.data, own
+        own["weights"] = None  # they are with the data
+        data: Rows = of_seed(self.data, seed)
+        rows, fraction = torch.arange(len(data)), self.options.get("valid_data")
+        if isinstance(fraction, (int, float)):  # held out first, so that no row is on both sides
+            rows, valid = split_rows(len(data), fraction, seed)
+            own["valid_data"] = take_rows(data, valid)
+        generator = torch.Generator().manual_seed(stream(seed, "bootstrap"))
+        drawn = rows[torch.randint(len(rows), (len(rows),), generator=generator).sort().values]
+        for name in BY_ROW:
+            if (values := self.options.get(name)) is not None and not isinstance(values, str):
+                own[name] = of_rows(name, values, drawn, len(data))
+        return take_rows(data, drawn), own
+
+
+def _heard(models: Iterator[Fitted], count: int, *, quiet: bool) -> Iterator[Fitted]:
+    """The models; a line is printed for each."""
+    from rich.console import Console
+
+    since = perf_counter()
+    for place, fitted in enumerate(models, 1):
+        yield fitted
+        if quiet:
+            continue
+        last = fitted.history_wide.iloc[-1]
+        values = ", ".join(
+            f"{name} {format_value(float(value))}"
+            for name, value in last.items()
+            if name != "epoch" and isinstance(value, (int, float))
+        )
+        line = f"Member {place} of {count}: {values} - {format_seconds(perf_counter() - since)}"
+        Console(soft_wrap=True).print(line, markup=False, highlight=False)
+        since = perf_counter()
+
+
+def _over(each: Sequence[Nested], join: Callable[[Tensor], Tensor]) -> Nested:
+    """Structures of tensors joined leaf by leaf: `join` takes (models, rows, ...).
+
+    Raises:
+        DataError: there is something else in them.
+    """
+    columns = list(zip(*map(leaves, each), strict=True))
+    for column in columns:
+        for leaf in column:
+            if not isinstance(leaf, Tensor) or leaf.shape != column[0].shape:
+                raise DataError(
+                    f"models that give a {describe(leaf)}",
+                    "tensors of one shape, which can be averaged",
+                    "ensemble.models[0].predict(data), and average these as the module means them",
+                )
+    found = iter([join(torch.stack([leaf.float() for leaf in column])) for column in columns])
+    return map_leaves(lambda _: next(found), each[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """The rows of a frame as each member has them encoded."""
+
+    rows: InMemoryDataset | WeightedRows
+
+
+def _beside(given: Sequence[tuple[Any, Tensor | None]]) -> Any:
+    sources, weights = [rows for rows, _ in given], given[0][1]
+    if not all(isinstance(one, InMemoryDataset) for one in sources):
+        raise DataError(
+            f"a {type(sources[0]).__name__} for models that each encode a frame in their own way",
+            "a frame, or frame data, in memory",
+            "ensemble.models[0].evaluate(data), or predict() and a metric of your own",
+        )
+    rows = InMemoryDataset([one.input for one in sources], sources[0].target, classes=sources[0].classes)
+    return _Beside(rows if weights is None else WeightedRows(rows, weights))
+
+
+class _Joint(nn.Module):
+    """The members as one module, whose output has the scale of theirs."""
+
+    def __init__(
+        self, members: Sequence[nn.Module], combined: Callable[[list[Nested]], Nested], *, apart: bool
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self._combined = combined
+        self._apart = apart
+
+    def forward(self, input: Nested, /) -> Nested:  # one argument, so that no input is spread before the members
+        """The mean of the members' outputs."""
+        each = input if self._apart else [input] * len(self.members)
+        outputs = [caller(member, one)(one) for member, one in zip(self.members, each, strict=True)]
+        return self._combined(outputs)
+
+
+def _mean(columns: Tensor) -> Tensor:
+    return columns.mean(0)
+
+
+def _mean_log(columns: Tensor) -> Tensor:
+    """The logarithm of the mean of exponentials."""
+    return columns.logsumexp(0) - torch.log(torch.tensor(float(len(columns)), device=columns.device))
+
+
+def _mean_classes(columns: Tensor) -> Tensor:
+    return _mean_log(columns.log_softmax(2 if columns.ndim > 2 else 1))
+
+
+def _mean_logit(columns: Tensor) -> Tensor:
+    """The logit of the mean probability; of the logarithms of both sides, which keep small ones."""
+    log = nn.functional.logsigmoid
+    return _mean_log(log(columns)) - _mean_log(log(-columns))
+
+
+_MEANS: Mapping[str | None, Callable[[Tensor], Tensor]] = {
+    "softmax": _mean_classes,
+    "sigmoid": _mean_logit,
+    "signs": lambda columns: 2 * torch.atanh((columns / 2).tanh().mean(0)),
+    "exp": _mean_log,
+}
+
+
+def _combined(name: str | None) -> Callable[[list[Nested]], Nested]:
+    """The mean on the scale of the target, brought back to that of the outputs, by the name of the response."""
+    if name == "first":  # (mean, variance, ...): of a mixture
+        return _mixture
+    return partial(_over, join=_MEANS.get(name, _mean))
+
+
+def _mixture(each: list[Nested]) -> Nested:
+    if not isinstance(each[0], (tuple, list)):
+        return _over(each, _mean)
+    means, variances = (torch.stack([one[place] for one in each]) for place in (0, 1))
+    return means.mean(0), variances.mean(0) + means.var(0, correction=0)
