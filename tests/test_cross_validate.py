@@ -379,3 +379,23 @@ def test_a_split_in_order_takes_a_column_of_times() -> None:
     assert train.encoding == data.encoding
     with pytest.raises(lb.OptionError, match="beside ordered"):
         lb.split(data, 0.8, 0.2, ordered="when", group="who")
+
+
+@pytest.mark.parametrize("place", ["beside", "inside"])
+def test_each_fold_trains_and_is_judged_by_the_weights_of_its_own_rows(place: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(60, 3, generator=generator), torch.randn(60, 1, generator=generator)
+    weights = torch.randint(0, 3, (60,), generator=generator).double()
+    recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
+    recipe = recipe.set_hparams(in_features=3, out_features=1).set_opt_hparams(lr=0.1)
+    data = (x, y) if place == "beside" else lb.data.weighted((x, y), weights)
+    beside = {"weights": weights} if place == "beside" else {}
+    options = {"epochs": 2, "verbose": False}
+    found = recipe.cross_validate(data, folds=3, seed=0, **options, **beside)
+    for fitted, held, loss in zip(found.models, found.held_out, found.scores["value"], strict=True):
+        rows = torch.ones(60, dtype=torch.bool)
+        rows[held] = False
+        alone = recipe.fit((x[rows], y[rows]), weights=weights[rows], seed=0, **options)
+        assert torch.equal(fitted.model.weight, alone.model.weight)
+        errors = (fitted.predict(x[held]) - y[held]).square()[:, 0].double()
+        assert loss == pytest.approx(float(errors @ weights[held] / weights[held].sum()), rel=1e-5)

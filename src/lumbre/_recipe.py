@@ -75,6 +75,7 @@ class Recipe(Spec):
         batch_size: int | None = None,
         shuffle: bool | None = None,
         sampler: Any = None,
+        weights: Any = None,
         drop_last: bool | None = None,
         num_workers: int | None = None,
         augment: Callable[..., Any] | None = None,
@@ -107,6 +108,10 @@ class Recipe(Spec):
             shuffle: draw a new order in each epoch; on where not given.
             sampler: draw rows with replacement instead, as many an epoch as there are: "balanced" gives every class
                 of the target the same share, weights of shape (rows,) each row its own. Validation is not touched.
+            weights: of the training rows, shape (rows,), numbers of 0 or more: loss, gradients and metrics count a row
+                of weight 2 like the row twice, and one of weight 0 is left out. Frame data may have them in a column
+                instead, `from_frame(..., weights="column")`, and validation data in `lumbre.data.weighted(data, w)`.
+                For losses of torch, and functions that give a value for each row.
             drop_last: leave out a last batch that is short; off where not given.
             num_workers: processes that fetch batches; 0, this process, where not given. Tensors in memory and
                 Parquet are always fetched by this process, which is faster; the batches are the same in any case.

@@ -59,6 +59,7 @@ def replay(
     callbacks: Callback | Iterable[Callback] = (),
     augment: Any = None,
     sampler: Any = None,
+    weights: Any = None,
 ) -> Replay:
     """Do the run again that a file tells of, and compare weights and history bit for bit.
 
@@ -75,6 +76,7 @@ def replay(
         callbacks: as for `fit()`.
         augment: as for `fit()`.
         sampler: as for `fit()`; "balanced" is in the receipt.
+        weights: as for `fit()`.
 
     Raises:
         ArchiveError: the file is not there, damaged, or has no receipt.
@@ -98,7 +100,13 @@ def replay(
         receipt: dict[str, Any] = record["receipt"]
         if not receipt:
             raise ValueError("it was written before files had receipts")
-        given = {"valid_data": valid_data, "callbacks": callbacks, "augment": augment, "sampler": sampler}
+        given = {
+            "valid_data": valid_data,
+            "callbacks": callbacks,
+            "augment": augment,
+            "sampler": sampler,
+            "weights": weights,
+        }
         options: dict[str, Any] = _options(receipt["options"], str(document["engine"]), given)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, OptionError):
@@ -147,7 +155,8 @@ def _options(stored: Mapping[str, Any], engine: str, given: Mapping[str, Any]) -
     needed = {
         "valid_data": (stored["valid_data"] is None and stored["valid_data_given"], "data to validate on"),
         "augment": (stored["augment_given"], "an augmentation"),
-        "sampler": (stored["sampler"] is None and stored["sampler_given"], "weights of rows"),
+        "sampler": (stored["sampler"] is None and stored["sampler_given"], "weights of rows to draw them by"),
+        "weights": (stored.get("weights_given", False), "weights of rows"),
         "callbacks": (bool(stored["callbacks"]) and not callbacks, f"callbacks: {', '.join(stored['callbacks'])}"),
     }
     for name, (is_needed, what) in needed.items():
@@ -162,6 +171,7 @@ def _options(stored: Mapping[str, Any], engine: str, given: Mapping[str, Any]) -
         "valid_data": given["valid_data"] if stored["valid_data"] is None else stored["valid_data"],
         "sampler": given["sampler"] if stored["sampler"] is None else stored["sampler"],
         "augment": given["augment"],
+        "weights": given["weights"],
         "callbacks": callbacks,
     }
 

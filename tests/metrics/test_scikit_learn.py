@@ -1,7 +1,8 @@
-"""A thousand drawn cases against scikit-learn: ties, absent classes, one class, one row, ragged batches, processes.
+"""A thousand drawn cases against scikit-learn: ties, absent classes, one class, one row, ragged batches, processes,
+weights of rows.
 
-Rows whose target is ignored are left out of what scikit-learn gets. Where it says something else on purpose, the
-expectation says so with "Other:"; docs/reference/metrics.md lists the same with reasons.
+Rows whose target is ignored, or whose weight is 0, are left out of what scikit-learn gets. Where it says something else
+on purpose, the expectation says so with "Other:"; docs/reference/metrics.md lists the same with reasons.
 """
 
 import math
@@ -35,6 +36,7 @@ class Case(NamedTuple):
     pred: Tensor
     target: Tensor
     expected: Any
+    weights: Tensor | None = None
 
 
 def scores(draw: random.Random, *shape: int) -> Tensor:
@@ -55,10 +57,26 @@ def hidden(draw: random.Random, target: Tensor, options: tuple[int, ...]) -> tup
     return target, told, target != ignored
 
 
+def weighted(draw: random.Random, counted: Tensor) -> tuple[Tensor | None, Tensor, Any]:
+    """Weights or None, which rows count, and the weights of these. Other: a row of weight 0 is no row."""
+    rows, kind = len(counted), draw.choice(("none", "none", "whole", "any", "one", "tiny"))
+    if kind == "none":
+        return None, counted, None
+    values = {
+        "whole": [draw.choice((0, 1, 2, 3)) for _ in range(rows)],
+        "any": [draw.choice((0, draw.random(), 5 * draw.random())) for _ in range(rows)],
+        "one": [1] * rows,
+        "tiny": [1e-9 * draw.random() for _ in range(rows)],
+    }[kind]
+    weights = torch.tensor(values, dtype=draw.choice((torch.float32, torch.float64)))
+    counted = counted & (weights > 0)
+    return weights, counted, weights[counted].double().numpy()
+
+
 # ---------------------------------------------------------------- what scikit-learn says
 
 
-def by_average(average: str, values: list[float], rows: list[int]) -> float | list[float]:
+def by_average(average: str, values: list[float], rows: list[float]) -> float | list[float]:
     if average == "none":
         return values
     if average == "macro":
@@ -66,44 +84,46 @@ def by_average(average: str, values: list[float], rows: list[int]) -> float | li
     return sum(value * count for value, count in zip(values, rows, strict=True) if count) / sum(rows)
 
 
-def areas(area: Callable[[Any, Any], float], average: str, logits: Tensor, target: Tensor) -> Any:
+def areas(area: Callable[..., float], average: str, logits: Tensor, target: Tensor, w: Any) -> Any:
     """Other: scikit-learn's "ovr" wants every class to occur; so each class is a binary problem of its own here."""
     chances = logits.double().log_softmax(1)
     hits = torch.eye(logits.shape[1], dtype=torch.int64)[target]
     if average == "micro":
-        return area(hits.reshape(-1), chances.reshape(-1))
-    values = [area(hits[:, number], chances[:, number]) for number in range(logits.shape[1])]
-    return by_average(average, values, hits.sum(0).tolist())
+        each = None if w is None else np.repeat(w, logits.shape[1])
+        return area(hits.reshape(-1), chances.reshape(-1), sample_weight=each)
+    values = [area(hits[:, number], chances[:, number], sample_weight=w) for number in range(logits.shape[1])]
+    counts = hits if w is None else hits * torch.as_tensor(w)[:, None]
+    return by_average(average, values, counts.sum(0).tolist())
 
 
-def average_precision(hits: Tensor, chances: Tensor) -> float:
+def average_precision(hits: Tensor, chances: Tensor, sample_weight: Any = None) -> float:
     """Other: without a row of the class scikit-learn gives 0; there is no recall, and lumbre gives NaN."""
-    return sk.average_precision_score(hits, chances) if hits.any() else NAN
+    return sk.average_precision_score(hits, chances, sample_weight=sample_weight) if hits.any() else NAN
 
 
-def top_k(logits: Tensor, target: Tensor, k: int) -> float:
+def top_k(logits: Tensor, target: Tensor, k: int, w: Any) -> float:
     """Other: of equal scores scikit-learn counts the last classes, lumbre the first, as argmax does."""
     classes = logits.shape[1]
     if k == classes:
         return 1.0  # of which scikit-learn warns
     turned = logits.double().flip(1)
     if classes == 2:
-        return sk.accuracy_score(target, logits.argmax(1))
-    return sk.top_k_accuracy_score(classes - 1 - target, turned, k=k, labels=range(classes))
+        return sk.accuracy_score(target, logits.argmax(1), sample_weight=w)
+    return sk.top_k_accuracy_score(classes - 1 - target, turned, k=k, labels=range(classes), sample_weight=w)
 
 
-def each_or_averaged(oracle: Any, average: str, target: Tensor, chosen: Tensor, classes: int) -> Any:
+def each_or_averaged(oracle: Any, average: str, target: Tensor, chosen: Tensor, classes: int, w: Any) -> Any:
     """Other: with `average=None` lumbre gives NaN, not 0, for a class that nobody has and nobody was given."""
     if average != "none":
-        return oracle(target, chosen, average=average, zero_division=0)
-    values = oracle(target, chosen, average=None, labels=range(classes), zero_division=0)
+        return oracle(target, chosen, average=average, zero_division=0, sample_weight=w)
+    values = oracle(target, chosen, average=None, labels=range(classes), zero_division=0, sample_weight=w)
     return [v if ((target == c) | (chosen == c)).any() else NAN for c, v in enumerate(values)]
 
 
-def r2(pred: Tensor, target: Tensor) -> float:
+def r2(pred: Tensor, target: Tensor, w: Any) -> float:
     """Other: where a target does not vary scikit-learn gives 0 or 1, and lumbre NaN."""
     pred, target = pred.double().reshape(len(pred), -1), target.double().reshape(len(pred), -1)
-    return sk.r2_score(target, pred) if (target != target[0]).any(0).all() else NAN
+    return sk.r2_score(target, pred, sample_weight=w) if (target != target[0]).any(0).all() else NAN
 
 
 # ---------------------------------------------------------------- cases
@@ -115,31 +135,32 @@ def of_classes(draw: random.Random) -> Case:
     logits = scores(draw, rows, classes).to(dtype)
     some = draw.sample(range(classes), draw.randint(1, classes))
     target, told, counted = hidden(draw, torch.tensor([draw.choice(some) for _ in range(rows)]), (-100, 255, 0, -1))
+    weights, counted, w = weighted(draw, counted)
     p, t, k = logits[counted], target[counted], draw.randint(1, classes)
     chosen = p.argmax(1)
     with_average = {
-        m.Precision: lambda: each_or_averaged(sk.precision_score, average, t, chosen, classes),
-        m.Recall: lambda: each_or_averaged(sk.recall_score, average, t, chosen, classes),
-        m.F1: lambda: each_or_averaged(sk.f1_score, average, t, chosen, classes),
-        m.AUROC: lambda: areas(sk.roc_auc_score, average, p, t),
-        m.AveragePrecision: lambda: areas(average_precision, average, p, t),
+        m.Precision: lambda: each_or_averaged(sk.precision_score, average, t, chosen, classes, w),
+        m.Recall: lambda: each_or_averaged(sk.recall_score, average, t, chosen, classes, w),
+        m.F1: lambda: each_or_averaged(sk.f1_score, average, t, chosen, classes, w),
+        m.AUROC: lambda: areas(sk.roc_auc_score, average, p, t, w),
+        m.AveragePrecision: lambda: areas(average_precision, average, p, t, w),
     }
     others = {
-        m.Accuracy: lambda: sk.accuracy_score(t, chosen),
-        m.ConfusionMatrix: lambda: sk.confusion_matrix(t, chosen, labels=range(classes)),
-        m.CohenKappa: lambda: sk.cohen_kappa_score(t, chosen),
-        m.MatthewsCorrelation: lambda: sk.matthews_corrcoef(t, chosen),
-        m.Perplexity: lambda: math.exp(sk.log_loss(t, p.double().softmax(1), labels=range(classes))),
-        m.TopKAccuracy: lambda: top_k(p, t, k),
+        m.Accuracy: lambda: sk.accuracy_score(t, chosen, sample_weight=w),
+        m.ConfusionMatrix: lambda: sk.confusion_matrix(t, chosen, labels=range(classes), sample_weight=w),
+        m.CohenKappa: lambda: sk.cohen_kappa_score(t, chosen, sample_weight=w),
+        m.MatthewsCorrelation: lambda: sk.matthews_corrcoef(t, chosen, sample_weight=w),
+        m.Perplexity: lambda: math.exp(sk.log_loss(t, p.double().softmax(1), labels=range(classes), sample_weight=w)),
+        m.TopKAccuracy: lambda: top_k(p, t, k, w),
     }
     kind = draw.choice([*with_average, *others])
     options = told | ({"average": average} if kind in with_average else {"k": k} if kind is m.TopKAccuracy else {})
     metric = kind(**options)
     if len(t):
-        return Case(metric, logits, target, {**with_average, **others}[kind]())
+        return Case(metric, logits, target, {**with_average, **others}[kind](), weights)
     # Other: without a row scikit-learn raises.
     nothing = [NAN] * classes if metric.by_class else NAN
-    return Case(metric, logits, target, np.zeros((classes, classes)) if kind is m.ConfusionMatrix else nothing)
+    return Case(metric, logits, target, np.zeros((classes, classes)) if kind is m.ConfusionMatrix else nothing, weights)
 
 
 def of_two(draw: random.Random) -> Case:
@@ -148,25 +169,26 @@ def of_two(draw: random.Random) -> Case:
     share = draw.choice((0, 0.3, 1))
     given = torch.tensor([float(draw.random() < share) for _ in range(rows)]).to(draw.choice((torch.int64, *DTYPES)))
     target, told, counted = hidden(draw, given, (-100, 255, 2, -1))
+    weights, counted, w = weighted(draw, counted)
     t = target[counted].long()
     # Half precision is brought to float32 first: a sigmoid of bfloat16 has two digits.
     wide = logits.float() if logits.dtype == torch.bfloat16 else logits
     chosen = (wide[counted].sigmoid() > threshold).long()
     decided = {
-        m.BinaryPrecision: lambda: sk.precision_score(t, chosen, zero_division=0),
-        m.BinaryRecall: lambda: sk.recall_score(t, chosen, zero_division=0),
-        m.BinaryF1: lambda: sk.f1_score(t, chosen, zero_division=0),
-        m.BinaryConfusionMatrix: lambda: sk.confusion_matrix(t, chosen, labels=[0, 1]),
-        m.BinaryCohenKappa: lambda: sk.cohen_kappa_score(t, chosen),
-        m.BinaryMatthewsCorrelation: lambda: sk.matthews_corrcoef(t, chosen),
+        m.BinaryPrecision: lambda: sk.precision_score(t, chosen, zero_division=0, sample_weight=w),
+        m.BinaryRecall: lambda: sk.recall_score(t, chosen, zero_division=0, sample_weight=w),
+        m.BinaryF1: lambda: sk.f1_score(t, chosen, zero_division=0, sample_weight=w),
+        m.BinaryConfusionMatrix: lambda: sk.confusion_matrix(t, chosen, labels=[0, 1], sample_weight=w),
+        m.BinaryCohenKappa: lambda: sk.cohen_kappa_score(t, chosen, sample_weight=w),
+        m.BinaryMatthewsCorrelation: lambda: sk.matthews_corrcoef(t, chosen, sample_weight=w),
     }
     ranked = {
-        m.BinaryAUROC: lambda: sk.roc_auc_score(t, logits[counted].double()),
-        m.BinaryAveragePrecision: lambda: average_precision(t, logits[counted].double()),
+        m.BinaryAUROC: lambda: sk.roc_auc_score(t, logits[counted].double(), sample_weight=w),
+        m.BinaryAveragePrecision: lambda: average_precision(t, logits[counted].double(), w),
     }
     plain = {
-        m.BinaryAccuracy: lambda: sk.accuracy_score(t, chosen),
-        m.BinaryAccuracyWithLogits: lambda: sk.accuracy_score(t, chosen),
+        m.BinaryAccuracy: lambda: sk.accuracy_score(t, chosen, sample_weight=w),
+        m.BinaryAccuracyWithLogits: lambda: sk.accuracy_score(t, chosen, sample_weight=w),
     }
     kind = draw.choice([*decided, *ranked, *plain])
     options = {} if kind in ranked else {"threshold": threshold}
@@ -177,7 +199,7 @@ def of_two(draw: random.Random) -> Case:
     expected = {**decided, **ranked, **plain}[kind]() if len(t) else NAN
     if kind is m.BinaryConfusionMatrix and not len(t):
         expected = np.zeros((2, 2))
-    return Case(kind(**options, **told), logits, target, expected)
+    return Case(kind(**options, **told), logits, target, expected, weights)
 
 
 def of_numbers(draw: random.Random) -> Case:
@@ -186,15 +208,16 @@ def of_numbers(draw: random.Random) -> Case:
     far = draw.choice((0, 0, 1e7, -1e9)) if dtype == torch.float64 else 0
     target = scores(draw, *shape).to(dtype) + far
     pred = target + scores(draw, *shape).to(dtype) / 4
-    p, t = pred.double(), target.double()
+    weights, counted, w = weighted(draw, torch.ones(shape[0], dtype=torch.bool))
+    p, t = pred[counted].double(), target[counted].double()
     exact = {
-        m.MAE: lambda: sk.mean_absolute_error(t, p),
-        m.MSE: lambda: sk.mean_squared_error(t, p),
-        m.RMSE: lambda: math.sqrt(sk.mean_squared_error(t, p)),  # Other: over all outputs at once
-        m.R2: lambda: r2(p, t),
+        m.MAE: lambda: sk.mean_absolute_error(t, p, sample_weight=w),
+        m.MSE: lambda: sk.mean_squared_error(t, p, sample_weight=w),
+        m.RMSE: lambda: math.sqrt(sk.mean_squared_error(t, p, sample_weight=w)),  # Other: over all outputs at once
+        m.R2: lambda: r2(p, t, w),
     }
     kind = draw.choice([m.MAE, m.MSE, m.RMSE, m.R2, m.R2])
-    return Case(kind(), pred, target, exact[kind]())
+    return Case(kind(), pred, target, exact[kind]() if len(t) else NAN, weights)
 
 
 def measured(draw: random.Random, case: Case) -> Any:
@@ -202,9 +225,12 @@ def measured(draw: random.Random, case: Case) -> Any:
     rows = len(case.target)
     cuts = sorted(draw.randrange(rows + 1) for _ in range(draw.randint(0, 4)))
     states = [case.metric.init(CPU) for _ in range(draw.randint(1, 3))]
-    for p, t in zip(case.pred.tensor_split(cuts), case.target.tensor_split(cuts), strict=True):
+    weights = torch.ones(rows) if case.weights is None else case.weights
+    parts = (each.tensor_split(cuts) for each in (case.pred, case.target, weights))
+    for p, t, w in zip(*parts, strict=True):
         rank = draw.randrange(len(states))
-        states[rank] = case.metric.update(states[rank], p, t)
+        given: Any = {} if case.weights is None else {"weights": w}
+        states[rank] = case.metric.update(states[rank], p, t, **given)
     return case.metric.compute(reduce(merge, states))
 
 
@@ -219,5 +245,5 @@ def test_drawn_cases_agree_with_scikit_learn(kind: Callable[[random.Random], Cas
         # Cross-entropies and errors of float32 have its digits.
         near = 1e-5 if case.pred.dtype != torch.float64 else 1e-9
         assert found == pytest.approx(np.asarray(case.expected), rel=near, abs=1e-9, nan_ok=True), (
-            f"{type(case.metric).__name__} {vars(case.metric)} of {case.pred}, {case.target}, seed {seed}"
+            f"{type(case.metric).__name__} {vars(case.metric)} of {case[1:3]} with weights {case.weights}, seed {seed}"
         )

@@ -334,6 +334,36 @@ def test_metrics_that_keep_sums_are_added_up_by_the_graph(accumulate: int, monke
     assert histories[2] == pytest.approx(histories[0], rel=1e-5)
 
 
+@pytest.mark.parametrize(("accumulate", "mixed"), [(1, False), (3, True)])
+def test_weights_of_rows_go_through_the_graph(accumulate: int, mixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_hand: list[bool] = []
+    update = LossMeter.update
+
+    def watched(self, batch, pred, losses, *, added=False) -> None:
+        by_hand.append(not added)
+        update(self, batch, pred, losses, added=added)
+
+    monkeypatch.setattr(LossMeter, "update", watched)
+    x, y = blobs(75)
+    w = torch.rand(75, generator=torch.Generator().manual_seed(0)) * 3 + 0.1
+    callbacks = [lb.callbacks.Accumulate(accumulate)] if accumulate > 1 else []
+    callbacks += [Mixup(0.4)] if mixed else []
+    metrics = [lb.metrics.Accuracy(), lb.metrics.F1(), lb.metrics.Perplexity()]
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([0.5, 2.0, 1.0]).double())
+    recipe = lb.setup(lambda: Net(4).double(), loss=loss, optimizer=optim.Adam, metrics=metrics)
+    eager, compiled = (
+        recipe.fit(
+            (x.double(), y), weights=w, epochs=5, batch_size=10, engine=engine, callbacks=callbacks, verbose=False
+        )
+        for engine in ("eager", "compiled")
+    )
+    assert compiled.engine.startswith("compiled"), compiled.engine
+    assert by_hand.count(False) == 40 - 5 - 2 * accumulate  # of the eight of an epoch one is short
+    torch.testing.assert_close(weights(eager.model), weights(compiled.model), rtol=1e-8, atol=1e-9)
+    values = eager.history["value"].tolist()
+    assert compiled.history["value"].tolist() == pytest.approx(values, rel=1e-8)
+
+
 class Peeks(lb.metrics.Metric):
     """Cannot be traced."""
 

@@ -1,7 +1,8 @@
 """By what a mean loss divides: the number of rows, unless it ignores labels or weights classes.
 
 The loss of a pass, the gradient of an accumulated group and the gradient that processes share are those of all their
-rows in one batch. So a batch counts by what its own mean was divided by, not by its rows.
+rows in one batch. So a batch counts by what its own mean was divided by, not by its rows. Where rows have weights, each
+of them, or each of its labels, counts by the weight of its row.
 """
 
 import functools
@@ -12,13 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lumbre.base._nested import Nested
+from lumbre.base._nested import Nested, row_count
+from lumbre.base._target import Weighted, spread
 
 Divisor: TypeAlias = Callable[[Nested], Tensor]
 """Gives what the mean over a target is divided by: a float64 scalar on its device (float32 where it has no float64)."""
 
 _MODULES = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 _FUNCTIONS = (F.cross_entropy, F.nll_loss)
+_MEANS = ("mean", "none")  # of values for rows the mean is taken here, where rows have weights
 
 
 def ignored_label(loss: object) -> int | None:
@@ -27,7 +30,12 @@ def ignored_label(loss: object) -> int | None:
     return None if facts is None else facts[1]
 
 
-def divisor_of(loss: object, *, may_ignore: bool = True) -> Divisor | None:
+def counts_labels(loss: object) -> bool:
+    """Whether the mean of a loss is one over labels, weighted by their classes: of several a row, where there are."""
+    return _facts(loss) is not None
+
+
+def divisor_of(loss: object, *, may_ignore: bool = True, weighted: bool = False) -> Divisor | None:
     """What `loss` divides by, as a function of the target; None where that is the number of rows.
 
     Known are cross-entropy and negative log-likelihood of torch, as modules, functions, or functions with
@@ -37,24 +45,39 @@ def divisor_of(loss: object, *, may_ignore: bool = True) -> Divisor | None:
         loss: the loss function.
         may_ignore: whether a target may hold the ignored label; where none can, rows are counted unless classes have
             weights.
+        weighted: whether rows have weights, so that it takes `Weighted` targets.
     """
     facts = _facts(loss)
     if facts is None:
-        return None
+        return _sum_of_weights if weighted else None
     weight, ignored = facts
-    if weight() is None and not may_ignore:
+    if weight() is None and not may_ignore and not weighted:
         return None
 
     def divisor(target: Nested) -> Tensor:
+        rows = None
+        if isinstance(target, Weighted):
+            target, rows = target
+            if not isinstance(target, Tensor) or target.is_floating_point():
+                return rows.sum()
         if not isinstance(target, Tensor) or target.is_floating_point():  # of class probabilities torch counts the rows
             return torch.tensor(float(len(target)) if isinstance(target, Tensor) else 1.0, dtype=torch.float64)
         dtype = torch.float32 if target.device.type == "mps" else torch.float64
         kept, weights = target != ignored, weight()
+        if rows is not None:
+            kept = kept * spread(rows.to(dtype), kept)
         if weights is None:
             return kept.sum().to(dtype)
-        return (weights.to(dtype)[torch.where(kept, target, 0)] * kept).sum()
+        return (weights.to(dtype)[torch.where(target != ignored, target, 0)] * kept).sum()
 
     return divisor
+
+
+def _sum_of_weights(target: Nested) -> Tensor:
+    """The weights of the rows of a target; their number, where they have none."""
+    if isinstance(target, Weighted):
+        return target.weights.sum()
+    return torch.tensor(float(row_count(target)), dtype=torch.float64)
 
 
 def nothing_for_nothing(loss: Tensor, divided_by: Tensor) -> Tensor:
@@ -66,11 +89,11 @@ def _facts(loss: object) -> tuple[Callable[[], Tensor | None], int] | None:
     """(class weights, ignored label) of a loss that is known to average over labels; None for any other."""
     if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)):
         # A class derived from it may compute something else.
-        known = type(loss).forward in _MODULES and loss.reduction == "mean"
+        known = type(loss).forward in _MODULES and loss.reduction in _MEANS
         return (lambda: loss.weight, loss.ignore_index) if known else None
     options: dict[str, Any] = {}
     if isinstance(loss, functools.partial):
         loss, options = loss.func, {} if loss.args else loss.keywords
-    if loss not in _FUNCTIONS or options.get("reduction", "mean") != "mean":
+    if loss not in _FUNCTIONS or options.get("reduction", "mean") not in _MEANS:
         return None
     return (lambda: options.get("weight")), options.get("ignore_index", -100)

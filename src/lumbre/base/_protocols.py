@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base._nested import Nested
+from lumbre.base._target import Weighted
 
 Rows: TypeAlias = Tensor | range
 """Row numbers of a batch: an int64 tensor of shape (size,), or a range where they are consecutive."""
@@ -29,6 +30,7 @@ class Batch:
             `target` itself, from 0.5 to 1. The loss counts both targets by their shares.
         whole: rows of the batch in all the processes that share it; 0 stands for `size`, where there is but one. A
             process that has no rows of a batch computes on one that does not count: `size` is 0 then.
+        weights: of the rows, shape (size,), where they have any.
     """
 
     input: Nested
@@ -37,6 +39,12 @@ class Batch:
     rows: Rows | None = None
     mixed: tuple[Nested, Tensor | float] | None = None
     whole: int = 0
+    weights: Tensor | None = None
+
+    @property
+    def weighted_target(self) -> Nested:
+        """The target, with the weights of its rows where they have any: what losses and divisors take."""
+        return self.target if self.weights is None else Weighted(self.target, self.weights)
 
 
 Losses: TypeAlias = Tensor | dict[str, Tensor]

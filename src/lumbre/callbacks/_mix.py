@@ -44,7 +44,8 @@ class Mixup(_Mix):
 
     Holds for any loss: `share * loss(pred, target) + (1 - share) * loss(pred, partner's target)`. The share is drawn
     from Beta(alpha, alpha) once for a batch and is at least 0.5 for a row's own target, with which training metrics
-    compare; so they come out lower than on unmixed rows. Validation is not mixed.
+    compare; so they come out lower than on unmixed rows. Validation is not mixed. Where rows have weights, the loss of
+    each target counts by the weight of the row that it comes from.
 
     Args:
         alpha: strength, above 0: small values leave most batches nearly unmixed, 1 mixes evenly.
@@ -78,7 +79,7 @@ class Mixup(_Mix):
                 )
             return torch.lerp(leaf[partner], leaf, share)
 
-        mixed = (_partners(batch.target, partner), share)
+        mixed = (_partners(batch, partner), share)
         return replace(batch, input=map_leaves(blend, batch.input), mixed=mixed)
 
 
@@ -120,14 +121,14 @@ class CutMix(_Mix):
         pasted = images.clone()
         pasted[window] = images[partner][window]
         shown = 1 - cut_height * cut_width / (height * width)
-        return replace(batch, input=pasted, mixed=(_partners(batch.target, partner), shown))
+        return replace(batch, input=pasted, mixed=(_partners(batch, partner), shown))
 
 
-def _partners(target: Nested, partner: Tensor) -> Nested:
-    if not any(isinstance(leaf, Tensor) for leaf in leaves(target)):
+def _partners(batch: Batch, partner: Tensor) -> Nested:
+    if not any(isinstance(leaf, Tensor) for leaf in leaves(batch.target)):
         raise DataError(
             "data without a target for Mixup or CutMix",
             "pairs of input and target",
             "leave the callback out: a loss without a target has nothing to share",
         )
-    return map_leaves(lambda leaf: leaf[partner] if isinstance(leaf, Tensor) else leaf, target)
+    return map_leaves(lambda leaf: leaf[partner] if isinstance(leaf, Tensor) else leaf, batch.weighted_target)

@@ -3,7 +3,18 @@
 Used by datasets, fitted, resume, run, trials and the root modules. Nothing here knows of models.
 """
 
-from lumbre.data._accept import Loaded, accept, by_names, by_places, columns_encoding, is_frame, whole_targets
+from lumbre.data._accept import (
+    Loaded,
+    accept,
+    by_names,
+    by_places,
+    columns_encoding,
+    is_frame,
+    parted,
+    taken,
+    weighted,
+    whole_targets,
+)
 from lumbre.data._augmented import Augmented
 from lumbre.data._columns import Column
 from lumbre.data._csv import from_csv
@@ -14,11 +25,13 @@ from lumbre.data._order import Order, RowOrder, Stripe, WeightedOrder, balanced_
 from lumbre.data._own_random import objects_behind, own_random, restore_own_random
 from lumbre.data._pairs import as_pair
 from lumbre.data._parquet import ParquetData, WindowOrder, from_parquet, parquet_by
+from lumbre.data._quantiles import weighted_quantiles
 from lumbre.data._record import data_record, forms, in_words, row_dims, same_forms
 from lumbre.data._sampling import sampling_weights
 from lumbre.data._shared import Shared
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken
 from lumbre.data._split import (
+    Rows,
     check_order,
     countable,
     fold_numbers,
@@ -33,6 +46,8 @@ from lumbre.data._split import (
     split_rows,
     take_rows,
 )
+from lumbre.data._tables import Table
+from lumbre.data._weights import WeightedRows, that_count
 from lumbre.data._wrapped import unwrapped
 
 __all__ = [
@@ -47,5 +62,6 @@ __all__ = [
     "from_csv",
     "from_frame",
     "from_parquet",
+    "weighted",
 ]
 __dir__ = __all__.copy  # names for dir() and tab completion

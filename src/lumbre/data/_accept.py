@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
@@ -17,9 +18,21 @@ from lumbre.data._pairs import as_pair
 from lumbre.data._parquet import ParquetData
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_tensor
 from lumbre.data._tables import Table, is_frame, is_series
+from lumbre.data._weights import WeightedRows, as_weights
 from lumbre.data._wrapped import unwrapped
 
-__all__ = ["Accepted", "Loaded", "accept", "by_names", "by_places", "columns_encoding", "is_frame", "whole_targets"]
+__all__ = [
+    "Accepted",
+    "Loaded",
+    "accept",
+    "by_names",
+    "by_places",
+    "columns_encoding",
+    "is_frame",
+    "parted",
+    "weighted",
+    "whole_targets",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +51,11 @@ class Loaded:
 _MOST_DENSE = 1 << 26  # numbers of a sparse matrix that is made dense at once
 
 Accepted: TypeAlias = Source | FrameData | Loaded
+"""Data without weights of rows; `accept` may give `WeightedRows` around it."""
 
 
-def accept(data: Any, seed: int) -> Accepted:
-    """`data` as rows, as frame data still to be encoded, or as batches.
+def accept(data: Any, seed: int) -> Accepted | WeightedRows:
+    """`data` as rows, as frame data still to be encoded, or as batches; rows with weights with these around them.
 
     Raises:
         DataError: it is nothing that lumbre can train on.
@@ -51,12 +65,17 @@ def accept(data: Any, seed: int) -> Accepted:
         data = dict(data)
     if isinstance(data, (FrameData, InMemoryDataset, ArraySource, ParquetData, Taken)):
         return data
+    if isinstance(data, WeightedRows):
+        return WeightedRows(accept(data.source, seed), data.weights)
     if isinstance(data, DataLoader):
         return Loaded(data, ready=True)
     if isinstance(data, TensorDataset):
         return InMemoryDataset(*as_pair(data.tensors))
     if isinstance(data, Subset):
         inner = accept(data.dataset, seed)
+        if isinstance(inner, WeightedRows):
+            rows = as_tensor(list(data.indices))
+            return WeightedRows(taken(inner.source, rows), inner.weights[rows])
         if isinstance(inner, (InMemoryDataset, Taken)):
             return Taken(inner, as_tensor(list(data.indices)))
         return MapSource(data, seed)
@@ -80,6 +99,84 @@ def accept(data: Any, seed: int) -> Accepted:
     if not isinstance(data, (tuple, dict)) and hasattr(data, "__iter__"):
         return Loaded(data, ready=True)
     raise _not_data(data)
+
+
+def weighted(data: Any, weights: Any) -> WeightedRows:
+    """Data whose rows have weights: a row of weight 2 counts like the row twice, one of weight 0 not at all.
+
+    Loss, metrics and reports count rows by them, and `split()` and `folds()` carry them along. `fit(data, weights=w)`
+    does the same for the training data; validation and test data can be given theirs by this.
+
+    Args:
+        data: tensors, arrays, frame data or a map-style Dataset: what `fit()` takes, but for Parquet, loaders and
+            streams. Frame data may have a column of them instead, `from_frame(..., weights="column")`.
+        weights: of shape (rows,), numbers of 0 or more in the order of the rows, in a tensor, an array, a series or a
+            list.
+
+    Returns:
+        Data for `fit()`, `valid_data`, `evaluate()`, `compare()`, `report()`, `lumbre.split()` and `folds()`.
+
+    Raises:
+        DataError: there is not one number of 0 or more for each row, or the rows cannot have weights.
+
+    Example:
+        >>> import torch, lumbre as lb
+        >>> data = lb.data.weighted((torch.randn(4, 3), torch.randn(4)), [1, 2, 0.5, 0])
+        >>> len(data), data.weights.tolist()
+        (4, [1.0, 2.0, 0.5, 0.0])
+    """
+    rows = accept(data, 0)
+    found = parted(rows, weights)[1]
+    source = rows if isinstance(rows, FrameData) else data
+    return WeightedRows(source, torch.ones(len(rows), dtype=torch.float64) if found is None else found)  # pyright: ignore[reportArgumentType]
+
+
+def parted(data: Accepted | WeightedRows, given: Any = None) -> tuple[Accepted, Tensor | None]:
+    """Rows, and their weights: float64 of shape (rows,); None where they have none, or all of them weigh 1.
+
+    Args:
+        data: as `accept` gives it.
+        given: weights that were given beside the data, or None.
+
+    Raises:
+        DataError: they are no weights, rows have them twice, or the rows cannot have any.
+    """
+    own, source = (data.weights, data.source) if isinstance(data, WeightedRows) else (None, data)
+    return _parted(source, own, given)
+
+
+def _parted(data: Any, own: Tensor | None, given: Any) -> tuple[Accepted, Tensor | None]:
+    column = data.weights if isinstance(data, FrameData) else None
+    if sum(one is not None for one in (own, column, given)) > 1:
+        raise DataError(
+            "weights twice: beside the data, and in them",
+            "one weight for each row",
+            'weights=..., or lumbre.data.weighted(data, weights), or from_frame(..., weights="column")',
+        )
+    if own is None and given is None and column is None:
+        return data, None
+    if isinstance(data, (Loaded, ParquetData)):
+        kind = "Parquet data" if isinstance(data, ParquetData) else f"a {type(data.loader).__name__}"
+        raise DataError(
+            f"weights of rows beside {kind}, whose rows have no numbers",
+            "rows that lumbre draws by their numbers",
+            'lumbre.data.from_frame(pandas.read_parquet(path), target=..., weights="column")'
+            if isinstance(data, ParquetData)
+            else "the Dataset behind it, or tensors: fit(data, weights=w, batch_size=..., num_workers=...)",
+        )
+    weights = column if column is not None else own if own is not None else as_weights(given, len(data))
+    if len(weights) != len(data):
+        raise DataError(
+            f"{len(weights)} weights for {len(data)} rows", "one weight for each row", "weights of these rows"
+        )
+    return data, None if bool((weights == 1).all()) else weights
+
+
+def taken(data: Any, rows: Tensor) -> Any:
+    """Some rows of data that `accept` gives: int64 tensor of shape (n,), row numbers."""
+    if isinstance(data, WeightedRows):
+        return WeightedRows(taken(data.source, rows), data.weights[rows])
+    return data.take(rows) if isinstance(data, FrameData) else Taken(data, rows)
 
 
 def columns_encoding(data: Any) -> FrameEncoding | None:
@@ -148,6 +245,8 @@ def by_places(data: Any, names: Nested, *, need_target: bool) -> Any:
     Raises:
         DataError: a frame lacks a column.
     """
+    if isinstance(data, WeightedRows):
+        return WeightedRows(by_places(data.source, names, need_target=need_target), data.weights)
     if not isinstance(names, (list, tuple)) or not isinstance(data, (tuple, list, dict)):
         return data
     input, target = as_pair(data)

@@ -21,6 +21,7 @@ def from_csv(
     hash: int | Mapping[str, int] | None = None,
     scale_target: bool = False,
     separator: str = ",",
+    weights: str | None = None,
 ) -> FrameData:
     """Data for `fit()` from a CSV file with a line of column names; it may be compressed (.gz, .bz2, .zip, .xz, .zst).
 
@@ -30,7 +31,7 @@ def from_csv(
     Args:
         path: the file.
         target: as for `from_frame`, like all that follow.
-        features: the feature columns; None takes all but the target, and but a first column without a
+        features: the feature columns; None takes all but target and weights, and but a first column without a
             name ("Unnamed: 0"), which numbers the rows.
         categories: "one-hot" or "codes".
         standardize: centre and scale the numbers.
@@ -40,6 +41,7 @@ def from_csv(
         hash: how many columns a text with more different values becomes.
         scale_target: training sees the target centred and scaled.
         separator: what stands between the fields.
+        weights: as for `from_frame`.
 
     Raises:
         DataError: the file is not there or no CSV; or as `from_frame` does.
@@ -69,7 +71,7 @@ def from_csv(
             "pandas.read_csv(...) with the options that suit the file, then lumbre.data.from_frame(df, target=...)",
         ) from error
     aims = set(target) if isinstance(target, list) else set[str]() if target is None else {target}
-    wanted = set(frame.columns if features is None else features) | aims
+    wanted = set(frame.columns if features is None else features) | aims | ({weights} - {None})
     if wanted <= set(frame.columns):  # else from_frame tells, beside all the names that are there
         frame = frame[[name for name in frame.columns if name in wanted]]
     if dates == "parts":
@@ -85,6 +87,7 @@ def from_csv(
         dates=dates,
         hash=hash,
         scale_target=scale_target,
+        weights=weights,
     )
 
 

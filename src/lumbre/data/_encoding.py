@@ -13,12 +13,13 @@ from lumbre.base import DataError, Nested, did_you_mean
 from lumbre.data._cells import Cells, Dates, Numbers, Texts, read
 from lumbre.data._columns import Column
 from lumbre.data._date_parts import circles, days_since, years
-from lumbre.data._learn import Learned, learned
+from lumbre.data._learn import Learned, Weigh, learned
 from lumbre.data._matrix import Matrix
 from lumbre.data._sources import InMemoryDataset
 from lumbre.data._tables import Table, is_series
 from lumbre.data._units import Units
 from lumbre.data._values import as_numbers, floats, int64, present, refuse_infinite, refuse_missing, vector
+from lumbre.data._weights import as_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class FrameEncoding:
         scale_target: whether training sees the target centred and scaled.
         target_center: mean of each target over the training rows; empty until fitted.
         target_scale: standard deviation of each.
+        weights: the column with the weights of the rows, or None.
     """
 
     features: tuple[Column, ...]
@@ -58,6 +60,7 @@ class FrameEncoding:
     scale_target: bool = False
     target_center: tuple[float, ...] = ()
     target_scale: tuple[float, ...] = ()
+    weights: str | None = None
 
     @property
     def width(self) -> int:
@@ -104,10 +107,13 @@ class FrameEncoding:
             texts = ["{:.4g} ± {:.4g}".format(*next(spreads)) for _ in column.parts if self.center]
             texts = texts or [*column.levels, *([f"{column.buckets} hashed"] if column.buckets else [])]
             found.append((column.name, column.kind, ", ".join([*texts, *(["missing"] if column.gaps else [])])))
-        return (*found, *((column.name, "target", ", ".join(column.levels)) for column in self.targets))
+        found += [(column.name, "target", ", ".join(column.levels)) for column in self.targets]
+        return (*found, *([] if self.weights is None else [(self.weights, "weights", "")]))
 
-    def fitted(self, frame: Any, rows: Tensor | None = None) -> "FrameEncoding":
+    def fitted(self, frame: Any, rows: Tensor | None = None, weights: Tensor | None = None) -> "FrameEncoding":
         """This encoding with what is learned from `rows` of `frame` (all of them where None).
+
+        `weights` are those of all rows of `frame`, shape (rows,), above 0; None counts them alike.
 
         Raises:
             DataError: a column cannot be used.
@@ -119,16 +125,22 @@ class FrameEncoding:
             table.check([column.name for column in columns])
             yield [self.there(table, column, chosen) for column in columns]
 
-        # One column at a time, so that no second copy of the frame is ever held.
-        return self.taught(learned(self.features, self.standardize, self.missing, readings, held=True), readings)
+        def weigh(column: Column) -> "np.ndarray[Any, Any]":
+            assert weights is not None
+            return self.there(table, column, chosen, instead=weights.numpy())
 
-    def taught(self, facts: Learned, readings: Any) -> "FrameEncoding":
+        # One column at a time, so that no second copy of the frame is ever held.
+        by = None if weights is None else weigh
+        facts = learned(self.features, self.standardize, self.missing, readings, held=True, weigh=by)
+        return self.taught(facts, readings, by)
+
+    def taught(self, facts: Learned, readings: Any, weigh: Weigh | None = None) -> "FrameEncoding":
         """This encoding with `facts`, and with what is learned of the target."""
         center: tuple[float, ...] = ()
         scale: tuple[float, ...] = ()
         if self.scale_target:
             plain = tuple(replace(column, kind="number") for column in self.targets)
-            found = learned(plain, True, "error", readings, held=True)
+            found = learned(plain, True, "error", readings, held=True, weigh=weigh)
             center, scale = found.center, found.scale
         return replace(
             self,
@@ -146,8 +158,12 @@ class FrameEncoding:
             self, target=None, more_targets=(), matrix=False, scale_target=False, target_center=(), target_scale=()
         )
 
-    def there(self, table: Table, column: Column, rows: Any = slice(None)) -> "np.ndarray[Any, Any]":
+    def there(
+        self, table: Table, column: Column, rows: Any = slice(None), instead: "np.ndarray[Any, Any] | None" = None
+    ) -> "np.ndarray[Any, Any]":
         """The values of a column that are there, of shape (n,): numbers, or microseconds of dates.
+
+        With `instead`, of shape (rows,), it is what stands there in these rows.
 
         Raises:
             DataError: it holds something else, or values are missing and are not to be.
@@ -161,6 +177,7 @@ class FrameEncoding:
         else:
             numbers = as_numbers(column.name, cells, boolean=column.kind == "boolean")
             values, gaps = numbers.filled(0.0), numbers.gaps()
+        values = values if instead is None else instead
         return values[rows] if gaps is None else values[rows][~gaps[rows]]
 
     def encode(self, frame: Any, *, need_target: bool) -> InMemoryDataset:
@@ -187,6 +204,25 @@ class FrameEncoding:
         input = self._input(table, missing)
         refuse_missing(missing)
         return InMemoryDataset(input, target, classes=self.classes)
+
+    def weights_in(self, frame: Any) -> Tensor | None:
+        """The weights of the rows of `frame`, float64 of shape (rows,); None where no column holds any.
+
+        Raises:
+            DataError: the column is missing, or holds no weights.
+        """
+        if self.weights is None:
+            return None
+        table = Table(frame)
+        if self.weights not in table.names:
+            raise DataError(
+                f"a frame without the column {self.weights!r}, which holds the weights of the rows",
+                "the weight of each row, by which loss and metrics count it",
+                f"frame.assign(**{{{self.weights!r}: 1.0}}), for rows that count alike",
+            )
+        cells = present(self.weights, table.cells(self.weights))
+        values = as_numbers(self.weights, cells).values
+        return as_weights(values, len(table), f"the column {self.weights!r} as weights")
 
     @property
     def plain(self) -> bool:

@@ -38,12 +38,21 @@ class RowFeed:
         order: which rows make which batch.
         device: where the batches go.
         num_workers: processes that fetch; 0 fetches here. The batches are the same for any number.
+        weights: of the rows, shape (rows,), which batches carry; or None.
     """
 
-    def __init__(self, source: Source, order: RowOrder, device: torch.device, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        order: RowOrder,
+        device: torch.device,
+        num_workers: int = 0,
+        weights: Tensor | None = None,
+    ) -> None:
         kept = None if device.type == "cpu" else kept_on(source, device)
         self.source = kept or source
         self.order = order
+        self.weights = None if weights is None else weights.float() if device.type == "mps" else weights
         self._device = device
         self._kept = kept is not None
         self._move = None if self._kept else mover(device)
@@ -79,7 +88,11 @@ class RowFeed:
         if self._move is not None:
             input, target = self._move(input), self._move(target)
         # len() of a tensor costs more than a batch's share of the gather.
-        return Batch(input, target, rows.shape[0] if isinstance(rows, Tensor) else len(rows), rows)
+        batch = Batch(input, target, rows.shape[0] if isinstance(rows, Tensor) else len(rows), rows)
+        if self.weights is not None:
+            weights = self.weights[rows if isinstance(rows, Tensor) else slice(rows.start, rows.stop)]
+            batch.weights = weights.to(self._device, non_blocking=True)
+        return batch
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from batch `start` on, on the device. Those before cost nothing."""

@@ -21,6 +21,7 @@ from lumbre.data._matrix import Matrix
 from lumbre.data._sources import InMemoryDataset
 from lumbre.data._tables import Table, column_name, is_series
 from lumbre.data._values import refuse_infinite, refuse_missing, vector
+from lumbre.data._weights import that_count
 
 
 def numeric_matrix(frame: Any) -> Tensor:
@@ -88,7 +89,10 @@ class FrameData(Dataset[Any]):
 
     def _measured(self) -> InMemoryDataset:
         if self._rows is None:
-            measured = replace(self.encoding, standardize=False, scale_target=False).fitted(self.frame)
+            weights = self.weights
+            kept = None if weights is None else that_count(weights)
+            measured = replace(self.encoding, standardize=False, scale_target=False)
+            measured = measured.fitted(self.frame, kept, weights)
             self._rows = measured.encode(self.frame, need_target=True)
         return self._rows
 
@@ -109,6 +113,11 @@ class FrameData(Dataset[Any]):
     def classes(self) -> tuple[str, ...] | None:
         """Names of the target's classes by class number; None for a target of numbers."""
         return self.encoding.classes
+
+    @property
+    def weights(self) -> Tensor | None:
+        """The weights of the rows, float64 of shape (rows,); None where no column holds any."""
+        return self.encoding.weights_in(self.frame)
 
     def take(self, rows: Tensor) -> "FrameData":
         """Some rows of it: int64 tensor of shape (n,), row numbers."""
@@ -131,6 +140,7 @@ def from_frame(
     dates: str = "error",
     hash: int | Mapping[str, int] | None = None,
     scale_target: bool = False,
+    weights: Hashable | None = None,
 ) -> FrameData:
     """Data for `fit()` from a data frame (pandas, polars, pyarrow, ...).
 
@@ -143,8 +153,8 @@ def from_frame(
         target: its target column. Text, categories and booleans are classes, numbered in their sorted (or declared)
             order, an int64 tensor of shape (rows,); integers stay int64, other numbers become float32. A list of
             columns of numbers, or of booleans, is a float32 matrix of shape (rows, targets).
-        features: the feature columns; None takes all but the target, and but what only numbers the rows: an index
-            that was written among the columns ("Unnamed: 0" of a CSV, "__index_level_0__").
+        features: the feature columns; None takes all but target and weights, and but what only numbers the rows: an
+            index that was written among the columns ("Unnamed: 0" of a CSV, "__index_level_0__").
         categories: "one-hot": the input is one float32 tensor of shape (rows, width). "codes": it is a dict of
             `numbers` (rows, n) float32 and `codes` (rows, m) int64, spread over `forward(self, numbers, codes)`.
         standardize: centre and scale the numbers. "robust" takes median and range between the quartiles, and clips
@@ -161,6 +171,9 @@ def from_frame(
         scale_target: training sees a target of numbers centred and scaled, by mean and standard deviation of the
             training rows; predictions, metrics, comparisons, plots and exports are in the target's own units, the loss
             in standard deviations.
+        weights: the column with the weights of the rows, numbers of 0 or more, which is no feature: loss, metrics, and
+            what is learned of columns count a row of weight 2 like the row twice, and leave out one of weight 0. Frames
+            to validate and evaluate on must have it, too.
 
     Raises:
         DataError: a column is not there, cannot be used (a date, say), or has missing values.
@@ -181,17 +194,10 @@ def from_frame(
     if not len(table):
         raise DataError("a frame without rows", "at least one row", "pass some data")
     aims = [] if target is None else list(map(column_name, target if isinstance(target, list) else [target]))
-    others = [name for name in table.columns if name not in aims]
+    weighing = [] if weights is None else [column_name(weights)]
+    others = [name for name in table.columns if name not in (*aims, *weighing)]
     chosen = others if features is None else list(map(column_name, features))
-    table.check([*chosen, *aims])
-    twice = [name for name in [*chosen, *aims] if [*chosen, *aims].count(name) > 1]
-    if twice or not chosen or (target is not None and not aims):
-        what = "as feature and target" if twice and twice[0] in aims and twice[0] in chosen else "twice"
-        raise DataError(
-            f"{twice[0]!r} {what}" if twice else "no features" if aims or target is None else "target=[]",
-            "at least one feature column, each once, and none that is the target",
-            f"features={[name for name in table.names if name not in aims][:5]}",
-        )
+    _check_roles(table, {"feature": chosen, "target": aims, "weights": weighing}, target)
     counts: dict[str, int] = {}
     columns = [_feature(table, name, missing, dates, buckets_of(name, hash), counts) for name in chosen]
     targets = [_target(name, _read(table, name, counts)) for name in aims]
@@ -204,9 +210,30 @@ def from_frame(
         standardize=standardize,
         unknown=unknown,
         missing=missing,
+        weights=weighing[0] if weighing else None,
         **target_options(targets, several=isinstance(target, list), scale_target=scale_target),
     )
+    encoding.weights_in(table.native)
     return FrameData(table.native, encoding)
+
+
+def _check_roles(table: Table, roles: Mapping[str, list[str]], target: object) -> None:
+    """See that there are features, and that no column is two things.
+
+    Raises:
+        DataError: a column is not there, or stands twice; or there are no features, or no targets in a list of them.
+    """
+    every = [name for names in roles.values() for name in names]
+    table.check(every)
+    twice = [name for name in every if every.count(name) > 1]
+    if twice or not roles["feature"] or (target is not None and not roles["target"]):
+        among = [role for role, names in roles.items() if twice and twice[0] in names]
+        what = f"as {' and '.join(among)}" if len(among) > 1 else "twice"
+        raise DataError(
+            f"{twice[0]!r} {what}" if twice else "no features" if roles["target"] or target is None else "target=[]",
+            "at least one feature column, each once, and none that is the target or holds the weights",
+            f"features={[name for name in table.names if name not in (*roles['target'], *roles['weights'])][:5]}",
+        )
 
 
 def check_options(

@@ -11,12 +11,14 @@ from lumbre.base import DataError
 from lumbre.data._columns import Column
 from lumbre.data._date_parts import days_since, years
 from lumbre.data._matrix import too_large
-from lumbre.data._moments import Moments
-from lumbre.data._quantiles import quantiles
+from lumbre.data._moments import Moments, weighted_moments
+from lumbre.data._quantiles import quantiles, weighted_quantiles
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 Readings: TypeAlias = Callable[[Sequence[Column]], Iterator[list[_Array]]]
 """Reads all training rows once: blocks, each with the values of the columns that are there, of shape (n,)."""
+Weigh: TypeAlias = Callable[[Column], _Array]
+"""Gives the weights of the rows in which a column has values, of shape (n,), above 0."""
 _FIVE = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -31,7 +33,13 @@ class Learned:
 
 
 def learned(
-    features: Sequence[Column], standardize: bool | str, missing: str, readings: Readings, *, held: bool
+    features: Sequence[Column],
+    standardize: bool | str,
+    missing: str,
+    readings: Readings,
+    *,
+    held: bool,
+    weigh: Weigh | None = None,
 ) -> Learned:
     """Learn of the features what their encoding needs.
 
@@ -41,13 +49,14 @@ def learned(
         missing: "error" or "indicate".
         readings: reads the rows.
         held: whether the rows are in memory. Then one column is looked at after the other, else all at once.
+        weigh: gives the weights of rows, where they have any; they are in memory then.
 
     Raises:
         DataError: a column cannot be read, holds numbers too large, or no value at all.
     """
     needed = [column for column in features if _needed(column, standardize, missing)]
     groups = [[column] for column in needed] if held else [needed] if needed else []
-    found = [_of(group, standardize, missing, readings, held=held) for group in groups]
+    found = [_of(group, standardize, missing, readings, held=held, weigh=weigh) for group in groups]
     return Learned(
         center=tuple(value for one in found for value in one.center),
         scale=tuple(value for one in found for value in one.scale),
@@ -62,7 +71,15 @@ def _needed(column: Column, standardize: bool | str, missing: str) -> bool:
     return bool(standardize) and column.kind == "number"
 
 
-def _of(columns: Sequence[Column], standardize: bool | str, missing: str, readings: Readings, *, held: bool) -> Learned:
+def _of(
+    columns: Sequence[Column],
+    standardize: bool | str,
+    missing: str,
+    readings: Readings,
+    *,
+    held: bool,
+    weigh: Weigh | None,
+) -> Learned:
     dates = [column for column in columns if column.is_date]
     firsts: list[int | None] = [None] * len(dates)
     for block in readings(dates) if dates else ():
@@ -71,8 +88,9 @@ def _of(columns: Sequence[Column], standardize: bool | str, missing: str, readin
             firsts[place] = min((one for one in known if one is not None), default=None)
     origin = tuple(map(_first, dates, firsts))
     fill: tuple[float, ...] = ()
+    weights = None if weigh is None else weigh(columns[0])
     if missing == "indicate":
-        medians = quantiles(lambda: readings(columns), len(columns), (0.5,), held=held)
+        medians = _quantiles(lambda: readings(columns), len(columns), (0.5,), held=held, weights=weights)
         fill = tuple(_known(column.name, one[0]) for column, one in zip(columns, medians, strict=True))
     parts = [part for column in columns for part in column.parts]
     if not standardize or not parts:
@@ -89,12 +107,33 @@ def _of(columns: Sequence[Column], standardize: bool | str, missing: str, readin
                     found.append(values)
             yield found
 
-    center, scale = _robust(parts, series, held=held) if standardize == "robust" else _plain(parts, series)
+    if standardize == "robust":
+        center, scale = _robust(parts, series, held=held, weights=weights)
+    else:
+        center, scale = _plain(parts, series, weights)
     return Learned(center, scale, fill, origin)
 
 
-def _plain(parts: Sequence[str], series: Callable[[], Iterator[list[_Array]]]) -> Any:
+def _quantiles(
+    series: Callable[[], Iterator[list[_Array]]],
+    columns: int,
+    shares: Sequence[float],
+    *,
+    held: bool,
+    weights: _Array | None,
+) -> list[tuple[float, ...]]:
+    if weights is None:
+        return quantiles(series, columns, shares, held=held)
+    [block] = series()
+    return [weighted_quantiles(values, weights, shares) for values in block]
+
+
+def _plain(parts: Sequence[str], series: Callable[[], Iterator[list[_Array]]], weights: _Array | None) -> Any:
     """Means and standard deviations."""
+    if weights is not None:
+        [block] = series()
+        pairs = [_weighted(name, values, weights) for name, values in zip(parts, block, strict=True)]
+        return tuple(mean for mean, _ in pairs), tuple(spread for _, spread in pairs)
     moments = [Moments(1) for _ in parts]
     for block in series():
         for one, values in zip(moments, block, strict=True):
@@ -106,12 +145,24 @@ def _plain(parts: Sequence[str], series: Callable[[], Iterator[list[_Array]]]) -
     return tuple(one.center[0] for one in moments), tuple(one.scale[0] for one in moments)
 
 
-def _robust(parts: Sequence[str], series: Callable[[], Iterator[list[_Array]]], *, held: bool) -> Any:
+def _weighted(name: str, values: _Array, weights: _Array) -> tuple[float, float]:
+    if not len(values):
+        raise _nothing(name)
+    return weighted_moments(name, values, weights)
+
+
+def _robust(
+    parts: Sequence[str],
+    series: Callable[[], Iterator[list[_Array]]],
+    *,
+    held: bool,
+    weights: _Array | None,
+) -> Any:
     """Medians, and ranges between the quartiles; half of the whole range where that is 0 (RealMLP, see docs)."""
     most = torch.finfo(torch.get_default_dtype()).max
     center: list[float] = []
     scale: list[float] = []
-    for name, five in zip(parts, quantiles(series, len(parts), _FIVE, held=held), strict=True):
+    for name, five in zip(parts, _quantiles(series, len(parts), _FIVE, held=held, weights=weights), strict=True):
         least, lower, median, upper, largest = five
         _known(name, median)
         if not max(abs(least), abs(largest)) <= most:

@@ -67,6 +67,29 @@ class Moments:
         )
 
 
+def weighted_moments(
+    name: str, values: "np.ndarray[Any, Any]", weights: "np.ndarray[Any, np.dtype[np.float64]]"
+) -> tuple[float, float]:
+    """Mean and standard deviation of a column whose rows have weights; the latter is 1 for a constant column.
+
+    Args:
+        name: of the column.
+        values: finite numbers, shape (rows,).
+        weights: of the rows, shape (rows,), whose sum is above 0.
+
+    Raises:
+        DataError: torch's default dtype cannot hold every number.
+    """
+    column = values.astype(np.float64)
+    if not np.abs(column).max() <= min(_LARGEST, torch.finfo(torch.get_default_dtype()).max):
+        raise too_large(name)
+    column -= values[0]
+    moved = float(np.average(column, weights=weights))
+    mean = float(values[0]) + moved
+    spread = math.sqrt(float(np.average((column - moved) ** 2, weights=weights)))
+    return mean, spread if spread > _CONSTANT * abs(mean) else 1.0
+
+
 class _Column:
     """Exact sums of what numbers differ by from the first of them, and of the squares of that.
 

@@ -40,6 +40,32 @@ def quantiles(readings: Readings, columns: int, shares: Sequence[float], *, held
     ]
 
 
+def weighted_quantiles(values: _Array, weights: _Array, shares: Sequence[float]) -> tuple[float, ...]:
+    """Those of rows with weights: with whole numbers they are what `quantiles` gives for each row so many times.
+
+    The rows lie end to end by their weights. Where rows weigh 1, a quantile between two of them is the mean over a
+    stretch of length 1; so it is here, but that rows which weigh less than 1 on average have a stretch of that average.
+
+    Args:
+        values: numbers of shape (rows,).
+        weights: of the rows, shape (rows,), above 0.
+        shares: from 0 to 1.
+    """
+    if not len(values):
+        return (math.nan,) * len(shares)
+    order = np.argsort(values, kind="stable")
+    values, weights = values[order].astype(np.float64), weights[order]
+    upper = np.cumsum(weights)
+    length = min(1.0, float(upper[-1]) / len(values))
+    found: list[float] = []
+    for share in shares:
+        begin = (upper[-1] - length) * share
+        inside = np.minimum(upper, begin + length) - np.maximum(upper - weights, begin)
+        inside = inside.clip(0) * (inside > 1e-9 * length)  # less is what rounding leaves
+        found.append(float(np.average(values - values[0], weights=inside) + values[0]) + 0.0)
+    return tuple(found)
+
+
 def _of_held(values: _Array, shares: Sequence[float]) -> tuple[float, ...]:
     count = len(values)
     if not count:

@@ -45,6 +45,10 @@ def data_record(batches: RowFeed | LoaderFeed, first: Batch | None = None) -> Da
     elif first is not None:
         covers = f"the first batch, of {first.size:,} rows"
     fingerprint = _digest(rows, sample)
+    if isinstance(batches, RowFeed) and batches.weights is not None:
+        covers = f"{covers}, and their weights" if fingerprint else "the weights of the rows"
+        both = fingerprint + _digest(rows, (_evenly(batches.weights), batches.weights.sum()))
+        fingerprint = hashlib.sha256(both.encode()).hexdigest()[:_DIGITS]
     return DataRecord(
         rows=rows,
         input=forms(pair[0]),
@@ -77,6 +81,12 @@ def _sample(source: Source) -> tuple[Nested, str]:
     if count == total:
         return source.fetch(range(total), 1), "all rows"
     return source.fetch(torch.arange(count) * total // count, 1), f"{count:,} rows, evenly spread"
+
+
+def _evenly(weights: Tensor) -> Tensor:
+    """All weights, or an even sample of those of many rows."""
+    count = min(len(weights), _MOST_BYTES // 8)
+    return weights if count == len(weights) else weights[torch.arange(count) * len(weights) // count]
 
 
 def _digest(rows: int | None, sample: Nested) -> str:

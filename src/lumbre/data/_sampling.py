@@ -11,6 +11,7 @@ from lumbre.data._frames import FrameData
 from lumbre.data._order import balanced_weights
 from lumbre.data._parquet import ParquetData
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken
+from lumbre.data._weights import WeightedRows
 
 
 def sampling_weights(sampler: Any, data: Source | FrameData, rows: Tensor | None = None) -> Tensor:
@@ -62,6 +63,8 @@ def _class_labels(data: Source | FrameData) -> "np.ndarray[Any, Any]":
 
 def target_column(data: Any) -> Any:
     """The target of every row where it is at hand as one column, else None."""
+    if isinstance(data, WeightedRows):
+        return target_column(data.source)
     if isinstance(data, Taken):
         target = target_column(data.source)
         return None if target is None else np.asarray(target)[data.rows.numpy()]

@@ -1,6 +1,5 @@
 """Rows parted by chance, and by nothing else than the seed; if asked, class by class, or group by group."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -9,13 +8,18 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, OptionError, Source, stream
-from lumbre.data._accept import accept
+from lumbre.data._accept import accept, parted, taken
 from lumbre.data._frames import FrameData
 from lumbre.data._parquet import ParquetData
+from lumbre.data._rounding import balanced
 from lumbre.data._sampling import target_column
-from lumbre.data._sources import MapSource, Taken
+from lumbre.data._sources import MapSource
+from lumbre.data._weights import WeightedRows
 
 _Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+_Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Rows: TypeAlias = Source | FrameData | WeightedRows
+"""Data whose rows can be asked for by their numbers."""
 
 
 def split_rows(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -74,7 +78,8 @@ def split(
         *fractions: share of each part, adding up to 1.
         seed: another seed gives other parts; the same seed the same ones.
         stratify: a class for each row, of shape (rows,), numbers or text: each part holds its share of every class,
-            within one row. True takes the target of the data, a text the column of that name of frame data.
+            within one row. True takes the target of the data, a text the column of that name of frame data. Where rows
+            have weights, it is its share of these, within the heaviest row of the class.
         group: a group for each row, of shape (rows,), numbers or text, such as the patient it comes from, or the name
             of a column of frame data: rows of one group stay together. Parts then have the sizes that whole groups
             allow. With `stratify`, the classes too are shared out as evenly as whole groups allow.
@@ -111,10 +116,13 @@ def split(
         return tuple(take_rows(accepted, rows) for rows in _in_order(fractions, rows_in_order(accepted, ordered), gap))
     classes, groups = _classes(accepted, stratify), group_numbers(accepted, group)
     permutation = _permutation(len(accepted), seed, "parts")
-    if groups is None:
-        part_of = _cut(fractions, permutation, classes)
+    weights = None if stratify is None or stratify is False else _weights(accepted)
+    if groups is not None:
+        part_of = _whole_groups(fractions, permutation, classes, groups, weights)
+    elif weights is not None:
+        part_of = _cut_by_weight(fractions, permutation, classes, weights)
     else:
-        part_of = _whole_groups(fractions, permutation, classes, groups)
+        part_of = _cut(fractions, permutation, classes)
     sizes = np.bincount(part_of, minlength=len(fractions))
     if not sizes.all():
         whole = "" if groups is None else f" in {groups.max() + 1} whole groups"
@@ -193,7 +201,7 @@ def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: i
     return ((_take(accepted, fold_of != fold), _take(accepted, fold_of == fold)) for fold in range(k))
 
 
-def fold_numbers(accepted: Source | FrameData, k: int, *, stratify: Any, group: Any, seed: int) -> _Integers:
+def fold_numbers(accepted: Rows, k: int, *, stratify: Any, group: Any, seed: int) -> _Integers:
     """The fold of each row, of shape (rows,): the folds of `folds()`.
 
     Raises:
@@ -208,14 +216,24 @@ def fold_numbers(accepted: Source | FrameData, k: int, *, stratify: Any, group: 
             "k=5 is usual",
         )
     permutation = _permutation(len(accepted), seed, "folds")
+    weights = None if stratify is None or stratify is False else _weights(accepted)
     if groups is not None:
-        return _whole_groups([1 / k] * k, permutation, classes, groups)
-    fold_of = np.empty_like(permutation)
-    fold_of[_by_class(permutation, classes)] = np.arange(len(permutation)) % k  # dealt out like cards
+        fold_of = _whole_groups([1 / k] * k, permutation, classes, groups, weights)
+    elif weights is not None:
+        fold_of = _cut_by_weight([1 / k] * k, permutation, classes, weights)
+        if not np.bincount(fold_of, minlength=k).all():
+            raise OptionError(
+                f"k={k} folds of {units} rows, a few of which have most of the weight",
+                "at least one row in each fold",
+                "fewer folds, or stratify=None",
+            )
+    else:
+        fold_of = np.empty_like(permutation)
+        fold_of[_by_class(permutation, classes)] = np.arange(len(permutation)) % k  # dealt out like cards
     return fold_of
 
 
-def rows_in_order(accepted: Source | FrameData, ordered: Any) -> Tensor:
+def rows_in_order(accepted: Rows, ordered: Any) -> Tensor:
     """Row numbers from the earliest to the latest, int64 of shape (rows,).
 
     Args:
@@ -267,17 +285,19 @@ def ordered_folds(rows: int, k: int, gap: int) -> list[tuple[range, range]]:
     return [(range(begin - gap), range(begin, begin + size)) for begin in begins]
 
 
-def take_rows(accepted: Source | FrameData, rows: Tensor) -> FrameData | Taken:
-    """Some rows of data: int64 tensor of shape (n,), row numbers, in which one may stand several times."""
-    return accepted.take(rows) if isinstance(accepted, FrameData) else Taken(accepted, rows)
+def take_rows(accepted: Rows, rows: Tensor) -> Rows:
+    """Some rows of data, with their weights: int64 tensor of shape (n,), in which one may stand several times."""
+    return taken(accepted, rows)
 
 
-def of_seed(accepted: Source | FrameData, seed: int) -> Source | FrameData:
+def of_seed(accepted: Rows, seed: int) -> Rows:
     """The same data, whose own randomness is that of another seed."""
+    if isinstance(accepted, WeightedRows):
+        return WeightedRows(of_seed(accepted.source, seed), accepted.weights)
     return MapSource(accepted.dataset, seed) if isinstance(accepted, MapSource) else accepted
 
 
-def countable(data: Any, seed: int) -> Source | FrameData:
+def countable(data: Any, seed: int) -> Rows:
     """Data whose rows can be asked for by their numbers.
 
     Raises:
@@ -290,7 +310,7 @@ def countable(data: Any, seed: int) -> Source | FrameData:
             "parts of whole row groups; single rows from all over the files could not be read fast",
             "lumbre.split(data, 0.8, 0.2) without stratify and group, or files of their own for each part",
         )
-    if isinstance(accepted, FrameData) or hasattr(accepted, "fetch"):
+    if isinstance(accepted, (FrameData, WeightedRows)) or hasattr(accepted, "fetch"):
         return accepted  # type: ignore[return-value]
     raise DataError(
         f"a {type(data).__name__}, whose rows cannot be counted",
@@ -299,7 +319,13 @@ def countable(data: Any, seed: int) -> Source | FrameData:
     )
 
 
-def _take(data: Source | FrameData, chosen: "np.ndarray[Any, np.dtype[np.bool_]]") -> FrameData | Taken:
+def _weights(data: Rows) -> _Floats | None:
+    """The weights of the rows; None where all weigh the same."""
+    weights = parted(data)[1]
+    return None if weights is None or bool((weights == weights[0]).all()) else weights.numpy()
+
+
+def _take(data: Rows, chosen: "np.ndarray[Any, np.dtype[np.bool_]]") -> Rows:
     return take_rows(data, torch.from_numpy(np.flatnonzero(chosen)))
 
 
@@ -314,7 +340,7 @@ def _by_class(permutation: _Integers, classes: _Integers) -> _Integers:
 
 def _cut(fractions: Sequence[float], permutation: _Integers, classes: _Integers) -> _Integers:
     """The part of each row: every class is cut near the fractions, so that each piece is right within one row."""
-    counts = _balanced(fractions, np.bincount(classes))
+    counts = balanced(fractions, np.bincount(classes))
     part_of = np.empty_like(permutation)
     part_of[_by_class(permutation, classes)] = np.repeat(
         np.tile(np.arange(len(fractions)), len(counts)), counts.ravel()
@@ -322,70 +348,33 @@ def _cut(fractions: Sequence[float], permutation: _Integers, classes: _Integers)
     return part_of
 
 
-def _balanced(fractions: Sequence[float], sizes: _Integers) -> _Integers:
-    """How many rows of each class each part gets: a controlled rounding of the shares.
+def _cut_by_weight(
+    fractions: Sequence[float], permutation: _Integers, classes: _Integers, weights: _Floats
+) -> _Integers:
+    """The part of each row: the rows of a class lie end to end by their weights, and the middle of each decides.
 
-    Each piece is within one row of its share, and so is each part. Such a rounding always exists (Bacharach 1966,
-    "Matrix rounding problems"): as long as a part has too many rows, some class holds more than its share there and
-    less elsewhere.
-
-    Args:
-        fractions: share of each part.
-        sizes: rows of each class, of shape (classes,).
-
-    Returns:
-        Counts of shape (classes, parts), whose rows add up to `sizes`.
+    So what a part has of a class differs from its share by the weight of one row at most.
     """
-    near = 1e-9  # 0.6 * 5 may be 2.9999999999999996
-    ends = np.cumsum(fractions)
-    ends[-1] = 1.0
-    # Where the cuts of a class fall between rows is shifted by what the classes before left over: so the roundings of
-    # many small classes hardly add up in the first part.
-    shift = (ends[0] * (np.cumsum(sizes) - sizes) + 0.5) % 1
-    cuts = np.minimum(np.floor(np.outer(sizes, ends) + shift[:, None] + near), sizes[:, None])
-    counts = np.diff(cuts, axis=1, prepend=0).astype(np.int64)
-    # In the others they may, so classes move rows along paths from a part that has too many to one that lacks some.
-    exact, wanted = np.outer(sizes, fractions), sizes.sum() * np.array(fractions)
-    least, most = np.floor(wanted + near), np.ceil(wanted - near)
-    while True:
-        total = counts.sum(axis=0)
-        bound = most if (total > most).any() else least
-        spare = total - bound
-        if bound is least and not (spare < 0).any():
-            return counts
-        # A class gives where it holds more than its share, and takes where it holds less: so it stays within one row.
-        gives, takes = counts > exact + near, counts < exact - near
-        movable = gives.T.astype(np.int64) @ takes  # [p, q]: classes that may move a row from part p to q
-        path = _path(movable > 0, np.flatnonzero(spare > 0), spare < 0)
-        if path is None:  # only if the fractions add up to 1 too roughly
-            return counts
-        steps = list(itertools.pairwise(path))
-        count = int(min(spare[path[0]], -spare[path[-1]], *(movable[step] for step in steps)))
-        for p, q in steps:
-            chosen = np.flatnonzero(gives[:, p] & takes[:, q])[:count]
-            counts[chosen, p] -= 1
-            counts[chosen, q] += 1
-
-
-def _path(edges: "np.ndarray[Any, np.dtype[np.bool_]]", starts: _Integers, ends: Any) -> list[int] | None:
-    """The shortest path from one of the starts to where `ends` holds; None if there is none."""
-    paths = [[start] for start in starts.tolist()]
-    seen = set(starts.tolist())
-    for path in paths:  # which grows
-        if ends[path[-1]]:
-            return path
-        reached = [part for part in np.flatnonzero(edges[path[-1]]).tolist() if part not in seen]
-        seen.update(reached)
-        paths += [[*path, part] for part in reached]
-    return None
+    rows = _by_class(permutation, classes)
+    part_of = np.empty_like(permutation)
+    ends = np.cumsum(fractions)[:-1]
+    for inside in np.split(rows, np.cumsum(np.bincount(classes))[:-1]):
+        upper = np.cumsum(weights[inside])
+        total = upper[-1] or 1.0
+        part_of[inside] = np.searchsorted(ends, (upper - weights[inside] / 2) / total, side="right")
+    return part_of
 
 
 def _whole_groups(
-    fractions: Sequence[float], permutation: _Integers, classes: _Integers, groups: _Integers
+    fractions: Sequence[float],
+    permutation: _Integers,
+    classes: _Integers,
+    groups: _Integers,
+    weights: _Floats | None = None,
 ) -> _Integers:
     """The part of each row: groups in an order of chance, each to the part that lacks most of what it holds."""
     shares = np.array(fractions)[:, None]
-    counts = np.bincount(classes)
+    counts = np.bincount(classes) if weights is None else np.maximum(np.bincount(classes, weights), 1e-300)
     lacking = shares * counts  # of shape (parts, classes)
     rows = _by_class(permutation, groups)
     pieces = np.split(rows, np.cumsum(np.bincount(groups))[:-1])
@@ -395,17 +384,18 @@ def _whole_groups(
     empty = set(range(len(fractions)))
     for left, index in zip(range(len(pieces), 0, -1), np.argsort(named), strict=True):
         inside = classes[pieces[index]]
-        need = (lacking[:, inside] / counts[inside]).sum(axis=1)
+        held = np.ones(len(inside)) if weights is None else weights[pieces[index]]
+        need = (lacking[:, inside] / counts[inside] * held).sum(axis=1)
         if left <= len(empty):
             need[[part for part in range(len(need)) if part not in empty]] = -np.inf
         part = int(need.argmax())
         empty.discard(part)
         part_of[pieces[index]] = part
-        np.subtract.at(lacking[part], inside, 1)
+        np.subtract.at(lacking[part], inside, held)
     return part_of
 
 
-def _classes(data: Source | FrameData, stratify: Any) -> _Integers:
+def _classes(data: Rows, stratify: Any) -> _Integers:
     """The class number of each row; all 0 without `stratify`."""
     if stratify is None or stratify is False:
         return np.zeros(len(data), dtype=np.int64)
@@ -421,7 +411,7 @@ def _classes(data: Source | FrameData, stratify: Any) -> _Integers:
     return codes
 
 
-def group_numbers(data: Source | FrameData, group: Any) -> _Integers | None:
+def group_numbers(data: Rows, group: Any) -> _Integers | None:
     """The number of each row's group, of shape (rows,); None without groups.
 
     Raises:
@@ -430,8 +420,9 @@ def group_numbers(data: Source | FrameData, group: Any) -> _Integers | None:
     return None if group is None else _codes(_by_name(data, group), len(data), "group", "group")
 
 
-def _by_name(data: Source | FrameData, labels: Any) -> Any:
+def _by_name(data: Rows, labels: Any) -> Any:
     """A column of frame data, where it is named; else what was given."""
+    data = data.source if isinstance(data, WeightedRows) else data
     return data.column(labels) if isinstance(labels, str) and isinstance(data, FrameData) else labels
 
 

@@ -13,6 +13,7 @@ from lumbre.base import (
     Batch,
     Batches,
     DataError,
+    RowLoss,
     Scale,
     as_scalar,
     concatenate,
@@ -20,9 +21,11 @@ from lumbre.base import (
     divisor_of,
     import_extra,
     leaves,
+    map_leaves,
     stream,
 )
 from lumbre.core import format_value
+from lumbre.data import weighted_quantiles
 from lumbre.fitted._compare import class_numbers
 from lumbre.fitted._evaluation import html_table
 from lumbre.fitted._features import features_of
@@ -115,8 +118,8 @@ def baselines(session: Session, train: Batches, test: Batches, metric: str | Met
     scale = response_scale(session)
     if metrics and metrics[0].of_response and scale.kind == "numbers":
         scale = Scale("numbers")
-    x, y, _ = _rows(session, train, with_output=False)
-    new_x, new_y, output = _rows(session, test, with_output=True)
+    x, y, _, weights = _rows(session, train, with_output=False)
+    new_x, new_y, output, new_weights = _rows(session, test, with_output=True)
     if metrics and metrics[0].of_response and session.scale.response is not None:
         output = session.scale.response(output)
     if not isinstance(output, Tensor) or output.ndim not in (1, 2):
@@ -128,25 +131,25 @@ def baselines(session: Session, train: Batches, test: Batches, metric: str | Met
     numbers = None if scale.kind == "numbers" else class_numbers(output, new_y)
     if numbers is not None:
         labels = class_numbers(output.new_zeros(len(y), *output.shape[1:]), y)
-        found = _classifiers(x, labels, new_x, output, scale, seed)
+        found = _classifiers(x, labels, weights, new_x, output, scale, seed)
     else:
-        found = _regressors(session, x, y, new_x, output, new_y, scale, seed)
-    judge = _Judge(session, metrics, name, new_y)
+        found = _regressors(session, (x, y, weights), new_x, output, new_y, scale, seed)
+    judge = _Judge(session, metrics, name, new_y, new_weights)
     return _compared({"the net": output, **found}, judge, name, sign, seed)
 
 
-def _rows(session: Session, batches: Batches, *, with_output: bool) -> tuple[_Array, Tensor, Any]:
-    """Columns of numbers, targets, and what the module gives for them."""
+def _rows(session: Session, batches: Batches, *, with_output: bool) -> tuple[_Array, Tensor, Any, Tensor | None]:
+    """Columns of numbers, targets, what the module gives for them, and the weights of the rows or None."""
     session.model.eval()
     parts: list[Any] = []
     with session.running(batches=batches.length):
         for batch in batches.epoch(1):
             pred = session.valid_step(batch)[0] if with_output else None
-            parts.append((_columns(session, batch.input).cpu(), batch.target, pred))
-    x, y, output = concatenate(parts)
+            parts.append((_columns(session, batch.input).cpu(), batch.target, pred, batch.weights))
+    x, y, output, weights = concatenate(parts)
     if not isinstance(y, Tensor):
         raise DataError(f"targets that are a {describe(y)}", "a tensor of targets", "pass (input, target)")
-    return x.double().numpy(), y, output
+    return x.double().numpy(), y, output, weights
 
 
 def _columns(session: Session, input: Any) -> Tensor:
@@ -160,7 +163,13 @@ def _columns(session: Session, input: Any) -> Tensor:
 
 
 def _classifiers(
-    x: _Array, labels: Tensor | None, new_x: _Array, output: Tensor, scale: Scale, seed: int
+    x: _Array,
+    labels: Tensor | None,
+    weights: Tensor | None,
+    new_x: _Array,
+    output: Tensor,
+    scale: Scale,
+    seed: int,
 ) -> dict[str, Tensor]:
     linear = import_extra("sklearn.linear_model", "sklearn", "fit a linear model to compare with")
     trees = import_extra("sklearn.ensemble", "sklearn", "fit boosted trees to compare with")
@@ -174,7 +183,8 @@ def _classifiers(
         )
     count = output.shape[1] if output.ndim == 2 and output.shape[1] > 1 else 2
     truth = labels.numpy()
-    shares = np.bincount(truth, minlength=count)[:count] / len(truth)
+    by = None if weights is None else weights.double().numpy()
+    shares = np.bincount(truth, by, minlength=count)[:count] / (len(truth) if by is None else by.sum())
     found = {"constant": np.tile(shares, (len(new_x), 1))}
     models = {
         "linear": pipeline.make_pipeline(scaling.StandardScaler(), linear.LogisticRegression(max_iter=1000)),
@@ -184,7 +194,9 @@ def _classifiers(
         if len(set(truth.tolist())) < 2:
             continue
         table = np.zeros((len(new_x), count))
-        fitted = model.fit(x, truth)
+        steps: Any = getattr(model, "steps", None)  # of a pipeline, which hands weights on by name
+        names = ["sample_weight"] if steps is None else [f"{step}__sample_weight" for step, _ in steps]
+        fitted = model.fit(x, truth, **({} if by is None else dict.fromkeys(names, by)))
         table[:, fitted.classes_] = fitted.predict_proba(new_x)
         found[name] = table
     return {name: _as_output(torch.from_numpy(table), output, scale) for name, table in found.items()}
@@ -201,7 +213,13 @@ def _as_output(shares: Tensor, output: Tensor, scale: Scale) -> Tensor:
 
 
 def _regressors(
-    session: Session, x: _Array, y: Tensor, new_x: _Array, output: Tensor, new_y: Tensor, scale: Scale, seed: int
+    session: Session,
+    train: tuple[_Array, Tensor, Tensor | None],
+    new_x: _Array,
+    output: Tensor,
+    new_y: Tensor,
+    scale: Scale,
+    seed: int,
 ) -> dict[str, Tensor]:
     linear = import_extra("sklearn.linear_model", "sklearn", "fit a linear model to compare with")
     trees = import_extra("sklearn.ensemble", "sklearn", "fit boosted trees to compare with")
@@ -212,16 +230,18 @@ def _regressors(
             "classes, or a number for each target",
             'metric="mae", which looks at numbers on the scale of the target; or target[:, None]',
         )
+    x, y, weights = train
     counts = session.scale.name == "exp"
     truth = y.double().reshape(len(y), -1).numpy()
-    middle = np.median if isinstance(session.loss, _MEDIAN) else np.mean
-    found = {"constant": np.tile(middle(truth, axis=0), (len(new_x), 1))}
+    by = None if weights is None else weights.double().numpy()
+    middle = _middle(truth, by, median=isinstance(session.loss, _MEDIAN))
+    found = {"constant": np.tile(middle, (len(new_x), 1))}
     options = {"loss": "poisson"} if counts else {}
     for name, make in (
         ("linear", lambda: linear.PoissonRegressor(alpha=0, max_iter=1000) if counts else linear.LinearRegression()),
         ("gradient boosting", lambda: trees.HistGradientBoostingRegressor(random_state=seed, **options)),
     ):
-        columns = [make().fit(x, column).predict(new_x) for column in truth.T]
+        columns = [make().fit(x, column, sample_weight=by).predict(new_x) for column in truth.T]
         found[name] = np.stack(columns, 1)
     tables = {name: torch.from_numpy(table).reshape(output.shape) for name, table in found.items()}
     if scale.name == "exp":
@@ -229,28 +249,45 @@ def _regressors(
     return {name: table.to(output.dtype) for name, table in tables.items()}
 
 
+def _middle(truth: _Array, weights: _Array | None, *, median: bool) -> _Array:
+    """Median or mean of each target, shape (targets,)."""
+    if weights is None or not median:
+        return np.median(truth, axis=0) if median else np.average(truth, axis=0, weights=weights)
+    return np.array([weighted_quantiles(column, weights, (0.5,))[0] for column in truth.T])
+
+
 class _Judge:
     """Loss or metric of some of the test rows."""
 
-    def __init__(self, session: Session, metrics: tuple[Metric, ...], name: str, target: Tensor) -> None:
+    def __init__(
+        self, session: Session, metrics: tuple[Metric, ...], name: str, target: Tensor, weights: Tensor | None
+    ) -> None:
         whole = replace(session, world=World(), device=torch.device("cpu"))
-        self._meter: LossMeter = make_meter(whole, metrics, divisor_of(session.loss))
+        weighted = weights is not None
+        divisor = divisor_of(session.loss, weighted=weighted)
+        self._meter: LossMeter = make_meter(whole, metrics, divisor, weighted=weighted)
         self._of_response = bool(metrics) and metrics[0].of_response
         if self._of_response:  # the predictions are on the scale of the target already
-            self._meter = LossMeter(metrics, torch.device("cpu"), units=session.units)
-        self._loss: Any = None if metrics else session.loss
+            self._meter = LossMeter(metrics, torch.device("cpu"), weighted=weighted, units=session.units)
+        loss: Any = session.loss
+        self._loss: Any = None if metrics else RowLoss(loss) if weighted else loss
         self._device = session.device
         self._name = name
         self._target = target
+        self._weights = weights
 
     def __call__(self, output: Tensor, rows: Tensor) -> float:
-        pred, target = output[rows], self._target[rows]
+        pred = output[rows]
+        batch = Batch(None, self._target[rows], len(rows))
+        if self._weights is not None:
+            batch.weights = self._weights[rows]
         self._meter.reset()
         loss = torch.zeros(())
         if self._loss is not None:
             with torch.no_grad():
-                loss = as_scalar(self._loss(pred.to(self._device), target.to(self._device))).cpu()
-        self._meter.update(Batch(None, target, len(rows)), pred, loss)
+                target = map_leaves(lambda leaf: leaf.to(self._device), batch.weighted_target)
+                loss = as_scalar(self._loss(pred.to(self._device), target)).cpu()
+        self._meter.update(batch, pred, loss)
         value: Any = self._meter.compute()[self._name]
         return float(value)
 

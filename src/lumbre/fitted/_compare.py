@@ -119,7 +119,9 @@ def random_examples(session: Session, batches: RowFeed | LoaderFeed, count: int)
         total = len(batches.source)
         rows = torch.tensor(sorted(random.Random(seed).sample(range(total), min(count, total))))
         order = Order(len(rows), batches.order.batch_size, False, False, session.seed)
-        found = first_examples(session, RowFeed(Taken(batches.source, rows), order, session.device), count)
+        weights = None if batches.weights is None else batches.weights[rows]
+        feed = RowFeed(Taken(batches.source, rows), order, session.device, weights=weights)
+        found = first_examples(session, feed, count)
         return found._replace(frame=found.frame.assign(row=rows.numpy()[found.frame["row"]]))
     generator = torch.Generator().manual_seed(seed)
     return top_examples(session, batches, count, lambda seen: torch.rand(len(seen["pred"]), generator=generator))
@@ -214,6 +216,8 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
             loss = None if row_loss is None else row_loss(output, batch.target)
             if loss is not None:
                 seen["loss"] = loss
+            if batch.weights is not None:
+                seen["weight"] = batch.weights
             if (around := bounds(session, output)) is not None:
                 seen["lower"], seen["upper"] = around
             begin += batch.size
@@ -300,8 +304,7 @@ def _class_frame(session: Session, seen: dict[str, Tensor], truth: Tensor, share
         "correct": top.indices.numpy() == codes,
         "probability": top.values.numpy(),
     }
-    if "loss" in seen:
-        columns["loss"] = seen["loss"].numpy()
+    columns |= {name: seen[name].numpy() for name in ("loss", "weight") if name in seen}
     of_each = pd.DataFrame(shares.numpy(), columns=[f"probability_{name}" for name in names])
     return pd.concat([pd.DataFrame(columns), of_each], axis=1)
 
@@ -326,8 +329,7 @@ def _number_frame(seen: dict[str, Tensor]) -> "pd.DataFrame":
     for name in ("lower", "upper"):
         if name in seen:
             columns[name] = _as_outputs(seen[name]).double().reshape(-1).numpy()
-    if "loss" in seen:
-        columns["loss"] = np.repeat(seen["loss"].numpy(), outputs)
+    columns |= {name: np.repeat(seen[name].numpy(), outputs) for name in ("loss", "weight") if name in seen}
     return pd.DataFrame(columns)
 
 

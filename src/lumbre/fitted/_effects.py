@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, Nested, OptionError, at_least, describe, leaves, map_leaves, stream
-from lumbre.data import RowFeed
+from lumbre.data import RowFeed, weighted_quantiles
 from lumbre.devices import seeder
 from lumbre.fitted._evaluation import html_table
 from lumbre.fitted._features import Feature, Name, by_name, features_of, rows_in_batch, some_rows
@@ -135,7 +135,7 @@ def effects(
             more["curves"], more["individual"] = _curves(pass_over, chosen[0], points, curves, seed)
         elif chosen:
             more["surface"] = _surface(pass_over, chosen, min(points, _SURFACE_POINTS), seed)
-    spreads = {one.name: pass_over.measured(one).std() for one in known if one.kind == "number"}
+    spreads = {one.name: pass_over.spread(pass_over.measured(one)) for one in known if one.kind == "number"}
     return Effects(tuple(one.name for one in chosen), _words(session, pass_over), slopes, spreads, **more)
 
 
@@ -163,6 +163,7 @@ class _Passes:
         self.session = session
         self.scale = response_scale(session)
         self.count = len(batches.source)
+        self.weights = None if batches.weights is None else batches.weights.double().cpu().numpy()
         self.outputs: list[Any] = [None]
         self._batches = batches
         self._size = batch_size
@@ -203,6 +204,22 @@ class _Passes:
                 found.append(self.response(input if change is None else change(input, part)).double().cpu())
         return torch.cat(found).numpy()
 
+    def mean(self, values: _Array, rows: Any = slice(None)) -> _Array:
+        """The mean over rows, by their weights where they have any: (rows, ...) becomes (...)."""
+        return np.average(values, axis=0, weights=None if self.weights is None else self.weights[rows])
+
+    def quantiles(self, values: _Array, shares: Sequence[float]) -> _Array:
+        """Quantiles of rows: (rows, outputs) becomes (shares, outputs), (rows,) becomes (shares,)."""
+        if self.weights is None:
+            return np.quantile(values, shares, axis=0)
+        columns = values.reshape(len(values), -1).T
+        found = np.array([weighted_quantiles(column, self.weights, shares) for column in columns]).T
+        return found.reshape(len(shares), *values.shape[1:])
+
+    def spread(self, values: _Array) -> float:
+        """The standard deviation of rows, of shape (rows,)."""
+        return float(np.sqrt(self.mean((values - self.mean(values)) ** 2)))
+
     def measured(self, feature: Feature) -> _Array:
         """A feature's values in all rows, as they were measured; of categories the number of the level."""
         if feature.name not in self._columns:
@@ -230,10 +247,11 @@ def _slopes(passes: _Passes, features: Sequence[Feature]) -> "pd.DataFrame":
                 parts.append((name, passes.predicted(_at(feature, level)) - base))
     table: list[dict[str, Any]] = []
     for name, values in parts:
-        low, high = np.quantile(values, (0.05, 0.95), axis=0)
+        low, high = passes.quantiles(values, (0.05, 0.95))
+        mean = passes.mean(values)
         for output, label in enumerate(passes.outputs):
             line = {"feature": name} if label is None else {"feature": name, "output": label}
-            spread = {"slope": values[:, output].mean(), "low": low[output], "high": high[output]}
+            spread = {"slope": mean[output], "low": low[output], "high": high[output]}
             table.append({**line, **spread})
     return pd.DataFrame(table)
 
@@ -287,7 +305,7 @@ def _grid(passes: _Passes, feature: Feature, points: int) -> tuple[list[float], 
         return list(map(float, range(len(feature.levels)))), list(feature.levels)
     values = passes.measured(feature)
     distinct = np.unique(values)
-    low, high = np.quantile(values, (0.01, 0.99))
+    low, high = passes.quantiles(values, (0.01, 0.99))
     grid = distinct if len(distinct) <= points else np.linspace(low, high, points)
     return grid.tolist(), grid.tolist()
 
@@ -302,7 +320,7 @@ def _curves(
     generator = torch.Generator().manual_seed(stream(seed, "effects"))
     some = torch.randperm(passes.count, generator=generator)[:curves].sort().values.numpy()
     average = [
-        {"kind": PARTIAL, **_output(passes, output), "value": label, "response": pred[:, output].mean()}
+        {"kind": PARTIAL, **_output(passes, output), "value": label, "response": passes.mean(pred[:, output])}
         for output in range(len(passes.outputs))
         for label, pred in zip(labels, every, strict=True)
     ]
@@ -330,7 +348,7 @@ def _accumulated(passes: _Passes, feature: Feature, points: int) -> list[dict[st
     """
     values = passes.measured(feature)
     # Between 1 % and 99 %: the last rows on either side would be moved far.
-    edges = np.unique(np.quantile(values, np.linspace(0.01, 0.99, points)))
+    edges = np.unique(passes.quantiles(values, np.linspace(0.01, 0.99, points).tolist()))
     if len(edges) < 2:
         return []
     inside = ((values >= edges[0]) & (values <= edges[-1])).astype(float)
@@ -341,12 +359,13 @@ def _accumulated(passes: _Passes, feature: Feature, points: int) -> list[dict[st
         return passes.predicted(lambda input, rows: feature.set_to(input, to[rows]))
 
     change = at(1) - at(0)
-    rows = np.bincount(part, inside, len(edges) - 1)
-    sums = np.stack([np.bincount(part, one * inside, len(edges) - 1) for one in change.T], 1)
-    steps = sums / np.maximum(rows, 1)[:, None]
+    weights = inside if passes.weights is None else inside * passes.weights
+    rows = np.bincount(part, weights, len(edges) - 1)
+    sums = np.stack([np.bincount(part, one * weights, len(edges) - 1) for one in change.T], 1)
+    steps = sums / np.where(rows > 0, rows, 1)[:, None]
     heights = np.concatenate([np.zeros((1, steps.shape[1])), steps.cumsum(0)])
-    middle = np.array([np.interp(values, edges, one).mean() for one in heights.T])
-    heights = heights - middle + passes.predicted().mean(0)
+    middle = np.array([passes.mean(np.interp(values, edges, one)) for one in heights.T])
+    heights = heights - middle + passes.mean(passes.predicted())
     return [
         {"kind": ACCUMULATED, **_output(passes, output), "value": edge, "response": height}
         for output in range(heights.shape[1])
@@ -365,7 +384,8 @@ def _surface(passes: _Passes, features: Sequence[Feature], points: int, seed: in
     for place, label in zip(*_grid(passes, one, points), strict=True):
         for other, other_label in zip(*_grid(passes, two, points), strict=True):
             first, second = _at(one, place), _at(two, other)
-            mean = passes.predicted(lambda input, part: second(first(input, part), part), rows).mean(0)  # noqa: B023
+            found = passes.predicted(lambda input, part: second(first(input, part), part), rows)  # noqa: B023
+            mean = passes.mean(found, rows.numpy())
             for output in range(len(mean)):
                 place_of = {str(one.name): label, str(two.name): other_label}
                 table.append({**_output(passes, output), **place_of, "response": mean[output]})

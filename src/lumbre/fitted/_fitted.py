@@ -106,6 +106,7 @@ class Fitted:
         data: Any,
         *,
         batch_size: int | None = None,
+        weights: Any = None,
         num_workers: int | None = None,
         callbacks: Callback | Iterable[Callback] = (),
     ) -> Evaluation:
@@ -114,6 +115,7 @@ class Fitted:
         Args:
             data: with targets; whatever `fit()` takes, or a frame with the columns of the training frame.
             batch_size: rows in a batch; that of the training where not given.
+            weights: of the rows, as for `fit()`; frame data made with `weights=` have theirs in a column.
             num_workers: processes that fetch batches; none where not given.
             callbacks: hear the `evaluate_...` events; the values are in `ctx.history.last("evaluate")` at the end.
 
@@ -122,7 +124,7 @@ class Fitted:
             OptionError: an option cannot apply to this data.
             RecipeError: the model was loaded without a loss.
         """
-        rows = self._feed(data, batch_size, num_workers, need_target=True, shared=True)
+        rows = self._feed(data, batch_size, num_workers, need_target=True, weights=weights, counted=True, shared=True)
         return evaluated(self._session, rows, callbacks, self.save)
 
     def predict(
@@ -215,10 +217,12 @@ class Fitted:
         """
         return responses(self._session, self.predict(data, batch_size=batch_size, num_workers=num_workers))
 
-    def compare(self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None) -> "pd.DataFrame":
+    def compare(
+        self, data: Any, *, batch_size: int | None = None, weights: Any = None, num_workers: int | None = None
+    ) -> "pd.DataFrame":
         """Truth and prediction of each row, from one pass over `data`, so that a loader may shuffle.
 
-        The arguments are those of `evaluate()`.
+        The arguments are those of `evaluate()`; weights stand in a column weight, the rest is as without them.
 
         Returns:
             A DataFrame. With classes, one line a row of data: row (its number, from 0, in the order in which it
@@ -243,7 +247,7 @@ class Fitted:
             >>> list(fitted.compare((x, 2 * x)).columns)
             ['row', 'truth', 'predicted', 'residual', 'loss']
         """
-        return compared(self._session, self._feed(data, batch_size, num_workers, need_target=True))
+        return compared(self._session, self._feed(data, batch_size, num_workers, need_target=True, weights=weights))
 
     def examples(self, data: Any, n: int = 16, *, choose: str = "random", batch_size: int | None = None) -> Examples:
         """Some rows of `data` with what the model makes of them.
@@ -304,7 +308,7 @@ class Fitted:
             DataError: the data cannot be used as it is, or come from a loader.
             OptionError: an option is impossible.
         """
-        rows = numbered_rows(self._feed(data, batch_size, need_target=True), "importance")
+        rows = numbered_rows(self._feed(data, batch_size, need_target=True, counted=True), "importance")
         return importance(self._session, rows, metric, repeats, groups, patches, seed, batch_size)
 
     def effects(
@@ -333,7 +337,7 @@ class Fitted:
             DataError: the data cannot be used as it is, or the module gives no numbers, or no gradient.
             OptionError: a feature is not there, or is no number or category.
         """
-        rows = numbered_rows(self._feed(data, batch_size, need_target=False), "effects")
+        rows = numbered_rows(self._feed(data, batch_size, need_target=False, counted=True), "effects")
         return effects(self._session, rows, features, points, curves, seed, batch_size)
 
     def conformal(self, calibration: Any, level: float = 0.9, *, batch_size: int | None = None) -> Conformal:
@@ -346,20 +350,19 @@ class Fitted:
             DataError: truth and prediction cannot be compared.
             OptionError: the level is impossible, or the rows are too few for it.
         """
-        found = conformal(self._session, self._feed(calibration, batch_size, need_target=True), level)
+        found = conformal(self._session, self._feed(calibration, batch_size, need_target=True, counted=True), level)
         self._remember(intervals=asdict(found) | {"margins": list(found.margins)})
         return found
 
     def calibrate(self, valid: Any, *, batch_size: int | None = None) -> Calibration:
         """Make probabilities mean what they say, by a temperature learned from rows that were not trained on.
 
-        `predict_probabilities()`, `compare()`, plots and the saved file have it from then on; the classes stay as they
-        are.
+        `predict_probabilities()`, `compare()`, plots and the saved file have it from then on; classes stay as they are.
 
         Raises:
             DataError: the module does not give scores of classes, or `valid` has no targets.
         """
-        found = calibrate(self._session, self._feed(valid, batch_size, need_target=True))
+        found = calibrate(self._session, self._feed(valid, batch_size, need_target=True, counted=True))
         self._remember(temperature=found.temperature, calibration=asdict(found))
         return found
 
@@ -381,8 +384,8 @@ class Fitted:
             MissingExtraError: scikit-learn is not installed.
             DataError: the target is neither classes nor numbers, or the loss takes something else.
         """
-        batches = [self._feed(data, batch_size, need_target=True) for data in (train, test)]
-        found = baselines(self._session, batches[0], batches[1], metric, seed)
+        old, new = (self._feed(data, batch_size, need_target=True, counted=True) for data in (train, test))
+        found = baselines(self._session, old, new, metric, seed)
         self._remember(baselines=found.verdict)
         return found
 
@@ -485,7 +488,7 @@ class Fitted:
         rows = None if data is None else self._feed(data, None, None, need_target=False).first().input
         export(session, Path(path), example_input(session) if data is None else rows, print)
 
-    def _feed(self, data: Any, *options: int | None, **wanted: bool) -> RowFeed | LoaderFeed:
+    def _feed(self, data: Any, *options: int | None, **wanted: Any) -> RowFeed | LoaderFeed:
         return given_batches(self._session, data, *options, **wanted)  # pyright: ignore[reportArgumentType]
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from torch.utils.data import (
 
 from lumbre.base import DataError, at_least, describe
 from lumbre.data import InMemoryDataset, Loaded, LoaderFeed, RowFeed, as_pair, by_places, row_dims, whole_targets
-from lumbre.run import Session, feed, given_data
+from lumbre.run import Session, counted_rows, feed, given_data
 
 _AT_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
@@ -34,6 +34,8 @@ def given_batches(
     num_workers: int | None = None,
     *,
     need_target: bool,
+    weights: Any = None,
+    counted: bool = False,
     shared: bool = False,
     in_order: bool = False,
 ) -> RowFeed | LoaderFeed:
@@ -45,6 +47,8 @@ def given_batches(
         batch_size: rows in a batch; that of the training where not given.
         num_workers: processes that fetch batches; none where not given.
         need_target: whether there must be targets.
+        weights: of the rows, given beside the data, or None; without targets nothing asks for any.
+        counted: whether rows count by their weights, and those of weight 0 are left out.
         shared: whether the processes of a run share the rows.
         in_order: whether the rows of the result are looked up by their number.
 
@@ -54,7 +58,10 @@ def given_batches(
     """
     at_least(1, batch_size=batch_size)
     at_least(0, num_workers=num_workers)
-    rows = taken_in(session, data, need_target=need_target)
+    weighed = need_target or counted
+    rows, of_rows = taken_in(session, data, need_target=need_target, weights=weights, weighed=weighed)
+    if counted:
+        rows, of_rows = counted_rows(rows, of_rows)
     refuse_single_row(session, rows)
     say_of_loader(rows, in_order=in_order)
     return feed(
@@ -64,12 +71,17 @@ def given_batches(
         batch_size=batch_size,
         num_workers=num_workers,
         default_size=session.batch_size,
+        weights=of_rows,
         world=session.world if shared else None,
     )
 
 
-def taken_in(session: Session, data: Any, *, need_target: bool) -> Any:
+def taken_in(
+    session: Session, data: Any, *, need_target: bool, weights: Any = None, weighed: bool = True
+) -> tuple[Any, Tensor | None]:
     """What a user gives to evaluate or predict on, as rows or batches that are as those of the training.
+
+    With them come the weights of the rows, float64 of shape (rows,), or None.
 
     Raises:
         DataError: the data cannot be used as it is.
@@ -78,9 +90,11 @@ def taken_in(session: Session, data: Any, *, need_target: bool) -> Any:
     record = session.record.data.get("train")
     if record is not None:
         data = by_places(data, record.columns, need_target=need_target)
-    rows = given_data(data, session.encoding, session.seed, need_target=need_target)
+    rows, of_rows = given_data(
+        data, session.encoding, session.seed, need_target=need_target, weights=weights, weighed=weighed
+    )
     kind = None if record is None else record.target
-    return whole_targets(rows, wanted=isinstance(kind, str) and kind.startswith("int64 "))
+    return whole_targets(rows, wanted=isinstance(kind, str) and kind.startswith("int64 ")), of_rows
 
 
 def rows_of_list(session: Session, data: Any, *, need_target: bool) -> Any:

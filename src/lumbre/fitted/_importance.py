@@ -217,7 +217,9 @@ class _Measure:
         self._batches = batches
         self._name = name
         self._size = batch_size
-        self._meter: LossMeter = make_meter(self._session, metrics, divisor_of(session.loss))
+        weighted = batches.weights is not None
+        divisor = divisor_of(session.loss, weighted=weighted)
+        self._meter: LossMeter = make_meter(self._session, metrics, divisor, weighted=weighted)
         self._merges = all(metric.merges for metric in metrics)
 
     def pass_over(

@@ -215,7 +215,7 @@ def _subject(model: Any, data: Any, batch_size: int | None, *, need_target: bool
         device, autocast, classes = session.device, session.precision.autocast, session.classes
     else:
         device = next((value.device for value in (*module.parameters(), *module.buffers())), torch.device("cpu"))
-        batches = feed(given_data(data, None, 0, need_target=need_target), device, 0, batch_size=batch_size)
+        batches = feed(given_data(data, None, 0, need_target=need_target)[0], device, 0, batch_size=batch_size)
         autocast, classes = nullcontext, getattr(data, "classes", None)
 
     def forward(input: Nested) -> Nested:

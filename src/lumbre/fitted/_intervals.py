@@ -92,13 +92,14 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
     """
     if not 0 < level < 1:
         raise OptionError(f"level={level}", "a share between 0 and 1", "level=0.9")
-    output, target = _outputs(session, batches)
+    output, target, weights = _outputs(session, batches)
     scale = response_scale(session)
     raw = output if scale.kind == "logits" else responses(session, output)
     numbers = None if scale.kind == "numbers" or not isinstance(raw, Tensor) else class_numbers(raw, target)
     if numbers is not None:
         kept = (numbers >= 0) & (numbers < normalized(raw, scale).shape[1])
         scores = 1 - normalized(raw, scale)[kept].gather(1, numbers[kept, None])
+        weights = None if weights is None else weights[kept]
         kind = "classes"
     else:
         pred = responses(session, output)
@@ -114,34 +115,44 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
         else:
             kind, scores = "absolute", (pred - target).abs()
     scores = scores.double().flatten(1) if scores.ndim > 1 else scores.double()[:, None]
-    return Conformal(kind, level, tuple(_quantile(one.numpy(), level) for one in scores.T), len(scores))
+    by = None if weights is None else weights.numpy()
+    return Conformal(kind, level, tuple(_quantile(one.numpy(), level, by) for one in scores.T), len(scores))
 
 
-def _quantile(scores: "np.ndarray[Any, Any]", level: float) -> float:
-    """The score of rank ceil((n + 1) level) of n: a new one is below it with a probability of at least `level`."""
-    rank = math.ceil((len(scores) + 1) * level - 1e-9)
-    if rank > len(scores):
+def _quantile(scores: "np.ndarray[Any, Any]", level: float, weights: "np.ndarray[Any, Any] | None") -> float:
+    """The score of rank ceil((n + 1) level) of n: a new one is below it with a probability of at least `level`.
+
+    A row of weight 2 stands for two of them; weights below 1 on average are brought to an average of 1.
+    """
+    order = np.argsort(scores, kind="stable")
+    ranks = np.arange(1.0, len(scores) + 1)
+    if weights is not None:
+        ranks = np.cumsum(weights[order]) / min(1.0, float(weights.mean()))
+    place = int(np.searchsorted(ranks, (ranks[-1] + 1) * level - 1e-9)) if len(scores) else 0
+    if place >= len(scores):
         raise OptionError(
             f"level={level} from {len(scores)} rows",
             f"at least {math.ceil(level / (1 - level) - 1e-9)} rows to calibrate on",
             "more rows, or a lower level",
         )
-    return float(np.sort(scores)[rank - 1])
+    return float(scores[order[place]])
 
 
-def _outputs(session: Session, batches: Batches) -> tuple[Nested, Tensor]:
-    """What the module gives for all rows, and their targets; on the CPU."""
+def _outputs(session: Session, batches: Batches) -> tuple[Nested, Tensor, Tensor | None]:
+    """What the module gives for all rows, their targets, and their weights or None; on the CPU."""
     session.model.eval()
     parts: list[Nested] = []
     with session.running(batches=batches.length):
         seed_step = seeder(session.seed, session.device)
         for index, batch in enumerate(batches.epoch(1)):
             seed_step("predict", 1, index)
-            parts.append((session.predict_step(batch.input), batch.target))
-    output, target = concatenate(parts)
+            parts.append((session.predict_step(batch.input), batch.target, batch.weights))
+    output, target, weights = concatenate(parts)
     if not isinstance(target, Tensor):
         raise DataError(f"targets that are a {describe(target)}", "a tensor of targets", "pass (input, target)")
-    return (output, target) if session.units is None else (session.units(output), session.units(target))
+    if session.units is not None:
+        output, target = session.units(output), session.units(target)
+    return output, target, weights
 
 
 def with_intervals(session: Session, output: Nested) -> "pd.DataFrame":
@@ -197,7 +208,7 @@ def calibrate(session: Session, batches: Batches) -> Calibration:
     """
     plain = replace(session, after={**session.after, "temperature": 1.0})
     scale = response_scale(plain)
-    output, target = _outputs(plain, batches)
+    output, target, weights = _outputs(plain, batches)
     numbers = class_numbers(output, target) if isinstance(output, Tensor) and scale.kind == "logits" else None
     if numbers is None:
         raise DataError(
@@ -210,17 +221,19 @@ def calibrate(session: Session, batches: Batches) -> Calibration:
     scores = torch.stack([torch.zeros(len(scores)).double(), scores.reshape(-1)], 1) if single else scores
     kept = (numbers >= 0) & (numbers < scores.shape[1])
     scores, numbers = scores[kept], numbers[kept]
-    temperature = _temperature(scores, numbers)
-    before, after = (_calibration_error((scores / by).softmax(1), numbers) for by in (1.0, temperature))
+    by = torch.ones(len(numbers), dtype=torch.float64) if weights is None else weights[kept].double()
+    temperature = _temperature(scores, numbers, by)
+    before, after = (_calibration_error((scores / one).softmax(1), numbers, by) for one in (1.0, temperature))
     return Calibration(temperature, before, after, len(numbers))
 
 
-def _temperature(scores: Tensor, numbers: Tensor) -> float:
+def _temperature(scores: Tensor, numbers: Tensor, weights: Tensor) -> float:
     logarithm = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([logarithm], max_iter=100, line_search_fn="strong_wolfe", tolerance_change=1e-12)
 
     def closure() -> Tensor:
-        loss = F.cross_entropy(scores * (-logarithm).exp(), numbers)
+        losses = F.cross_entropy(scores * (-logarithm).exp(), numbers, reduction="none")
+        loss = (losses * weights).sum() / weights.sum()
         (logarithm.grad,) = torch.autograd.grad(loss, [logarithm])
         return loss
 
@@ -231,13 +244,13 @@ def _temperature(scores: Tensor, numbers: Tensor) -> float:
     return math.exp(min(max(logarithm.item(), -5.0), 5.0))
 
 
-def _calibration_error(shares: Tensor, numbers: Tensor) -> float:
+def _calibration_error(shares: Tensor, numbers: Tensor, weights: Tensor) -> float:
     """Mean distance of the probability of the predicted class from the share that is right, in 15 bins by width."""
     top = shares.max(1)
     right = (top.indices == numbers).double()
     bins = (top.values * _BINS).long().clamp(max=_BINS - 1)
-    gaps = torch.zeros(_BINS, dtype=torch.float64).scatter_add_(0, bins, top.values - right)
-    return (gaps.abs().sum() / len(numbers)).item()
+    gaps = torch.zeros(_BINS, dtype=torch.float64).scatter_add_(0, bins, (top.values - right) * weights)
+    return (gaps.abs().sum() / weights.sum()).item()
 
 
 def checked_after(stored: Any) -> dict[str, Any]:

@@ -18,7 +18,8 @@ def evaluated(session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callback
     """Loss and metrics; `save` is what a callback saves the model with."""
     batches = share(rows, rows)
     context, listeners = _context(session, rows, "evaluate", save), Listeners(callback_list(callbacks))
-    meter = make_meter(session, session.recipe.metrics.valid, divisor_of(session.loss))
+    weighted, metrics = isinstance(rows, RowFeed) and rows.weights is not None, session.recipe.metrics.valid
+    meter = make_meter(session, metrics, divisor_of(session.loss, weighted=weighted), weighted=weighted)
     with session.running(batches=rows.length):
         seed_step = seeder(session.seed, session.device, session.world.rank)
         return Evaluation(Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))

@@ -226,21 +226,21 @@ def state_tensors(optimizers: Sequence[optim.Optimizer]) -> list[Tensor]:
 
 def _arguments(batch: Batch) -> tuple[Nested, Nested, Nested, Tensor | None]:
     if batch.mixed is None:
-        return batch.input, batch.target, None, None
+        return batch.input, batch.weighted_target, None, None
     other, share = batch.mixed
     return (
         batch.input,
-        batch.target,
+        batch.weighted_target,
         other,
         share if isinstance(share, Tensor) else torch.tensor(share, dtype=torch.float64),
     )
 
 
 def _shapes(batch: Batch) -> Any:
-    input, target = batch.input, batch.target
+    input, target = batch.input, batch.weighted_target
     if isinstance(input, Tensor) and isinstance(target, Tensor) and batch.mixed is None:  # asked at every step
         return input.shape, target.shape, input.stride(), target.stride(), input.dtype, target.dtype
-    parts = (batch.input, batch.target, None if batch.mixed is None else batch.mixed[0])
+    parts = (input, target, None if batch.mixed is None else batch.mixed[0])
     return [(leaf.shape, leaf.dtype, leaf.stride()) if isinstance(leaf, Tensor) else leaf for leaf in leaves(parts)]
 
 

@@ -215,7 +215,7 @@ class Compiled:
         pred, loss = self._body.forward(batch, self._loss_function)
         clear(self._optimizers)
         divisor = self._body.divisor
-        scale = 1.0 if weight is None else weight if divisor is None else divisor(batch.target)
+        scale = 1.0 if weight is None else weight if divisor is None else divisor(batch.weighted_target)
         self._body.backward(pred, loss if weight is None else loss * scale)
         if self._body.clip is not None and weight is None:
             self._body.clip(parameters)
@@ -285,7 +285,7 @@ class Compiled:
         found = [value.clone() for value in tensors]
         with torch.no_grad():
             _copy_all(before, tensors)
-            add(graph.first[0], batch.target, graph.first[1])
+            add(graph.first[0], batch.weighted_target, graph.first[1])
             pairs = [(f, e) for f, e in zip(found, tensors, strict=True) if e.numel()]
             alike = all((f - e).abs().max() <= self._tolerance * e.abs().max().clamp_min(1) for f, e in pairs)
             _copy_all(found, tensors)

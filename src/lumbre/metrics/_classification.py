@@ -8,6 +8,7 @@ from lumbre.base import DataError, OptionError
 from lumbre.metrics._ignored import BinaryMetric, ClassMetric, ShareOfRows, Tally
 from lumbre.metrics._metric import Sums, no_sums
 from lumbre.metrics._scores import CLASSES, check_binary, check_classes, misfit, wide
+from lumbre.metrics._weights import row_weights, weighted_sum
 
 
 class Accuracy(ShareOfRows):
@@ -30,7 +31,7 @@ class Accuracy(ShareOfRows):
 
     name = "Acc"
 
-    def update(self, state: Tally, pred: Tensor, target: Tensor) -> Tally:
+    def update(self, state: Tally, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tally:
         """Count the rows that are right."""
         chosen = pred.argmax(dim=1)
         if chosen.shape != target.shape:
@@ -41,7 +42,7 @@ class Accuracy(ShareOfRows):
                 CLASSES,
                 "target.squeeze(1) or argmax",
             )
-        return self._counted(state, chosen == target, target, pred.shape[1] - 1)
+        return self._counted(state, chosen == target, target, pred.shape[1] - 1, weights)
 
 
 class BinaryAccuracy(BinaryMetric, ShareOfRows):
@@ -64,11 +65,11 @@ class BinaryAccuracy(BinaryMetric, ShareOfRows):
         super().__init__(ignore_index=ignore_index, name=name)
         self.threshold = threshold
 
-    def update(self, state: Tally, pred: Tensor, target: Tensor) -> Tally:
+    def update(self, state: Tally, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tally:
         """Count the rows that are right."""
         check_binary(self, pred, target)
         right = (wide(pred) > self.threshold) == (target > 0.5)
-        return self._counted(state, right, target, 1)
+        return self._counted(state, right, target, 1, weights)
 
 
 class BinaryAccuracyWithLogits(BinaryAccuracy):
@@ -85,9 +86,9 @@ class BinaryAccuracyWithLogits(BinaryAccuracy):
         DataError: shapes do not fit; or, when it is computed, targets are not from 0 to 1 and are not ignored.
     """
 
-    def update(self, state: Tally, pred: Tensor, target: Tensor) -> Tally:
+    def update(self, state: Tally, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tally:
         """Count the rows that are right."""
-        return super().update(state, wide(pred).sigmoid(), target)
+        return super().update(state, wide(pred).sigmoid(), target, weights)
 
 
 class TopKAccuracy(ShareOfRows):
@@ -116,7 +117,7 @@ class TopKAccuracy(ShareOfRows):
         super().__init__(ignore_index=ignore_index, name=name or f"Top{k}Acc")
         self.k = k
 
-    def update(self, state: Tally, pred: Tensor, target: Tensor) -> Tally:
+    def update(self, state: Tally, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tally:
         """Count the rows that are right."""
         check_classes(self, pred, target)
         if pred.shape[1] < self.k:
@@ -131,7 +132,7 @@ class TopKAccuracy(ShareOfRows):
         number = torch.arange(classes, device=pred.device).reshape(-1, *(1,) * (pred.ndim - 2))
         # By counting, not by `topk`, which breaks ties as the device likes. What cannot be compared (NaN) is larger.
         before = ~(pred <= score) | ((pred == score) & (number < place))
-        return self._counted(state, before.sum(1) < self.k, target, classes - 1)
+        return self._counted(state, before.sum(1) < self.k, target, classes - 1, weights)
 
 
 class Perplexity(ClassMetric):
@@ -160,12 +161,16 @@ class Perplexity(ClassMetric):
         """Zero nats over zero rows."""
         return no_sums(device)
 
-    def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
+    def update(self, state: Sums, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Sums:
         """Add cross-entropies."""
         check_classes(self, pred, target)
         target = target.long()
         nats = functional.cross_entropy(wide(pred), target, reduction="none", ignore_index=self.ignored)
-        return state[0] + nats.sum(dtype=state[0].dtype), state[1] + (target != self.ignored).sum()
+        counted = target != self.ignored
+        if weights is not None:
+            spread = row_weights(self, weights, target)
+            return state[0] + weighted_sum(nats, spread), state[1] + weighted_sum(counted, spread)
+        return state[0] + nats.sum(dtype=state[0].dtype), state[1] + counted.sum()
 
     def compute(self, state: Sums) -> float:
         """The exponential of their mean."""

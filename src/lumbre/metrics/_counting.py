@@ -15,32 +15,35 @@ from lumbre.metrics._ignored import BinaryMetric, ClassMetric, check_known, whol
 from lumbre.metrics._metric import State
 from lumbre.metrics._ranking import Averaged, averaged
 from lumbre.metrics._scores import check_binary, check_classes, counts, places, wide
+from lumbre.metrics._weights import row_weights
 
 
 class _ByClass(Averaged):
     """Counts for each class the rows that are right, that have it, and that were given it.
 
     The state has shape (3, classes + 1), int64, the last for targets that are no class; before the first batch, when
-    the number of classes is not known, ().
+    the number of classes is not known, (). Of rows with weights it holds sums of these, in float64.
     """
 
     def init(self, device: torch.device) -> Tensor:
         """No rows."""
         return torch.zeros((), dtype=torch.int64, device=device)
 
-    def update(self, state: Tensor, pred: Tensor, target: Tensor) -> Tensor:
+    def update(self, state: Tensor, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """Count the rows."""
         check_classes(self, pred, target)
         chosen, classes = pred.argmax(1), pred.shape[1]
         place, rows = places(target, classes, self.ignored)
-        right = counts(place, classes + 1, (chosen == place) & rows)
+        if weights is not None:
+            rows = rows * row_weights(self, weights, target)
+        right = counts(place, classes + 1, (chosen == place) * rows)
         return state + torch.stack([right, counts(place, classes + 1, rows), counts(chosen, classes + 1, rows)])
 
     def compute(self, state: Tensor) -> float | list[float]:
         """The values of the classes, averaged."""
         if state.ndim == 0:
             return float("nan")
-        rows: list[list[int]] = state.tolist()
+        rows: list[list[float]] = state.tolist()
         check_known(self, rows[1][-1])
         right, actual, chosen = (row[:-1] for row in rows)
         if not any(actual):
@@ -58,7 +61,7 @@ class _ByClass(Averaged):
         return averaged([values[number] for number in seen], [actual[number] for number in seen], self.average)
 
     @abstractmethod
-    def _value(self, right: int, actual: int, chosen: int) -> float: ...
+    def _value(self, right: float, actual: float, chosen: float) -> float: ...
 
 
 class Precision(_ByClass):
@@ -88,7 +91,7 @@ class Precision(_ByClass):
 
     name = "Precision"
 
-    def _value(self, right: int, actual: int, chosen: int) -> float:
+    def _value(self, right: float, actual: float, chosen: float) -> float:
         return _share(right, chosen)
 
 
@@ -109,7 +112,7 @@ class Recall(_ByClass):
 
     name = "Recall"
 
-    def _value(self, right: int, actual: int, chosen: int) -> float:
+    def _value(self, right: float, actual: float, chosen: float) -> float:
         return _share(right, actual)
 
 
@@ -129,7 +132,7 @@ class F1(_ByClass):
 
     name = "F1"
 
-    def _value(self, right: int, actual: int, chosen: int) -> float:
+    def _value(self, right: float, actual: float, chosen: float) -> float:
         return _share(2 * right, actual + chosen)
 
 
@@ -145,11 +148,13 @@ class _Table(ClassMetric):
         """No rows."""
         return torch.zeros((), dtype=torch.int64, device=device)
 
-    def update(self, state: Tensor, pred: Tensor, target: Tensor) -> Tensor:
+    def update(self, state: Tensor, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """Count the rows."""
         check_classes(self, pred, target)
         classes = pred.shape[1]
         place, rows = places(target, classes, self.ignored)
+        if weights is not None:
+            rows = rows * row_weights(self, weights, target)
         cells = counts(place * classes + pred.argmax(1), (classes + 1) * classes, rows)
         return state + cells.reshape(classes + 1, classes)
 
@@ -157,7 +162,7 @@ class _Table(ClassMetric):
         """The value of the table, once it is sure that every target is a class."""
         if state.ndim == 0:
             return self._value(state.new_zeros(0, 0))
-        check_known(self, int(state[-1].sum()))
+        check_known(self, state[-1].sum().item())
         return self._value(state[:-1])
 
     @abstractmethod
@@ -262,16 +267,19 @@ class _BinaryTable(BinaryMetric):
         """No rows."""
         return torch.zeros(6, dtype=torch.int64, device=device)
 
-    def update(self, state: Tensor, pred: Tensor, target: Tensor) -> Tensor:
+    def update(self, state: Tensor, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """Count the rows."""
         check_binary(self, pred, target)
         probability, target = wide(pred), whole(target)
         probability = probability.sigmoid() if self.from_logits else probability
-        rows = target != self.ignored
+        rows = counted = target != self.ignored
+        if weights is not None:
+            counted = rows * row_weights(self, weights, target)
+            rows = counted > 0
         cell = 2 * (target > 0.5).long() + (probability > self.threshold)
         outside = ((probability < 0) | (probability > 1)) & rows
         foreign = (target.clamp(0, 1) != target) & rows
-        return state + torch.cat([counts(cell, 4, rows), torch.stack([outside.sum(), foreign.sum()])])
+        return state + torch.cat([counts(cell, 4, counted), torch.stack([outside.sum(), foreign.sum()])])
 
     def unpacked(self, packed: State, device: torch.device) -> Tensor:
         """The state; checkpoints of version 0.1 do not count targets that are neither 0 nor 1."""
@@ -283,7 +291,7 @@ class _BinaryTable(BinaryMetric):
         check_known(self, foreign)
         if outside:
             raise DataError(
-                f"{type(self).__name__} of {outside} predictions below 0 or above 1",
+                f"{type(self).__name__} of {outside:.0f} predictions below 0 or above 1",
                 f"probabilities, of which a threshold of {self.threshold:g} makes decisions",
                 f"{type(self).__name__}(from_logits=True), if the module gives logits",
             )
@@ -433,13 +441,19 @@ def matthews(table: Tensor) -> float:
         return float("nan")
     covariance = right * rows - sum(a * c for a, c in zip(actual, chosen, strict=True))
     spread = (rows * rows - sum(a * a for a in actual)) * (rows * rows - sum(c * c for c in chosen))
-    return covariance / math.sqrt(spread) if spread else 0.0
+    return covariance / math.sqrt(spread) if spread > 0 else 0.0
 
 
-def _margins(table: Tensor) -> tuple[int, int, list[int], list[int]]:
-    """Right rows, all rows, rows by target, rows by choice."""
-    return int(table.trace()), int(table.sum()), table.sum(1).tolist(), table.sum(0).tolist()
+def _margins(table: Tensor) -> tuple[float, float, list[float], list[float]]:
+    """Right rows, all rows, rows by target, rows by choice: whole numbers, or sums of weights.
+
+    Python adds them up in one order: where one class has all rows, its sum is that of the table to the last bit.
+    """
+    cells: list[list[float]] = table.tolist()
+    actual = [sum(row) for row in cells]
+    right = sum(row[number] for number, row in enumerate(cells))
+    return right, sum(actual), actual, [sum(column) for column in zip(*cells, strict=True)]
 
 
-def _share(part: int, whole: int) -> float:
+def _share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lumbre.base import DataError, NamedLosses, OptionError
 from lumbre.metrics._metric import Metric, State
+from lumbre.metrics._weights import row_weights, weighted_sum
 
 IGNORED = -100
 """What torch's losses ignore unless they are told otherwise."""
@@ -58,7 +59,9 @@ class BinaryMetric(ClassMetric):
 
 
 Tally: TypeAlias = tuple[Tensor, Tensor, Tensor]
-"""Right rows, rows that count, and how many of these have a target that is no class; int64, of shape ()."""
+"""Right rows, rows that count, and how many of these have a target that is no class; int64, of shape ().
+
+Of rows with weights the first two are sums of these, in float64."""
 
 
 class ShareOfRows(ClassMetric):
@@ -73,7 +76,7 @@ class ShareOfRows(ClassMetric):
 
     def compute(self, state: Tally) -> float:
         """Right over all."""
-        right, rows, foreign = (int(count) for count in state)
+        right, rows, foreign = (count.item() for count in state)
         check_known(self, foreign)
         return right / rows if rows else float("nan")
 
@@ -81,7 +84,7 @@ class ShareOfRows(ClassMetric):
         """The state; checkpoints of version 0.1 have a pair of right rows and all rows, in float64."""
         return packed if len(packed) == 3 else (packed[0].long(), packed[1].long(), self.init(device)[2])
 
-    def _counted(self, state: Tally, right: Tensor, target: Tensor, last: int) -> Tally:
+    def _counted(self, state: Tally, right: Tensor, target: Tensor, last: int, weights: Tensor | None = None) -> Tally:
         """The state after more rows.
 
         Args:
@@ -89,12 +92,19 @@ class ShareOfRows(ClassMetric):
             right: which rows are right; the shape of `target`, bool.
             target: classes from 0 to `last`, or `ignored`.
             last: the last class.
+            weights: of the rows, shape (rows,), or None.
         """
         target = whole(target)
         rows = target != self.ignored
+        spread = None
+        if weights is not None:
+            spread = row_weights(self, weights, target)
+            rows = rows & (spread > 0)
         foreign = state[2]
         if not self.checked:
             foreign = foreign + torch.count_nonzero((target.clamp(0, last) != target) & rows)
+        if spread is not None:
+            return state[0] + weighted_sum(right & rows, spread), state[1] + weighted_sum(rows, spread), foreign
         return state[0] + torch.count_nonzero(right & rows), state[1] + torch.count_nonzero(rows), foreign
 
 
@@ -103,12 +113,13 @@ def whole(target: Tensor) -> Tensor:
     return target if target.is_floating_point() or target.dtype == torch.int64 else target.long()
 
 
-def check_known(metric: ClassMetric, foreign: int) -> None:
-    """Raise for targets that are no class, and are not ignored."""
+def check_known(metric: ClassMetric, foreign: float) -> None:
+    """Raise for targets that are no class, and are not ignored: so many, or of so much weight."""
     if foreign:
         name = type(metric).__name__
+        targets = f"{foreign:.0f} targets" if foreign == int(foreign) else f"targets of the weight {foreign:g}"
         raise DataError(
-            f"{name} of {foreign} targets that are no class",
+            f"{name} of {targets} that are no class",
             f"0 and 1, or {metric.ignored} for what does not count"
             if isinstance(metric, BinaryMetric)
             else f"classes from 0 to one less than there are scores, or {metric.ignored} for what does not count",

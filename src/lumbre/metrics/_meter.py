@@ -1,5 +1,6 @@
 """The meter of a pass: the loss, averaged over samples, and the metrics."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,22 +14,24 @@ from lumbre.base import (
     Losses,
     LumbreError,
     Nested,
+    RecipeError,
     Response,
     ResumeError,
+    Weighted,
     brief,
     describe,
     leaves,
     map_leaves,
     total_loss,
 )
-from lumbre.metrics._metric import Metric, State, merge, no_sums
+from lumbre.metrics._metric import Metric, State, merge, no_sums, widest
 
 
 class LossMeter:
     """Gathers loss and metrics over the batches of a pass.
 
     The reported loss is that of all rows in one batch: a batch counts by what its own loss was divided by, which is its
-    rows, or the labels that are not ignored, or the sum of their classes' weights. Of several losses by name
+    rows, or the labels that are not ignored, or the sum of weights, of classes and of rows. Of several losses by name
     each is reported as "loss_<name>" beside their sum.
 
     Args:
@@ -36,6 +39,7 @@ class LossMeter:
         device: where the states live.
         summed: the loss adds rows up (`reduction="sum"`) instead of averaging them.
         divisor: what the loss divides by, where that is not the number of rows.
+        weighted: rows have weights, by which they count in loss and metrics.
         classes: names of the classes, for values that stand for classes; their numbers where there are none.
         response: brings predictions to the scale of the target, for metrics that want them so.
         units: brings predictions and targets to the units of the target, where training sees it scaled.
@@ -49,6 +53,7 @@ class LossMeter:
         *,
         summed: bool = False,
         divisor: Divisor | None = None,
+        weighted: bool = False,
         classes: tuple[str, ...] | None = None,
         gather: Callable[[Any], list[Any]] | None = None,
         response: Response | None = None,
@@ -57,7 +62,8 @@ class LossMeter:
         self._metrics = metrics
         self._device = device
         self._summed = summed
-        self._divisor = None if summed else divisor
+        self._divisor = None if summed and not weighted else divisor
+        self._weighted = weighted
         self._classes = classes
         self._gather = gather
         self._response = response
@@ -68,7 +74,7 @@ class LossMeter:
     def reset(self) -> None:
         """Forget everything."""
         self._rows = 0
-        states: list[State] = [metric.init(self._device) for metric in self._metrics]
+        states: list[State] = [self._start(metric) for metric in self._metrics]
         if self._in_place:
             self._loss.zero_()
             self._divided.zero_()
@@ -78,6 +84,11 @@ class LossMeter:
         self._loss, self._divided = no_sums(self._device)[0], no_sums(self._device)[0]
         self._parts: dict[str, Tensor] = {}
         self._states = states
+
+    def _start(self, metric: Metric) -> State:
+        """The state before the first batch; counts of rows are sums of their weights, where they have any."""
+        state = metric.init(self._device)
+        return map_leaves(_as_sum, state) if self._weighted else state
 
     def update(self, batch: Batch, pred: Nested, losses: Losses, *, added: bool = False) -> None:
         """Add a batch, or only its number of rows where the rest is `added`. Nothing is read back from the device."""
@@ -92,7 +103,7 @@ class LossMeter:
                 self._parts.setdefault(name, no_sums(self._device)[0]).add_(loss, alpha=weight)
             self._loss.add_(total_loss(losses), alpha=weight)
         else:
-            self._add_loss(losses, batch.target, weight)
+            self._add_loss(losses, batch.weighted_target, weight)
         self._rows += batch.size
         if self._metrics:
             if pred is None:
@@ -104,8 +115,7 @@ class LossMeter:
             with torch.no_grad():
                 for index, metric in enumerate(self._metrics):
                     try:
-                        seen, target = self._seen_by(metric, pred), self._target(batch.target)
-                        state = metric.update(self._states[index], seen, target)
+                        state = self._updated(metric, self._states[index], pred, batch.weighted_target)
                         if self._in_place:
                             _copy(state, self._states[index])
                         else:
@@ -114,6 +124,13 @@ class LossMeter:
                         raise
                     except Exception as error:
                         raise _failed(metric, "update", error) from error
+
+    def _updated(self, metric: Metric, state: State, pred: Nested, target: Nested) -> State:
+        pred = self._seen_by(metric, pred)
+        if not isinstance(target, Weighted):
+            return metric.update(state, pred, self._target(target))
+        weighing: Any = metric  # of which `check_weighing` has found that it takes weights
+        return weighing.update(state, pred, self._target(target.target), weights=target.weights)
 
     def _seen_by(self, metric: Metric, pred: Nested) -> Nested:
         """The prediction on the scale that a metric wants."""
@@ -128,7 +145,7 @@ class LossMeter:
             self._loss.add_(loss, alpha=weight)
             return
         divided_by = self._divisor(target).to(self._loss)
-        self._loss.add_(loss * divided_by)
+        self._loss.add_(loss if self._summed else loss * divided_by)
         self._divided.add_(divided_by)
 
     def adder(self, rows: int) -> Callable[[Nested, Nested, Tensor], None] | None:
@@ -136,7 +153,7 @@ class LossMeter:
 
         None where a metric keeps more than sums.
         """
-        if not all(_adds_up(metric.init(self._device)) for metric in self._metrics):
+        if not all(_adds_up(self._start(metric)) for metric in self._metrics):
             return None
         self._in_place = True
         weight = 1 if self._summed else rows
@@ -144,7 +161,7 @@ class LossMeter:
         def add(pred: Nested, target: Nested, loss: Tensor) -> None:
             self._add_loss(loss, target, weight)
             for metric, state in zip(self._metrics, self._states, strict=True):
-                _copy(metric.update(state, self._seen_by(metric, pred), self._target(target)), state)
+                _copy(self._updated(metric, state, pred, target), state)
 
         return add
 
@@ -255,6 +272,33 @@ def _divided(state: dict[str, Any]) -> Tensor:
     """What the losses of a state were divided by; files of lumbre 0.1.0 and before counted rows."""
     divided = state.get("divided")
     return state["loss"].new_full((), state["rows"]) if divided is None else divided
+
+
+def check_weighing(metrics: tuple[Metric, ...]) -> None:
+    """See that metrics take weights of rows.
+
+    Raises:
+        RecipeError: one does not.
+    """
+    for metric in metrics:
+        options = inspect.signature(metric.update).parameters
+        if "weights" in options or any(option.kind is option.VAR_KEYWORD for option in options.values()):
+            continue
+        own = type(metric).__module__.startswith("lumbre.")  # the adapter of torchmetrics
+        raise RecipeError(
+            f"weights of rows for the metric {metric.name}, whose update() takes none",
+            "metrics that count rows by their weights, as all of lumbre.metrics but From do",
+            "the metric of lumbre.metrics of that kind; or no weights"
+            if own
+            else "def update(self, state, pred, target, weights=None), with weights of shape (rows,) or None; or leave "
+            "the metric out",
+        )
+
+
+def _as_sum(leaf: Any) -> Any:
+    """A count as a sum of weights."""
+    whole = isinstance(leaf, Tensor) and not leaf.is_floating_point() and not leaf.is_complex()
+    return leaf.to(widest(leaf.device)) if whole else leaf
 
 
 def _adds_up(start: State) -> bool:

@@ -21,6 +21,10 @@ class Metric(ABC):
     added, lists of tensors put end to end), are the state of the whole; so the value does not depend on how the rows
     were cut into batches or spread over devices.
 
+    Where rows have weights, `update` gets these as `weights`, of shape (rows,), if it has a parameter of that name
+    (`weights=None`), as all metrics of this package do: a row of weight 2 counts like the row twice, one of weight 0
+    not at all. A metric without it is refused in such a run.
+
     Attributes:
         name: how progress lines show it; in the history it stands in lower case. Give it to the constructor
             (`Accuracy(name="Top1")`) to have two of a kind.

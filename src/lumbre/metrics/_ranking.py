@@ -6,6 +6,7 @@ neither area is defined, and the value is NaN.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor
 
 from lumbre.base import one_of
 from lumbre.metrics._ignored import BinaryMetric, ClassMetric, check_known, whole
+from lumbre.metrics._metric import State
 from lumbre.metrics._scores import as_log_probabilities, check_binary, check_classes, rows_of_scores
+from lumbre.metrics._weights import row_weights
 
-Kept: TypeAlias = tuple[list[Tensor], list[Tensor]]
-"""Scores and targets of the batches so far."""
+Kept: TypeAlias = tuple[list[Tensor], list[Tensor], list[Tensor]]
+"""Scores and targets of the batches so far, and weights, of which there are none where rows have none."""
 
 _AVERAGES = ("macro", "micro", "weighted", "none")
 
@@ -79,27 +82,36 @@ class _BinaryCurve(BinaryMetric):
 
     def init(self, device: torch.device) -> Kept:
         """No rows."""
-        return [], []
+        return [], [], []
 
-    def update(self, state: Kept, pred: Tensor, target: Tensor) -> Kept:
+    def update(self, state: Kept, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Kept:
         """Keep the rows."""
         check_binary(self, pred, target)
         target = whole(target).reshape(-1)
         classes = (target > 0.5).to(torch.int8).masked_fill(target.clamp(0, 1) != target, _NO_CLASS)
         classes = classes.masked_fill(target == self.ignored, _NO_ROW)
-        return joined_rows(state[0], pred.detach().reshape(-1)), joined_rows(state[1], classes)
+        kept = state[2] if weights is None else joined_rows(state[2], row_weights(self, weights, pred).reshape(-1))
+        return joined_rows(state[0], pred.detach().reshape(-1)), joined_rows(state[1], classes), kept
+
+    def unpacked(self, packed: State, device: torch.device) -> Kept:
+        """The state; checkpoints of version 0.1 have no weights."""
+        return packed if len(packed) == 3 else (*packed, [])
 
     def compute(self, state: Kept) -> float:
         """The area."""
         if not state[0]:
             return float("nan")
         scores, classes = torch.cat(state[0]), torch.cat(state[1])
-        check_known(self, int((classes == _NO_CLASS).sum()))
-        rows = classes != _NO_ROW
-        return self._area(scores[rows], classes[rows] == 1) if rows.any() else float("nan")
+        rows, weights = classes != _NO_ROW, None
+        if state[2]:
+            weights = torch.cat(state[2])
+            rows = rows & (weights > 0)
+            weights = weights[rows]
+        check_known(self, int((classes[rows] == _NO_CLASS).sum()))
+        return self._area(scores[rows], classes[rows] == 1, weights) if rows.any() else float("nan")
 
     @abstractmethod
-    def _area(self, scores: Tensor, target: Tensor) -> float: ...
+    def _area(self, scores: Tensor, target: Tensor, weights: Tensor | None) -> float: ...
 
 
 class BinaryAUROC(_BinaryCurve):
@@ -125,8 +137,8 @@ class BinaryAUROC(_BinaryCurve):
 
     name = "AUROC"
 
-    def _area(self, scores: Tensor, target: Tensor) -> float:
-        return area_under_roc(scores, target)
+    def _area(self, scores: Tensor, target: Tensor, weights: Tensor | None) -> float:
+        return area_under_roc(scores, target, weights)
 
 
 class BinaryAveragePrecision(_BinaryCurve):
@@ -145,8 +157,8 @@ class BinaryAveragePrecision(_BinaryCurve):
 
     name = "AP"
 
-    def _area(self, scores: Tensor, target: Tensor) -> float:
-        return average_precision(scores, target)
+    def _area(self, scores: Tensor, target: Tensor, weights: Tensor | None) -> float:
+        return average_precision(scores, target, weights)
 
 
 class _ClassCurves(Averaged):
@@ -154,32 +166,44 @@ class _ClassCurves(Averaged):
 
     def init(self, device: torch.device) -> Kept:
         """No rows."""
-        return [], []
+        return [], [], []
 
-    def update(self, state: Kept, pred: Tensor, target: Tensor) -> Kept:
+    def update(self, state: Kept, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Kept:
         """Keep the rows."""
         check_classes(self, pred, target)
-        return joined_rows(state[0], rows_of_scores(pred.detach())), joined_rows(state[1], target.reshape(-1))
+        kept = state[2] if weights is None else joined_rows(state[2], row_weights(self, weights, target).reshape(-1))
+        return joined_rows(state[0], rows_of_scores(pred.detach())), joined_rows(state[1], target.reshape(-1)), kept
+
+    def unpacked(self, packed: State, device: torch.device) -> Kept:
+        """The state; checkpoints of version 0.1 have no weights."""
+        return packed if len(packed) == 3 else (*packed, [])
 
     def compute(self, state: Kept) -> float | list[float]:
         """The areas, averaged."""
         if not state[0]:
             return float("nan")
         scores, target = torch.cat(state[0]), torch.cat(state[1]).long()
-        rows, classes = target != self.ignored, scores.shape[1]
+        rows, classes, weights = target != self.ignored, scores.shape[1], None
+        if state[2]:
+            weights = torch.cat(state[2])
+            rows = rows & (weights > 0)
+            weights = weights[rows]
         scores, target = scores[rows], target[rows]
         check_known(self, int((target.clamp(0, classes - 1) != target).sum()))
         if not len(target):
             return [float("nan")] * classes if self.by_class else float("nan")
         scores = as_log_probabilities(scores)
         hits = target.to(scores.device).unsqueeze(1) == torch.arange(classes, device=scores.device)
+        weights = None if weights is None else weights.to(scores.device)
         if self.average == "micro":
-            return self._area(scores.reshape(-1), hits.reshape(-1))
-        areas = [self._area(scores[:, number], hits[:, number]) for number in range(scores.shape[1])]
-        return averaged(areas, hits.sum(0).tolist(), self.average)
+            each = None if weights is None else weights.repeat_interleave(classes)
+            return self._area(scores.reshape(-1), hits.reshape(-1), each)
+        areas = [self._area(scores[:, number], hits[:, number], weights) for number in range(scores.shape[1])]
+        counted = hits if weights is None else hits * weights.unsqueeze(1)
+        return averaged(areas, counted.sum(0).tolist(), self.average)
 
     @abstractmethod
-    def _area(self, scores: Tensor, target: Tensor) -> float: ...
+    def _area(self, scores: Tensor, target: Tensor, weights: Tensor | None) -> float: ...
 
 
 class AUROC(_ClassCurves):
@@ -209,8 +233,8 @@ class AUROC(_ClassCurves):
 
     name = "AUROC"
 
-    def _area(self, scores: Tensor, target: Tensor) -> float:
-        return area_under_roc(scores, target)
+    def _area(self, scores: Tensor, target: Tensor, weights: Tensor | None) -> float:
+        return area_under_roc(scores, target, weights)
 
 
 class AveragePrecision(_ClassCurves):
@@ -229,16 +253,16 @@ class AveragePrecision(_ClassCurves):
 
     name = "AP"
 
-    def _area(self, scores: Tensor, target: Tensor) -> float:
-        return average_precision(scores, target)
+    def _area(self, scores: Tensor, target: Tensor, weights: Tensor | None) -> float:
+        return average_precision(scores, target, weights)
 
 
-def averaged(values: list[float], rows: list[int], average: str) -> float | list[float]:
+def averaged(values: list[float], rows: Sequence[float], average: str) -> float | list[float]:
     """One number for the values of the classes, or the values themselves.
 
     Args:
         values: a value for each class.
-        rows: how many rows each class has.
+        rows: how many rows each class has, or their weights together.
         average: "macro", "weighted" or "none".
     """
     if average == "none":
@@ -249,32 +273,34 @@ def averaged(values: list[float], rows: list[int], average: str) -> float | list
     return sum(weighted) / sum(rows) if weighted else float("nan")
 
 
-def area_under_roc(scores: Tensor, target: Tensor) -> float:
+def area_under_roc(scores: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """The area under the curve of true over false positives, by trapezoids between distinct scores.
 
     Args:
         scores: shape (rows,).
         target: shape (rows,), bool.
+        weights: shape (rows,), above 0; None counts rows.
     """
-    hits, misses = _curve(scores, target)
-    positives, negatives = int(hits[-1]), int(misses[-1])
+    hits, misses = _curve(scores, target, weights)
+    positives, negatives = hits[-1].item(), misses[-1].item()
     if positives == 0 or negatives == 0 or bool(scores.isnan().any()):
         return float("nan")
     before = torch.cat([hits.new_zeros(1), hits[:-1]])
-    # Whole numbers until the last division, so that the order of summation leaves no trace.
+    # Whole numbers until the last division, where rows are counted, so that the order of summation leaves no trace.
     doubled = (torch.diff(misses, prepend=misses.new_zeros(1)) * (hits + before)).sum()
-    return int(doubled) / (2 * positives * negatives)
+    return doubled.item() / (2 * positives * negatives)
 
 
-def average_precision(scores: Tensor, target: Tensor) -> float:
+def average_precision(scores: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """The sum of precision times gain in recall, over distinct scores from the greatest down.
 
     Args:
         scores: shape (rows,).
         target: shape (rows,), bool.
+        weights: shape (rows,), above 0; None counts rows.
     """
-    hits, misses = _curve(scores, target)
-    positives = int(hits[-1])
+    hits, misses = _curve(scores, target, weights)
+    positives = hits[-1].item()
     if positives == 0 or bool(scores.isnan().any()):
         return float("nan")
     gained = torch.diff(hits, prepend=hits.new_zeros(1)).cpu().double()
@@ -282,11 +308,15 @@ def average_precision(scores: Tensor, target: Tensor) -> float:
     return float((gained * precision).sum()) / positives
 
 
-def _curve(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """True and false positives at or above each distinct score, from the greatest down; int64."""
+def _curve(scores: Tensor, target: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """True and false positives at or above each distinct score, from the greatest down; int64, or sums of weights."""
     scores, order = scores.sort(descending=True)
-    hits = target[order].cumsum(0)
     last = torch.ones_like(target)  # the last of a run of equal scores
     last[:-1] = scores[1:] != scores[:-1]
+    if weights is not None:
+        # Each sum for itself: of rows of one class alone the other's is 0 to the last bit.
+        hits, misses = ((weights * part)[order].cumsum(0) for part in (target, ~target))
+        return hits[last], misses[last]
+    hits = target[order].cumsum(0)
     rows = torch.arange(1, len(scores) + 1, device=scores.device)
     return hits[last], (rows - hits)[last]

@@ -12,6 +12,7 @@ from torch import Tensor
 from lumbre.base import DataError, describe
 from lumbre.metrics._metric import Mean, Metric, Sums, mean, widest
 from lumbre.metrics._scores import wide
+from lumbre.metrics._weights import row_weights, weighted_sum
 
 
 class MAE(Mean):
@@ -28,9 +29,9 @@ class MAE(Mean):
     higher_is_better = False
     of_response = True
 
-    def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
+    def update(self, state: Sums, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Sums:
         """Add absolute errors."""
-        return _add(state, _errors(self, pred, target).abs())
+        return _add(self, state, _errors(self, pred, target).abs(), weights)
 
 
 class MSE(Mean):
@@ -40,9 +41,9 @@ class MSE(Mean):
     higher_is_better = False
     of_response = True
 
-    def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
+    def update(self, state: Sums, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Sums:
         """Add squared errors."""
-        return _add(state, _errors(self, pred, target).square())
+        return _add(self, state, _errors(self, pred, target).square(), weights)
 
 
 class RMSE(Mean):
@@ -52,9 +53,9 @@ class RMSE(Mean):
     higher_is_better = False
     of_response = True
 
-    def update(self, state: Sums, pred: Tensor, target: Tensor) -> Sums:
+    def update(self, state: Sums, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Sums:
         """Add squared errors."""
-        return _add(state, _errors(self, pred, target).square())
+        return _add(self, state, _errors(self, pred, target).square(), weights)
 
     def compute(self, state: Sums) -> float:
         """Root of sum over count."""
@@ -86,7 +87,7 @@ class R2(Metric):
         """No rows. A part has shape (7, outputs): what `_part` says."""
         return [torch.zeros(7, 1, dtype=widest(device), device=device)]
 
-    def update(self, state: list[Tensor], pred: Tensor, target: Tensor) -> list[Tensor]:
+    def update(self, state: list[Tensor], pred: Tensor, target: Tensor, weights: Tensor | None = None) -> list[Tensor]:
         """Add the batch to the last part."""
         _check_shapes(self, pred, target)
         # In float64 before the difference: the variance is a small difference of large sums.
@@ -94,7 +95,15 @@ class R2(Metric):
         if not columns.numel():
             return state
         errors = columns - pred.reshape(columns.shape).to(columns.dtype)
-        part = _part(columns, errors, state[-1][4].where(state[-1][0] > 0, columns[0]))
+        if weights is None:
+            part = _part(columns, errors, state[-1][4].where(state[-1][0] > 0, columns[0]))
+            return [*state[:-1], _joined(state[-1], part)]
+        weights = row_weights(self, weights, columns[:, 0])
+        counted = weights.unsqueeze(1) > 0
+        origin = state[-1][4].where(state[-1][0] > 0, columns[(weights > 0).to(torch.uint8).argmax()])
+        # What stands in a row of weight 0 is no matter, not even where it is no number.
+        columns, errors = columns.where(counted, origin), errors.where(counted, 0.0)
+        part = _part(columns, errors, origin, weights.unsqueeze(1))
         return [*state[:-1], _joined(state[-1], part)]
 
     def compute(self, state: list[Tensor]) -> float:
@@ -106,7 +115,7 @@ class R2(Metric):
         return (1 - errors / deviations.where(deviations > 0, torch.nan)).mean().item()
 
 
-def _part(columns: Tensor, errors: Tensor, origin: Tensor) -> Tensor:
+def _part(columns: Tensor, errors: Tensor, origin: Tensor, weights: Tensor | None = None) -> Tensor:
     """What is kept of some rows: shape (7, outputs).
 
     They are the number of rows, the sums of targets, of squared targets and of squared errors; then a number near the
@@ -116,9 +125,15 @@ def _part(columns: Tensor, errors: Tensor, origin: Tensor) -> Tensor:
         columns: targets of shape (rows, outputs).
         errors: of the prediction, the same shape.
         origin: the number near the targets, shape (outputs,).
+        weights: of the rows, shape (rows, 1); None counts each as one.
     """
-    sums = torch.stack([torch.ones_like(columns), columns, columns.square(), errors.square()]).sum(1)
+    each = torch.stack([torch.ones_like(columns), columns, columns.square(), errors.square()])
     moved = columns - origin
+    if weights is not None:
+        sums = (each * weights).sum(1)
+        mean = (moved * weights).sum(0) / sums[0].where(sums[0] > 0, 1.0)
+        return torch.cat([sums, torch.stack([origin, mean, ((moved - mean).square() * weights).sum(0)])])
+    sums = each.sum(1)
     mean = moved.sum(0) / len(columns)
     return torch.cat([sums, torch.stack([origin, mean, (moved - mean).square().sum(0)])])
 
@@ -128,7 +143,7 @@ def _joined(left: Tensor, right: Tensor) -> Tensor:
     sums = left[:4] + right[:4]
     origin, mean, deviations = left[4:].unbind()
     other, moved, further = right[4:].unbind()
-    share = right[0] / sums[0].clamp(min=1)
+    share = right[0] / sums[0].where(sums[0] > 0, 1.0)
     origin = origin.where(left[0] > 0, other)
     step = (other - origin) + moved - mean
     deviations = deviations + further + step.square() * left[0] * share
@@ -156,5 +171,8 @@ def _check_shapes(metric: Metric, pred: Tensor, target: Tensor) -> None:
         )
 
 
-def _add(state: Sums, errors: Tensor) -> Sums:
+def _add(metric: Metric, state: Sums, errors: Tensor, weights: Tensor | None) -> Sums:
+    if weights is not None:
+        spread = row_weights(metric, weights, errors)
+        return state[0] + weighted_sum(errors, spread), state[1] + spread.sum()
     return state[0] + errors.sum(dtype=state[0].dtype), state[1] + errors.numel()

@@ -45,7 +45,9 @@ def places(target: Tensor, classes: int, ignored: int) -> tuple[Tensor, Tensor]:
 
 
 def counts(index: Tensor, length: int, weight: Tensor | None = None) -> Tensor:
-    """How often each of 0 to `length` - 1 is in `index`, shape (length,), int64. (`bincount` would wait for the GPU.)
+    """How often each of 0 to `length` - 1 is in `index`, shape (length,). (`bincount` would wait for the GPU.)
+
+    It is int64, or of the type of `weight` where that is no whole number.
 
     Args:
         index: whole numbers, any shape.
@@ -53,6 +55,8 @@ def counts(index: Tensor, length: int, weight: Tensor | None = None) -> Tensor:
         weight: count these instead of ones; the shape of `index`.
     """
     index = index.reshape(-1).long()
+    if weight is not None and weight.is_floating_point():
+        return weight.new_zeros(length).scatter_add_(0, index, weight.reshape(-1))
     ones = torch.ones_like(index) if weight is None else weight.reshape(-1).long()
     return torch.zeros(length, dtype=torch.int64, device=index.device).scatter_add_(0, index, ones)
 

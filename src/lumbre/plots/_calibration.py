@@ -50,7 +50,7 @@ def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> "ggplot":
 
     if not 2 <= bins <= 100:
         raise OptionError(f"bins={bins}", "a whole number from 2 to 100", "bins=10")
-    names, truth, shares = truth_and_probabilities(fitted, data)
+    names, truth, shares, _ = truth_and_probabilities(fitted, data)
     if len(names) == 2:
         probability, right = shares[:, 1], truth == 1
         x_title, y_title = f"probability of {literal(names[1])}", f"share of {literal(names[1])}"

@@ -68,9 +68,18 @@ def comparison(fitted: Any, data: Any, columns: Sequence[str]) -> "pd.DataFrame"
             f"{did_you_mean(missing[0], map(str, frame.columns))}Rename them, or pass a fitted model and data",
         )
     frame = frame.dropna(subset=list(columns))
+    weights = row_weights(frame)
+    frame = frame if weights is None else frame.iloc[np.flatnonzero(weights > 0)]
     if frame.empty:
         raise DataError("truth and prediction without rows", "at least one row", "pass some data")
     return frame
+
+
+def row_weights(frame: "pd.DataFrame") -> "np.ndarray[Any, np.dtype[np.float64]] | None":
+    """The weights of rows, which `Fitted.compare()` has in a column weight where there are any."""
+    if "weight" not in frame or getattr(frame["weight"].dtype, "kind", "O") not in "iuf":
+        return None
+    return frame["weight"].to_numpy(dtype=np.float64)
 
 
 def _pandas(frame: Any) -> "pd.DataFrame":
@@ -97,8 +106,10 @@ def class_names(*columns: Any) -> list[Any]:
         return sorted(values, key=str)
 
 
-def truth_and_probabilities(fitted: Any, data: Any) -> tuple[list[str], "np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
-    """Names of the classes, the number of each row's true class, and the probabilities, shape (rows, classes).
+def truth_and_probabilities(
+    fitted: Any, data: Any
+) -> tuple[list[str], "np.ndarray[Any, Any]", "np.ndarray[Any, Any]", "np.ndarray[Any, Any] | None"]:
+    """Names of the classes, each row's true class by number, the probabilities (rows, classes), and weights or None.
 
     Raises:
         DataError: there are no probabilities, or a true class has none.
@@ -119,4 +130,4 @@ def truth_and_probabilities(fitted: Any, data: Any) -> tuple[list[str], "np.ndar
         raise DataError(
             f"the true class {stranger!r}", f"one of {', '.join(names)}", f"add a column {_PREFIX}{stranger}"
         )
-    return names, truth, frame[[_PREFIX + name for name in names]].to_numpy(dtype=float)
+    return names, truth, frame[[_PREFIX + name for name in names]].to_numpy(dtype=float), row_weights(frame)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lumbre.base import DataError, import_extra
-from lumbre.plots._comparison import class_names, comparison
+from lumbre.plots._comparison import class_names, comparison, row_weights
 from lumbre.plots._text import literals
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ _MOST_NAMES = 30
 
 
 def confusion(fitted: Any, data: Any = None) -> "ggplot":
-    """Confusion matrix: for each true class, how many rows were taken for which class.
+    """Confusion matrix: for each true class, how many rows were taken for which class, or their weight together.
 
     Each cell shows the number of rows and their share of the true class, by which it is shaded; with many classes
     only the number, or the shade. Cells without rows are left empty.
 
     Args:
-        fitted: a `Fitted`; or a frame with the columns truth and predicted.
+        fitted: a `Fitted`; or a frame with the columns truth and predicted, and weight where rows have any.
         data: with targets, whatever `Fitted.evaluate()` takes; nothing beside a frame.
 
     Returns:
@@ -55,8 +55,10 @@ def confusion(fitted: Any, data: Any = None) -> "ggplot":
     size = len(names)
     index = pd.Index(names)
     truth, predicted = (index.get_indexer(pd.Index(np.asarray(frame[name]))) for name in ("truth", "predicted"))
-    counts = np.bincount(truth * size + predicted, minlength=size * size).reshape(size, size)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    weights = row_weights(frame)
+    counts = np.bincount(truth * size + predicted, weights, minlength=size * size).reshape(size, size)
+    of_class = counts.sum(1, keepdims=True)
+    shares = counts / np.where(of_class > 0, of_class, 1)
     texts = [str(name) for name in names]
     table = pd.DataFrame(
         {
@@ -67,7 +69,8 @@ def confusion(fitted: Any, data: Any = None) -> "ggplot":
             "share": shares.ravel(),
         }
     )
-    right = f"{counts.trace() / max(counts.sum(), 1):.1%} of {counts.sum():,} rows on the diagonal"
+    rows = f"{len(frame):,} rows" + ("" if weights is None else ", by their weights,")
+    right = f"{counts.trace() / (counts.sum() or 1):.1%} of {rows} on the diagonal"
     chart = (
         p9.ggplot(table, p9.aes("predicted", "truth"))
         + p9.geom_tile(p9.aes(fill="share"), colour="#d9d9d9", size=0.3)
@@ -110,7 +113,7 @@ def _numbers(p9: Any, table: Any, size: int) -> list[Any]:
     with_shares = size <= _MOST_WITH_SHARES
     filled = table[table["count"] > 0].assign(
         label=lambda cells: [
-            f"{count:,}\n{share:.1%}" if with_shares else f"{count:,}"
+            f"{_number(count)}\n{share:.1%}" if with_shares else _number(count)
             for count, share in zip(cells["count"], cells["share"], strict=True)
         ]
     )
@@ -120,6 +123,10 @@ def _numbers(p9: Any, table: Any, size: int) -> list[Any]:
         for dark, colour in ((filled["share"] > 0.5, "white"), (filled["share"] <= 0.5, "black"))
         if dark.any()
     ]
+
+
+def _number(count: Any) -> str:
+    return f"{count:,}" if isinstance(count, (int, np.integer)) else f"{count:,.4g}"
 
 
 def _percents(shares: Any) -> list[str]:

@@ -95,31 +95,37 @@ def precision_recall(fitted: Any, data: Any = None, *, positive: Any = None) -> 
     )
 
 
-def roc_points(truth: Array, probability: Array) -> tuple[Array, Array, float]:
+def roc_points(truth: Array, probability: Array, weights: Array | None = None) -> tuple[Array, Array, float]:
     """False and true positive rate at each distinct threshold, from (0, 0) to (1, 1), and the area under the curve.
 
     Args:
         truth: bool of shape (rows,), with both values.
         probability: of shape (rows,).
+        weights: of the rows, shape (rows,), above 0; None counts them alike.
     """
-    hits, rows = _cumulated(truth, probability)
+    hits, rows = _cumulated(truth, probability, weights)
     true_rate = np.r_[0, hits / hits[-1]]
     false_rate = np.r_[0, (rows - hits) / (rows[-1] - hits[-1])]
     return false_rate, true_rate, float(np.trapezoid(true_rate, false_rate))
 
 
-def precision_recall_points(truth: Array, probability: Array) -> tuple[Array, Array, float]:
+def precision_recall_points(
+    truth: Array, probability: Array, weights: Array | None = None
+) -> tuple[Array, Array, float]:
     """Recall and precision at each distinct threshold, and the average precision: the sum of (R_n - R_n-1) P_n."""
-    hits, rows = _cumulated(truth, probability)
+    hits, rows = _cumulated(truth, probability, weights)
     recall, precision = np.r_[0, hits / hits[-1]], np.r_[1, hits / rows]
     return recall, precision, float(np.sum(np.diff(recall) * precision[1:]))
 
 
-def _cumulated(truth: Array, probability: Array) -> tuple[Array, Array]:
+def _cumulated(truth: Array, probability: Array, weights: Array | None) -> tuple[Array, Array]:
     """How many rows, and how many of the class among them, have at least each distinct probability, highest first."""
     order = np.argsort(-probability, kind="stable")
     sorted_probability = probability[order]
     last_of_value = np.r_[np.flatnonzero(np.diff(sorted_probability)), len(order) - 1]
+    if weights is not None:
+        each = weights[order]
+        return np.cumsum(truth[order] * each)[last_of_value], np.cumsum(each)[last_of_value]
     return np.cumsum(truth[order])[last_of_value].astype(float), last_of_value + 1.0
 
 
@@ -127,14 +133,14 @@ def _curves(
     fitted: Any,
     data: Any,
     positive: Any,
-    points: Callable[[Array, Array], tuple[Array, Array, float]],
+    points: Callable[[Array, Array, Array | None], tuple[Array, Array, float]],
     axes: tuple[str, str],
     area_name: str,
 ) -> tuple[Any, str]:
     """The curves as a frame with the columns class and `axes`, and what is to be said of those left out."""
     import pandas as pd
 
-    names, truth, shares = truth_and_probabilities(fitted, data)
+    names, truth, shares, weights = truth_and_probabilities(fitted, data)
     if positive is not None and str(positive) not in names:
         raise OptionError(
             f"positive={positive!r}", f"one of {', '.join(names)}", f"{did_you_mean(str(positive), names)}positive=..."
@@ -148,7 +154,7 @@ def _curves(
             f"some rows of class {chosen[0]} and some of another",
             "data with both; a curve ranks one against the other",
         )
-    curves = {name: points(truth == names.index(name), shares[:, names.index(name)]) for name in drawable}
+    curves = {name: points(truth == names.index(name), shares[:, names.index(name)], weights) for name in drawable}
     notes = [f"no rows of {', '.join(name for name in chosen if name not in drawable)}"]
     if len(drawable) == len(chosen):
         notes.clear()

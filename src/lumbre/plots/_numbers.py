@@ -7,7 +7,7 @@ import numpy as np
 
 from lumbre.base import DataError, import_extra
 from lumbre.plots._colours import TRAIN, VALID
-from lumbre.plots._comparison import comparison
+from lumbre.plots._comparison import comparison, row_weights
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -20,9 +20,10 @@ def predicted_vs_true(fitted: Any, data: Any = None) -> "ggplot":
     """Predicted against true numbers: on the dashed line where they are equal.
 
     Up to 5,000 rows are points; more are counted in 60 x 60 cells, shaded by a logarithmic scale. The subtitle gives
-    R2 (1 - sum of squared residuals / sum of squares around the mean) and the root mean squared error. A model with
-    several outputs gets a panel for each. After `Fitted.conformal()` each point has its interval, orange where the
-    truth lies outside; with many rows the intervals are left out.
+    R2 (1 - sum of squared residuals / sum of squares around the mean) and the root mean squared error, by the weights
+    of the rows where they have any. A model with several outputs gets a panel for each. After
+    `Fitted.conformal()` each point has its interval, orange where the truth lies outside; with many rows
+    the intervals are left out.
 
     Args:
         fitted: a `Fitted`; or a frame with the columns truth and predicted, and perhaps output, lower and upper.
@@ -85,7 +86,7 @@ def residuals(fitted: Any, data: Any = None) -> "ggplot":
     frame = _numbers(fitted, data)
     frame = frame.assign(residual=frame["truth"] - frame["predicted"])
     table = frame if len(frame) <= _MOST_POINTS else _cells(frame, "predicted", "residual")
-    mean, spread = float(frame["residual"].mean()), float(frame["residual"].std(ddof=0))
+    mean, variance = _moments(frame["residual"], frame)
     trend = _trend(frame)
     chart = (
         _marks(p9, table, "predicted", "residual")
@@ -94,7 +95,7 @@ def residuals(fitted: Any, data: Any = None) -> "ggplot":
         + p9.labs(
             x="predicted value",
             y="residual (true - predicted)",
-            subtitle=_outputs(frame) or f"mean {mean:.3g}, standard deviation {spread:.3g}, {len(frame):,} rows",
+            subtitle=_outputs(frame) or f"mean {mean:.3g}, standard deviation {variance**0.5:.3g}, {len(frame):,} rows",
         )
         + p9.theme(figure_size=(6, 4))
     )
@@ -117,7 +118,8 @@ def _numbers(fitted: Any, data: Any) -> Any:
                 "finite numbers in truth and predicted",
                 f"frame[numpy.isfinite(frame[{name!r}])] leaves them out; a model that gives them has diverged",
             )
-    return frame[[name for name in ("output", "truth", "predicted", "lower", "upper") if name in frame]]
+    wanted = ("output", "truth", "predicted", "lower", "upper", "weight")
+    return frame[[name for name in wanted if name in frame]]
 
 
 def _cells(frame: Any, x: str, y: str) -> Any:
@@ -206,14 +208,23 @@ def _outputs(frame: Any) -> str:
     return f"{count} outputs, {len(frame) // count:,} rows"
 
 
+def _moments(values: Any, frame: Any) -> tuple[float, float]:
+    """Mean and variance of a column, by the weights of the rows where they have any."""
+    weights = row_weights(frame)
+    if weights is None:
+        return float(np.mean(values)), float(values.var(ddof=0))
+    mean = float(np.average(values, weights=weights))
+    return mean, float(np.average((values - mean) ** 2, weights=weights))
+
+
 def _quality(frame: Any) -> str:
     if "output" in frame:
         return _outputs(frame)
     covered = ""
     if "lower" in frame and "upper" in frame:
         inside = (frame["lower"] <= frame["truth"]) & (frame["truth"] <= frame["upper"])
-        covered = f"; intervals cover {inside.mean():.1%}"
-    error = float(np.mean((frame["truth"] - frame["predicted"]) ** 2))
-    spread = float(frame["truth"].var(ddof=0))
+        covered = f"; intervals cover {_moments(inside, frame)[0]:.1%}"
+    error, _ = _moments((frame["truth"] - frame["predicted"]) ** 2, frame)
+    _, spread = _moments(frame["truth"], frame)
     quality = f"R² {1 - error / spread:.3f}, " if spread > 0 else ""
     return f"{quality}RMSE {error**0.5:.3g}, {len(frame):,} rows{covered}"

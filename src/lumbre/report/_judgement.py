@@ -87,7 +87,10 @@ def _class_charts(frame: Any) -> list[Picture]:
     rows, right = len(frame), int(frame["correct"].sum())
     wrong = frame[~frame["correct"]].dropna(subset=["truth"])
     alt = f"Confusion matrix of {rows:,} rows: {right:,} ({right / max(rows, 1):.1%}) are taken for their true class."
-    if len(wrong):
+    if "weight" in frame:
+        share = (frame["weight"] * frame["correct"]).sum() / frame["weight"].sum()
+        alt = f"Confusion matrix of {rows:,} rows by their weights: {share:.1%} are taken for their true class."
+    elif len(wrong):
         (truth, predicted), count = next(iter(_pairs(wrong).items()))
         alt += f" Most often {truth} is taken for {predicted}, {count:,} times."
     return [embedded_chart(plots.confusion(frame), alt)]

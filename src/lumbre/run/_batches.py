@@ -21,26 +21,94 @@ from lumbre.data import (
     RowOrder,
     Shared,
     Stripe,
+    Table,
     Taken,
     WeightedOrder,
+    WeightedRows,
     WindowOrder,
     accept,
+    as_pair,
     by_names,
     is_frame,
     parquet_by,
+    parted,
+    that_count,
     unwrapped,
 )
 from lumbre.processes import World
 from lumbre.run._options import BATCH_SIZE
 
 
-def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_target: bool) -> Source | Loaded:
-    """Data to validate, evaluate or predict on; frames and Parquet go through the training data's encoding.
+def given_data(
+    data: Any,
+    encoding: FrameEncoding | None,
+    seed: int,
+    *,
+    need_target: bool,
+    weights: Any = None,
+    weighed: bool = True,
+) -> tuple[Source | Loaded, Tensor | None]:
+    """Data to validate, evaluate or predict on, and the weights of its rows, float64 of shape (rows,), or None.
+
+    Frames and Parquet go through the training data's encoding. Without targets nothing asks for a column of weights.
+
+    Args:
+        data: what was given.
+        encoding: of the training data, or None.
+        seed: of the run.
+        need_target: whether the target, and a column of weights, must be there.
+        weights: that were given beside the data, or None.
+        weighed: whether weights are looked at.
 
     Raises:
-        DataError: the data cannot be used as it is; or there is an encoding, and they are arrays or tensors.
+        DataError: the data cannot be used as it is; or there is an encoding, and they are arrays or tensors; or there
+            are no weights where the training data had a column of them.
     """
     data = unwrapped(data)
+    if isinstance(data, Subset):
+        found = accept(data, seed)
+        data = found if isinstance(found, WeightedRows) else data
+    own = data.weights if isinstance(data, WeightedRows) else None
+    data = data.source if isinstance(data, WeightedRows) else data
+    rows = _given_rows(unwrapped(data), encoding, seed, need_target=need_target)
+    if not weighed:
+        return rows, None
+    column = _column_of_weights(data, encoding, needed=need_target and own is None and weights is None)
+    if column is not None:
+        weights = own if weights is None else weights
+        own = column
+    found, kept = parted(rows if own is None else WeightedRows(rows, own), weights)
+    assert not isinstance(found, FrameData)
+    return found, kept
+
+
+def counted_rows(rows: Source | Loaded, weights: Tensor | None) -> tuple[Source | Loaded, Tensor | None]:
+    """Rows and their weights, without those of weight 0."""
+    kept = None if weights is None else that_count(weights)
+    if weights is None or kept is None or isinstance(rows, Loaded):
+        return rows, weights
+    return Taken(rows, kept), weights[kept]
+
+
+def _column_of_weights(data: Any, encoding: FrameEncoding | None, *, needed: bool) -> Tensor | None:
+    """The weights in a column of frame data; None for other data, and where it is not there and not needed."""
+    if encoding is None or encoding.weights is None:
+        return data.weights if isinstance(data, FrameData) else None
+    if isinstance(data, FrameData):
+        data = data.frame
+    frame = as_pair(data)[0] if isinstance(data, (tuple, list, dict)) and len(data) == 2 else data
+    if is_frame(frame):
+        return encoding.weights_in(frame) if needed or encoding.weights in Table(frame).names else None
+    if needed and isinstance(data, (str, Path, ParquetData)):
+        raise DataError(
+            f"Parquet data for a model trained with the weights in the column {encoding.weights!r}",
+            "rows in memory, which can have weights",
+            "pandas.read_parquet(path)",
+        )
+    return None
+
+
+def _given_rows(data: Any, encoding: FrameEncoding | None, seed: int, *, need_target: bool) -> Source | Loaded:
     if encoding is not None and isinstance(data, (str, Path)):
         return parquet_by(data, encoding, need_target=need_target)
     if encoding is not None and (isinstance(data, FrameData) or is_frame(data)):
@@ -50,6 +118,7 @@ def given_data(data: Any, encoding: FrameEncoding | None, seed: int, *, need_tar
     if encoding is not None and not encoding.plain and not isinstance(data, ParquetData) and not _is_ready(data):
         raise _raw(data, encoding)
     accepted = accept(data, seed)
+    assert not isinstance(accepted, WeightedRows)
     if isinstance(accepted, FrameData):
         return accepted.encoding.fitted(accepted.frame).encode(accepted.frame, need_target=need_target)
     if isinstance(accepted, ParquetData):
@@ -85,10 +154,13 @@ def feed(
     drop_last: bool | None = None,
     num_workers: int | None = None,
     default_size: int = BATCH_SIZE,
+    draws: Tensor | None = None,
     weights: Tensor | None = None,
     world: World | None = None,
 ) -> RowFeed | LoaderFeed:
-    """`data` as batches on `device`. None stands for an option that was not given; `weights` takes shuffle's place.
+    """`data` as batches on `device`. None stands for an option that was not given; `draws` takes shuffle's place.
+
+    `draws` says how likely each row is drawn, `weights` how much it counts.
 
     Of each batch a process of `world` takes its part.
 
@@ -103,10 +175,11 @@ def feed(
         size = batch_size or default_size
         order = (
             Order(len(data), size, bool(shuffle), bool(drop_last), seed)
-            if weights is None
-            else WeightedOrder(weights, size, drop_last=bool(drop_last), seed=seed)
+            if draws is None
+            else WeightedOrder(draws, size, drop_last=bool(drop_last), seed=seed)
         )
-        return RowFeed(data, _stripe(order, world), device, 0 if _gathered(data) else num_workers or 0)
+        workers = 0 if _gathered(data) else num_workers or 0
+        return RowFeed(data, _stripe(order, world), device, workers, weights)
     if world is not None and world.size > 1:
         raise OptionError(
             f"a {type(data.loader).__name__} in a run that {world.size} processes share",

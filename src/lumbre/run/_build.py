@@ -13,6 +13,7 @@ from lumbre.run._plan import make_plan, make_session
 from lumbre.run._session import Session
 from lumbre.run._setting import setting_of
 from lumbre.run._spec import Spec
+from lumbre.run._weights import with_weights
 
 
 def build(
@@ -33,6 +34,8 @@ def build(
     setting = setting_of(options)
     feeds = make_feeds(data, options, setting)
     net = make_net(spec, feeds.first, setting)
+    if feeds.weighted:
+        net = with_weights(net, spec, feeds, setting)
     with net.loss_tried():
         choices = choose(net, feeds.first, options.engine, setting.precision)
         findings = look_for_mistakes(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lumbre.base import Batch, noted_once, own_method
+from lumbre.base import Batch, RowLoss, noted_once, own_method
 from lumbre.callbacks import SWA, Accumulate, GradientClip, GradualUnfreezing, LearningRate, LRScheduler, On
 from lumbre.core import Callback
 from lumbre.data import Loaded, by_places
@@ -58,7 +58,7 @@ def look_for_mistakes(
     test = None
     if test_data is not None:
         test_data = by_places(test_data, feeds.records["train"].columns, need_target=True)
-        test = given_data(test_data, feeds.data.encoding, setting.seed, need_target=True)
+        test, _ = given_data(test_data, feeds.data.encoding, setting.seed, need_target=True)
     _let_see(subject, options, feeds, test, Reading(rows, seconds, setting.seed))
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
@@ -72,6 +72,7 @@ def look_for_mistakes(
 def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: Net) -> Subject:
     """What the checks look at. Where a module takes its own step, its loss and optimizers are not known."""
     callbacks, loss = options.callbacks, net.scalar_loss
+    loss = loss.plain if isinstance(loss, RowLoss) else loss
     own_step = own_method(net.model, "step")
     accumulated = max((one.batches for one in callbacks if isinstance(one, Accumulate)), default=1)
     encoding, train = feeds.data.encoding, feeds.data.train

@@ -141,7 +141,7 @@ def make_engine(
         RecipeError: losses and optimizers do not belong together.
         OptionError: an option cannot apply to this form of step.
     """
-    model, call, loss, optimizers = net.model, net.call, net.loss, net.optimizers
+    model, call, loss, optimizers = net.model, net.call, net.step_loss, net.optimizers
     _check_sparse(model, optimizers, options)
     body, device = _body(session, call, optimizers, options, divisor, inside), session.device
     closures = [type(optimizer).__name__ for optimizer in optimizers.values() if needs_closure(optimizer)]
@@ -168,7 +168,7 @@ def make_engine(
         device=device,
         accumulate=options.accumulate,
         batches=options.batches if options.processes > 1 else None,
-        summed=getattr(loss, "reduction", "mean") == "sum",
+        summed=getattr(net.loss, "reduction", "mean") == "sum",
     )
     if options.processes > 1:
         how = "each holding a part of the model (FSDP)" if session.sharded is not None else "each with a copy (DDP)"

@@ -26,11 +26,14 @@ from lumbre.data import (
     columns_encoding,
     data_record,
     held_out,
+    parted,
     sampling_weights,
     split_rows,
+    taken,
+    that_count,
     whole_targets,
 )
-from lumbre.run._batches import feed, given_data, share
+from lumbre.run._batches import counted_rows, feed, given_data, share
 from lumbre.run._options import Options
 from lumbre.run._setting import Setting
 from lumbre.vision import Augment, row_seeds
@@ -45,25 +48,34 @@ class TrainingData:
         valid: rows or batches to validate on, or None.
         encoding: how frames become tensors, fitted on the training rows; None without frame data.
         classes: names of the target's classes, where they are known.
-        weights: how likely each training row is drawn, of shape (rows,); None draws every row once an epoch.
+        draws: how likely each training row is drawn, of shape (rows,); None draws every row once an epoch.
+        weights: of the training rows, float64 of shape (rows,), or None.
+        valid_weights: of the validation rows, or None.
     """
 
     train: Source | Loaded
     valid: Source | Loaded | None
     encoding: FrameEncoding | None
     classes: tuple[str, ...] | None
+    draws: Tensor | None = None
     weights: Tensor | None = None
+    valid_weights: Tensor | None = None
 
 
-def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None) -> TrainingData:
+def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None, weights: Any = None) -> TrainingData:
     """Take in both sets; a fraction is cut from the training rows before anything is learned from them.
 
+    Rows of weight 0 are left out before all else, so that the run is that of the others.
+
     Raises:
-        DataError: something is no data.
+        DataError: something is no data, or there is not a weight for each row.
         OptionError: `valid_data` is an impossible fraction, or a fraction of data that cannot be cut; or `sampler`
             stands beside data whose rows cannot be drawn.
     """
-    accepted = accept(data, seed)
+    accepted, row_weights = parted(accept(data, seed), weights)
+    drawn, kept = accepted, None if row_weights is None else that_count(row_weights)
+    if row_weights is not None and kept is not None:
+        accepted, row_weights = taken(accepted, kept), row_weights[kept]
     fraction = isinstance(valid_data, (int, float))
     train_rows = valid_rows = None
     if fraction:
@@ -78,18 +90,19 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None) ->
             accepted, valid_data = accepted.parts((1 - valid_data, valid_data), seed)
         else:
             train_rows, valid_rows = split_rows(len(accepted), valid_data, seed)
-    weights = None
+    draws = None
     if sampler is not None:
-        if isinstance(accepted, Loaded):
+        if isinstance(drawn, Loaded):
             raise OptionError(
-                f"sampler=... beside a {type(accepted.loader).__name__}",
+                f"sampler=... beside a {type(drawn.loader).__name__}",
                 "data whose rows lumbre draws",
                 "give the DataLoader a torch.utils.data.WeightedRandomSampler, or pass the Dataset behind it",
             )
-        weights = sampling_weights(sampler, accepted, train_rows)
+        of_them = train_rows if kept is None else kept if train_rows is None else kept[train_rows]
+        draws = sampling_weights(sampler, drawn, of_them)
     encoding = None
     if isinstance(accepted, FrameData):
-        encoding = accepted.encoding.fitted(accepted.frame, train_rows)
+        encoding = accepted.encoding.fitted(accepted.frame, train_rows, row_weights)
         source: Source | Loaded = encoding.encode(accepted.frame, need_target=True)
     elif isinstance(accepted, ParquetData):
         source = accepted.fitted()
@@ -98,14 +111,18 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None) ->
         source, encoding = accepted, columns_encoding(accepted)
     classes = getattr(source, "classes", None)
     if train_rows is not None and valid_rows is not None and not isinstance(source, Loaded):
-        return TrainingData(Taken(source, train_rows), Taken(source, valid_rows), encoding, classes, weights)
-    valid = None
+        parts = (None, None) if row_weights is None else (row_weights[train_rows], row_weights[valid_rows])
+        return TrainingData(Taken(source, train_rows), Taken(source, valid_rows), encoding, classes, draws, *parts)
+    valid = valid_weights = None
     if valid_data is not None:
-        inner = accepted.source if isinstance(accepted, Taken) else accepted
+        inner = accepted
+        while isinstance(inner, Taken):
+            inner = inner.source
         valid_data = by_places(valid_data, getattr(inner, "names", None), need_target=True)
         whole = getattr(getattr(inner, "target", None), "dtype", None) == torch.int64
-        valid = whole_targets(given_data(valid_data, encoding, seed, need_target=True), wanted=whole)
-    return TrainingData(source, valid, encoding, classes, weights)
+        valid, valid_weights = given_data(valid_data, encoding, seed, need_target=True)
+        valid, valid_weights = counted_rows(whole_targets(valid, wanted=whole), valid_weights)
+    return TrainingData(source, valid, encoding, classes, draws, row_weights, valid_weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +153,11 @@ class Feeds:
     records: dict[str, DataRecord]
     augmented: bool
 
+    @property
+    def weighted(self) -> bool:
+        """Whether rows to train or to validate on have weights."""
+        return self.data.weights is not None or self.data.valid_weights is not None
+
     def may_hold(self, label: int | None) -> bool:
         """Whether a target may be `label`; true where that cannot be seen without reading all the data."""
         if label is None:
@@ -151,13 +173,13 @@ def make_feeds(data: Any, options: Options, setting: Setting) -> Feeds:
         DataError: something is no data.
         OptionError: an option cannot apply to this data.
     """
-    given = training_data(data, options.valid_data, setting.seed, options.sampler)
+    given = training_data(data, options.valid_data, setting.seed, options.sampler, options.weights)
     train, valid = _both(given, options, setting)
     first = train.first()
     records = {"train": data_record(train, first)} | ({} if valid is None else {"valid": data_record(valid)})
     batches: Batches = train
     if options.augment is not None:
-        change = augmenter(options.augment, setting.seed, setting.seed_step, repeated=given.weights is not None)
+        change = augmenter(options.augment, setting.seed, setting.seed_step, repeated=given.draws is not None)
         first, batches = change(first, 1, 0), Augmented(train, change)
     rows = isinstance(train, RowFeed)
     return Feeds(
@@ -187,6 +209,7 @@ def _both(
         setting.seed,
         shuffle=shuffle,
         drop_last=options.drop_last,
+        draws=given.draws,
         weights=given.weights,
         world=setting.world,
         **common,
@@ -194,7 +217,11 @@ def _both(
     if given.valid is None:
         return train, None
     ready = hasattr(given.valid, "loader")
-    return train, feed(given.valid, setting.device, setting.seed, world=setting.world, **({} if ready else common))
+    weights = given.valid_weights
+    options_of_feed: dict[str, Any] = {} if ready else common
+    return train, feed(
+        given.valid, setting.device, setting.seed, weights=weights, world=setting.world, **options_of_feed
+    )
 
 
 def _fewest_rows(train: RowFeed | LoaderFeed, first: int) -> int | None:

@@ -17,6 +17,7 @@ from lumbre.base import (
     NamedLosses,
     Nested,
     RecipeError,
+    RowLoss,
     caller,
     class_of,
     did_you_mean,
@@ -43,12 +44,20 @@ class Net:
         call: the module, made ready for the form of its input.
         loss: the loss function; None for a module with a step of its own.
         optimizers: by name.
+        weighted: rows have weights, which the loss is to take.
     """
 
     model: nn.Module
     call: Callable[[Nested], Nested]
     loss: LossFunction | None
     optimizers: dict[str, optim.Optimizer]
+    weighted: bool = False
+
+    @property
+    def step_loss(self) -> LossFunction | None:
+        """The loss as steps call it: with the targets of batches, that have their weights with them."""
+        loss = self.loss
+        return loss if loss is None or isinstance(loss, NamedLosses) or not self.weighted else RowLoss(loss)
 
     @property
     def loss_module(self) -> nn.Module | None:
@@ -58,7 +67,7 @@ class Net:
     @property
     def scalar_loss(self) -> Loss | None:
         """The loss as one number; None for a module with a step of its own, of which nothing more can be asked."""
-        loss = self.loss
+        loss = self.step_loss
         if loss is None or own_method(self.model, "step"):
             return None
         return (lambda pred, target: total_loss(loss(pred, target))) if isinstance(loss, NamedLosses) else loss
@@ -66,6 +75,10 @@ class Net:
     def loss_tried(self) -> AbstractContextManager[None]:
         """Training mode of the loss that leaves no trace in it, for what is tried before the run."""
         return nullcontext() if self.loss_module is None else tried(self.loss_module)
+
+    def tried(self) -> AbstractContextManager[None]:
+        """Training mode of the module that leaves no trace in it."""
+        return tried(self.model)
 
     def trial(self, first: Batch, precision: Precision) -> Callable[[], tuple[Nested, Tensor]] | None:
         """Prediction and loss of a batch, to try things out; None for a module with a step of its own."""
@@ -76,7 +89,7 @@ class Net:
         def forward() -> tuple[Nested, Tensor]:
             with precision.autocast():
                 pred = self.call(first.input)
-                return pred, scalar(pred, first.target)
+                return pred, scalar(pred, first.weighted_target)
 
         return forward
 

@@ -34,6 +34,7 @@ class Options:
     batch_size: int | None = None
     shuffle: bool | None = None
     sampler: Any = None
+    weights: Any = None
     drop_last: bool | None = None
     num_workers: int | None = None
     augment: Callable[..., Any] | None = None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lumbre.base import Divisor, Nested, OptionError, divisor_of, has_modes, ignored_label, is_users_own, own_method
 from lumbre.callbacks import LearningRate, LRScheduler, On
 from lumbre.core import Callback, Context, Listeners, Plan
-from lumbre.metrics import LossMeter, Metric, for_loss
+from lumbre.metrics import LossMeter, Metric, check_weighing, for_loss
 from lumbre.preflight import Findings
 from lumbre.run._choices import Choices
 from lumbre.run._engine import make_engine, precision_advice, step_options
@@ -86,6 +86,7 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         session = replace(session, sharded=sharded, loss=net.loss, choices=choices)
     train, valid = feeds.train, feeds.valid
     listeners = Listeners(one for one in options.callbacks if one.everywhere or session.world.leads)
+    own_step = own_method(net.model, "step")  # whose loss is one of which nothing is known
 
     def see_training_data() -> None:
         with torch.no_grad(), session.precision.autocast():
@@ -106,13 +107,13 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         loss_module=net.loss_module,
         loss_parameters=trained_by_loss(net.loss_module, net.model),
         skipped=lambda: engine.skipped,
-        logged=own_method(net.model, "step")
-        or any(isinstance(one, On) or is_users_own(type(one)) for one in options.callbacks),
+        logged=own_step or any(isinstance(one, On) or is_users_own(type(one)) for one in options.callbacks),
     )
-    divisor = divisor_of(net.loss, may_ignore=feeds.may_hold(ignored_label(net.loss)))
-    # A step of the module's own gives a loss of which nothing is known.
-    own_step = own_method(net.model, "step")
-    train_meter = make_meter(session, session.recipe.metrics.train, None if own_step else divisor)
+    may_ignore = feeds.may_hold(ignored_label(net.loss))
+    weighted, valid_weighted = feeds.data.weights is not None, feeds.data.valid_weights is not None
+    divisor = divisor_of(net.loss, may_ignore=may_ignore, weighted=weighted)
+    valid_divisor = divisor_of(net.loss, may_ignore=may_ignore, weighted=valid_weighted)
+    train_meter = make_meter(session, session.recipe.metrics.train, None if own_step else divisor, weighted=weighted)
     engine, minimize = make_engine(
         session,
         net,
@@ -130,7 +131,7 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         train=train,
         valid=valid,
         train_meter=train_meter,
-        valid_meter=make_meter(session, session.recipe.metrics.valid, divisor),
+        valid_meter=make_meter(session, session.recipe.metrics.valid, valid_divisor, weighted=valid_weighted),
         epochs=options.epoch_range,
         context=context,
         listeners=listeners,
@@ -189,8 +190,12 @@ def _inside(listeners: Listeners, context: Context) -> Callable[[str, Nested, Te
     return inside
 
 
-def make_meter(session: Session, metrics: tuple[Metric, ...], divisor: Divisor | None) -> LossMeter:
+def make_meter(
+    session: Session, metrics: tuple[Metric, ...], divisor: Divisor | None, *, weighted: bool = False
+) -> LossMeter:
     """The meter of one pass; `divisor` gives what the loss divides by, where that is not the number of rows."""
+    if weighted:
+        check_weighing(metrics)
     metrics = for_loss(metrics, session.loss)
     summed = getattr(session.loss, "reduction", "mean") == "sum"
     gather = session.world.gather if session.world.size > 1 else None
@@ -199,6 +204,7 @@ def make_meter(session: Session, metrics: tuple[Metric, ...], divisor: Divisor |
         session.device,
         summed=summed,
         divisor=divisor,
+        weighted=weighted,
         classes=session.classes,
         gather=gather,
         response=session.scale.response,

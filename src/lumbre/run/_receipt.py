@@ -38,6 +38,7 @@ def run_receipt(
             "shuffle": options.shuffle,
             "sampler": options.sampler if isinstance(options.sampler, str) else None,
             "sampler_given": options.sampler is not None,
+            **({} if options.weights is None else {"weights_given": True}),
             "drop_last": options.drop_last,
             "num_workers": options.num_workers,
             "augment_given": options.augment is not None,

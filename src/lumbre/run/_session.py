@@ -18,6 +18,7 @@ from lumbre.base import (
     Nested,
     RecipeError,
     Response,
+    RowLoss,
     Scale,
     as_scalar,
     caller,
@@ -140,9 +141,12 @@ class Session:
             )
         with torch.no_grad(), self.precision.autocast(), self.comparing(batch.input, batch.target, judged=True):
             pred = caller(self.model, batch.input)(batch.input)
-            losses = as_scalar(self.loss(pred, batch.target))
-        if isinstance(losses, Tensor) and (divisor := divisor_of(self.loss)) is not None:
-            losses = nothing_for_nothing(losses, divisor(batch.target))
+            weighted = batch.weights is not None
+            losses = as_scalar(self.loss(pred, batch.target)) if not weighted else None
+            if losses is None or (isinstance(losses, Tensor) and losses.ndim):  # it gives a value for each row
+                losses = RowLoss(self.loss)(pred, batch.weighted_target)
+        if isinstance(losses, Tensor) and (divisor := divisor_of(self.loss, weighted=weighted)) is not None:
+            losses = nothing_for_nothing(losses, divisor(batch.weighted_target))
         return pred, losses
 
     def predict_step(self, input: Nested) -> Nested:

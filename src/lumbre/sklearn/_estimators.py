@@ -70,13 +70,15 @@ class _Estimator(BaseEstimator):
             self.recipe = _CALLED[part](self.recipe, **{inner: value})
         return self
 
-    def _fitted(self, X: Any, y: "np.ndarray[Any, Any]", outputs: int, *, columns: bool) -> Fitted:
+    def _fitted(self, X: Any, y: "np.ndarray[Any, Any]", outputs: int, weights: Any, *, columns: bool) -> Fitted:
         """The trained model for an encoded target, of shape (rows,) or (rows, outputs)."""
         if not isinstance(self.recipe, Recipe):
             raise OptionError(f"recipe={self.recipe!r}"[:200], "a recipe", f"{type(self).__name__}(lumbre.setup(...))")
         sizes = {Size.FEATURES: X.shape[1], Size.OUTPUTS: outputs}
         hparams = {name: sizes[value] for name, value in self.recipe.hparams.items() if isinstance(value, Size)}
         options = {name: getattr(self, name) for name in _OPTIONS}
+        if weights is not None:
+            options["weights"] = np.full(len(X), weights) if np.ndim(weights) == 0 else weights
         options_from(options)
         if options["verbose"] is None:
             options["verbose"] = False
@@ -146,8 +148,8 @@ class Classifier(ClassifierMixin, _Estimator):
         True
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train a model: X of shape (rows, features, ...), y of shape (rows,)."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train a model: X of shape (rows, features, ...), y of shape (rows,), weights of rows of shape (rows,)."""
         checked: Any = validate_data(self, X, y, dtype=np.float32, allow_nd=True)
         rows, y = checked
         check_classification_targets(y)
@@ -162,7 +164,8 @@ class Classifier(ClassifierMixin, _Estimator):
                 "nn.CrossEntropyLoss(), and an output for each class",
             )
         target = codes.astype(np.float32) if single else codes.astype(np.int64)
-        self.fitted_ = self._fitted(rows, target, 1 if single else len(self.classes_), columns=single)
+        outputs = 1 if single else len(self.classes_)
+        self.fitted_ = self._fitted(rows, target, outputs, sample_weight, columns=single)
         return self
 
     def _takes_one_score(self) -> bool:
@@ -221,13 +224,16 @@ class Regressor(RegressorMixin, _Estimator):
         True
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train a model: X of shape (rows, features, ...), y of shape (rows,) or (rows, outputs)."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train a model: X of shape (rows, features, ...), y of shape (rows,) or (rows, outputs).
+
+        Rows may have weights, of shape (rows,).
+        """
         checked: Any = validate_data(self, X, y, dtype=np.float32, allow_nd=True, multi_output=True, y_numeric=True)
         rows, y = checked
         self._one = y.ndim == 1
         outputs = 1 if self._one else y.shape[1]
-        self.fitted_ = self._fitted(rows, np.asarray(y, dtype=np.float32), outputs, columns=True)
+        self.fitted_ = self._fitted(rows, np.asarray(y, dtype=np.float32), outputs, sample_weight, columns=True)
         return self
 
     def predict(self, X: Any) -> "np.ndarray[Any, Any]":

@@ -56,9 +56,9 @@ class EagerEngine:
         assert self._loss_function is not None
         with torch.no_grad(), self._body.autocast():
             pred = self._body.call(batch.input)
-            losses = as_scalar(self._loss_function(pred, batch.target))
+            losses = as_scalar(self._loss_function(pred, batch.weighted_target))
         if self._body.divisor is not None and isinstance(losses, Tensor):
-            losses = nothing_for_nothing(losses, self._body.divisor(batch.target))
+            losses = nothing_for_nothing(losses, self._body.divisor(batch.weighted_target))
         return pred, losses
 
     def end_epoch(self) -> None:

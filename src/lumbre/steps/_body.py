@@ -104,7 +104,7 @@ class Body:
             pred = self.call(batch.input)
             if self.inside is not None:
                 self.inside("after_pred", pred, None)
-            loss = self.loss(loss_function, pred, batch.target)
+            loss = self.loss(loss_function, pred, batch.weighted_target)
             if batch.mixed is not None:
                 other, share = batch.mixed
                 loss = share * loss + (1 - share) * self.loss(loss_function, pred, other)

@@ -80,7 +80,7 @@ class Eager(EagerEngine):
         if self.summed:
             return float(batch.size > 0)
         divisor = self._body.divisor
-        return float(batch.size) if divisor is None else divisor(batch.target) * (batch.size > 0)
+        return float(batch.size) if divisor is None else divisor(batch.weighted_target) * (batch.size > 0)
 
     def watch(self, batch: Batch, pred: Nested, loss: Tensor, epoch: int, step: int) -> None:
         """Take note of a step that another engine has done: look at its loss, and count it."""

@@ -17,7 +17,6 @@ from lumbre.base import (
     DataError,
     Nested,
     OptionError,
-    Source,
     caller,
     describe,
     leaves,
@@ -25,11 +24,11 @@ from lumbre.base import (
     stream,
 )
 from lumbre.core import History, format_seconds, format_value
-from lumbre.data import FrameData, InMemoryDataset, countable, of_seed, split_rows, take_rows
+from lumbre.data import InMemoryDataset, Rows, WeightedRows, countable, of_seed, split_rows, take_rows
 from lumbre.fitted import Evaluation, Fitted, restored
 from lumbre.run import Spec, callback_list, given_data
 from lumbre.storage import Archive, read_archive, read_several, write_several
-from lumbre.trials._folds import BY_ROW, of_rows
+from lumbre.trials._folds import BY_ROW, of_rows, with_weights
 from lumbre.trials._several import FitOf, Job, checked_options, fit_each, own_copy
 
 
@@ -105,7 +104,7 @@ class Ensemble:
         numbers = self.predict_probabilities(data, batch_size=batch_size).argmax(1).numpy()
         return numbers if self.classes is None else np.array(self.classes, dtype=object)[numbers]
 
-    def evaluate(self, data: Any, *, batch_size: int | None = None) -> Evaluation:
+    def evaluate(self, data: Any, *, batch_size: int | None = None, weights: Any = None) -> Evaluation:
         """Loss and metrics of the mean prediction.
 
         Loss and metrics take it as they take a model's: probabilities of classes as their logarithms, for example. Of
@@ -115,6 +114,7 @@ class Ensemble:
         Args:
             data: as for `Fitted.evaluate`; a loader is read by all models together.
             batch_size: as for `Fitted.evaluate`.
+            weights: as for `Fitted.evaluate`.
 
         Raises:
             DataError: the data cannot be used as it is, or the models do not give tensors.
@@ -123,11 +123,16 @@ class Ensemble:
         sessions = [one._session for one in self.models]  # pyright: ignore[reportPrivateUsage]
         first = sessions[0]
         if any(one.encoding is not None for one in sessions):  # each has its own centre and scale
-            data = _beside([given_data(data, one.encoding, one.seed, need_target=True) for one in sessions])
+            data = _beside(
+                [given_data(data, one.encoding, one.seed, need_target=True, weights=weights) for one in sessions]
+            )
         encoded = isinstance(data, _Beside)
         joint = _Joint([one.model for one in sessions], _combined(first.scale.name), apart=encoded)
         together = replace(first, model=joint, encoding=None, stored=first.scale)
-        return Fitted(together, History(), "").evaluate(data.rows if encoded else data, batch_size=batch_size)
+        joint_fit = Fitted(together, History(), "")
+        if encoded:
+            return joint_fit.evaluate(data.rows, batch_size=batch_size)
+        return joint_fit.evaluate(data, batch_size=batch_size, weights=weights)
 
     def save(self, path: str | Path) -> None:
         """Write all models to one file of tensors and JSON, which `lumbre.load_ensemble(path, module)` reads.
@@ -208,7 +213,8 @@ def fit_ensemble(
     options = {**options, "callbacks": callback_list(options.get("callbacks", ()))}
     keep = checked_options(options, resume, workers, seed)
     seeds = [seed + place for place in range(n)]
-    members = _Members(countable(data, seed) if bootstrap else data, seeds, options, bootstrap)
+    rows = countable(with_weights(data, options), seed) if bootstrap else data
+    members = _Members(rows, seeds, options, bootstrap)
     job = Job(recipe=recipe, fit=fit, parts=members, options=options, keep=keep)
     return Ensemble(list(_heard(fit_each(job, workers), n, quiet=options.get("verbose") is False)))
 
@@ -233,7 +239,8 @@ class _Members:
         own: dict[str, Any] = {"seed": seed, "preflight": self.options.get("preflight", True) and not number}
         if not self.bootstrap:
             return self.data, own
-        data: Source | FrameData = of_seed(self.data, seed)
+        own["weights"] = None  # they are with the data
+        data: Rows = of_seed(self.data, seed)
         rows, fraction = torch.arange(len(data)), self.options.get("valid_data")
         if isinstance(fraction, (int, float)):  # held out first, so that no row is on both sides
             rows, valid = split_rows(len(data), fraction, seed)
@@ -289,17 +296,19 @@ def _over(each: Sequence[Nested], join: Callable[[Tensor], Tensor]) -> Nested:
 class _Beside:
     """The rows of a frame as each member has them encoded."""
 
-    rows: InMemoryDataset
+    rows: InMemoryDataset | WeightedRows
 
 
-def _beside(sources: Sequence[Any]) -> Any:
+def _beside(given: Sequence[tuple[Any, Tensor | None]]) -> Any:
+    sources, weights = [rows for rows, _ in given], given[0][1]
     if not all(isinstance(one, InMemoryDataset) for one in sources):
         raise DataError(
             f"a {type(sources[0]).__name__} for models that each encode a frame in their own way",
             "a frame, or frame data, in memory",
             "ensemble.models[0].evaluate(data), or predict() and a metric of your own",
         )
-    return _Beside(InMemoryDataset([one.input for one in sources], sources[0].target, classes=sources[0].classes))
+    rows = InMemoryDataset([one.input for one in sources], sources[0].target, classes=sources[0].classes)
+    return _Beside(rows if weights is None else WeightedRows(rows, weights))
 
 
 class _Joint(nn.Module):

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import OptionError, Source
+from lumbre.base import OptionError
 from lumbre.data import (
-    FrameData,
+    Rows,
     check_order,
     countable,
     fold_numbers,
@@ -22,10 +22,11 @@ from lumbre.data import (
     rows_in_order,
     split,
     take_rows,
+    weighted,
 )
 
-BY_ROW = ("sampler", "weights")
-"""Options of `fit` that may hold a value for each row."""
+BY_ROW = ("sampler",)
+"""Options of `fit` that may hold a value for each row; weights become a part of the data (`with_weights`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class FoldParts:
         gap: rows left out between training and what follows it.
     """
 
-    data: Source | FrameData
+    data: Rows
     folds: list[Fold]
     count: int
     options: Mapping[str, Any]
@@ -82,6 +83,7 @@ class FoldParts:
         """Training data and options of a fold's fit."""
         fold = self.folds[number]
         train, own = fold.train, {"seed": fold.seed, "preflight": self.options.get("preflight", True) and not number}
+        own["weights"] = None  # they are with the data
         fraction = self.options.get("valid_data")
         if isinstance(fraction, (int, float)) and (self.ordered or self.group is not None):
             train, valid = self._inner(fold, fraction)
@@ -107,6 +109,16 @@ class FoldParts:
         places = torch.arange(len(rows))
         parts = split(places, 1 - fraction, fraction, seed=fold.seed, group=self.group[rows.numpy()])
         return rows[parts[0].rows], rows[parts[1].rows]
+
+
+def with_weights(data: Any, options: Mapping[str, Any]) -> Any:
+    """Data with the weights that are given to `fit` beside them, so that parts of the rows have theirs.
+
+    Raises:
+        DataError: there is not a weight for each row, or the rows cannot have weights.
+    """
+    weights = options.get("weights")
+    return data if weights is None else weighted(data, weights)
 
 
 def of_rows(name: str, values: Any, rows: Tensor, count: int) -> Any:
@@ -145,7 +157,7 @@ def fold_parts(
             raise OptionError(f"{name}={value!r}", f"a whole number from {least}", "folds=5, repeats=1")
     repeated = repeats if repeats > 1 else None
     check_order(ordered, gap, stratify=stratify, group=group, repeats=repeated, sampler=None)
-    accepted = countable(data, seed)
+    accepted = countable(with_weights(data, options), seed)
     if is_given(ordered):
         order = rows_in_order(accepted, ordered)
         windows = ordered_folds(len(accepted), folds, gap)
