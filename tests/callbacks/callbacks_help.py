@@ -27,7 +27,6 @@ class NoRun:
 
     def __init__(self, monitored: tuple[str, ...], save: Callable[[Path], object]) -> None:
         self.model = nn.Linear(2, 1)
-        self.loss_module = None
         self.optimizer = optim.SGD(self.model.parameters())
         self.device = torch.device("cpu")
         self.epochs = (0, 9)
@@ -36,6 +35,9 @@ class NoRun:
         self.save = save
         self.history = History()
         self.stop_reason: str | None = None
+
+    def loss_module(self) -> None:
+        """None stands beside the model."""
 
     def stop(self, reason: str) -> None:
         self.stop_reason = reason

@@ -189,7 +189,9 @@ class _Average:
 
     def begin(self, ctx: Context) -> None:
         own = {name: value for name, value in ctx.model.state_dict().items() if value.is_floating_point()}
-        own |= {OF_LOSS + name: value.detach() for name, value in ctx.loss_parameters.items()}
+        of_model = {id(one) for one in ctx.model.parameters()}
+        beside = {name: one for name, one in ctx.named_parameters().items() if id(one) not in of_model}
+        own |= {OF_LOSS + name: value.detach() for name, value in beside.items()}
         # Weights that are tied stand there under each of their names: what changes places twice is where it was.
         places = {name: _place(value) for name, value in own.items()}
         first = {place: name for name, place in reversed(places.items())}

@@ -16,8 +16,8 @@ def weights_of(ctx: Context) -> dict[str, Any]:
     """A copy of the whole state of the module, and of a loss beside it, on the CPU, so that it takes none of the
     device's memory."""
     found = _copied(ctx.model)
-    if ctx.loss_module is not None:
-        found |= {OF_LOSS + name: value for name, value in _copied(ctx.loss_module).items()}
+    if (loss := ctx.loss_module()) is not None:
+        found |= {OF_LOSS + name: value for name, value in _copied(loss).items()}
     return found
 
 
@@ -25,8 +25,8 @@ def give_back(ctx: Context, weights: dict[str, Any]) -> None:
     """Give module and loss what `weights_of` took; a part that is not in it keeps what it has."""
     of_loss = {name[len(OF_LOSS) :]: value for name, value in weights.items() if name.startswith(OF_LOSS)}
     _give(ctx.model, {name: value for name, value in weights.items() if not name.startswith(OF_LOSS)})
-    if ctx.loss_module is not None and of_loss:
-        _give(ctx.loss_module, of_loss)
+    if (loss := ctx.loss_module()) is not None and of_loss:
+        _give(loss, of_loss)
 
 
 def _copied(module: nn.Module) -> dict[str, Any]:

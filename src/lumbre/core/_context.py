@@ -16,8 +16,6 @@ class Context:
 
     Attributes:
         model: the module in training.
-        loss_module: the loss, where it is a module beside the model; else None.
-        loss_parameters: those of its parameters that the run trains, by names that begin with "loss.".
         optimizers: its optimizers by name; the only one is also `ctx.optimizer`.
         device: where it trains.
         epochs: (fewest, most) epochs of this run.
@@ -37,6 +35,8 @@ class Context:
 
     __slots__ = (
         "_logged",
+        "_loss_module",
+        "_loss_parameters",
         "_minimize",
         "_save",
         "_see_training_data",
@@ -49,8 +49,6 @@ class Context:
         "epochs",
         "history",
         "loss",
-        "loss_module",
-        "loss_parameters",
         "model",
         "monitored",
         "optimizers",
@@ -78,7 +76,6 @@ class Context:
         logged: bool = False,
     ) -> None:
         self.model = model
-        self.loss_module = loss_module
         self.optimizers = optimizers
         self.device = device
         self.epochs = epochs
@@ -93,7 +90,8 @@ class Context:
         self.pred: Nested = None
         self.loss: Tensor | None = None
         self.stop_reason: str | None = None
-        self.loss_parameters = loss_parameters
+        self._loss_module = loss_module
+        self._loss_parameters = loss_parameters
         self._save = save
         self._minimize = minimize
         self._see_training_data = see_training_data
@@ -128,7 +126,11 @@ class Context:
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters of the run by name: the module's, and under "loss." those that the loss has beside it."""
-        return {**dict(self.model.named_parameters()), **self.loss_parameters}
+        return {**dict(self.model.named_parameters()), **self._loss_parameters}
+
+    def loss_module(self) -> nn.Module | None:
+        """The loss, where it is a module beside the model; else None."""
+        return self._loss_module
 
     def may_record(self, name: str) -> bool:
         """Whether the run records a value under `name`, or a callback or the module's own step may `log` it."""
