@@ -61,10 +61,10 @@ _GROWN_HEAD = """
 {pairs} further pairs, written later, after causes that people ask about again and again: own programs, in other
 clothing than the first ones. Many of their causes have checks that were written together with them, so that they say
 whether a check holds in other programs, not how many mistakes of all are found. A hash of the name decides the half:
-"develop" was looked at while the checks were made; no check was changed after a look at "frozen", of which one program
-that could not run was mended first. Three seeds on "develop"; on "frozen" five for `check()` and one for `fit()`; remarks
-of a run of three epochs count for `fit()`, hints do not. Who wrote the checks wrote the pairs, too: take the rates for
-what they are.
+"develop" was looked at while the checks were made; no check was changed after a look at "frozen", of which one
+program that could not run was mended first. Three seeds on "develop"; on "frozen" five for `check()` and one for
+`fit()`; remarks of a run of three epochs count for `fit()`, hints do not. Who wrote the checks wrote the pairs, too:
+take the rates for what they are.
 
 """
 
