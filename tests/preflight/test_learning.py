@@ -359,6 +359,16 @@ def test_steps_that_throw_the_loss() -> None:
         assert codes(small, opt=optim.SGD, lr=10 * lr, hparams={"momentum": 0.9}) == []
 
 
+@pytest.mark.parametrize("bound", [{"max_norm": 0.1, "norm_type": 1.0}, {"max_norm": 0.1, "norm_type": float("inf")}])
+def test_steps_are_tried_with_the_norm_that_bounds_them(bound: dict[str, float]) -> None:
+    data = X, X.sum(1, keepdim=True)
+    assert codes(lambda: nn.Linear(8, 1), data, loss=nn.MSELoss(), opt=optim.SGD, lr=2.0) == ["LB073"]
+    clip = lb.callbacks.GradientClip(**bound)
+    assert codes(lambda: nn.Linear(8, 1), data, loss=nn.MSELoss(), opt=optim.SGD, lr=2.0, callbacks=clip) == []
+    tight = lb.callbacks.GradientClip(1e-5, norm_type=bound["norm_type"])
+    assert codes(small, opt=optim.SGD, lr=0.1, callbacks=tight) == ["LB074"]
+
+
 def test_steps_that_move_nothing() -> None:
     tight, usual = lb.callbacks.GradientClip(1e-5), lb.callbacks.GradientClip(0.1)
     assert codes(small, opt=optim.SGD, lr=0.1, callbacks=tight) == ["LB074"]

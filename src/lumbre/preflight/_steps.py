@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 
 from lumbre.base import is_adaptive, needs_closure, needs_graph, rate_in, steps_twice
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
+from lumbre.steps import Clip
 
 _MOST_NUMBERS = 20_000_000
 _APART, _STEPS, _RISE, _FAR = 1e4, 4, 1.5, 10.0
@@ -31,15 +32,11 @@ class Trial:
     optimizer: optim.Optimizer
     pairs: list[tuple[Tensor, Tensor]]
 
-    def step(self, gradients: dict[int, Tensor], clip: tuple[float | None, float | None]) -> None:
+    def step(self, gradients: dict[int, Tensor], clip: Clip) -> None:
         """Make a step by gradients of the parameters, by id."""
         for one, its_copy in self.pairs:
             its_copy.grad = gradients[id(one)].detach().clone() if id(one) in gradients else None
-        copies = [its_copy for _, its_copy in self.pairs]
-        if clip[1] is not None:
-            torch.nn.utils.clip_grad_value_(copies, clip[1])
-        if clip[0] is not None:
-            torch.nn.utils.clip_grad_norm_(copies, clip[0])
+        clip([its_copy for _, its_copy in self.pairs])
         # A scheduler puts another function in place of this method, which would step the run's own optimizer.
         type(self.optimizer).step(self.optimizer)
 
@@ -165,13 +162,15 @@ def still(subject: Subject) -> Iterator[Found]:
     if made is None or is_adaptive(made.optimizer):
         return
     gradients = list(subject.trained.gradients.values())
-    norm = math.hypot(*(float(one.detach().float().norm()) for one in gradients if one is not None))
-    limit = subject.clip[0]
+    kind, limit = subject.clip.norm_type, subject.clip.max_norm
+    norm = 0.0
+    if limit is not None:
+        norm = float(nn.utils.get_total_norm([one.detach().float() for one in gradients if one is not None], kind))
     if limit is not None and limit < _CUT * norm:
         yield Found(
             f"a first gradient of norm {norm:.3g}, cut to {limit:g}",
             "a bound that cuts the largest gradients only",
-            f"lumbre.callbacks.GradientClip({norm:.1g}); a lower bound with a higher learning rate is a lower rate",
+            f"lumbre.callbacks.GradientClip({norm:.1g}{'' if kind == 2 else f', norm_type={kind:g}'}); a lower bound with a higher learning rate is a lower rate",
         )
         return
     steps = subject.steps

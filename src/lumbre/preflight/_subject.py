@@ -12,6 +12,7 @@ from torch import Tensor, nn, optim
 from lumbre.base import Batch, Loss, Nested, as_scalar, leaves, map_leaves, untouched
 from lumbre.devices import seeder
 from lumbre.preflight._recorder import Call, LayerCall, Recorder, recorded_layers
+from lumbre.steps import Clip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ class Subject:
         metrics: what is measured.
         accumulated: batches for an update.
         steps: updates of the run; None where they cannot be counted.
-        clip: bounds of the norm of all gradients and of each of them, None for those that there are not.
+        clip: what bounds the gradients.
         scheduled: whether something moves the learning rates during the run.
         own_step: whether the module takes its steps by itself.
         schedules: of torch's schedulers.
@@ -129,7 +130,7 @@ class Subject:
     metrics: Sequence[Any] = ()
     accumulated: int = 1
     steps: int | None = None
-    clip: tuple[float | None, float | None] = (None, None)
+    clip: Clip = Clip()
     scheduled: bool = False
     own_step: bool = False
     schedules: Sequence[Schedule] = ()

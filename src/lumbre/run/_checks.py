@@ -20,6 +20,7 @@ from lumbre.run._options import Options
 from lumbre.run._rates import schedules
 from lumbre.run._setting import Setting
 from lumbre.run._spec import Spec
+from lumbre.steps import Clip
 
 _QUICK_SECONDS = 1.0
 _QUICK_NUMBERS = 5_000_000
@@ -141,12 +142,10 @@ def _may_change_modes(callback: Callback) -> bool:
     return not known and any(hasattr(callback, f"on_train_{when}begin") for when in ("", "batch_"))
 
 
-def _clip(callbacks: Sequence[Callback]) -> tuple[float | None, float | None]:
-    """The bounds of the norm of all gradients, and of each number in them."""
-    clips = [one for one in callbacks if isinstance(one, GradientClip)]
-    norms = [one.max_norm for one in clips if one.max_norm is not None and one.norm_type == 2]
-    values = [one.max_value for one in clips if one.max_value is not None]
-    return min(norms, default=None), min(values, default=None)
+def _clip(callbacks: Sequence[Callback]) -> Clip:
+    """What bounds the gradients; with several optimizers, of which no steps are tried, the first of their bounds."""
+    found = next((one for one in callbacks if isinstance(one, GradientClip)), None)
+    return Clip() if found is None else Clip(found.max_norm, found.norm_type, found.max_value)
 
 
 def _may_move_rates(callback: Callback) -> bool:

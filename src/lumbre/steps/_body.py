@@ -1,7 +1,7 @@
 """THE training step in its parts: forward and loss, backward, update. Engines put them together."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,7 +33,7 @@ class Clip:
     norm_type: float = 2.0
     max_value: float | None = None
 
-    def __call__(self, parameters: list[nn.Parameter]) -> None:
+    def __call__(self, parameters: Sequence[Tensor]) -> None:
         """Clip the gradients in place. Nothing is read back from the device."""
         if all(parameter.grad is None for parameter in parameters):
             return  # torch fails for none
