@@ -508,7 +508,7 @@ X, Y = torch.randn(8, 4, dtype=torch.float64), torch.rand(8, CLASSES, dtype=torc
         (np.ma.masked_array(np.ones(8), [True] + [False] * 7), "row 0: nan"),
         (torch.ones(8, dtype=torch.complex64), "number"),
         ([1e308] * 8, "sum is infinite"),
-        (torch.zeros(8), "all 0"),
+        (torch.zeros(8), "all zero"),
         (pd.Series([1, None] * 4, dtype="Int64"), "numbers?"),
         ([[1, 2], [3]], "number"),
     ],

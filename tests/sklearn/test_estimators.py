@@ -24,8 +24,11 @@ import lumbre as lb
 from lumbre.sklearn import Size
 
 IRIS = load_iris(return_X_y=True)
-EXPECTED: dict[str, str] = {}
-"""Checks of scikit-learn that are known to fail, each with the reason: none."""
+EXPECTED = {
+    "check_sample_weight_equivalence_on_dense_data": "a weight of 2 is the row twice to about 2e-6, as float32 allows;"
+    " the check asks for 1e-7"
+}
+"""Checks of scikit-learn that are known to fail, each with the reason."""
 
 
 class Net(nn.Module):

@@ -92,7 +92,7 @@ def that_count(weights: Tensor) -> Tensor | None:
     rows = weights.nonzero()[:, 0]
     if not len(rows):
         raise DataError(
-            f"weights of {len(weights)} rows that are all 0",
+            f"weights of {len(weights)} rows that are all zero",
             "at least one row that counts",
             "weights above 0 for the rows that are to count",
         )

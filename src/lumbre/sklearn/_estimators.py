@@ -78,7 +78,7 @@ class _Estimator(BaseEstimator):
         hparams = {name: sizes[value] for name, value in self.recipe.hparams.items() if isinstance(value, Size)}
         options = {name: getattr(self, name) for name in _OPTIONS}
         if weights is not None:
-            options["weights"] = np.full(len(X), weights) if np.ndim(weights) == 0 else weights
+            options["weights"] = np.broadcast_to(np.asarray(weights, dtype=np.float64), (len(X),)).copy()
         options_from(options)
         if options["verbose"] is None:
             options["verbose"] = False
