@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn, optim
 
 from lumbre.base import is_adaptive, needs_closure, needs_graph, rate_in, steps_twice
