@@ -1,14 +1,16 @@
 """What a run shows while it goes on: in a pipe, in a terminal, in a notebook."""
 
 import io
+import pickle
 import re
 from itertools import count
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn, optim
 
 import lumbre as lb
 from lumbre.callbacks import Progress, _progress
@@ -139,3 +141,13 @@ def test_one_fit_leaves_one_output_in_a_notebook() -> None:
     assert html.count("<polyline") == 2
     assert "<progress" not in html
     assert [output["output_type"] for output in two] == ["display_data", "execute_result"]
+
+
+def test_a_finished_run_holds_no_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    x = torch.ones(4, 1)
+    recipe = lb.setup(nn.Linear(1, 1), loss=nn.MSELoss(), optimizer=optim.SGD)
+    fitted = recipe.fit((x, x), epochs=1, callbacks=progress, verbose=False, preflight=False)
+    assert "Epoch 1/1" in capsys.readouterr().out
+    pickle.dumps(progress)
+    pickle.dumps(fitted)

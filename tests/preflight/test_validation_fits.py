@@ -1,5 +1,6 @@
 """Validation and test data go through module and loss before the first epoch."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +38,8 @@ MISFITS: dict[str, tuple[Any, str]] = {
     "type": ((X[HELD].double(), Y[HELD]), "LB063"),
     "labels": ((X[HELD], Y[HELD] * 5), "LB063"),
     "a label after the first batch": ((X[HELD], torch.cat([Y[201:], torch.tensor([2])])), "LB063"),
-    "labels that are floats": ((X[HELD], Y[HELD].float()), "LB063"),
+    "labels that are no whole numbers": ((X[HELD], Y[HELD] + 0.5), "LB063"),
+    "a loader of labels that are floats": (loader(X[HELD], Y[HELD].float()), "LB063"),
     "no target": (TensorDataset(X[HELD]), "LB063"),
     "two inputs": (((X[HELD], X[HELD]), Y[HELD]), "LB063"),
     "a loader of other columns": (loader(X[HELD, :5], Y[HELD]), "LB063"),
@@ -53,7 +55,15 @@ def test_a_misfit_is_said_before_the_first_epoch(name: str) -> None:
     assert code in codes(classifier(), (X[TRAIN], Y[TRAIN]), test_data=held)
 
 
-@pytest.mark.parametrize("held", [(X[HELD], Y[HELD]), loader(X[HELD], Y[HELD])])
+@pytest.mark.parametrize(
+    "held",
+    [
+        (X[HELD], Y[HELD]),
+        loader(X[HELD], Y[HELD]),
+        (X[HELD], Y[HELD].float()),  # rows in memory: class numbers are taken for such, as evaluate() does
+        (X[HELD], Y[HELD].bool()),
+    ],
+)
 def test_what_fits_is_fine(held: Any) -> None:
     assert codes(classifier(), (X[TRAIN], Y[TRAIN]), valid_data=held, test_data=held) in ([], ["LB046"])
 
@@ -104,6 +114,16 @@ def test_targets_that_are_stretched_in_validation_alone(loss: Any) -> None:
     assert codes(line(loss), data, valid_data=(X[HELD], LINE[HELD])) == []
     with pytest.raises(lb.PreflightError, match="LB063"):
         line(loss).fit(data, valid_data=(X[HELD], LINE[HELD, 0]), epochs=1, verbose=False)
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.HuberLoss(), nn.BCEWithLogitsLoss()])
+def test_torch_does_not_warn_of_what_the_checks_say(loss: nn.Module) -> None:
+    wide, flat = (LINE > 0).float(), (LINE[:, 0] > 0).float()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        line(loss).check((X, flat))
+        line(loss).check((X[TRAIN], wide[TRAIN]), valid_data=(X[HELD], flat[HELD]))
+    assert not said
 
 
 @pytest.mark.parametrize("loss", [log_cosh, relative])

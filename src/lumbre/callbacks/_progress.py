@@ -107,6 +107,7 @@ class Progress(Callback):
             loss, epoch, name = self._best
             self._screen.note(f"Lowest {name}: {format_value(loss)} in epoch {epoch} of {ctx.epoch}.")
         self._screen.close(ctx.history)
+        self._screen = None  # what a run leaves behind can be sent to another process, which a stream cannot
         self._book(ctx, perf_counter() - began)
 
     def on_interrupt(self, ctx: Context) -> None:

@@ -26,6 +26,8 @@ def constant_losses(subject: Subject) -> dict[str, float]:
         return {}
     (call,) = calls
     own = call.target is subject.batch.target and isinstance(call.input, Tensor) and call.input.shape == pred.shape
+    if call.name in (*BINARY, *ELEMENTWISE) and call.target.shape != pred.shape:
+        return {}  # stretched against each other, which LB006 says
     same = isinstance(call.result, Tensor) and torch.equal(call.result.detach(), value.detach())
     if not own or not same or len(pred) != subject.batch.size:
         return {}
@@ -34,7 +36,7 @@ def constant_losses(subject: Subject) -> dict[str, float]:
     try:
         best = _best(call, _some(target).to(pred.device))
         for name, one in held.items():
-            if isinstance(one, Tensor) and len(one) and best:
+            if isinstance(one, Tensor) and len(one) and one.shape[1:] == target.shape[1:] and best:
                 rows = _some(one).to(pred.device)
                 with torch.no_grad():
                     numbers = [float(as_scalar(loss(c.expand(len(rows), *pred.shape[1:]).clone(), rows))) for c in best]

@@ -169,7 +169,8 @@ def still(subject: Subject) -> Iterator[Found]:
         yield Found(
             f"a first gradient of norm {norm:.3g}, cut to {limit:g}",
             "a bound that cuts the largest gradients only",
-            f"lumbre.callbacks.GradientClip({norm:.1g}{'' if kind == 2 else f', norm_type={kind:g}'}); a lower bound with a higher learning rate is a lower rate",
+            f"lumbre.callbacks.GradientClip({norm:.1g}{'' if kind == 2 else f', norm_type={kind:g}'}); "
+            "a lower bound with a higher learning rate is a lower rate",
         )
         return
     steps = subject.steps

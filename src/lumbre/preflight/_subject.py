@@ -130,7 +130,7 @@ class Subject:
     metrics: Sequence[Any] = ()
     accumulated: int = 1
     steps: int | None = None
-    clip: Clip = Clip()
+    clip: Clip = field(default_factory=Clip)
     scheduled: bool = False
     own_step: bool = False
     schedules: Sequence[Schedule] = ()
