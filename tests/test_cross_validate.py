@@ -345,7 +345,8 @@ torch.save([found.predictions, found.final.predict(blobs()[0])], folder / "found
 
 @forked
 @pytest.mark.parametrize(
-    ("after", "workers"), [(2, 1), (4, 2), *(pytest.param(at, 1, marks=pytest.mark.slow) for at in (0, 5, 9, 13))]
+    ("after", "workers"),
+    [(2, 1), *(pytest.param(*at, marks=pytest.mark.slow) for at in ((4, 2), (0, 1), (5, 1), (9, 1), (13, 1)))],
 )
 def test_killed_anywhere_it_goes_on_to_the_same_bits(tmp_path: Path, after: int, workers: int) -> None:
     arguments = [str(tmp_path), str(after), str(workers)]

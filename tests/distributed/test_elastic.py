@@ -10,7 +10,7 @@ from test_going_on import outs, warm, whole
 
 SCRIPT = Path(__file__).with_name("elastic.py")
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [pytest.mark.faults, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 assert warm  # a fixture
 
 

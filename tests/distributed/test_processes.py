@@ -34,7 +34,7 @@ CLOSE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 3e-2, "float16": 0.1}  #
 OWN_ROWS = {"dtype": "float64", "own_rows": True, "averaged": True}  # what depends on the number of processes
 STRATEGIES: tuple[dict[str, Any], ...] = ({}, {"strategy": "fsdp"})
 ALL = list(product(RUNS, STRATEGIES))
-SHORT = ("accumulation, short batches, clip", "bfloat16, averages", "layers that join later")
+SHORT = ("accumulation, short batches, clip", "layers that join later")
 QUICK = [(name, strategy) for name, strategy in ALL if not strategy or name in SHORT]  # FSDP is slow
 
 
