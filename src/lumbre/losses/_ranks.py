@@ -84,6 +84,7 @@ class Cox(DistributionLoss):
     The module predicts the logarithm of the hazard, shape (rows,) or (rows, 1), without a bias. Targets have the shape
     (rows, 2): time, and 1 where the event was seen, 0 where watching ended before. The response is the hazard beside
     that of a score of 0. Rows are compared with those of their batch that were still watched: take large batches.
+    Rows cannot have weights.
 
     Example:
         >>> import torch, lumbre as lb
