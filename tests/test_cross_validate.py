@@ -295,6 +295,14 @@ def test_any_number_of_workers_gives_the_same_bits(data: Any, tmp_path: Path) ->
 
 
 @forked
+def test_a_limit_of_time_is_that_of_each_fit_whoever_trains_it(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"folds": 3, "epochs": 4, "max_seconds": 1e-9, "verbose": False, "preflight": False}
+    one = recipe().cross_validate(blobs(), **options)
+    assert one.best_epochs == [1, 1, 1]
+    assert same(recipe().cross_validate(blobs(), workers=2, resume=tmp_path / "runs", **options), one)
+
+
+@forked
 def test_workers_compute_with_the_threads_of_this_process() -> None:
     threads = torch.get_num_threads()
     x = torch.randn(6000, 64, generator=torch.Generator().manual_seed(0))

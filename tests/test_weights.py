@@ -605,6 +605,49 @@ def test_losses_that_give_no_values_for_rows(recipe: lb.Recipe, preflight: bool)
         recipe.fit((X, Y), weights=[1.5] * 8, epochs=1, verbose=False, preflight=preflight)
 
 
+def ranks(pred: Tensor, target: Tensor) -> Tensor:
+    """A value for each row, beside all others."""
+    return -pred.log_softmax(0).mul(target.softmax(0)).sum(1)
+
+
+class Pairs(nn.Module):
+    """As users write it: rows of a batch are compared with one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduction = "mean"
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        values = F.cross_entropy(pred @ target.T, torch.arange(len(pred)), reduction="none")
+        return values if self.reduction == "none" else values.mean()
+
+
+@pytest.mark.parametrize("loss", [scalar, Ratio(), Pairs()])
+def test_weights_in_evaluation_alone_need_values_of_rows_too(loss: Any) -> None:
+    fitted = fit(loss, (X, Y))
+    heavy = lb.data.weighted((X, Y), [1.5] * 8)
+    with pytest.raises(lb.RecipeError, match="weights of rows for"):
+        fitted.evaluate((X, Y), weights=[1.5] * 8)
+    with pytest.raises(lb.RecipeError, match="weights of rows for"):
+        fitted.evaluate(heavy)
+    with pytest.raises(lb.RecipeError, match="weights of rows for"):
+        fit(loss, (X, Y), valid_data=heavy)
+    assert np.isfinite(fitted.evaluate((X, Y)).metrics["loss"])
+
+
+def test_losses_that_compare_rows_take_no_weights() -> None:
+    for loss in (Pairs(), ranks):
+        with pytest.raises(lb.RecipeError, match="depends on the other rows"):
+            fit(loss, (X, Y), weights=[1.5] * 8)
+    lines = lb.setup(lambda: nn.Linear(4, 1).double(), loss=lb.losses.Cox(), optimizer=optim.SGD)
+    times = torch.stack([torch.arange(8.0), torch.ones(8)], 1).double()
+    options: dict[str, Any] = {"epochs": 1, "verbose": False, "preflight": False}
+    with pytest.raises(lb.RecipeError, match="Cox, in which what a row adds depends on the other rows"):
+        lines.fit((X, times), weights=[1.5] * 8, **options)
+    with pytest.raises(lb.RecipeError, match="Cox, in which"):
+        lines.fit((X, times), **options).evaluate((X, times), weights=[1.5] * 8)
+
+
 class Unweighted(m.Metric):
     def init(self, device: torch.device) -> Tensor:
         return torch.zeros((), device=device)

@@ -430,3 +430,31 @@ def test_many_texts_are_hashed_alike_everywhere(library: str, tmp_path: Path) ->
             from_frame(made, hash=wrong, missing="indicate")
     with pytest.raises(DataError, match="Did you mean 'few'"):
         from_frame(made, hash={"fewe": 3}, missing="indicate")
+
+
+def test_what_hash_names_is_hashed_or_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"size": [1.0, 2.0, 3.0], "on": [True, False, True], "name": list("abc"), "y": list("aba")})
+    frame.to_parquet(tmp_path / "a.parquet")
+    for name, said in (("size", "kind number"), ("on", "kind boolean"), ("y", "no feature"), ("name", "no feature")):
+        features = ["size", "on"] if name == "name" else None
+        with pytest.raises(DataError, match=said):
+            from_frame(frame, target="y", features=features, hash={name: 4})
+        with pytest.raises(DataError, match=said):
+            from_parquet(
+                tmp_path / "a.parquet",
+                target="y",
+                features=features or ["size", "on", "name"],
+                hash={name: 4},
+                levels={"y": ["a", "b"], "name": ["a", "b", "c"]},
+            )
+    with pytest.raises(DataError, match="text with levels"):
+        from_parquet(tmp_path / "a.parquet", features=["name"], hash={"name": 4}, levels={"name": ["a", "b", "c"]})
+    assert from_frame(frame, target="y", hash={"name": np.int64(4)}).width == 6
+    assert from_frame(frame.rename(columns={"name": 0}), target="y", hash={0: 4}).width == 6
+    with pytest.raises(DataError, match="the column '7'"):
+        from_frame(frame, target="y", hash={7: 4})
+    for wrong in ("yes", 1, None):
+        with pytest.raises(OptionError, match="scale_target="):
+            from_frame(frame, target="size", scale_target=wrong)
+        with pytest.raises(OptionError, match="scale_target="):
+            from_parquet(tmp_path / "a.parquet", target="size", features=["on"], scale_target=wrong)

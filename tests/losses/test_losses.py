@@ -284,3 +284,36 @@ def test_what_does_not_fit_is_said() -> None:
         lb.losses.Cox(reduction="max")
     with pytest.raises(lb.OptionError, match="classes=1"):
         lb.losses.Ordinal(1)
+
+
+def test_targets_that_do_not_fit_are_said() -> None:
+    for loss, outputs in ((lb.losses.Quantiles(), 3), (lb.losses.MixtureDensity(1), 3)):
+        for rows in (1, 4):
+            with pytest.raises(lb.DataError, match="one number in a row"):
+                loss(torch.zeros(rows, outputs), torch.zeros(rows, 2))
+    ordinal = lb.losses.Ordinal(3)
+    for target in ([0.0, 1.6], [0, 3], [-1, 0]):
+        with pytest.raises(lb.DataError, match="class numbers from 0 to 2"):
+            ordinal(torch.zeros(2), torch.tensor(target))
+    assert ordinal(torch.zeros(2), torch.tensor([True, False])).isfinite()
+    assert ordinal(torch.zeros(2), torch.tensor([0, 2], dtype=torch.int32)).isfinite()
+
+
+@pytest.mark.parametrize("wrong", ["3", 2.5, True, None, 0])
+def test_options_that_are_no_whole_numbers_are_said(wrong: object) -> None:
+    with pytest.raises(lb.OptionError, match="classes="):
+        lb.losses.Ordinal(wrong)  # type: ignore[arg-type]
+    with pytest.raises(lb.OptionError, match="parts="):
+        lb.losses.MixtureDensity(wrong)  # type: ignore[arg-type]
+    with pytest.raises(lb.OptionError, match="levels="):
+        lb.losses.Quantiles(wrong)  # type: ignore[arg-type]
+
+
+def test_levels_of_any_sequence_of_shares() -> None:
+    for levels in ([0.1, 0.9], np.array([0.1, 0.9]), torch.tensor([0.1, 0.9], dtype=torch.float64)):
+        assert lb.losses.Quantiles(levels).levels == (0.1, 0.9)
+    for levels in (("0.1",), "0.1", (float("nan"),), ((0.1, 0.2),)):
+        with pytest.raises(lb.OptionError, match="levels="):
+            lb.losses.Quantiles(levels)
+    with pytest.raises(lb.OptionError, match="level='a'"):
+        lb.losses.GaussianNLL().interval(torch.zeros(2), level="a")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lumbre.base._divisor import counts_labels, divisor_of
 from lumbre.base._errors import RecipeError
-from lumbre.base._nested import Nested, describe
+from lumbre.base._nested import Nested, describe, leaves, map_leaves
 from lumbre.base._target import Weighted, spread
 
 _TOLERANCE = 1e-3
@@ -81,7 +81,7 @@ class RowLoss:
         return total / torch.where(by > 0, by, torch.ones_like(by))
 
     def check(self, pred: Nested, target: Nested, rows: int) -> None:
-        """See that the loss of a batch is the mean of what it gives for the rows.
+        """See that the loss of a batch is the mean of what it gives for the rows, and for each row by itself.
 
         Args:
             pred: prediction for the batch.
@@ -95,6 +95,8 @@ class RowLoss:
         values = self._given.each(pred, target)
         if not isinstance(values, Tensor) or not values.ndim or values.shape[0] != rows:
             raise _refused(f"weights of rows for the loss {name}, which gives a {describe(values)} for {rows} rows")
+        if self._sees_other_rows(pred, target, values):
+            raise _refused(f"weights of rows for the loss {name}, in which what a row adds depends on the other rows")
         if self._given.whole is None:
             return
         ones = Weighted(target, torch.ones(rows, device=values.device, dtype=torch.float32))
@@ -104,6 +106,21 @@ class RowLoss:
                 f"weights of rows for the loss {name}, which is {expected:.6g} for a batch whose rows have a mean loss "
                 f"of {found:.6g}"
             )
+
+    def _sees_other_rows(self, pred: Nested, target: Nested, values: Tensor) -> bool:
+        """Whether the first half of the rows has other values by itself, as in a likelihood of ranks or pairs."""
+        rows, half = len(values), len(values) // 2
+        parts = [*leaves(pred), *leaves(target)]
+        if not half or not all(isinstance(one, Tensor) and one.ndim and len(one) == rows for one in parts):
+            return False
+        try:
+            alone = self._given.each(*(map_leaves(lambda one: one[:half], side) for side in (pred, target)))
+        except Exception:  # it takes no other number of rows, and cannot be asked
+            return False
+        known = values[:half]
+        if not isinstance(alone, Tensor) or alone.shape != known.shape:
+            return True
+        return not torch.allclose(alone.float(), known.float(), _TOLERANCE, _TOLERANCE, equal_nan=True)
 
 
 def _refused(received: str) -> RecipeError:

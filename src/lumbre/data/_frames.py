@@ -4,7 +4,7 @@
 spreads, medians) is learned from the training rows alone, and stays with the fitted model.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -189,7 +189,7 @@ def from_frame(
         15
     """
     one_of("categories", categories, ("one-hot", "codes"))
-    check_options(standardize, unknown, missing, dates, hash)
+    check_options(standardize, unknown, missing, dates, hash, scale_target)
     table = Table(frame)
     if not len(table):
         raise DataError("a frame without rows", "at least one row", "pass some data")
@@ -199,11 +199,12 @@ def from_frame(
     chosen = others if features is None else list(map(column_name, features))
     _check_roles(table, {"feature": chosen, "target": aims, "weights": weighing}, target)
     counts: dict[str, int] = {}
+    hash = {column_name(name): count for name, count in hash.items()} if isinstance(hash, Mapping) else hash
+    table.check(list(hash) if isinstance(hash, Mapping) else [])
     columns = [_feature(table, name, missing, dates, buckets_of(name, hash), counts) for name in chosen]
+    check_hashed(hash, columns)
     targets = [_target(name, _read(table, name, counts)) for name in aims]
     refuse_missing(counts)
-    for name in hash if isinstance(hash, Mapping) else ():
-        table.check([name])
     encoding = FrameEncoding(
         features=tuple(columns),
         one_hot=categories == "one-hot",
@@ -237,7 +238,12 @@ def _check_roles(table: Table, roles: Mapping[str, list[str]], target: object) -
 
 
 def check_options(
-    standardize: bool | str, unknown: str, missing: str, dates: str, hash: int | Mapping[str, int] | None
+    standardize: bool | str,
+    unknown: str,
+    missing: str,
+    dates: str,
+    hash: int | Mapping[str, int] | None,
+    scale_target: bool,
 ) -> None:
     """See that options that frames and Parquet files have in common are some.
 
@@ -249,8 +255,10 @@ def check_options(
     one_of("dates", dates, ("error", "parts"))
     if not isinstance(standardize, (bool, np.bool_)) and standardize != "robust":
         raise OptionError(f"standardize={standardize!r}", 'True, False or "robust"', "standardize=True")
+    if not isinstance(scale_target, (bool, np.bool_)):
+        raise OptionError(f"scale_target={scale_target!r}", "True or False", "scale_target=True")
     counts = hash.values() if isinstance(hash, Mapping) else [] if hash is None else [hash]
-    if any(isinstance(count, bool) or not isinstance(count, int) or count < 2 for count in counts):
+    if any(isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 2 for count in counts):
         raise OptionError(
             f"hash={hash!r}", "how many columns a hashed text becomes, 2 or more", 'hash=16, or hash={"name": 16}'
         )
@@ -259,8 +267,27 @@ def check_options(
 def buckets_of(name: str, hash: int | Mapping[str, int] | None) -> tuple[int, bool]:
     """Into how many buckets a text column is hashed (0: not at all), and whether that was said of the column itself."""
     if isinstance(hash, Mapping):
-        return hash.get(name, 0), True
-    return hash or 0, False
+        return int(hash.get(name, 0)), True
+    return int(hash or 0), False
+
+
+def check_hashed(hash: int | Mapping[str, int] | None, features: Sequence[Column]) -> None:
+    """See that the columns that `hash` names are hashed.
+
+    Raises:
+        DataError: one is no feature, or is not of text.
+    """
+    kinds = {one.name: one.kind if one.measured else "text with levels" for one in features}
+    done = {column.name for column in features if column.buckets}
+    for name in hash if isinstance(hash, Mapping) else ():
+        if name not in done:
+            raise DataError(
+                f"hash={{{name!r}: ...}}, a column of the kind {kinds[name]}"
+                if name in kinds
+                else f"hash={{{name!r}: ...}}, which is no feature",
+                "features of text, which alone are hashed",
+                f"leave {name!r} out of hash, or pass it as text: df[{name!r}].astype(str)",
+            )
 
 
 def target_options(targets: list[Column], *, several: bool, scale_target: bool) -> dict[str, Any]:

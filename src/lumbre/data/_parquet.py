@@ -19,7 +19,7 @@ from lumbre.data._cells import NO_DATE, Dates
 from lumbre.data._columns import Column
 from lumbre.data._date_parts import has_clock
 from lumbre.data._encoding import FrameEncoding
-from lumbre.data._frames import buckets_of, check_options, target_options
+from lumbre.data._frames import buckets_of, check_hashed, check_options, target_options
 from lumbre.data._learn import learned
 from lumbre.data._order import LikePlain, Order
 from lumbre.data._parquet_files import RowGroup, look
@@ -357,7 +357,7 @@ def from_parquet(
         ParquetData(333 rows in 1 row groups, 2 features)
     """
     at_least(1, window=window)
-    check_options(standardize, unknown, missing, dates, hash)
+    check_options(standardize, unknown, missing, dates, hash, scale_target)
     levels = levels or {}
     aims = target if isinstance(target, list) else [] if target is None else [target]
     found = look(Path(path), None if features is None else [*features, *aims], levels)
@@ -365,11 +365,13 @@ def from_parquet(
         has_column(name, found.types, "the files")
     chosen = [name for name in found.types if name not in aims and name not in found.index]
     targets = [found.column(name, levels, is_target=True) for name in aims]
+    columns = [
+        found.column(name, levels, dates=dates == "parts", buckets=buckets_of(name, hash)[0])
+        for name in (chosen if features is None else features)
+    ]
+    check_hashed(hash, columns)
     encoding = FrameEncoding(
-        features=tuple(
-            found.column(name, levels, dates=dates == "parts", buckets=buckets_of(name, hash)[0])
-            for name in (chosen if features is None else features)
-        ),
+        features=tuple(columns),
         one_hot=True,
         standardize=standardize,
         unknown=unknown,

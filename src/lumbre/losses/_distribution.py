@@ -55,6 +55,21 @@ def single(pred: Tensor, target: Tensor | None = None) -> Tensor:
     return pred
 
 
+def as_column(target: Tensor, rows: int) -> Tensor:
+    """A target of one number a row as (rows,).
+
+    Raises:
+        DataError: it has another shape.
+    """
+    if target.numel() != rows:
+        raise DataError(
+            f"targets that are a {describe(target)}, for {rows} rows of predictions",
+            "one number in a row: shape (rows,) or (rows, 1)",
+            "target[:, 0], or a model for each column",
+        )
+    return target.reshape(-1)
+
+
 def two_columns(target: Tensor, what: str) -> tuple[Tensor, Tensor]:
     """The two columns of a target.
 
@@ -66,14 +81,29 @@ def two_columns(target: Tensor, what: str) -> tuple[Tensor, Tensor]:
     return target[:, 0], target[:, 1]
 
 
+def is_share(value: object) -> bool:
+    """Whether it is a number between 0 and 1."""
+    return isinstance(value, (int, float)) and 0 < value < 1
+
+
+def whole_from(least: int, name: str, value: object) -> None:
+    """See that an option is a whole number from `least`.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise OptionError(f"{name}={value!r}", f"a whole number from {least}", f"{name}=3")
+
+
 def checked_level(level: float) -> float:
     """A share between 0 and 1.
 
     Raises:
         OptionError: it is none.
     """
-    if not 0 < level < 1:
-        raise OptionError(f"level={level}", "a share between 0 and 1", "level=0.9")
+    if not is_share(level):
+        raise OptionError(f"level={level!r}", "a share between 0 and 1", "level=0.9")
     return level
 
 

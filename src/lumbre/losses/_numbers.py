@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, Normal
@@ -10,11 +11,14 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from lumbre.base import DataError, OptionError, describe
 from lumbre.losses._distribution import (
     DistributionLoss,
+    as_column,
     by_bisection,
     checked_level,
+    is_share,
     normal_quantile,
     single,
     two_columns,
+    whole_from,
 )
 
 
@@ -169,13 +173,15 @@ class Quantiles(DistributionLoss):
 
     def __init__(self, levels: Sequence[float] = (0.05, 0.5, 0.95), *, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
-        self.levels = tuple(map(float, levels))
-        if not self.levels or list(self.levels) != sorted(set(self.levels)) or not all(0 < one < 1 for one in levels):
-            raise OptionError(f"levels={levels}", "increasing shares between 0 and 1", "levels=(0.05, 0.5, 0.95)")
+        given: Any = levels
+        known = isinstance(given, (Sequence, np.ndarray, Tensor)) and all(map(is_share, np.asarray(given).tolist()))
+        self.levels = tuple(map(float, levels)) if known else ()
+        if not self.levels or list(self.levels) != sorted(set(self.levels)):
+            raise OptionError(f"levels={levels!r}", "increasing shares between 0 and 1", "levels=(0.05, 0.5, 0.95)")
 
     def of_rows(self, pred: Tensor, target: Tensor) -> Tensor:
         self._check(pred)
-        error = target.reshape(-1, 1) - pred
+        error = as_column(target, len(pred))[:, None] - pred
         levels = torch.tensor(self.levels, dtype=pred.dtype, device=pred.device)
         return torch.maximum(levels * error, (levels - 1) * error).sum(1)
 
@@ -211,6 +217,7 @@ class MixtureDensity(DistributionLoss):
 
     def __init__(self, parts: int = 3, *, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
+        whole_from(1, "parts", parts)
         self.parts = parts
 
     def distribution(self, pred: Tensor) -> MixtureSameFamily:
@@ -225,7 +232,7 @@ class MixtureDensity(DistributionLoss):
         return MixtureSameFamily(Categorical(logits=scores), Normal(means, log_sigmas.exp()))
 
     def of_rows(self, pred: Tensor, target: Tensor) -> Tensor:
-        return -self.distribution(pred).log_prob(target.reshape(-1))
+        return -self.distribution(pred).log_prob(as_column(target, len(pred)))
 
     def response(self, pred: Tensor) -> Tensor:
         return self.distribution(pred).mean

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lumbre.base import OptionError
-from lumbre.losses._distribution import DistributionLoss, single, two_columns
+from lumbre.base import DataError, describe
+from lumbre.losses._distribution import DistributionLoss, single, two_columns, whole_from
 
 
 class Ordinal(DistributionLoss):
@@ -33,8 +33,7 @@ class Ordinal(DistributionLoss):
 
     def __init__(self, classes: int, *, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
-        if classes < 2:
-            raise OptionError(f"classes={classes}", "two classes or more", "classes=3")
+        whole_from(2, "classes", classes)
         self.first = nn.Parameter(torch.tensor(0.0))
         self.log_gaps = nn.Parameter(torch.zeros(classes - 2))
 
@@ -44,7 +43,7 @@ class Ordinal(DistributionLoss):
         return torch.cat([self.first[None], self.first + self.log_gaps.exp().cumsum(0)])
 
     def of_rows(self, pred: Tensor, target: Tensor) -> Tensor:
-        score, number = single(pred, target), target.reshape(-1).long()
+        score, number = single(pred, target), self._numbers(target)
         edges = self.thresholds.to(pred)[None] - score[:, None]
         # log(sigmoid(upper) - sigmoid(lower)) without a difference of numbers near 1
         upper = F.pad(edges, (0, 1), value=float("inf")).gather(1, number[:, None])[:, 0]
@@ -54,6 +53,21 @@ class Ordinal(DistributionLoss):
         gap = torch.where(last | begin, 1.0, upper - lower)
         between = F.logsigmoid(upper) + F.logsigmoid(-lower) + (-torch.expm1(-gap)).log()
         return -torch.where(begin, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), between))
+
+    def _numbers(self, target: Tensor) -> Tensor:
+        """Class numbers, int64 of shape (rows,)."""
+        classes = len(self.log_gaps) + 2
+        wrong = target.is_floating_point()
+        if not wrong and target.device.type == "cpu" and target.numel() and not torch.compiler.is_compiling():
+            wrong = not 0 <= int(target.min()) <= int(target.max()) < classes  # others would have to be waited for
+        if wrong:
+            raise DataError(
+                f"targets that are a {describe(target)}"
+                + ("" if target.is_floating_point() else f", from {int(target.min())} to {int(target.max())}"),
+                f"class numbers from 0 to {classes - 1}, int64",
+                "target.long(), and one number for each class; or classes= as many as there are",
+            )
+        return target.reshape(-1).long()
 
     def response(self, pred: Tensor) -> Tensor:
         below = (self.thresholds.to(pred)[None] - single(pred)[:, None]).sigmoid()
@@ -70,6 +84,7 @@ class Cox(DistributionLoss):
     The module predicts the logarithm of the hazard, shape (rows,) or (rows, 1), without a bias. Targets have the shape
     (rows, 2): time, and 1 where the event was seen, 0 where watching ended before. The response is the hazard beside
     that of a score of 0. Rows are compared with those of their batch that were still watched: take large batches.
+    Rows cannot have weights.
 
     Example:
         >>> import torch, lumbre as lb

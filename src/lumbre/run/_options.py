@@ -20,7 +20,7 @@ from lumbre.run._checkpoints import Checkpoints, as_checkpoints
 
 BATCH_SIZE = 32
 STRATEGIES = ("ddp", "fsdp")
-_NUMBERS = ("epochs", "batch_size", "num_workers", "seed", "verbose")
+_NUMBERS = ("epochs", "batch_size", "num_workers", "seed", "verbose", "max_seconds")
 _ENGINES = ("auto", "eager", "compiled", "cuda_graph")
 
 
@@ -86,7 +86,7 @@ class Options:
         one_of("engine", self.engine, _ENGINES, fix='engine="auto"')
         if self.strategy is not None:
             one_of("strategy", self.strategy, STRATEGIES, fix='strategy="ddp", a copy for each process')
-        if self.max_seconds is not None and not self.max_seconds > 0:
+        if self.max_seconds is not None and not _above_zero(self.max_seconds):
             raise OptionError(f"max_seconds={self.max_seconds!r}", "more than 0 seconds", "max_seconds=3600")
         as_checkpoints(self.resume)
         refuse_contenders(self.callbacks)
@@ -204,3 +204,7 @@ def _plain(value: Any) -> Any:
 
 def _whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _above_zero(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0

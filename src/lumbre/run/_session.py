@@ -82,6 +82,8 @@ class Session:
     advice: list[str] = field(default_factory=list[str])
     stored: Scale = field(default_factory=Scale)
     after: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    # Filled once it is known that the loss can take the weights of rows.
+    _weighing: list[bool] = field(default_factory=list[bool], init=False, repr=False, compare=False)
 
     @property
     def scale(self) -> Scale:
@@ -144,7 +146,11 @@ class Session:
             weighted = batch.weights is not None
             losses = as_scalar(self.loss(pred, batch.target)) if not weighted else None
             if losses is None or (isinstance(losses, Tensor) and losses.ndim):  # it gives a value for each row
-                losses = RowLoss(self.loss)(pred, batch.weighted_target)
+                rows = RowLoss(self.loss)
+                if weighted and not self._weighing:
+                    rows.check(pred, batch.target, batch.size)
+                    self._weighing.append(True)
+                losses = rows(pred, batch.weighted_target)
         if isinstance(losses, Tensor) and (divisor := divisor_of(self.loss, weighted=weighted)) is not None:
             losses = nothing_for_nothing(losses, divisor(batch.weighted_target))
         return pred, losses

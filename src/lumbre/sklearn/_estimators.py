@@ -77,8 +77,10 @@ class _Estimator(BaseEstimator):
         sizes = {Size.FEATURES: X.shape[1], Size.OUTPUTS: outputs}
         hparams = {name: sizes[value] for name, value in self.recipe.hparams.items() if isinstance(value, Size)}
         options = {name: getattr(self, name) for name in _OPTIONS}
+        if weights is not None and options["weights"] is not None:
+            raise OptionError("sample_weight beside weights=...", "one of both", "fit(X, y, sample_weight=...) alone")
         if weights is not None:
-            options["weights"] = np.broadcast_to(np.asarray(weights, dtype=np.float64), (len(X),)).copy()
+            options["weights"] = _weights(weights, len(X))
         options_from(options)
         if options["verbose"] is None:
             options["verbose"] = False
@@ -253,6 +255,18 @@ class Regressor(RegressorMixin, _Estimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _weights(given: Any, rows: int) -> "np.ndarray[Any, Any]":
+    """Weights of rows, shape (rows,); one number counts for each."""
+    weights = np.full(rows, given) if isinstance(given, (int, float)) else np.asarray(given)
+    if weights.dtype.kind in "biuf" and not weights.any():  # in the words that scikit-learn's checks look for
+        raise DataError(
+            "Sample weights must contain at least one non-zero number; all are 0",
+            "weights above 0 for the rows that are to count",
+            "sample_weight=None, for rows that count alike",
+        )
+    return weights
 
 
 def _rows(X: "np.ndarray[Any, Any]") -> Tensor:

@@ -1,7 +1,7 @@
 """Several fits of one recipe: one after the other or shared out over worker processes, with the same bits.
 
-With a folder each fit keeps its run in a folder of its own, and goes on where it was stopped. Workers then train ahead,
-and this process goes through all runs and finds them complete. Without one they hand models over as files.
+With a folder each fit keeps its run in a folder of its own, and goes on where it was stopped. Workers hand models over
+as files.
 """
 
 import copy
@@ -153,8 +153,6 @@ def _file(folder: Path, number: int) -> Path:
 
 def _collected(job: Job, folder: Path, number: int) -> Fitted:
     """The model that a worker has trained."""
-    if job.keep is not None:
-        return job.run(number)
     path = _file(folder, number)
     fitted = load(path, own_copy(job.recipe), device=job.options.get("device", "auto"))
     path.unlink()
@@ -242,8 +240,7 @@ def _child(job: Job, folder: Path, threads: int, device: Any, connection: Connec
     def work() -> None:
         while (number := connection.recv()) is not None:
             fitted = job.run(number, device=device)
-            if job.keep is None:
-                fitted.save(_file(folder, number))
+            fitted.save(_file(folder, number))  # a run in a folder may be one that goes on when it is started again
             connection.send(number)
 
     in_worker(connection, lambda: with_threads(threads, work), "fits that end")
