@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics as sk
 from torch import Tensor, nn, optim
 
 import lumbre as lb
 from conftest import Net, blobs
-from sklearn import metrics as sk
 
 CPU = torch.device("cpu")
 

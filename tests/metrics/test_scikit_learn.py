@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import sklearn
 import torch
+from sklearn import metrics as sk
 from torch import Tensor
 
 import lumbre as lb
-import sklearn
 from lumbre.metrics import Metric, merge
-from sklearn import metrics as sk
 
 m = lb.metrics
 CPU = torch.device("cpu")

@@ -59,7 +59,7 @@ def _numbers_alone(cells: dict[str, Cells], kind: Callable[[str], str]) -> list[
 
 
 class FrameData(Dataset[Any]):
-    """A frame with its columns' parts told apart, made by `from_frame` and encoded by `fit()`.
+    """A frame of which it is known what each column is for, made by `from_frame` and encoded by `fit()`.
 
     It is also a map-style `torch.utils.data.Dataset` of pairs (input, target): categories and classes are encoded,
     numbers stand as they were measured, since centre and scale are those of the rows that a run trains on.

@@ -229,7 +229,7 @@ def fold_numbers(accepted: Rows, k: int, *, stratify: Any, group: Any, seed: int
             )
     else:
         fold_of = np.empty_like(permutation)
-        fold_of[_by_class(permutation, classes)] = np.arange(len(permutation)) % k  # dealt out like cards
+        fold_of[_by_class(permutation, classes)] = np.arange(len(permutation)) % k
     return fold_of
 
 
