@@ -37,7 +37,7 @@ MISFITS: dict[str, tuple[Any, str]] = {
     "type": ((X[HELD].double(), Y[HELD]), "LB063"),
     "labels": ((X[HELD], Y[HELD] * 5), "LB063"),
     "a label after the first batch": ((X[HELD], torch.cat([Y[201:], torch.tensor([2])])), "LB063"),
-    "labels that are floats": ((X[HELD], Y[HELD].float()), "LB063"),
+    "labels that are no whole numbers": ((X[HELD], Y[HELD] + 0.5), "LB063"),
     "no target": (TensorDataset(X[HELD]), "LB063"),
     "two inputs": (((X[HELD], X[HELD]), Y[HELD]), "LB063"),
     "a loader of other columns": (loader(X[HELD, :5], Y[HELD]), "LB063"),
@@ -53,7 +53,7 @@ def test_a_misfit_is_said_before_the_first_epoch(name: str) -> None:
     assert code in codes(classifier(), (X[TRAIN], Y[TRAIN]), test_data=held)
 
 
-@pytest.mark.parametrize("held", [(X[HELD], Y[HELD]), loader(X[HELD], Y[HELD])])
+@pytest.mark.parametrize("held", [(X[HELD], Y[HELD]), (X[HELD], Y[HELD].float()), loader(X[HELD], Y[HELD])])
 def test_what_fits_is_fine(held: Any) -> None:
     assert codes(classifier(), (X[TRAIN], Y[TRAIN]), valid_data=held, test_data=held) in ([], ["LB046"])
 
@@ -170,6 +170,42 @@ def test_validation_rows_that_are_drawn_by_chance(loader: bool) -> None:
     assert found(Drawn(anew=True)) == ["LB080"]
     assert found(Drawn(anew=False)) == []
     assert found(Drawn(anew=True, target=True)) == []  # simulated rows, each with its own target
+
+
+class Again(torch.utils.data.Dataset[Any]):
+    """Rows that are meant to be others each time: `kind` says why."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.x = kind, torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, at: int) -> tuple[Any, torch.Tensor]:
+        x, y = self.x[at] + 0.1 * torch.randn(4), self.x[at] + 0.1 * torch.randn(4)
+        return {
+            "noise to take away": (x, self.x[at]),
+            "two views": ((x, y), torch.tensor(float(at))),
+            "points of an equation": (x, torch.zeros(1)),
+        }[self.kind]
+
+
+@pytest.mark.parametrize("kind", ["noise to take away", "two views", "points of an equation"])
+def test_rows_that_are_meant_to_be_drawn_anew(kind: str) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, *x: torch.Tensor) -> torch.Tensor:
+            return sum(self.layer(one) for one in x)  # pyright: ignore[reportReturnType]
+
+    def loss(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return ((pred - target.reshape(len(target), -1)) ** 2).mean()
+
+    recipe = lb.setup(Two, loss=loss, optimizer=optim.Adam)
+    found = recipe.check(Again(kind), valid_data=Again(kind), ignore=("LB041", "LB042"))
+    assert "LB080" not in [one.code for one in found]
 
 
 def test_channels_that_have_changed_places() -> None:

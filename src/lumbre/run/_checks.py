@@ -9,7 +9,7 @@ import torch
 from lumbre.base import Batch, RowLoss, noted_once, own_method
 from lumbre.callbacks import SWA, Accumulate, GradientClip, GradualUnfreezing, LearningRate, LRScheduler, On
 from lumbre.core import Callback
-from lumbre.data import Loaded, by_places
+from lumbre.data import Loaded, by_places, whole_targets
 from lumbre.preflight import Findings, Subject, constant_losses, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
@@ -59,6 +59,8 @@ def look_for_mistakes(
     if test_data is not None:
         test_data = by_places(test_data, feeds.records["train"].columns, need_target=True)
         test, _ = given_data(test_data, feeds.data.encoding, setting.seed, need_target=True)
+        kind = feeds.records["train"].target
+        test = whole_targets(test, wanted=isinstance(kind, str) and kind.startswith("int64 "))
     _let_see(subject, options, feeds, test, Reading(rows, seconds, setting.seed))
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
