@@ -351,7 +351,8 @@ class Fitted:
             OptionError: the level is impossible, or the rows are too few for it.
         """
         found = conformal(self._session, self._feed(calibration, batch_size, need_target=True, counted=True), level)
-        self._remember(intervals=asdict(found) | {"margins": list(found.margins)})
+        own = {"margins": list(found.margins), "temperature": self._session.after.get("temperature", 1.0)}
+        self._remember(intervals=asdict(found) | own)
         return found
 
     def calibrate(self, valid: Any, *, batch_size: int | None = None) -> Calibration:

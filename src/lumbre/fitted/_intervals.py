@@ -171,7 +171,8 @@ def with_intervals(session: Session, output: Nested) -> "pd.DataFrame":
             "fitted.conformal(calibration, level=0.9) before",
         )
     if found["kind"] == "classes":
-        return _sets(session, output, found["margins"][0])
+        own = {"temperature": found["temperature"]} if "temperature" in found else {}
+        return _sets(replace(session, after={**session.after, **own}), output, found["margins"][0])
     from lumbre.fitted._response import bounds
 
     pred, around = responses(session, output), bounds(session, output)
@@ -265,6 +266,8 @@ def checked_after(stored: Any) -> dict[str, Any]:
     if intervals is not None:
         right = right and isinstance(intervals, Mapping) and intervals["kind"] in _KINDS and 0 < intervals["level"] < 1
         right = right and all(isinstance(margin, float) for margin in intervals["margins"])
+        own = intervals.get("temperature", 1.0) if right else 1.0
+        right = right and isinstance(own, float) and 0 < own < math.inf
     if not right:
         raise ValueError("its temperature or its intervals are damaged")
     return found
