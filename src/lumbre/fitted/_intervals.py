@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,6 +117,12 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
     scores = scores.double().flatten(1) if scores.ndim > 1 else scores.double()[:, None]
     by = None if weights is None else weights.numpy()
     return Conformal(kind, level, tuple(_quantile(one.numpy(), level, by) for one in scores.T), len(scores))
+
+
+def stored(session: Session, found: Conformal) -> dict[str, Any]:
+    """Margins as JSON holds them, with the temperature of the probabilities that they were learned from."""
+    own = {"margins": list(found.margins), "temperature": session.after.get("temperature", 1.0)}
+    return asdict(found) | own
 
 
 def _quantile(scores: "np.ndarray[Any, Any]", level: float, weights: "np.ndarray[Any, Any] | None") -> float:
