@@ -158,6 +158,18 @@ def too_sure() -> tuple[lb.Fitted, Tensor, Tensor]:
     return fitted, x, y
 
 
+def test_sets_hold_the_truth_as_often_after_a_later_calibration(in_tmp) -> None:
+    fitted, x, y = too_sure()
+    fitted.conformal((x[:2000], y[:2000]), level=0.9)
+    before = fitted.predict(x[2000:], interval=True)
+    fitted.calibrate((x[:2000], y[:2000]))
+    assert fitted.predict(x[2000:], interval=True).equals(before)
+    held = [int(truth) in classes for truth, classes in zip(y[2000:], before["set"], strict=True)]
+    assert np.mean(held) > 0.87
+    fitted.save("sets.lumbre")
+    assert lb.load("sets.lumbre", nn.Linear).predict(x[2000:], interval=True).equals(before)
+
+
 def test_the_temperature_is_found(in_tmp) -> None:
     fitted, x, y = too_sure()
     classes, before = fitted.predict_classes(x), fitted.predict_probabilities(x)

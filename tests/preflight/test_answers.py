@@ -252,3 +252,34 @@ def test_what_is_left_from_the_batch_before() -> None:
         lambda: nn.Sequential(nn.BatchNorm1d(6), nn.Dropout(), nn.Linear(6, 2)),
     ):
         assert found(sound) == []
+
+
+def test_a_state_and_the_one_that_follows_is_no_leak() -> None:
+    state, push = torch.randn(N, 4, generator=G), torch.randn(N, 1, generator=G)
+    moved = state + torch.cat([0.05 * state[:, 1:2], 0.05 * push, 0.05 * state[:, 3:], torch.zeros(N, 1)], 1)
+    assert of_numbers(torch.cat([state, push], 1), moved) == []
+    assert of_numbers(torch.cat([moved, push], 1), moved) == ["LB043"]  # all of them stand there
+
+
+def test_a_series_that_grows_is_no_leak() -> None:
+    windows = torch.rand(N + 12, generator=G).cumsum(0).unfold(0, 13, 1)
+    windows = (windows - windows.mean()) / windows.std()
+    past, following = windows[:, :12].contiguous(), windows[:, 12].contiguous()
+    assert of_numbers(past, following) == []
+    steps = past[:, :, None].expand(-1, -1, 3).contiguous()
+    assert codes(lambda: Recurrent(1), (steps, following[:, None]), nn.MSELoss()) == []
+    grows = torch.randn(N, 3, generator=G)[:, None] + torch.randn(N, T, 3, generator=G)
+    grows[:, -1, 1] = SCORE.exp()
+    assert codes(lambda: Recurrent(1), (grows, SCORE[:, None]), nn.MSELoss()) == ["LB043"]
+
+
+def test_powers_of_one_number_are_no_leak() -> None:
+    x = torch.rand(N, 1, generator=G) * 2 - 1
+    assert of_numbers(torch.cat([x, x**2, x**3], 1), x.sin()[:, 0]) == []
+
+
+def test_a_mask_of_padding_has_a_first_step() -> None:
+    mask = (torch.arange(10) < torch.randint(1, 11, (N, 1), generator=G)).float()
+    answer = mask.sum(1) / 5 - 1 + 0.1 * SCORE
+    assert of_numbers(mask, answer) == []
+    assert of_numbers(torch.cat([mask.flip(1)[:, :9], torch.ones(N, 1)], 1), answer) == ["LB037"]

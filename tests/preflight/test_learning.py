@@ -375,6 +375,13 @@ def test_steps_that_move_nothing() -> None:
     assert codes(small, opt=optim.SGD, lr=0.1, callbacks=usual) == []
     assert codes(small, opt=optim.Adam, callbacks=tight) == []  # its steps do not know the size of gradients
     assert codes(small, opt=optim.SGD, lr=5e-7, epochs=3) == ["LB074"]
+    large = (
+        X[:, :3].sum(1, keepdim=True) * 40
+    )  # whose first gradients are a thousand times as large as the bound; the rate fits the bound
+    bound = lb.callbacks.GradientClip(0.1)
+    for lr, found in ((0.1, []), (1e-4, ["LB074"])):
+        options: dict[str, Any] = {"opt": optim.SGD, "lr": lr, "callbacks": bound, "epochs": 10}
+        assert codes(lambda: nn.Linear(8, 1), (X, large), loss=summed, ignore=("LB050", "LB058"), **options) == found
     assert codes(small, opt=optim.SGD, lr=1e-4, epochs=3) == []
 
 

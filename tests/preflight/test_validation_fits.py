@@ -192,6 +192,42 @@ def test_validation_rows_that_are_drawn_by_chance(loader: bool) -> None:
     assert found(Drawn(anew=True, target=True)) == []  # simulated rows, each with its own target
 
 
+class Again(torch.utils.data.Dataset[Any]):
+    """Rows that are meant to be others each time: `kind` says why."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.x = kind, torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, at: int) -> tuple[Any, torch.Tensor]:
+        x, y = self.x[at] + 0.1 * torch.randn(4), self.x[at] + 0.1 * torch.randn(4)
+        return {
+            "noise to take away": (x, self.x[at]),
+            "two views": ((x, y), torch.tensor(float(at))),
+            "points of an equation": (x, torch.zeros(1)),
+        }[self.kind]
+
+
+@pytest.mark.parametrize("kind", ["noise to take away", "two views", "points of an equation"])
+def test_rows_that_are_meant_to_be_drawn_anew(kind: str) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, *x: torch.Tensor) -> torch.Tensor:
+            return sum(self.layer(one) for one in x)  # pyright: ignore[reportReturnType]
+
+    def loss(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return ((pred - target.reshape(len(target), -1)) ** 2).mean()
+
+    recipe = lb.setup(Two, loss=loss, optimizer=optim.Adam)
+    found = recipe.check(Again(kind), valid_data=Again(kind), ignore=("LB041", "LB042"))
+    assert "LB080" not in [one.code for one in found]
+
+
 def test_channels_that_have_changed_places() -> None:
     g = torch.Generator().manual_seed(0)
     x = torch.rand(200, 3, 8, 8, generator=g) * 0.5 + torch.tensor([0.0, 0.2, 0.4])[:, None, None]

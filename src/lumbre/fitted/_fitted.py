@@ -21,7 +21,7 @@ from lumbre.fitted._export import example_input, export
 from lumbre.fitted._features import numbered_rows
 from lumbre.fitted._given import given_batches
 from lumbre.fitted._importance import Importance, importance
-from lumbre.fitted._intervals import Calibration, Conformal, calibrate, conformal, with_intervals
+from lumbre.fitted._intervals import Calibration, Conformal, calibrate, conformal, stored, with_intervals
 from lumbre.fitted._passes import evaluated, predicted
 from lumbre.metrics import Metric
 from lumbre.run import Session
@@ -351,7 +351,7 @@ class Fitted:
             OptionError: the level is impossible, or the rows are too few for it.
         """
         found = conformal(self._session, self._feed(calibration, batch_size, need_target=True, counted=True), level)
-        self._remember(intervals=asdict(found) | {"margins": list(found.margins)})
+        self._remember(intervals=stored(self._session, found))
         return found
 
     def calibrate(self, valid: Any, *, batch_size: int | None = None) -> Calibration:

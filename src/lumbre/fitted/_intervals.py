@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,6 +119,12 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
     return Conformal(kind, level, tuple(_quantile(one.numpy(), level, by) for one in scores.T), len(scores))
 
 
+def stored(session: Session, found: Conformal) -> dict[str, Any]:
+    """Margins as JSON holds them, with the temperature of the probabilities that they were learned from."""
+    own = {"margins": list(found.margins), "temperature": session.after.get("temperature", 1.0)}
+    return asdict(found) | own
+
+
 def _quantile(scores: "np.ndarray[Any, Any]", level: float, weights: "np.ndarray[Any, Any] | None") -> float:
     """The score of rank ceil((n + 1) level) of n: a new one is below it with a probability of at least `level`.
 
@@ -171,7 +177,8 @@ def with_intervals(session: Session, output: Nested) -> "pd.DataFrame":
             "fitted.conformal(calibration, level=0.9) before",
         )
     if found["kind"] == "classes":
-        return _sets(session, output, found["margins"][0])
+        own = {"temperature": found["temperature"]} if "temperature" in found else {}
+        return _sets(replace(session, after={**session.after, **own}), output, found["margins"][0])
     from lumbre.fitted._response import bounds
 
     pred, around = responses(session, output), bounds(session, output)
@@ -265,6 +272,8 @@ def checked_after(stored: Any) -> dict[str, Any]:
     if intervals is not None:
         right = right and isinstance(intervals, Mapping) and intervals["kind"] in _KINDS and 0 < intervals["level"] < 1
         right = right and all(isinstance(margin, float) for margin in intervals["margins"])
+        own = intervals.get("temperature", 1.0) if right else 1.0
+        right = right and isinstance(own, float) and 0 < own < math.inf
     if not right:
         raise ValueError("its temperature or its intervals are damaged")
     return found

@@ -23,10 +23,12 @@ class Columns:
     Attributes:
         values: (rows, columns).
         place: in words, with `{}` for the number of the column.
+        before: the columns one step earlier, in a sequence.
     """
 
     values: Tensor
     place: str = "column {} of the input"
+    before: Tensor | None = None
 
 
 def columns_of(leaf: Tensor) -> list[Columns]:
@@ -37,12 +39,12 @@ def columns_of(leaf: Tensor) -> list[Columns]:
         return [Columns(leaf[:, -1:], "the last step of the input")] if leaf.shape[1] > 1 else []
     if leaf.ndim == 3 and min(leaf.shape[1:]) >= 1:
         return [
-            Columns(last, f"column {{}} of the {name} of the input")
-            for last, name, length in (
-                (leaf[:, -1], "last step", leaf.shape[1]),
-                (leaf[:, :, -1], "last step (of the last dimension)", leaf.shape[2]),
+            Columns(steps[:, -1], f"column {{}} of the {name} of the input", steps[:, -2])
+            for steps, name in (
+                (leaf, "last step"),
+                (leaf.transpose(1, 2), "last step (of the last dimension)"),
             )
-            if length > 1
+            if steps.shape[1] > 1
         ]
     return []
 
@@ -52,7 +54,8 @@ def target_leak(subject: Subject) -> Iterator[Found]:
     """One column of the input, or of the last step of a sequence, is the target, a line through it, or rises with it
     without exception; or it parts the classes: the net reads the answer off. At the time of a real prediction that
     column will not be there. (Nothing is said of a threshold at a round number, or with a wide gap: small programs make
-    their targets so.)"""
+    their targets so; of several columns that rise with the target, as the steps before in a series that grows; and of
+    targets that all go along with an input, as a state and the one that follows.)"""
     if subject.seen is None or not isinstance(subject.seen[1], Tensor) or subject.seen[1].is_complex():
         return
     target = subject.seen[1].byte() if subject.seen[1].dtype == torch.bool else subject.seen[1]
@@ -67,7 +70,7 @@ def target_leak(subject: Subject) -> Iterator[Found]:
         if target.ndim > 1 and leaf.ndim > 2 and 1 < leaf.shape[1] == target.shape[1]:
             continue  # a target for each step, which may be the step that follows
         for columns in columns_of(leaf):
-            if columns.values.shape[1] > _MOST_COLUMNS:
+            if columns.values.shape[1] > _MOST_COLUMNS or (every.shape[1] > 1 and _goes_on(columns.values, every)):
                 continue
             for output in range(every.shape[1]):
                 found = _says(subject, columns, every[:, output], single=every.shape[1] == 1)
@@ -88,7 +91,8 @@ def _says(subject: Subject, columns: Columns, y: Tensor, *, single: bool) -> Fou
             if classes:
                 column, how = _parts(x, some), "parts the classes without exception"
             else:
-                column, how = _rises(x, some.double()), "rises, or falls, with the target without exception"
+                before = None if columns.before is None else columns.before[::step].double()
+                column, how = _rises(x, some.double(), before), "rises, or falls, with the target without exception"
         if column is None:
             return None
     assert column is not None
@@ -113,6 +117,15 @@ def _one_to_one(x: Tensor, y: Tensor) -> int | None:
     return None
 
 
+def _goes_on(x: Tensor, y: Tensor) -> bool:
+    """Whether each of several targets is much like a column, but not all are the same as one: a state that moves on."""
+    step = max(1, len(y) // 2_000)
+    a, b = (one[::step].double() - one[::step].double().mean(0) for one in (x, y))
+    norms = a.norm(dim=0)[:, None] * b.norm(dim=0)
+    like = ((a.T @ b).abs() / norms.clamp(min=1e-300)).amax(0)
+    return bool((like > 0.9).all()) and bool((like < 1 - 1e-10).any())
+
+
 def _linear(x: Tensor, y: Tensor) -> int | None:
     dx, dy = x - x.mean(0), y - y.mean()
     norm = dx.norm(dim=0) * dy.norm()
@@ -121,14 +134,17 @@ def _linear(x: Tensor, y: Tensor) -> int | None:
     return int(found[0]) if found else None
 
 
-def _rises(x: Tensor, y: Tensor) -> int | None:
-    """The column whose order of rows is that of the target, or the opposite; with many different values."""
+def _rises(x: Tensor, y: Tensor, before: Tensor | None) -> int | None:
+    """The one column whose order of rows is that of the target, or the opposite; with many different values.
+
+    Where others do so, too, or the same one a step before, they are powers of one number, or a series that grows.
+    """
     if len(y) < _MANY or y.unique().numel() < 0.5 * len(y):
         return None
-    steps = x[y.argsort()].diff(dim=0)
+    steps = (x if before is None else torch.cat([x, before], 1))[y.argsort()].diff(dim=0)
     in_order = ((steps >= 0).all(0) | (steps <= 0).all(0)) & ((steps != 0).double().mean(0) > 0.5)
     found = in_order.nonzero()[:, 0].tolist()
-    return int(found[0]) if found else None
+    return int(found[0]) if len(found) == 1 and found[0] < x.shape[1] else None
 
 
 def _parts(x: Tensor, y: Tensor) -> int | None:

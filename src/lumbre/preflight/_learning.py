@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lumbre.base import is_users_own
@@ -85,7 +86,8 @@ def _holds(value: Any, leaf: Tensor, depth: int) -> bool:
 def zero_gradients(subject: Subject) -> Iterator[Found]:
     """Some weights get a gradient of exactly zero, and go on to do so after a step and with other weights: a softmax or
     a norm over a single number, rounding, a sign or a saturated clamp stands between them and the loss. (Branches that
-    begin at zero, experts that no row came to, and terms with a factor of 0 are not meant.)"""
+    begin at zero, experts that no row came to, terms with a factor of 0, and outputs of which the loss counts no row of
+    this batch are not meant.)"""
     found, loss = subject.trained, subject.trained.loss
     if found.failure is not None or not isinstance(loss, Tensor) or loss.ndim or float(loss.detach()) == 0:
         return
@@ -99,6 +101,7 @@ def zero_gradients(subject: Subject) -> Iterator[Found]:
     live = set(graph_leaves([asked], without_zero_factors=True)) if isinstance(asked, Tensor) else set[int]()
     zero &= {name for name, one in subject.model.named_parameters() if id(one) in live}
     zero -= _unasked(subject.model, found) | _beside_others(subject.model, found, zero)
+    zero -= _uncounted(subject, zero)
     for at in range(1 + _TRIES):
         if not zero:
             return
@@ -124,6 +127,22 @@ def _zeros(found: Pass, share: float = 0.0) -> set[str]:
     sizes = {name: float(one.detach().abs().max()) for name, one in known.items()}
     limit = share * max(sizes.values(), default=0.0)
     return {name for name, size in sizes.items() if size <= limit}
+
+
+def _uncounted(subject: Subject, names: set[str]) -> set[str]:
+    """Parameters that outputs depend on, of which the loss counts none: the rows of a task that few rows have."""
+    own = {name: one for name, one in subject.model.named_parameters() if name in names}
+    preds = [one for one in tensors(subject.evaluated.pred) if one.requires_grad and one.is_floating_point()]
+    loss = subject.evaluated.loss
+    if not own or not preds:
+        return set()
+    try:
+        asked: Any = torch.autograd.grad(loss, preds, retain_graph=True, allow_unused=True)
+        unasked = [torch.ones_like(p) if g is None else (g == 0).to(p.dtype) for p, g in zip(preds, asked, strict=True)]
+        found: Any = torch.autograd.grad(preds, list(own.values()), unasked, retain_graph=True, allow_unused=True)
+    except RuntimeError:  # a graph that cannot be walked twice
+        return set()
+    return {name for name, one in zip(own, found, strict=True) if one is not None and bool((one != 0).any())}
 
 
 def _beside_others(model: nn.Module, found: Pass, zero: set[str]) -> set[str]:

@@ -22,16 +22,21 @@ def _groups(subject: Subject) -> Iterator[tuple[optim.Optimizer, dict[str, Any]]
 @check("LB033", "warning", "A learning rate that hardly can be meant")
 def rate(subject: Subject) -> Iterator[Found]:
     """Adam and its like move each weight by about the learning rate in a step, whatever the gradient: above 0.1 nothing
-    settles. Below 1e-7 nothing moves."""
+    settles. Below 1e-7 nothing moves. (A schedule may take a rate of 1 as a factor, and a bound of the gradients' norm
+    is a bound of the step that plain SGD makes.)"""
+    schedules = [one.rates for one in subject.schedules if one.rates]
     for optimizer, group in _groups(subject):
         value, name = rate_in(group), type(optimizer).__name__
         if value is None:
             continue
+        most = max(schedules[0]) if len(schedules) == 1 and len(subject.optimizers) == 1 else value
         adaptive = is_adaptive(optimizer)
         high = 0.1 if adaptive else 10.0
         if not adaptive and not isinstance(optimizer, optim.SGD):
             continue
-        if value > high * (1 + 1e-6) or 0 < value < 1e-7:
+        if not adaptive and subject.clip[0] is not None:
+            most *= min(subject.clip[0], 1.0)
+        if min(value, most) > high * (1 + 1e-6) or 0 < value < 1e-7:
             usual = "1e-4 to 1e-2" if adaptive else "1e-3 to 1"
             yield Found(
                 f"lr={value:g} for {name}", f"a rate that trains; usual are {usual}", "recipe.lr_finder(data).plot()"

@@ -16,7 +16,7 @@ from lumbre.steps import Clip
 
 _MOST_NUMBERS = 20_000_000
 _APART, _STEPS, _RISE, _FAR = 1e4, 4, 1.5, 10.0
-_STILL, _ENOUGH_STEPS, _CUT = 1e-5, 10, 1e-3
+_STILL, _LITTLE, _ENOUGH_STEPS, _CUT = 1e-5, 1e-2, 10, 1e-3
 
 
 @dataclass(slots=True)
@@ -155,17 +155,22 @@ def thrown(subject: Subject) -> Iterator[Found]:
 @check("LB074", "warning", "Steps that are too small to move anything", unless=("LB033", "LB071"), costly=True)
 def still(subject: Subject) -> Iterator[Found]:
     """A first step, made on copies, is so small that all steps of the run together would move the weights by less than
-    a hundred-thousandth: the learning rate is too low, or gradients are clipped to next to nothing. (Adam and its like
-    divide the size of gradients away, so that clipping does not slow them.)"""
+    a hundred-thousandth: the learning rate is too low. Or gradients are clipped to next to nothing, so that all steps
+    would move them by less than a hundredth. (Adam and its like divide the size of gradients away, so that clipping
+    does not slow them.)"""
     made = None if subject.scheduled else _first(subject)
     if made is None or is_adaptive(made.optimizer):
         return
     gradients = list(subject.trained.gradients.values())
-    kind, limit = subject.clip.norm_type, subject.clip.max_norm
+    kind, limit, steps = subject.clip.norm_type, subject.clip.max_norm, subject.steps
     norm = 0.0
     if limit is not None:
         norm = float(nn.utils.get_total_norm([one.detach().float() for one in gradients if one is not None], kind))
-    if limit is not None and limit < _CUT * norm:
+    shares = _moved(made)
+    momentum = max((float(group.get("momentum", 0) or 0) for _, _, group in shares), default=0.0)
+    largest = max((share for share, _, _ in shares), default=1.0)
+    run = (100 if steps is None else steps) / max(1 - momentum, 1e-3)
+    if limit is not None and limit < _CUT * norm and largest * run < _LITTLE:
         yield Found(
             f"a first gradient of norm {norm:.3g}, cut to {limit:g}",
             "a bound that cuts the largest gradients only",
@@ -173,12 +178,8 @@ def still(subject: Subject) -> Iterator[Found]:
             "a lower bound with a higher learning rate is a lower rate",
         )
         return
-    steps = subject.steps
     if steps is None or steps < _ENOUGH_STEPS:
         return
-    shares = _moved(made)
-    momentum = max((float(group.get("momentum", 0) or 0) for _, _, group in shares), default=0.0)
-    largest = max((share for share, _, _ in shares), default=1.0)
     if momentum < 1 and largest * steps / (1 - momentum) < _STILL:
         yield Found(
             f"a first step that moves the weights by {largest:.1g} of their size, in a run of {steps} steps",

@@ -60,7 +60,8 @@ def look_for_mistakes(
     if test_data is not None:
         test_data = by_places(test_data, feeds.records["train"].columns, need_target=True)
         test, _ = given_data(test_data, feeds.data.encoding, setting.seed, need_target=True)
-        test = whole_targets(test, wanted=getattr(feeds.first.target, "dtype", None) == torch.int64)  # as evaluate()
+        kind = feeds.records["train"].target
+        test = whole_targets(test, wanted=isinstance(kind, str) and kind.startswith("int64 "))
     _let_see(subject, options, feeds, test, Reading(rows, seconds, setting.seed))
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS

@@ -209,7 +209,11 @@ def first_batch(data: Source | Loaded, known: Known, feed_of_run: Any, size: int
 
 
 def drawn_anew(known: Known, rows: int = 8) -> bool:
-    """Whether rows are others when they are read again, for the same targets; False for rows in memory, and streams."""
+    """Whether rows are others when they are read again, for the same targets; False for rows in memory, and streams.
+
+    Noise that is to be taken away again, several views of a row, and points at which an equation is to hold are meant
+    to be drawn anew: their target has the shape of an input, stands beside views of one shape, or is the same always.
+    """
     source = known.source
     if source is None or known.columns is not None:
         return False
@@ -221,7 +225,10 @@ def drawn_anew(known: Known, rows: int = 8) -> bool:
     (x, y), (other, target) = (
         tuple([one for one in leaves(part) if isinstance(one, Tensor)] for part in pair) for pair in (once, again)
     )
-    return bool(y) and _alike(y, target) and not _alike(x, other)
+    if not y or not _alike(y, target) or _alike(x, other) or all(bool((one == one[:1]).all()) for one in y):
+        return False
+    moved = [a.shape for a, b in zip(x, other, strict=False) if not _alike([a], [b])]
+    return len(set(moved)) == len(moved) and not any(one.shape in moved for one in y)
 
 
 def _alike(some: list[Tensor], others: list[Tensor]) -> bool:
