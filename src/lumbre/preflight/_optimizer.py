@@ -34,8 +34,8 @@ def rate(subject: Subject) -> Iterator[Found]:
         high = 0.1 if adaptive else 10.0
         if not adaptive and not isinstance(optimizer, optim.SGD):
             continue
-        if not adaptive and subject.clip[0] is not None:
-            most *= min(subject.clip[0], 1.0)
+        if not adaptive and subject.clip.max_norm is not None:
+            most *= min(subject.clip.max_norm, 1.0)
         if min(value, most) > high * (1 + 1e-6) or 0 < value < 1e-7:
             usual = "1e-4 to 1e-2" if adaptive else "1e-3 to 1"
             yield Found(

@@ -2,7 +2,8 @@
 
 `_body.py` holds the only training backward pass of the library.
 
-Used by graphs, run, tune and the root modules. Epochs, events around the step, metrics and files are not known here.
+Used by graphs, preflight, run, tune and the root modules. Epochs, events around the step, metrics and files are not
+known here.
 """
 
 from lumbre.steps._body import Body, Clip, Clips, Inside, parameters_of
