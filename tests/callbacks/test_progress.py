@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor, nn, optim
 
 import lumbre as lb
-from lumbre.callbacks import Progress, _progress
+from lumbre.callbacks import Progress, _progress, _screens
 
 NUMBER = r"\d+(\.\d{1,4})?"
 
@@ -141,6 +141,30 @@ def test_one_fit_leaves_one_output_in_a_notebook() -> None:
     assert html.count("<polyline") == 2
     assert "<progress" not in html
     assert [output["output_type"] for output in two] == ["display_data", "execute_result"]
+
+
+def test_what_is_remarked_at_the_end_stands_below_and_the_run_can_still_be_sent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    x = torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
+    net = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1)])
+    net.forward = net[0].forward  # the second layer is never changed
+    recipe = lb.setup(net, loss=nn.MSELoss(), optimizer=optim.SGD)
+    fitted = recipe.fit((x, x), epochs=3, ignore=("LB023", "LB027"), verbose=True)
+    said = capsys.readouterr().out
+    assert said.index("Epoch 3/3") < said.index("LB107")
+    pickle.dumps(fitted)
+
+
+def test_a_note_after_the_end_stands_in_the_same_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[str, object]] = []
+    monkeypatch.setattr(_screens, "show", lambda html, text, handle: shown.append((html, handle)) or "handle")
+    screen = _screens.Notebook()
+    screen.row(_screens.Row(1, {"train": {"loss": 0.5}}, 0.1, best=True))
+    screen.close()
+    screen.note("said late")
+    assert "said late" in shown[-1][0]
+    assert [handle for _, handle in shown] == [None, "handle", "handle"]
 
 
 def test_a_finished_run_holds_no_stream(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,10 @@ class Progress(Callback):
         self._epochs_done = 0
         self._best: tuple[float, int, str] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the screen: what a run leaves behind can be sent to another process, which a stream cannot."""
+        return {**vars(self), "_screen": None}
+
     def say(self, line: str) -> None:
         """Show a line that stays."""
         if self._screen is None:
@@ -106,14 +110,13 @@ class Progress(Callback):
         if self._best is not None and self._best[1] < ctx.epoch and not isinstance(self._screen, Lines):
             loss, epoch, name = self._best
             self._screen.note(f"Lowest {name}: {format_value(loss)} in epoch {epoch} of {ctx.epoch}.")
-        self._screen.close(ctx.history)
-        self._screen = None  # what a run leaves behind can be sent to another process, which a stream cannot
+        self._screen.close()
         self._book(ctx, perf_counter() - began)
 
     def on_interrupt(self, ctx: Context) -> None:
         """Leave the screen tidy."""
         if self._screen is not None:
-            self._screen.close(ctx.history)
+            self._screen.close()
 
     on_failure = on_interrupt
 

@@ -9,8 +9,8 @@ from html import escape
 from time import monotonic
 from typing import Any, Protocol, TextIO
 
-from lumbre.base import lines_svg
-from lumbre.core import History, format_value
+from lumbre.callbacks._curve import lines_svg
+from lumbre.core import format_value
 
 _BAR = 24
 _OPEN_ROWS = 20
@@ -99,7 +99,7 @@ class Screen(Protocol):
         """Show what an epoch came to."""
         ...
 
-    def close(self, history: History) -> None:
+    def close(self) -> None:
         """The run is over, or was interrupted: leave nothing half shown."""
         ...
 
@@ -124,7 +124,7 @@ class Lines:
             shown = " - ".join(f"{_title(metric)}: {format_value(value)}" for metric, value in values.items())
             self.note(f"{name.capitalize()} metrics: {shown}")
 
-    def close(self, history: History) -> None:
+    def close(self) -> None:
         """Every line is whole."""
 
 
@@ -162,7 +162,7 @@ class Terminal:
         line = "  ".join(cells[name].rjust(_cell(name)) for name in self._head)
         self.note(f"{line} {'*' if row.best else ''}".rstrip())
 
-    def close(self, history: History) -> None:
+    def close(self) -> None:
         self._clear()
 
     def _clear(self) -> None:
@@ -186,10 +186,11 @@ class Notebook:
     _now: Busy | None = None
     _handle: Any = None
     _drawn: float = 0.0
+    _over: bool = False
 
     def note(self, line: str) -> None:
         self._notes.append(line)
-        self._draw(len(self._rows) == 0)
+        self._draw(self._over or not self._rows)
 
     def begin(self, epoch: int, epochs: int) -> None:
         """The table has no row for it yet."""
@@ -205,23 +206,23 @@ class Notebook:
             self._losses.setdefault(name, []).append(float(values.get("loss", float("nan"))))
         self._draw()
 
-    def close(self, history: History) -> None:
-        self._now = None
-        self._draw(True, whole=True)
+    def close(self) -> None:
+        self._now, self._over = None, True
+        self._draw(at_once=True)
 
-    def _draw(self, at_once: bool = False, *, whole: bool = False) -> None:
+    def _draw(self, at_once: bool = False) -> None:
         now = monotonic()
         if not at_once and now - self._drawn < _NOTEBOOK_SECONDS:
             return
         self._drawn = now
-        self._handle = show(self._html(whole), self._text(), self._handle)
+        self._handle = show(self._html(), self._text(), self._handle)
 
-    def _html(self, whole: bool) -> str:
+    def _html(self) -> str:
         early, late = self._rows[:-_OPEN_ROWS], self._rows[-_OPEN_ROWS:]
         parts = [f"<div>{escape(line)}</div>" for line in self._notes]
         if early:
             earlier = f"{early[0].epoch} to {early[-1].epoch}"
-            inside = _table(early) if whole else "shown when the run is over"
+            inside = _table(early) if self._over else "shown when the run is over"
             parts.append(f"<details><summary>Epochs {earlier}</summary>{inside}</details>")
         parts.append(_table(late) if late else "")
         if self.curve and self._losses:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +55,11 @@ class History:
 
     def last(self, set_name: str | None = None) -> dict[str, Any]:
         """The newest epoch's values: `{"loss": ...}` of one set, or `{"train_loss": ...}` of all."""
-        epoch = self.epochs
+        newest = takewhile(lambda record: record[2] == self.records[-1][2], reversed(self.records))
         return {
             metric if set_name else f"{name}_{metric}": value
-            for name, metric, at, value in self.records
-            if at == epoch and set_name in (None, name)
+            for name, metric, _, value in reversed(list(newest))
+            if set_name in (None, name)
         }
 
     def frame(self) -> "pd.DataFrame":

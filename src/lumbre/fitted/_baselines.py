@@ -37,6 +37,7 @@ from lumbre.run import Session, make_meter
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotnine import ggplot
 
 _Array = np.ndarray[Any, Any]
 _RESAMPLES = 500
@@ -83,7 +84,7 @@ class Baselines:
 
         return pd.DataFrame(list(self.values), columns=["model", "value", "difference", "low", "high"])
 
-    def plot(self) -> Any:
+    def plot(self) -> "ggplot":
         """By how much the net is better than each, with intervals; a plotnine object."""
         from lumbre.plots import plot_baselines
 

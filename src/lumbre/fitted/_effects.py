@@ -21,6 +21,7 @@ from lumbre.run import Session
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotnine import ggplot
 
 _Array: TypeAlias = "np.ndarray[Any, Any]"
 _Change: TypeAlias = Callable[[Nested, Tensor], Nested]
@@ -69,7 +70,7 @@ class Effects:
         """A DataFrame with the columns feature, slope, low and high; and output, where there are several."""
         return self.slopes.copy()
 
-    def plot(self) -> Any:
+    def plot(self) -> "ggplot":
         """Curves of one feature, the surface of two, or the slopes of all; a plotnine object.
 
         Partial dependence averages over all rows, also where features of these values never meet; accumulated local

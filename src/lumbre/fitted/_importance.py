@@ -26,6 +26,7 @@ from lumbre.run import Session, make_meter
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotnine import ggplot
 
 _MOST_BLOCKS = 20
 _ROWS_OF_BLOCK = 10
@@ -74,7 +75,7 @@ class Importance:
 
         return pd.DataFrame(list(self.values), columns=["feature", "importance", "low", "high"])
 
-    def plot(self) -> Any:
+    def plot(self) -> "ggplot":
         """The importances with their intervals, or the patches of images as a map; a plotnine object.
 
         Raises:

@@ -1,12 +1,15 @@
 """By how much a net is better than simple models."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lumbre.base import import_extra
 from lumbre.plots._colours import TRAIN, VALID
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
 
-def plot_baselines(frame: Any, metric: str = "loss") -> Any:
+
+def plot_baselines(frame: Any, metric: str = "loss") -> "ggplot":
     """Differences to simple models with their intervals: right of the line the net is better, left of it worse.
 
     Args:

@@ -1,16 +1,21 @@
 """What features do to the prediction."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lumbre.base import import_extra
 from lumbre.plots._colours import TRAIN, VALID
 from lumbre.plots._text import literal, literals
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
+
 _CURVES = ("partial dependence", "accumulated local effects")
 
 
-def plot_effects(curves: Any, individual: Any = None, *, feature: str = "feature", response: str = "prediction") -> Any:
+def plot_effects(
+    curves: Any, individual: Any = None, *, feature: str = "feature", response: str = "prediction"
+) -> "ggplot":
     """The prediction along one feature: on average, and of single rows; of a category at each level.
 
     Args:
@@ -55,7 +60,7 @@ def plot_effects(curves: Any, individual: Any = None, *, feature: str = "feature
     return chart + _panels(p9, table) if "output" in table else chart
 
 
-def plot_effect_surface(surface: Any, *, response: str = "prediction") -> Any:
+def plot_effect_surface(surface: Any, *, response: str = "prediction") -> "ggplot":
     """The prediction over two features, on average over the rows.
 
     Args:
@@ -87,7 +92,7 @@ def plot_effect_surface(surface: Any, *, response: str = "prediction") -> Any:
     return chart + _panels(p9, table) if "output" in table else chart
 
 
-def plot_slopes(slopes: Any, spreads: Mapping[Any, float], *, response: str = "prediction") -> Any:
+def plot_slopes(slopes: Any, spreads: Mapping[Any, float], *, response: str = "prediction") -> "ggplot":
     """Average slopes, each for one standard deviation of its feature, so that they can be compared.
 
     Args:

@@ -1,17 +1,20 @@
 """How much a model needs each feature."""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lumbre.base import import_extra
 from lumbre.plots._colours import TRAIN
 from lumbre.plots._text import literals
 
+if TYPE_CHECKING:
+    from plotnine import ggplot
+
 _MOST_FEATURES = 30
 _PATCH = re.compile(r"row (\d+), column (\d+)")
 
 
-def plot_importance(frame: Any, metric: str = "loss") -> Any:
+def plot_importance(frame: Any, metric: str = "loss") -> "ggplot":
     """Importances with their intervals, the most important feature on top; steps in their order; patches as a map.
 
     Args:

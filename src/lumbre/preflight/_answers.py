@@ -156,10 +156,10 @@ def _parts(x: Tensor, y: Tensor) -> int | None:
     high = torch.stack([x[y == label].amax(0) for label in labels])
     order = low.argsort(0)
     gaps = low.gather(0, order)[1:] - high.gather(0, order)[:-1]
-    apart = (gaps > 0).all(0).nonzero()[:, 0].tolist()
-    if len(apart) != 1:  # several: classes that lie far apart
+    gapped = (gaps > 0).all(0).nonzero()[:, 0].tolist()
+    if len(gapped) != 1:  # several: classes that lie far apart
         return None
-    (column,) = apart
+    (column,) = gapped
     cut = (low.gather(0, order)[1:] + high.gather(0, order)[:-1])[:, column] / 2
     spread, middle = float(x[:, column].std()), x[:, column].median()
     clear = bool((gaps[:, column] > 0.2 * spread).all())

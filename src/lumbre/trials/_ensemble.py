@@ -127,7 +127,7 @@ class Ensemble:
                 [given_data(data, one.encoding, one.seed, need_target=True, weights=weights) for one in sessions]
             )
         encoded = isinstance(data, _Beside)
-        joint = _Joint([one.model for one in sessions], _combined(first.scale.name), apart=encoded)
+        joint = _Joint([one.model for one in sessions], _combined(first.scale.name), own_inputs=encoded)
         together = replace(first, model=joint, encoding=None, stored=first.scale)
         joint_fit = Fitted(together, History(), "")
         if encoded:
@@ -315,16 +315,16 @@ class _Joint(nn.Module):
     """The members as one module, whose output has the scale of theirs."""
 
     def __init__(
-        self, members: Sequence[nn.Module], combined: Callable[[list[Nested]], Nested], *, apart: bool
+        self, members: Sequence[nn.Module], combined: Callable[[list[Nested]], Nested], *, own_inputs: bool
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self._combined = combined
-        self._apart = apart
+        self._own_inputs = own_inputs
 
     def forward(self, input: Nested, /) -> Nested:  # one argument, so that no input is spread before the members
         """The mean of the members' outputs."""
-        each = input if self._apart else [input] * len(self.members)
+        each = input if self._own_inputs else [input] * len(self.members)
         outputs = [caller(member, one)(one) for member, one in zip(self.members, each, strict=True)]
         return self._combined(outputs)
 
