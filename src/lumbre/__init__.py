@@ -1,9 +1,10 @@
 """lumbre: from data to a trained model you can trust, on PyTorch."""
 
-from lumbre import callbacks, data, datasets, losses, metrics, plots, sklearn, vision
+from lumbre import callbacks, data, datasets, losses, metrics, nets, plots, sklearn, vision
 from lumbre._recipe import PreflightWarning, Recipe
 from lumbre._replay import Replay, replay
 from lumbre._setup import setup
+from lumbre._tabular import tabular
 from lumbre.base import (
     ArchiveError,
     CallbackError,
@@ -80,6 +81,7 @@ __all__ = [
     "losses",
     "matrices_and_rest",
     "metrics",
+    "nets",
     "param_groups",
     "plots",
     "r",
@@ -89,6 +91,7 @@ __all__ = [
     "sklearn",
     "split",
     "summary",
+    "tabular",
     "tune",
     "unfreeze",
     "vision",

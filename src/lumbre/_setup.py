@@ -8,11 +8,12 @@ from torch import nn, optim
 from lumbre._recipe import Recipe
 from lumbre.base import Loss, RecipeError, Response, own_method
 from lumbre.metrics import as_sets
+from lumbre.nets import Prepared
 from lumbre.run import has_loss, no_loss, no_optimizer
 
 
 def setup(
-    module: Callable[..., nn.Module],
+    module: Callable[..., nn.Module] | Prepared,
     *,
     loss: Loss | None = None,
     optimizer: Callable[..., optim.Optimizer] | None = None,
@@ -25,7 +26,7 @@ def setup(
         module: a module class, which every `fit()` builds afresh; a callable that returns a module; or a module,
             which `fit()` then trains itself. It may define what is not given here: `loss(self, pred, target)`,
             `configure_optimizers(self, **opt_hparams)` (returns an optimizer), `predict(self, x)`,
-            `response(self, pred)`.
+            `response(self, pred)`. Or what `lumbre.nets.tabular(data)` gives, which brings all of them.
         loss: a function of prediction and target that gives a scalar, for example `nn.CrossEntropyLoss()`.
         optimizer: a class of `torch.optim`, or a callable `(parameters, **options)`.
         metrics: metrics of lumbre or torchmetrics: one, several, or a dict that names them; or
@@ -74,6 +75,16 @@ def setup(
         raise RecipeError(f"optimizer={optimizer!r}", "an optimizer class", f"optimizer=torch.optim.{named}")
     if response is not None and not callable(response):
         raise RecipeError(f"response={response!r}", "a function of a prediction", "response=torch.exp")
+    if isinstance(module, Prepared):
+        return Recipe(
+            module=module.module,
+            loss=loss or module.loss,
+            optimizer=optimizer or module.optimizer,
+            metrics=as_sets(metrics) or as_sets(module.metrics),
+            hparams=dict(module.hparams),
+            opt_hparams={} if optimizer else dict(module.opt_hparams),
+            response=response,
+        )
     known = isinstance(module, (type, nn.Module))
     name = getattr(module, "__name__", type(module).__name__)
     if loss is None and known and not has_loss(module):

@@ -59,6 +59,7 @@ def test_no_import_cycles() -> None:
         lumbre.inspection,
         lumbre.losses,
         lumbre.metrics,
+        lumbre.nets,
         lumbre.plots,
         lumbre.r,
         lumbre.report,

@@ -89,6 +89,9 @@ def scale_of(loss: Any, module: Any = None, response: Response | None = None) ->
     for part in (module, loss):
         if part is not None and own_method(part, "response"):
             return Scale(getattr(type(part), "scale_kind", None), OWN, part.response)
+    declared = getattr(type(loss), "scale", None)  # of a loss of ours whose scale is one of the table
+    if isinstance(declared, Scale):
+        return declared
     found = _of_module(loss) if isinstance(loss, nn.Module) else _of_function(loss)
     return Scale() if found is None else Scale(*found)
 

@@ -1,6 +1,6 @@
 """Anything -> batches: what a user holds is accepted, ordered, fetched and split here.
 
-Used by datasets, fitted, resume, run, trials and the root modules. Nothing here knows of models.
+Used by datasets, fitted, nets, resume, run, trials and the root modules. Nothing here knows of models.
 """
 
 from lumbre.data._accept import (
