@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# One process per core, at most four; 0 runs all tests in one process.
+# One process more than there are cores, at most four; 0 runs all tests in one process.
 WORKERS ?= auto
 
 .PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-today bench-parts world clean

@@ -29,6 +29,11 @@ def pytest_configure() -> None:
     settings.load_profile("any machine")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: some tests wait for processes that they have started."""
+    return (os.cpu_count() or 1) + 1
+
+
 class Net(nn.Module):
     """Scores of `n_class` classes for `d_in` numbers."""
 

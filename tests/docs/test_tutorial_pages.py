@@ -28,7 +28,7 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
     "guess_the_correlation": [
         (
             "(range(10_000), range(10_000, 15_000), range(15_000, 20_000))",
-            "(range(96), range(96, 128), range(128, 160))",
+            "(range(64), range(64, 80), range(80, 96))",
         ),
         ("epochs=10, batch_size=64", "epochs=1, batch_size=16"),
     ],

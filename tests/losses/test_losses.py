@@ -98,7 +98,7 @@ def test_negative_binomial() -> None:
     assert loss(net(x), y).item() * ROWS == pytest.approx(-theirs.llf, rel=1e-6)
 
 
-@pytest.mark.parametrize("level", [0.25, 0.5, 0.9])
+@pytest.mark.parametrize("level", [*(pytest.param(level, marks=pytest.mark.slow) for level in (0.25, 0.5)), 0.9])
 def test_quantile_regression(level: float) -> None:
     import statsmodels.api as sm
 
