@@ -152,3 +152,11 @@ def test_a_pass_that_an_older_version_began_goes_on_by_rows() -> None:
         again.load_state_dict({**state, "loss": state["loss"].clone()})
         again.update(first, None, torch.tensor(1.0))
         assert again.compute() == {"loss": 1.0}
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_losses_by_name_are_joined_with_a_process_that_has_no_rows(empty: int) -> None:
+    meters = [LossMeter((), torch.device("cpu"), gather=lambda _: sent) for _ in range(2)]
+    meters[1 - empty].update(Batch(None, torch.zeros(4), 4, None, None), None, {"a": torch.tensor(1.0)})
+    sent = [(m._loss, m._divided, m._parts, m._rows, []) for m in meters]
+    assert [meter.compute() for meter in meters] == [{"loss": 1.0, "loss_a": 1.0}] * 2
