@@ -60,14 +60,14 @@ def export(session: Session, path: Path, example: Nested, tell: Callable[[str], 
         warnings.simplefilter("ignore")
         # What is a branch for one row, or what is traced for as many rows as there were, shows with other numbers.
         trials = [[_repeated(tensor, rows) for tensor in tensors] for rows in (len(tensors[0]) + 2, 1, 2)]
-        expected = [_outputs(module, inputs) for inputs in trials]
+        expected = [_said(module, f"run for {_rows(inputs)}", _outputs, module, inputs) for inputs in trials]
         program = _program(module, [_repeated(tensor, max(3, len(tensor))) for tensor in tensors], path)
         write = _write_onnx if path.suffix == ".onnx" else _write_program
         try:
             with written_beside(path) as temporary:
                 run = _said(module, "written", write, program, module, temporary, names, _metadata(session))
                 for inputs, wanted in zip(trials, expected, strict=True):
-                    found = _said(module, f"run for {len(inputs[0])} rows", run, inputs)
+                    found = _said(module, f"run from its file for {_rows(inputs)}", run, inputs)
                     _compare(path, len(inputs[0]), found, wanted)
         except OSError as error:
             raise ArchiveError(
@@ -238,6 +238,10 @@ def _sentence(path: Path, encoding: FrameEncoding) -> str:
         f"{path.name} takes encoded columns, not those of the frame. Names, centre, scale and categories of {names} are"
         f" in its metadata, {METADATA!r}, for the program that encodes them.{units}"
     )
+
+
+def _rows(inputs: list[Tensor]) -> str:
+    return f"{len(inputs[0])} row{'s' * (len(inputs[0]) > 1)}"
 
 
 def _repeated(tensor: Tensor, rows: int) -> Tensor:
