@@ -110,7 +110,9 @@ def tried(fitted: lb.Fitted, net: Net, path: Path) -> str:
             ours = leaves(function(*given) if isinstance(given, tuple) else function(given))
             theirs = run([one.detach() for one in leaves(given)])
         worst = max(worst, gap(ours, theirs))
-    return f"{worst:.1e}" if worst <= 1e-4 else f"DIFFERS: {worst:.3g}"
+    kinds = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
+    close = max([1e-4, *(4 * torch.finfo(kind).eps for kind in kinds)])  # of 16 bits there are few
+    return f"{worst:.1e}" if worst <= close else f"DIFFERS: {worst:.3g}"
 
 
 @dataclass
