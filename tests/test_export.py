@@ -1,7 +1,8 @@
 """Models for programs without lumbre."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -242,3 +243,52 @@ def onnx_runtime() -> Any:
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package)
     return pytest.importorskip("onnxruntime")
+
+
+class Pair(NamedTuple):
+    mean: Tensor
+    parts: list[Tensor]
+
+
+class NamedOut(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Pair:
+        return Pair(self.layer(x), [x, 2 * x])
+
+
+def fitted_for(module: Callable[[], nn.Module], x: Tensor, **options: Any) -> lb.Fitted:
+    def loss(pred: Any, y: Tensor) -> Tensor:
+        return (pred if isinstance(pred, Tensor) else pred[0]).float().square().mean()
+
+    recipe = lb.setup(module, loss=loss, optimizer=optim.SGD)
+    return recipe.fit((x, torch.zeros(len(x))), epochs=1, preflight=False, verbose=False, **options)
+
+
+def test_named_tuples_go_out_as_tuples(tmp_path: Path) -> None:
+    x = torch.randn(8, 4)
+    fitted = fitted_for(NamedOut, x)
+    fitted.export(tmp_path / "net.pt2")
+    mean, parts = torch.export.load(tmp_path / "net.pt2").module()(x)
+    with torch.no_grad():
+        torch.testing.assert_close((mean, list(parts)), tuple(fitted.model(x)))
+
+
+def test_a_module_that_does_not_take_one_row_is_refused_in_words(tmp_path: Path) -> None:
+    x = torch.randn(8, 4)
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False))
+    with pytest.raises(lb.LumbreError, match="Sequential, which cannot be run for 1 row"):
+        fitted_for(lambda: net, x).export(tmp_path / "net.pt2", x)
+
+
+def test_numbers_of_sixteen_bits_are_compared_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which a runtime may round the last one otherwise, here by hand."""
+    fitted, compare = fitted_for(lambda: nn.Linear(4, 3).half(), torch.randn(8, 4).half()), _export._compare
+
+    def rounded_otherwise(path: Path, rows: int, found: list[Any], wanted: list[Tensor]) -> None:
+        compare(path, rows, [one + np.float16(2**-10) for one in found], wanted)
+
+    monkeypatch.setattr(_export, "_compare", rounded_otherwise)
+    fitted.export(tmp_path / "net.pt2")

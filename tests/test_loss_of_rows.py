@@ -25,6 +25,9 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "function": F.cross_entropy,
     "partial": functools.partial(F.cross_entropy, weight=WEIGHTS, ignore_index=1),
     "sum": nn.CrossEntropyLoss(weight=WEIGHTS, reduction="sum"),
+    "partial sum": functools.partial(F.cross_entropy, weight=WEIGHTS, reduction="sum"),
+    "bound": nn.CrossEntropyLoss(weight=WEIGHTS).forward,
+    "partial of a module": functools.partial(nn.CrossEntropyLoss(weight=WEIGHTS)),
 }
 
 
@@ -71,7 +74,7 @@ def test_any_cut_gives_the_loss_and_the_update_of_all_rows(name: str, count: int
         torch.testing.assert_close((before - after) / 0.1, gradient, rtol=1e-6, atol=1e-9)
     fitted = lb.setup(net, loss=loss, optimizer=optim.SGD).set_opt_hparams(lr=0.0)
     judged = fitted.fit(data, epochs=1, verbose=False, preflight=False)
-    whole = loss(judged.model(data[0]), data[1]).item() / (count if name == "sum" else 1)
+    whole = loss(judged.model(data[0]), data[1]).item() / (count if "sum" in name else 1)
     if whole == whole:  # is a number
         assert judged.evaluate(data, batch_size=min(cut, count)).metrics["loss"] == pytest.approx(whole, rel=1e-6)
 
@@ -133,6 +136,7 @@ def test_of_losses_that_nobody_knows_rows_are_counted() -> None:
     unknown = (Focal(), nn.MSELoss(), lambda pred, target: F.cross_entropy(pred, target), nn.BCEWithLogitsLoss())
     assert [divisor_of(loss) for loss in unknown] == [None] * 4
     assert divisor_of(nn.CrossEntropyLoss(reduction="sum")) is None
+    assert divisor_of(torch.compile(nn.CrossEntropyLoss(weight=WEIGHTS), backend="eager")) is not None
     assert divisor_of(nn.CrossEntropyLoss(), may_ignore=False) is None
     probabilities = torch.full((5, 3), 1 / 3)
     divisor = divisor_of(nn.CrossEntropyLoss(weight=torch.ones(3)))
@@ -152,3 +156,18 @@ def test_a_pass_that_an_older_version_began_goes_on_by_rows() -> None:
         again.load_state_dict({**state, "loss": state["loss"].clone()})
         again.update(first, None, torch.tensor(1.0))
         assert again.compute() == {"loss": 1.0}
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_losses_by_name_are_joined_with_a_process_that_has_no_rows(empty: int) -> None:
+    meters = [LossMeter((), torch.device("cpu"), gather=lambda _: sent) for _ in range(2)]
+    meters[1 - empty].update(Batch(None, torch.zeros(4), 4, None, None), None, {"a": torch.tensor(1.0)})
+    sent = [(m._loss, m._divided, m._parts, m._rows, []) for m in meters]
+    assert [meter.compute() for meter in meters] == [{"loss": 1.0, "loss_a": 1.0}] * 2
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(reduction="none"), lambda pred, y: (pred - y).square().mean(1)])
+def test_values_of_rows_are_refused_in_words(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    recipe = lb.setup(lambda: nn.Linear(4, 3), loss=loss, optimizer=optim.SGD)
+    with pytest.raises(lb.RecipeError, match="one number for the batch"):
+        recipe.fit((torch.randn(8, 4), torch.randn(8, 3)), epochs=1, preflight=False, verbose=False)

@@ -50,10 +50,12 @@ def test_with_respect_to_what_layers_take_in() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [20, 6])
-def test_with_respect_to_parameters_of_the_mean_over_all_rows(batch_size: int) -> None:
+@pytest.mark.parametrize("loss", [CE, nn.CrossEntropyLoss(weight=torch.tensor([0.2, 5.0, 1.0]))])
+def test_with_respect_to_parameters_of_the_mean_over_all_rows(batch_size: int, loss: nn.Module) -> None:
     net, (x, y) = Plain(), data()
-    found = lb.inspect.gradients(net, (x, y), loss=CE, of="parameters", keep=True, batch_size=batch_size)
-    expected = torch.autograd.grad(F.cross_entropy(net(x), y), list(net.parameters()))
+    y[:7] = -100
+    found = lb.inspect.gradients(net, (x, y), loss=loss, of="parameters", keep=True, batch_size=batch_size)
+    expected = torch.autograd.grad(loss(net(x), y), list(net.parameters()))
     for (name, value), gradient in zip(net.named_parameters(), expected, strict=True):
         torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-6)
         assert found.layers[name].ratio == pytest.approx((gradient.norm() / value.norm()).item(), rel=1e-4)

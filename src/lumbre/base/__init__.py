@@ -7,7 +7,7 @@ from lumbre.base._attributes import attributes_of, is_users_own
 from lumbre.base._buffers import give_buffers, load_state, may_change, put_buffer, put_buffers
 from lumbre.base._call import caller, class_of, own_method
 from lumbre.base._checks import at_least, has_column, one_of
-from lumbre.base._divisor import Divisor, divisor_of, ignored_label, nothing_for_nothing
+from lumbre.base._divisor import Divisor, divisor_of, ignored_label, nothing_for_nothing, reduction_of
 from lumbre.base._errors import (
     ArchiveError,
     CallbackError,
@@ -58,6 +58,7 @@ from lumbre.base._protocols import (
     Rows,
     Source,
     as_scalar,
+    one_number,
     total_loss,
 )
 from lumbre.base._records import DataRecord

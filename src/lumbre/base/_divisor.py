@@ -6,7 +6,9 @@ of them, or each of its labels, counts by the weight of its row.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, TypeAlias
 
 import torch
@@ -28,6 +30,34 @@ def ignored_label(loss: object) -> int | None:
     """The label that a loss of classes leaves out; None for any other loss."""
     facts = _facts(loss)
     return None if facts is None else facts[1]
+
+
+def reduction_of(loss: object) -> str:
+    """How a loss brings rows together: "mean", "sum", "batchmean" or "none"; "mean" where it does not say."""
+    loss = seen_through(loss)
+    said = getattr(loss, "reduction", None)
+    if isinstance(said, str):
+        return said
+    if isinstance(loss, nn.Module) or not callable(loss):
+        return "mean"
+    try:
+        option = inspect.signature(loss).parameters.get("reduction")
+    except (TypeError, ValueError):
+        return "mean"
+    return option.default if option is not None and isinstance(option.default, str) else "mean"
+
+
+def seen_through(loss: Any) -> Any:
+    """The loss itself: not what torch.compile made of it, its bound `forward`, or a `partial` that fixes nothing."""
+    while True:
+        if isinstance(loss, functools.partial) and not loss.args and not loss.keywords:
+            loss = loss.func
+        elif isinstance(loss, MethodType) and loss.__name__ == "forward" and isinstance(loss.__self__, nn.Module):
+            loss = loss.__self__
+        elif isinstance(loss, nn.Module) and "_orig_mod" in loss._modules:
+            loss = loss._orig_mod
+        else:
+            return loss
 
 
 def counts_labels(loss: object) -> bool:
@@ -87,12 +117,13 @@ def nothing_for_nothing(loss: Tensor, divided_by: Tensor) -> Tensor:
 
 def _facts(loss: object) -> tuple[Callable[[], Tensor | None], int] | None:
     """(class weights, ignored label) of a loss that is known to average over labels; None for any other."""
+    loss = seen_through(loss)
     if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)):
         # A class derived from it may compute something else.
         known = type(loss).forward in _MODULES and loss.reduction in _MEANS
         return (lambda: loss.weight, loss.ignore_index) if known else None
     options: dict[str, Any] = {}
-    if isinstance(loss, functools.partial):
+    if isinstance(loss, functools.partial):  # Python joins a partial of a partial
         loss, options = loss.func, {} if loss.args else loss.keywords
     if loss not in _FUNCTIONS or options.get("reduction", "mean") not in _MEANS:
         return None

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from lumbre.base._errors import RecipeError
 from lumbre.base._nested import Nested
 from lumbre.base._target import Weighted
 
@@ -54,6 +55,22 @@ Losses: TypeAlias = Tensor | dict[str, Tensor]
 def as_scalar(loss: Any) -> Any:
     """A loss of one number without dimensions: `(1,)` and `(1, 1)` are as good for a backward pass."""
     return loss.reshape(()) if isinstance(loss, Tensor) and loss.ndim and loss.numel() == 1 else loss
+
+
+def one_number(loss: Any) -> Any:
+    """The loss of a batch as a scalar.
+
+    Raises:
+        RecipeError: it has a value for each row, which no backward pass begins at.
+    """
+    loss = as_scalar(loss)
+    if isinstance(loss, Tensor) and loss.ndim:
+        raise RecipeError(
+            f"a loss that gives a tensor of shape {tuple(loss.shape)}",
+            "a scalar: one number for the batch",
+            'reduction="mean", or .mean() at the end of the loss; values of rows go with fit(..., weights=w)',
+        )
+    return loss
 
 
 def total_loss(losses: Losses) -> Tensor:
@@ -216,4 +233,4 @@ class NamedLosses:
 
     def __call__(self, pred: Nested, target: Nested, /) -> dict[str, Tensor]:
         """Each loss by its name."""
-        return {name: as_scalar(loss(pred, target)) for name, loss in self.parts.items()}
+        return {name: one_number(loss(pred, target)) for name, loss in self.parts.items()}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lumbre.base._divisor import counts_labels, divisor_of
+from lumbre.base._divisor import counts_labels, divisor_of, reduction_of, seen_through
 from lumbre.base._errors import RecipeError
 from lumbre.base._nested import Nested, describe, leaves, map_leaves
 from lumbre.base._target import Weighted, spread
@@ -134,18 +134,16 @@ def _refused(received: str) -> RecipeError:
 
 def _by_rows(loss: Any) -> Given:
     """How to have the values of rows from a loss."""
-    reduction = getattr(loss, "reduction", None)
-    if isinstance(reduction, str):
-        each, whole = copy.copy(loss), loss
+    own, reduction = seen_through(loss), reduction_of(loss)
+    if isinstance(getattr(own, "reduction", None), str):
+        each = copy.copy(own)
         each.reduction = "none"
-        return Given(None, loss, "mean") if reduction == "none" else Given(whole, each, reduction)
-    try:
-        option = inspect.signature(loss).parameters.get("reduction")
-    except (TypeError, ValueError):
-        option = None
-    if option is None:
-        return Given(None, loss, "mean")
-    reduction = option.default if isinstance(option.default, str) else "mean"
-    if reduction == "none":
-        return Given(None, loss, "mean")
-    return Given(loss, functools.partial(loss, reduction="none"), reduction)
+    else:
+        try:
+            takes = "reduction" in inspect.signature(own).parameters
+        except (TypeError, ValueError):
+            takes = False
+        if not takes:
+            return Given(None, loss, "mean")
+        each = functools.partial(own, reduction="none")
+    return Given(None, loss, "mean") if reduction == "none" else Given(loss, each, reduction)

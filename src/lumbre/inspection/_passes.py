@@ -17,8 +17,10 @@ from lumbre.base import (
     OptionError,
     at_least,
     describe,
+    divisor_of,
     leaves,
     map_leaves,
+    reduction_of,
     total_loss,
     untouched,
 )
@@ -138,15 +140,17 @@ def look_at_parameter_gradients(
     """The gradient of the mean loss over the data with respect to each chosen parameter."""
     chosen = choose_parameters(subject.module, layers)
     sums = {name: torch.zeros_like(value) for name, value in chosen.items()}
-    rows = 0
+    rows, divided = 0, 0.0
     with _still(subject):
         for batch in _limited(subject, extent.max_rows):
             gradients = _gradients(subject, loss, batch, list(chosen.values()))
+            weight = _weight(loss, batch)
             for total, gradient in zip(sums.values(), gradients, strict=True):
-                if gradient is not None:
-                    total += gradient * _weight(loss, batch)
+                if gradient is not None and weight:  # a batch whose labels are all ignored has a gradient of NaN
+                    total += gradient * weight
             rows += batch.size
-    means = {name: total / max(rows, 1) for name, total in sums.items()}
+            divided += batch.size if reduction_of(loss) == "sum" else weight
+    means = {name: total / (divided or 1) for name, total in sums.items()}
     return replace(_described("gradients", subject.module, means, chosen, extent), rows=rows)
 
 
@@ -344,9 +348,10 @@ def _leaf(leaf: object) -> object:
     return leaf.detach().requires_grad_() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
 
-def _weight(loss: object, batch: Batch) -> int:
-    """What turns the gradient of a batch's loss into that of the sum over its rows."""
-    return 1 if getattr(loss, "reduction", "mean") == "sum" else batch.size
+def _weight(loss: object, batch: Batch) -> float:
+    """What turns the gradient of a batch's loss into that of the sum over its rows, or its labels by their weights."""
+    divisor = divisor_of(loss)
+    return 1 if reduction_of(loss) == "sum" else batch.size if divisor is None else float(divisor(batch.target))
 
 
 def _joined(name: str, parts: list[tuple[Tensor, int | None]]) -> Tensor:

@@ -218,11 +218,7 @@ class LossMeter:
             total["loss"] = total["loss"] + one["loss"]
             total["divided"] = total["divided"] + _divided(one)
             total["rows"] += one["rows"]
-            parts = total["parts"]
-            total["parts"] = {
-                **parts,
-                **{name: parts[name] + part if name in parts else part for name, part in one["parts"].items()},
-            }
+            total["parts"] = _joined(total["parts"], one["parts"])
             gathered = [merge(*pair) for pair in zip(gathered, self._unpacked(one), strict=True)]
         packed = [metric.packed(state) for metric, state in zip(self._metrics, gathered, strict=True)]
         return {**total, "states": packed}
@@ -257,7 +253,7 @@ class LossMeter:
         total, divided, parts, count, states = first
         for loss, by, named, rows, further in others:
             total, divided, count = total + loss, divided + by, count + rows
-            parts = {name: part + named[name] for name, part in parts.items()}
+            parts = _joined(parts, named)
             states = [None if one is None else merge(one, other) for one, other in zip(states, further, strict=True)]
         return (
             total,
@@ -266,6 +262,14 @@ class LossMeter:
             count,
             [mine if one is None else one for mine, one in zip(self._states, states, strict=True)],
         )
+
+
+def _joined(parts: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Sums by name of two processes, one of which may have had no rows, and so no names."""
+    joined = dict(parts)
+    for name, part in others.items():
+        joined[name] = joined[name] + part if name in joined else part
+    return joined
 
 
 def _divided(state: dict[str, Any]) -> Tensor:

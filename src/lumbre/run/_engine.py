@@ -21,6 +21,7 @@ from lumbre.base import (
     needs_graph,
     one_of,
     own_method,
+    reduction_of,
     traits,
 )
 from lumbre.callbacks import EMA, Accumulate, GradientClip, Progress, Remarks, TimeLimit
@@ -168,7 +169,7 @@ def make_engine(
         device=device,
         accumulate=options.accumulate,
         batches=options.batches if options.processes > 1 else None,
-        summed=getattr(net.loss, "reduction", "mean") == "sum",
+        summed=reduction_of(net.loss) == "sum",
     )
     if options.processes > 1:
         how = "each holding a part of the model (FSDP)" if session.sharded is not None else "each with a copy (DDP)"

@@ -7,7 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import Divisor, Nested, OptionError, divisor_of, has_modes, ignored_label, is_users_own, own_method
+from lumbre.base import (
+    Divisor,
+    Nested,
+    OptionError,
+    divisor_of,
+    has_modes,
+    ignored_label,
+    is_users_own,
+    own_method,
+    reduction_of,
+)
 from lumbre.callbacks import LearningRate, LRScheduler, On
 from lumbre.core import Callback, Context, Listeners, Plan
 from lumbre.metrics import LossMeter, Metric, check_weighing, for_loss
@@ -197,7 +207,7 @@ def make_meter(
     if weighted:
         check_weighing(metrics)
     metrics = for_loss(metrics, session.loss)
-    summed = getattr(session.loss, "reduction", "mean") == "sum"
+    summed = reduction_of(session.loss) == "sum"
     gather = session.world.gather if session.world.size > 1 else None
     return LossMeter(
         metrics,

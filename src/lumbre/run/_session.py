@@ -147,7 +147,7 @@ class Session:
             losses = as_scalar(self.loss(pred, batch.target)) if not weighted else None
             if losses is None or (isinstance(losses, Tensor) and losses.ndim):  # it gives a value for each row
                 rows = RowLoss(self.loss)
-                if weighted and not self._weighing:
+                if weighted and batch.size and not self._weighing:  # a share without rows holds padding alone
                     rows.check(pred, batch.target, batch.size)
                     self._weighing.append(True)
                 losses = rows(pred, batch.weighted_target)

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Divisor, Loss, Nested, as_scalar, map_leaves, nothing_for_nothing, takes_sparse
+from lumbre.base import Batch, Divisor, Loss, Nested, map_leaves, nothing_for_nothing, one_number, takes_sparse
 from lumbre.steps._bare import take_step
 
 
@@ -95,7 +95,7 @@ class Body:
 
     def loss(self, loss_function: Loss, pred: Nested, target: Nested) -> Tensor:
         """The loss of a batch; 0 where it would be a mean of nothing."""
-        loss = as_scalar(loss_function(pred, target))
+        loss = one_number(loss_function(pred, target))
         return loss if self.divisor is None else nothing_for_nothing(loss, self.divisor(target))
 
     def forward(self, batch: Batch, loss_function: Loss) -> tuple[Nested, Tensor]:
