@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, Nested, did_you_mean
-from lumbre.data._cells import Cells, Dates, Numbers, Texts, read, short_integers
+from lumbre.data._cells import NO_DATE, Cells, Dates, Numbers, Texts, read, short_integers
 from lumbre.data._columns import Column
 from lumbre.data._date_parts import circles, days_since, years
 from lumbre.data._learn import Learned, Weigh, learned
@@ -269,6 +269,8 @@ class FrameEncoding:
     def _read(self, table: Table, column: Column, missing: dict[str, int]) -> Cells | Dates | None:
         """A feature; None where values are missing that are not to be, which are counted into `missing`."""
         cells: Cells | Dates = table.all_cells(column.name) if column.is_date else table.cells(column.name)
+        if column.is_date and isinstance(cells, Numbers) and not len(cells.values):  # nothing but missing values
+            cells = Dates(np.full(len(table), NO_DATE), "", "null")
         if column.is_date != isinstance(cells, Dates):
             raise DataError(
                 f"column {column.name!r}, which holds no dates",

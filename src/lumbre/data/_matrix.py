@@ -113,7 +113,7 @@ class Matrix:
 
     def _write(self) -> None:
         rows, width = self._values.shape
-        size = min(rows, max(_BLOCK_ROWS, _BLOCK_BYTES // max(1, width * self._values.itemsize)))
+        size = min(max(1, rows), max(_BLOCK_ROWS, _BLOCK_BYTES // max(1, width * self._values.itemsize)))
         deep = max(_FEW_LEVELS, _BLOCK_BYTES // max(1, size * self._values.itemsize))
         tile, spare = np.empty((min(width, deep), size), self._values.dtype), np.empty(size)
         runs = list(self._runs(len(tile)))
