@@ -92,7 +92,7 @@ class Texts:
     """A column of texts or categories.
 
     Attributes:
-        codes: of shape (rows,), the number of each value's level; -1 where it is missing.
+        codes: integers of shape (rows,), the number of each value's level; -1 where it is missing.
         levels: different texts, in the order that was declared, else sorted.
         missing: how many values are missing.
     """
@@ -142,7 +142,15 @@ def read(name: str, native: Any) -> Cells:
     Raises:
         DataError: they are neither numbers, booleans, texts nor categories, or several of these.
     """
-    cells = read_all(name, native)
+    return without_dates(name, read_all(name, native))
+
+
+def without_dates(name: str, cells: _Any) -> Cells:
+    """What a column holds, where dates are of no use.
+
+    Raises:
+        DataError: it holds dates.
+    """
     if isinstance(cells, Dates):
         raise DataError(f"column {name!r} of type {cells.kind}", _EXPECTED, _PARTS_OF_DATES)
     return cells
@@ -183,12 +191,9 @@ def _pandas(name: str, native: Any) -> _Any:
     if isinstance(dtype, pd.CategoricalDtype):
         return _categories(name, native.cat.codes.to_numpy(), list(native.cat.categories))
     if isinstance(dtype, pd.ArrowDtype):
-        import pyarrow as pa
-
-        values: Any = pa.array(native.array)
-        return _arrow(name, values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values]))
+        return _pandas_arrow(name, native)
     if isinstance(dtype, pd.StringDtype):
-        return _factorized(name, native)
+        return _pandas_arrow(name, native) if dtype.storage.startswith("pyarrow") else _factorized(name, native)
     if isinstance(dtype, np.dtype):
         return _array(name, native.to_numpy())
     plain: Any = getattr(dtype, "numpy_dtype", None)  # of pandas' own types with a mask
@@ -200,6 +205,14 @@ def _pandas(name: str, native: Any) -> _Any:
     if isinstance(dtype, pd.DatetimeTZDtype):
         return _dates(native.dt.tz_localize(None).to_numpy(), str(dtype.tz), str(dtype))
     raise refused(name, str(dtype), dates=isinstance(dtype, pd.PeriodDtype))
+
+
+def _pandas_arrow(name: str, native: Any) -> _Any:
+    """A series of pandas that Arrow holds."""
+    import pyarrow as pa
+
+    values: Any = pa.array(native.array)
+    return _arrow(name, values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values]))
 
 
 def _polars(name: str, native: Any) -> _Any:
@@ -218,7 +231,7 @@ def _polars(name: str, native: Any) -> _Any:
     if dtype in (pl.String, pl.Categorical):
         texts = native.cast(pl.String)
         levels = sorted(texts.drop_nulls().unique().to_list())
-        numbered = texts.replace_strict(levels, range(len(levels)), default=None, return_dtype=pl.Int64)
+        numbered = texts.cast(pl.Enum(levels)).to_physical().cast(pl.Int64)
         return Texts(numbered.fill_null(-1).to_numpy(), tuple(levels), nulls)
     if dtype == pl.Decimal:
         return _polars_decimals(name, native)
@@ -255,7 +268,7 @@ def _arrow(name: str, native: Any) -> _Any:
         return _arrow_dictionary(name, native)
     if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
         plain = native.cast(pa.large_string()) if kinds.is_string_view(kind) else native
-        return _arrow_dictionary(name, plain.dictionary_encode())
+        return _arrow_dictionary(name, plain.dictionary_encode(), occurring=True)
     if kinds.is_decimal(kind):
         return _arrow_decimals(name, native)
     if kinds.is_boolean(kind) or kinds.is_integer(kind) or kinds.is_floating(kind):
@@ -321,16 +334,21 @@ def _of_objects(name: str, values: list[Any], kinds: str) -> Dates:
 _EPOCH = datetime.datetime(1970, 1, 1)
 
 
-def _arrow_dictionary(name: str, native: Any) -> Cells:
+def _arrow_dictionary(name: str, native: Any, *, occurring: bool = False) -> Cells:
     import pyarrow as pa
 
+    kinds: Any = pa.types
     whole = native.unify_dictionaries().combine_chunks()
     if isinstance(whole, pa.ChunkedArray):  # of no chunk, or of several where one would be too long
         whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], native.type)
-    codes = whole.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    indices: Any = whole.indices
+    if kinds.is_unsigned_integer(indices.type):
+        indices = indices.cast(pa.int64())
+    codes = indices.fill_null(-1).to_numpy(zero_copy_only=False)
     # A dictionary lists what is stored, in the order in which it came, and null may be in it; only an ordered one
     # was declared.
-    return _categories(name, codes, whole.dictionary.to_pylist(), declared=bool(native.type.ordered))
+    declared = bool(native.type.ordered)
+    return _categories(name, codes, whole.dictionary.to_pylist(), declared=declared, occurring=occurring)
 
 
 def _arrow_decimals(name: str, native: Any) -> Cells:
@@ -423,22 +441,28 @@ def _factorized(name: str, series: Any) -> Texts:
     import pandas as pd
 
     codes, distinct = pd.factorize(series)
-    return _categories(name, codes, [str.__str__(value) for value in distinct], declared=False)
+    return _categories(name, codes, [str.__str__(value) for value in distinct], declared=False, occurring=True)
 
 
-def _categories(name: str, codes: _Array, values: list[Any], *, declared: bool = True) -> Texts:
+def short_integers(count: int) -> "np.dtype[Any]":
+    """The shortest type of integers that holds -1 and the numbers below `count`."""
+    return np.min_scalar_type(-count - 1)
+
+
+def _categories(
+    name: str, codes: _Array, values: list[Any], *, declared: bool = True, occurring: bool = False
+) -> Texts:
     """Codes of values as codes of levels: texts, sorted unless their order was declared, none of them twice or missing.
 
-    Of values whose order was not declared only those that occur are levels.
+    Of values whose order was not declared only those that occur are levels; `occurring`: it is known that all do.
     """
     import pandas as pd
 
     empty = [bool(pd.isna(value)) for value in values]
-    if not declared:
-        occurring = set(np.flatnonzero(np.bincount(codes + 1, minlength=len(values) + 1)[1:]).tolist())
-    else:
-        occurring = set(range(len(values)))
-    kept = [number for number in range(len(values)) if number in occurring and not empty[number]]
+    met = [True] * len(values)
+    if not declared and not occurring:
+        met = (np.bincount(codes.astype(np.int64) + 1, minlength=len(values) + 1)[1:] > 0).tolist()
+    kept = [number for number in range(len(values)) if met[number] and not empty[number]]
     if not declared:
         kept.sort(key=lambda number: _place(values[number]))
     texts = [str(values[number]) for number in kept]
@@ -450,7 +474,7 @@ def _categories(name: str, codes: _Array, values: list[Any], *, declared: bool =
             "rename one of them, or make them all texts or all numbers",
         )
     level_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    new = np.full(len(values) + 1, -1, dtype=np.int64)  # the last is that of code -1
+    new = np.full(len(values) + 1, -1, dtype=short_integers(len(values)))  # the last is that of code -1
     for number, text in zip(kept, texts, strict=True):
         new[number] = level_of[text]
     found = new[codes]

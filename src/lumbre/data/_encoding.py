@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, Nested, did_you_mean
-from lumbre.data._cells import Cells, Dates, Numbers, Texts, read
+from lumbre.data._cells import NO_DATE, Cells, Dates, Numbers, Texts, read, short_integers
 from lumbre.data._columns import Column
 from lumbre.data._date_parts import circles, days_since, years
 from lumbre.data._learn import Learned, Weigh, learned
@@ -118,7 +118,7 @@ class FrameEncoding:
         Raises:
             DataError: a column cannot be used.
         """
-        table = Table(frame)
+        table = Table.of(frame)
         chosen = slice(None) if rows is None else rows.numpy()
 
         def readings(columns: Sequence[Column]) -> Iterator[list["np.ndarray[Any, Any]"]]:
@@ -190,7 +190,7 @@ class FrameEncoding:
         Raises:
             DataError: a column is missing, has missing values, or holds a category that was not seen.
         """
-        table = Table(frame)
+        table = Table.of(frame)
         table.check(self.wanted([*table.names, *table.twice], need_target=need_target))
         missing: dict[str, int] = {}
         target = None
@@ -213,7 +213,7 @@ class FrameEncoding:
         """
         if self.weights is None:
             return None
-        table = Table(frame)
+        table = Table.of(frame)
         if self.weights not in table.names:
             raise DataError(
                 f"a frame without the column {self.weights!r}, which holds the weights of the rows",
@@ -269,6 +269,8 @@ class FrameEncoding:
     def _read(self, table: Table, column: Column, missing: dict[str, int]) -> Cells | Dates | None:
         """A feature; None where values are missing that are not to be, which are counted into `missing`."""
         cells: Cells | Dates = table.all_cells(column.name) if column.is_date else table.cells(column.name)
+        if column.is_date and isinstance(cells, Numbers) and not len(cells.values):  # nothing but missing values
+            cells = Dates(np.full(len(table), NO_DATE), "", "null")
         if column.is_date != isinstance(cells, Dates):
             raise DataError(
                 f"column {column.name!r}, which holds no dates",
@@ -327,7 +329,7 @@ class FrameEncoding:
         numbers = matrix.tensor()
         if not codes:
             return numbers
-        numbered = torch.from_numpy(np.stack(codes, axis=1))
+        numbered = torch.from_numpy(np.stack(codes, axis=1, dtype=np.int64))
         return {"numbers": numbers, "codes": numbered} if numbers.shape[1] else numbered
 
     def _series(
@@ -361,7 +363,7 @@ class FrameEncoding:
 
     def _target(self, column: Column, cells: Cells) -> Tensor:
         if column.kind == "category":
-            return torch.from_numpy(codes_of(cells, column, "error"))
+            return torch.from_numpy(codes_of(cells, column, "error").astype(np.int64))
         numbers = as_numbers(column.name, cells)
         if column.kind == "integer":
             return int64(column.name, numbers)
@@ -377,8 +379,8 @@ def _empty(dates: Dates) -> bool:
     return dates.missing == len(dates.values)
 
 
-def codes_of(cells: Cells, column: Column, unknown: str) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    """The code of each value, of shape (rows,); -1 for one that is none of the levels, where that is ignored."""
+def codes_of(cells: Cells, column: Column, unknown: str) -> "np.ndarray[Any, Any]":
+    """The code of each value, of shape (rows,), of a short type; -1 for one that is no level, where that is ignored."""
     level_of = {level: number for number, level in enumerate(column.levels)}
     texts = cells.factorized(level_of) if isinstance(cells, Numbers) else cells
     if column.buckets:
@@ -388,7 +390,8 @@ def codes_of(cells: Cells, column: Column, unknown: str) -> "np.ndarray[Any, np.
         if unknown == "error" and (numbers < 0).any():
             _refuse_strangers(column, texts, numbers)
     missing = column.codes - 1 if column.gaps else -1
-    return np.append(numbers, missing)[texts.codes]  # code -1, a missing value, is the last
+    short = np.append(numbers, missing).astype(short_integers(column.codes))
+    return short[texts.codes]  # code -1, a missing value, is the last
 
 
 def _refuse_strangers(column: Column, texts: Texts, numbers: "np.ndarray[Any, Any]") -> None:

@@ -66,18 +66,18 @@ class FrameData(Dataset[Any]):
 
     Attributes:
         frame: the frame as given.
+        table: its columns by name.
         encoding: how it becomes numbers.
     """
 
     def __init__(self, frame: Any, encoding: FrameEncoding) -> None:
-        table = Table(frame)
-        self.frame = table.native
+        self.table = Table.of(frame)
+        self.frame = self.table.native
         self.encoding = encoding
-        self._table = table
         self._rows: InMemoryDataset | None = None
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self.table)
 
     def __getitem__(self, row: Any) -> Any:
         """A row, or those of a slice, a list or a mask, as (input, target), numbers as measured."""
@@ -92,8 +92,8 @@ class FrameData(Dataset[Any]):
             weights = self.weights
             kept = None if weights is None else that_count(weights)
             measured = replace(self.encoding, standardize=False, scale_target=False)
-            measured = measured.fitted(self.frame, kept, weights)
-            self._rows = measured.encode(self.frame, need_target=True)
+            measured = measured.fitted(self.table, kept, weights)
+            self._rows = measured.encode(self.table, need_target=True)
         return self._rows
 
     @property
@@ -107,7 +107,7 @@ class FrameData(Dataset[Any]):
         Raises:
             DataError: there is none of that name.
         """
-        return self._table.values(name)
+        return self.table.values(name)
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -117,11 +117,11 @@ class FrameData(Dataset[Any]):
     @property
     def weights(self) -> Tensor | None:
         """The weights of the rows, float64 of shape (rows,); None where no column holds any."""
-        return self.encoding.weights_in(self.frame)
+        return self.encoding.weights_in(self.table)
 
     def take(self, rows: Tensor) -> "FrameData":
         """Some rows of it: int64 tensor of shape (n,), row numbers."""
-        return FrameData(self._table.take(rows), self.encoding)
+        return FrameData(self.table.take(rows), self.encoding)
 
     def __repr__(self) -> str:
         features, target = len(self.encoding.features), self.encoding.target
@@ -214,8 +214,8 @@ def from_frame(
         weights=weighing[0] if weighing else None,
         **target_options(targets, several=isinstance(target, list), scale_target=scale_target),
     )
-    encoding.weights_in(table.native)
-    return FrameData(table.native, encoding)
+    encoding.weights_in(table)
+    return FrameData(table, encoding)
 
 
 def _check_roles(table: Table, roles: Mapping[str, list[str]], target: object) -> None:

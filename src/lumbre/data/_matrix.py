@@ -1,5 +1,6 @@
 """Columns written into one matrix of floats, block by block of rows, so that hardly anything is held twice."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,7 +11,9 @@ from torch import Tensor
 from lumbre.base import DataError
 
 _Array: TypeAlias = np.ndarray[Any, Any]
-_BLOCK_BYTES = 1 << 20  # of the matrix: what lies in a core's own cache, where writing a column costs little
+_BLOCK_BYTES = 1 << 21  # of the matrix, and of the tile: what lies in a core's cache
+_BLOCK_ROWS = 1024  # at least, for calls to be worth their cost
+_FEW_LEVELS = 32  # compared with each code; for more it is faster to set ones among zeros
 _HELD_SHARE = 4  # columns wait until they take a quarter of what the matrix does
 
 
@@ -30,18 +33,41 @@ class _Part:
     clip: bool = False
     levels: int | None = None
 
-    def write(self, block: _Array, begin: int) -> None:
+    @property
+    def width(self) -> int:
+        return 1 if self.levels is None else self.levels
+
+    @property
+    def scattered(self) -> bool:
+        """Whether it is written into the matrix itself, and not by way of the tile."""
+        return self.levels is not None and self.levels > _FEW_LEVELS
+
+    def fill(self, tile: _Array, begin: int, spare: _Array) -> None:
+        """Write its rows from `begin` on into `tile` of shape (width, rows); `spare`, float64 (rows,), is used up."""
+        rows = tile.shape[1]
+        values = self.values[begin : begin + rows]
+        if self.levels is not None:
+            np.equal(values, np.arange(self.levels, dtype=values.dtype)[:, None], out=tile)
+        elif self.center == 0.0 and self.scale == 1.0 and not self.clip:
+            if values.dtype.kind in "iu":  # as all others: by way of float64
+                spare[:] = values
+                values = spare
+            tile[0] = values
+        else:
+            np.subtract(values, self.center, out=spare, dtype=np.float64)
+            if self.clip:
+                spare /= self.scale
+                tile[0] = smooth_clip(spare)
+            else:
+                np.divide(spare, self.scale, out=tile[0], casting="same_kind")
+
+    def scatter(self, block: _Array, begin: int) -> None:
+        """Write its rows from `begin` on into all columns of the matrix, `block` of shape (rows, width)."""
         values = self.values[begin : begin + len(block)]
-        if self.levels is None:
-            values = values.astype(np.float64, copy=False)
-            plain = self.center == 0.0 and self.scale == 1.0
-            values = values if plain else (values - self.center) / self.scale
-            block[:, self.at] = smooth_clip(values) if self.clip else values
-            return
         known = np.arange(len(values)) if len(values) and values.min() >= 0 else np.flatnonzero(values >= 0)
-        block[:, self.at : self.at + self.levels] = 0
+        block[:, self.at : self.at + self.width] = 0
         flat = block.reshape(-1)  # one index is faster than two
-        flat[known * block.shape[1] + (values[known] + self.at)] = 1
+        flat[known * block.shape[1] + self.at + values[known]] = 1
 
 
 def smooth_clip(values: _Array) -> _Array:
@@ -58,7 +84,9 @@ class Matrix:
     """
 
     def __init__(self, rows: int, width: int) -> None:
-        self._values = np.empty((rows, width), default_floats())
+        # Torch's memory: NumPy asks for huge pages, which take several times as long where memory is in pieces.
+        kind = torch.float64 if default_floats() is np.float64 else torch.float32
+        self._values: _Array = torch.empty((rows, width), dtype=kind).numpy()
         self._waiting: list[_Part] = []
         self._names: list[str] = []
 
@@ -85,13 +113,35 @@ class Matrix:
 
     def _write(self) -> None:
         rows, width = self._values.shape
-        size = max(1, _BLOCK_BYTES // max(1, width * self._values.itemsize))
+        size = min(max(1, rows), max(_BLOCK_ROWS, _BLOCK_BYTES // max(1, width * self._values.itemsize)))
+        deep = max(_FEW_LEVELS, _BLOCK_BYTES // max(1, size * self._values.itemsize))
+        tile, spare = np.empty((min(width, deep), size), self._values.dtype), np.empty(size)
+        runs = list(self._runs(len(tile)))
         with np.errstate(over="ignore"):  # what overflows is refused at the end
             for begin in range(0, rows, size):
                 block = self._values[begin : begin + size]
-                for part in self._waiting:
-                    part.write(block, begin)
+                for run in runs:
+                    if run[0].scattered:
+                        run[0].scatter(block, begin)
+                        continue
+                    at, end = run[0].at, run[-1].at + run[-1].width
+                    for part in run:
+                        row = part.at - at
+                        part.fill(tile[row : row + part.width, : len(block)], begin, spare[: len(block)])
+                    # Columns lie as rows of the tile: written in one piece each, and turned all at once.
+                    block[:, at:end] = tile[: end - at, : len(block)].T
         self._waiting.clear()
+
+    def _runs(self, deep: int) -> Iterator[list[_Part]]:
+        """What waits in pieces that are written together: at most `deep` columns, or one of many levels."""
+        run: list[_Part] = []
+        for part in self._waiting:
+            if run and (part.scattered or run[0].scattered or part.at + part.width - run[0].at > deep):
+                yield run
+                run = []
+            run.append(part)
+        if run:
+            yield run
 
     def tensor(self) -> Tensor:
         """All of it, of shape (rows, width), in torch's default dtype.

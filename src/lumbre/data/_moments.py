@@ -16,9 +16,10 @@ from lumbre.data._matrix import too_large
 
 _CONSTANT = 1e-10  # a spread of so much of the mean is what rounding leaves of a constant
 _BLOCK = 1 << 14
-_BITS = 38  # of each number summed at a time: sums of a block of such pieces fit into the 53 bits of a float64
+_BITS = 48  # of each number summed at a time: sums of a block of such pieces fit into the 63 bits of an int64
 _ONE_BITS = 1200  # below which no float64 has a bit
 _ONE = 1 << _ONE_BITS
+_LEAST_BIT = -1074  # of float64
 _LARGEST = 2.0**500  # whose square float64 still holds
 
 
@@ -108,14 +109,19 @@ class _Column:
             return
         if self._first is None:
             self._first = float(values[0])
+        moved, squares, spare = np.empty((3, min(_BLOCK, len(values))))
         for begin in range(0, len(values), _BLOCK):
-            block = values[begin : begin + _BLOCK].astype(np.float64)
-            self.largest = max(self.largest, abs(float(block.max())), abs(float(block.min())))
+            block = values[begin : begin + _BLOCK]
+            size = len(block)
+            top, bottom = float(block.max()), float(block.min())
+            self.largest = max(self.largest, abs(top), abs(bottom))
             if not self.largest <= _LARGEST:
                 return  # it is refused
-            block -= self._first
-            self._squares += _exact_sum(block * block)
-            self._sum += _exact_sum(block)
+            np.subtract(block, self._first, out=moved[:size], dtype=np.float64)
+            np.multiply(moved[:size], moved[:size], out=squares[:size])
+            most = max(top - self._first, self._first - bottom)
+            self._squares += _exact_sum(squares[:size], most * most, spare[:size])
+            self._sum += _exact_sum(moved[:size], most, spare[:size])
 
     def mean(self, rows: int) -> float:
         return float(Fraction(self._first or 0.0) + Fraction(self._sum, rows * _ONE))
@@ -125,24 +131,25 @@ class _Column:
         return math.sqrt(max(0.0, float(squares - mean**2)))
 
 
-def _exact_sum(values: "np.ndarray[Any, Any]") -> int:
-    """The exact sum, times `_ONE`, of at most `_BLOCK` finite numbers, which are used up.
+def _exact_sum(values: "np.ndarray[Any, Any]", most: float, spare: "np.ndarray[Any, Any]") -> int:
+    """The exact sum, times `_ONE`, of at most `_BLOCK` finite numbers of a size of at most `most`.
 
     Pieces of `_BITS` leading bits are cut off all of them at once, by adding and taking away a number of the right
-    size (Ogita, Rump and Oishi, "Accurate Sum and Dot Product", 2005); pieces of one size add up without rounding.
+    size (Ogita, Rump and Oishi, "Accurate Sum and Dot Product", 2005). With that number added, the last bits of a
+    float64 are the piece as a whole number. `values` and `spare`, of the same shape, are used up.
     """
     total = 0
-    top = max(float(values.max()), -float(values.min()))
-    bits = math.frexp(top)[1] + _BITS
-    while top:
-        # What is left of each number is less than the last bit of its piece.
-        bits -= _BITS
-        cut = math.ldexp(1.5, bits - _BITS + 52)
-        pieces = values + cut
-        pieces -= cut
-        values -= pieces
-        fraction, exponent = math.frexp(float(pieces.sum()))
-        total += int(fraction * 2**53) << exponent - 53 + _ONE_BITS
+    bits = math.frexp(most)[1]
+    while most:
+        # What is left of each number is at most half the last bit of its piece.
+        bits = max(bits - _BITS, _LEAST_BIT)
+        cut = math.ldexp(1.5, bits + 52)
+        np.add(values, cut, out=spare)
+        # Sums of int64 are right but for multiples of 2^64, and the sum of the pieces is smaller than half that.
+        pieces = int(spare.view(np.int64).sum()) - len(values) * int(np.float64(cut).view(np.int64))
+        total += ((pieces + 2**63) % 2**64 - 2**63) << bits + _ONE_BITS
+        spare -= cut
+        values -= spare
         if not values.any():
             break
     return total

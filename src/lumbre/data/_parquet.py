@@ -22,7 +22,7 @@ from lumbre.data._encoding import FrameEncoding
 from lumbre.data._frames import buckets_of, check_hashed, check_options, target_options
 from lumbre.data._learn import learned
 from lumbre.data._order import LikePlain, Order
-from lumbre.data._parquet_files import RowGroup, look
+from lumbre.data._parquet_files import RowGroup, look, unreadable
 from lumbre.data._tables import Table
 
 
@@ -202,7 +202,10 @@ class ParquetData:
             file = self._open[chosen[0].file] = parquet.ParquetFile(chosen[0].file)
         many = sum(group.rows for group in chosen) * len(names) > _READ_ROWS
         inside = [name for name in names if name not in folders]
-        table = file.read_row_groups([group.index for group in chosen], columns=inside, use_threads=many)
+        try:
+            table = file.read_row_groups([group.index for group in chosen], columns=inside, use_threads=many)
+        except (OSError, ValueError) as error:  # pyarrow's own errors are kinds of these
+            raise unreadable(chosen[0].file, error) from error
         rows = sum(group.rows for group in chosen)
         for name in names:
             if name in folders:

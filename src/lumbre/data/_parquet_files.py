@@ -39,7 +39,7 @@ class Files:
         groups: their row groups that have rows.
         types: the type of each column in the first file, as Arrow writes it.
         kinds: "boolean", "integer", "float", "text", "folder" or "date" of each column over all files, "clock" for
-            times of day and durations, or "" for another.
+            times of day and durations, "null" for one without any value, or "" for another.
         index: columns that are an index of pandas.
         zones: the zone of columns of dates in the first file, where they have one.
     """
@@ -96,6 +96,7 @@ class Files:
 
 
 _NUMBERS = ("boolean", "integer", "float")  # a column that is several of these in several files is the last of them
+_NULL_KIND = "null"  # of files in which a column has no value at all: of whatever type the others give it
 _READABLE = (*_NUMBERS, "text", "folder")
 
 
@@ -147,6 +148,8 @@ def look(root: Path, names: Sequence[str] | None, levels: Mapping[str, Sequence[
                     "the same columns in every file, numbers or texts in all of them",
                     "write the files with one schema, or leave the column out of features",
                 )
+            if found.kinds.get(name) == _NULL_KIND:
+                found.types[name] = types[name]
             found.kinds[name] = found.kinds[name] if kind is None else kind
     if not found.groups:
         raise DataError(f"{len(paths)} Parquet files without rows", "at least one row", "pass some data")
@@ -155,6 +158,8 @@ def look(root: Path, names: Sequence[str] | None, levels: Mapping[str, Sequence[
 
 def _both(kind: str, other: str, *, any_text: bool) -> str | None:
     """What a column is that is `kind` in some files and `other` in one; None where it cannot be both."""
+    if _NULL_KIND in (kind, other) and "missing" not in (kind, other):
+        return other if kind == _NULL_KIND else kind
     if kind in _NUMBERS and other in _NUMBERS:
         return max(kind, other, key=_NUMBERS.index)
     if any_text and kind in _READABLE and other in _READABLE:
@@ -185,9 +190,7 @@ def _inside(file: Path, folders: Folders, found: Files) -> tuple[dict[str, str],
             schema, metadata = opened.schema_arrow, opened.metadata
             counts = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
     except (OSError, ValueError) as error:  # pyarrow's own errors are kinds of these
-        raise DataError(
-            f"{file}, which cannot be read: {error}", "a whole Parquet file", "write it again, or remove it"
-        ) from error
+        raise unreadable(file, error) from error
     types = dict(zip(schema.names, map(str, schema.types), strict=True))
     kinds = dict(zip(schema.names, map(_kind, schema.types), strict=True))
     # Numbers that the file holds too, as polars writes them, are taken from there, where they have a type.
@@ -201,8 +204,15 @@ def _inside(file: Path, folders: Folders, found: Files) -> tuple[dict[str, str],
     return types | dict.fromkeys(named, "the name of a folder"), kinds | dict.fromkeys(named, "folder")
 
 
+def unreadable(file: Path, error: Exception) -> DataError:
+    """The error for a file that is damaged."""
+    return DataError(f"{file}, which cannot be read: {error}", "a whole Parquet file", "write it again, or remove it")
+
+
 def _kind(kind: Any) -> str:
     kinds: Any = import_extra("pyarrow", "data", "read Parquet files").types
+    if kinds.is_null(kind):
+        return _NULL_KIND
     if kinds.is_boolean(kind):
         return "boolean"
     if kinds.is_integer(kind):

@@ -399,7 +399,7 @@ def as_tensor(value: Any) -> Tensor:
     """An array or sequence of numbers as a tensor: float64 in torch's default dtype, small integers widened.
 
     Raises:
-        DataError: the values are no numbers.
+        DataError: the values are no numbers, or too large for that type.
     """
     if isinstance(value, Tensor):
         return value
@@ -409,7 +409,14 @@ def as_tensor(value: Any) -> Tensor:
             "numbers without gaps: the mask would be lost, and what lies under it taken for values",
             "value.filled(...), or leave these rows out",
         )
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(
+            f"a {type(value).__name__} whose parts differ in shape: {error}",
+            "rows of the same length",
+            "pad or cut them to one length; or a torch Dataset of rows, and a DataLoader that puts them together",
+        ) from error
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"values of type {array.dtype}, such as {array.reshape(-1).tolist()[0]!r}" if array.size else "no values",
@@ -428,4 +435,11 @@ def as_tensor(value: Any) -> Tensor:
         array = array.astype(np.int64, copy=False)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
+    made = tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
+    if made.dtype != tensor.dtype and int(made.isinf().sum()) > int(tensor.isinf().sum()):
+        raise DataError(
+            f"an array with {tensor[made.isinf() & ~tensor.isinf()][0]:g}, beyond float32",
+            f"numbers up to {torch.finfo(made.dtype).max:.2g}",
+            "look at these rows: they may be marks for missing values; or take the logarithm",
+        )
+    return made

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from lumbre.base import DataError, did_you_mean, has_column, import_extra
-from lumbre.data._cells import Cells, Dates, read, read_all
+from lumbre.data._cells import Cells, Dates, Texts, read_all, without_dates
 
 
 def is_frame(value: Any) -> bool:
@@ -48,6 +48,19 @@ class Table:
         arrow = type(self.native).__module__.startswith("pyarrow")
         self.names: tuple[str, ...] = tuple(self.native.column_names if arrow else self.native.columns)
         self._rows = len(self.native)
+        self._texts: dict[str, tuple[Any, Texts]] = {}  # what was read of columns that cannot change in place
+
+    @classmethod
+    def of(cls, frame: Any) -> "Table":
+        """A frame as a table. Of one that is a table already the columns are looked up again, texts read once."""
+        if not isinstance(frame, Table):
+            return cls(frame)
+        table = cls(frame.native)
+        table._texts = frame._texts
+        return table
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_texts": {}}
 
     def __len__(self) -> int:
         return self._rows
@@ -58,15 +71,21 @@ class Table:
         Raises:
             DataError: there is none of that name, or it holds neither numbers nor texts.
         """
-        if name in self.twice or name not in self.names:
-            self.check([name])
-        return read(name, self.native[name])
+        return without_dates(name, self.all_cells(name))
 
     def all_cells(self, name: str) -> Cells | Dates:
         """What a column holds, where that may be dates too."""
         if name in self.twice or name not in self.names:
             self.check([name])
-        return read_all(name, self.native[name])
+        native = self.native[name]
+        held = _held_by_arrow(native, self.native)
+        known, texts = self._texts.get(name, (None, None))
+        if texts is not None and held is known:
+            return texts
+        cells = read_all(name, native)
+        if held is not None and isinstance(cells, Texts):
+            self._texts[name] = held, cells
+        return cells
 
     def dtype(self, name: str) -> str:
         """The type of a column, in narwhals' words."""
@@ -132,6 +151,17 @@ class Table:
     def take(self, rows: Tensor) -> Any:
         """Some rows, in the frame's own library: int64 tensor of shape (n,), row numbers."""
         return self._narwhal()[rows.numpy()].to_native()
+
+
+def _held_by_arrow(column: Any, frame: Any) -> Any | None:
+    """What holds a column of `frame`, if it is Arrow's and so cannot be changed in place; another where it changed."""
+    if type(column).__module__.startswith("pyarrow"):
+        return frame
+    array: Any = getattr(column, "array", None)
+    if not type(array).__module__.startswith("pandas.core.arrays."):
+        return None
+    held: Any = array.__arrow_array__() if type(array).__name__.startswith("Arrow") else None
+    return held if hasattr(held, "chunks") else None
 
 
 def is_index(name: str, schema: Any = None) -> bool:

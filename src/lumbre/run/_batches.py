@@ -112,7 +112,7 @@ def _given_rows(data: Any, encoding: FrameEncoding | None, seed: int, *, need_ta
     if encoding is not None and isinstance(data, (str, Path)):
         return parquet_by(data, encoding, need_target=need_target)
     if encoding is not None and (isinstance(data, FrameData) or is_frame(data)):
-        return encoding.encode(data.frame if isinstance(data, FrameData) else data, need_target=need_target)
+        return encoding.encode(data.table if isinstance(data, FrameData) else data, need_target=need_target)
     if encoding is not None and (rows := by_names(data, encoding, need_target=need_target)) is not None:
         return rows
     if encoding is not None and not encoding.plain and not isinstance(data, ParquetData) and not _is_ready(data):
@@ -120,7 +120,7 @@ def _given_rows(data: Any, encoding: FrameEncoding | None, seed: int, *, need_ta
     accepted = accept(data, seed)
     assert not isinstance(accepted, WeightedRows)
     if isinstance(accepted, FrameData):
-        return accepted.encoding.fitted(accepted.frame).encode(accepted.frame, need_target=need_target)
+        return accepted.encoding.fitted(accepted.table).encode(accepted.table, need_target=need_target)
     if isinstance(accepted, ParquetData):
         return accepted.fitted() if encoding is None else accepted.encoded_by(encoding, need_target=need_target)
     return accepted

@@ -1,0 +1,114 @@
+"""Kinds of columns, files and arrays that ended in another library's error, or in an infinite number without a word."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import nn, optim
+
+import lumbre as lb
+
+
+class Net(nn.Module):
+    def __init__(self, d_in: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(d_in, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)[:, 0]
+
+
+def fitted(data: Any, width: int) -> lb.Fitted:
+    recipe = lb.setup(Net, loss=nn.MSELoss(), optimizer=optim.Adam).set_hparams(d_in=width)
+    return recipe.fit(data, epochs=1, verbose=False, preflight=False)
+
+
+def read(path: Path, **options: Any) -> Any:
+    data = lb.data.from_parquet(path, standardize=False, **options).fitted()
+    return data.fetch(torch.arange(len(data)), 1)[0].tolist()
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "uint16", "uint32", "uint64"])
+def test_indices_of_dictionaries_of_any_type(kind: str) -> None:
+    held = pa.DictionaryArray.from_arrays(pa.array([0, None, 1], kind), pa.array(["b", "a"]))
+    rows = lb.data.from_frame(pa.table({"c": held}), missing="indicate")
+    assert rows[:].tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    ("column", "options", "width"),
+    [([2.5], {}, 2), (["u"], {"levels": {"c": ["u", "v"]}}, 3), ([True], {}, 2)],
+)
+def test_a_column_without_a_value_in_one_file(
+    tmp_path: Path, place: int, column: list[Any], options: dict[str, Any], width: int
+) -> None:
+    pq.write_table(pa.table({"c": pa.nulls(1)}), tmp_path / f"{place}.parquet")
+    pq.write_table(pa.table({"c": column}), tmp_path / f"{1 - place}.parquet")
+    rows = read(tmp_path, missing="indicate", **options)
+    assert len(rows[0]) == width
+    assert [row[-1] for row in rows] == ([1, 0] if place == 0 else [0, 1])
+    with pytest.raises(lb.DataError, match="missing values"):
+        read(tmp_path, **options)
+
+
+def test_a_column_without_a_value_in_any_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"c": pa.nulls(1), "x": [1.0]}), tmp_path / "a.parquet")
+    with pytest.raises(lb.DataError, match="'c' of type null"):
+        read(tmp_path, missing="indicate")
+
+
+def test_a_damaged_page(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"x": [1.0, 2.0]}), file)
+    bytes_ = bytearray(file.read_bytes())
+    bytes_[20:60] = bytes(40)
+    file.write_bytes(bytes_)
+    with pytest.raises(lb.DataError, match=r"a\.parquet, which cannot be read"):
+        read(file)
+
+
+def test_dates_that_are_all_missing_at_predict() -> None:
+    days = pd.Series(pd.date_range("2020-01-01", periods=20))
+    frame = pd.DataFrame({"t": days.where(days.index % 4 > 0), "y": np.arange(20.0)})
+    data = lb.data.from_frame(frame, target="y", dates="parts", missing="indicate")
+    model = fitted(data, data.width)
+    expected = model.predict(frame.head(3).assign(t=pd.NaT))
+    for empty in (
+        frame.head(3).assign(t=None),
+        pl.DataFrame({"t": [None] * 3}),
+        pa.table({"t": pa.nulls(3)}),
+    ):
+        assert torch.equal(model.predict(empty), expected)
+
+
+def test_numbers_beyond_float32_in_arrays() -> None:
+    x = np.ones((8, 2))
+    model = fitted((x, np.arange(8.0)), 2)
+    for large in (x * 1e300, x * -1e39):
+        with pytest.raises(lb.DataError, match="beyond float32"):
+            model.predict(large)
+        with pytest.raises(lb.DataError, match="beyond float32"):
+            fitted((large, np.arange(8.0)), 2)
+    assert not model.predict(x * np.inf).isfinite().any()
+
+
+def test_rows_of_several_lengths() -> None:
+    with pytest.raises(lb.DataError, match="parts differ in shape"):
+        fitted(([[1.0], [1.0, 2.0]] * 4, torch.arange(8.0)), 2)
+
+
+def test_texts_are_read_again_where_a_frame_was_changed() -> None:
+    frame = pd.DataFrame({"c": ["u", "v", "u"], "y": [1.0, 2.0, 3.0]})
+    data = lb.data.from_frame(frame, target="y", standardize=False)
+    frame.loc[0, "c"] = "v"
+    expected = [[0, 1], [0, 1], [1, 0]]
+    assert data.encoding.encode(data.table, need_target=True).input.tolist() == expected
+    frame["c"] = ["u", "u", "v"]
+    assert data.encoding.encode(data.table, need_target=True).input.tolist() == [[1, 0], [1, 0], [0, 1]]
