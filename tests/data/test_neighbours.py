@@ -327,10 +327,10 @@ def test_mappings_that_are_no_dicts_are_dicts() -> None:
 
 @pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.functional.cross_entropy])
 def test_labels_inside_a_row_are_said(loss: Any) -> None:
-    with pytest.raises(lb.LumbreError, match=r"pairs \(.*batch\['labels'\]\).*; or loss=lambda pred, target: pred"):
+    with pytest.raises(lb.LumbreError, match=r"from_dicts\(.*labels.\).*; or loss=lambda pred, target: pred"):
         lb.setup(Reader, loss=loss, optimizer=optim.SGD).fit(Rows(), epochs=1, verbose=False)
     pictures = [{"image": x, "label": int(y)} for x, y in zip(*blobs(20), strict=True)]
-    with pytest.raises(lb.LumbreError, match=r"pairs \(batch\['image'\], batch\['label'\]\)"):
+    with pytest.raises(lb.LumbreError, match=r"from_dicts\(data, target='label'\)"):
         lb.setup(lambda: nn.Linear(4, 3), loss=loss, optimizer=optim.SGD).fit(pictures, epochs=1, verbose=False)
     pairs = [({key: row[key] for key in row if key != "labels"}, row["labels"]) for row in texts()]
     with pytest.raises(
