@@ -202,7 +202,7 @@ def test_a_name_that_batches_lack_is_said() -> None:
 class Column(Sequence[Any]):
     """A column as `Dataset["column"]` of Hugging Face gives it: a sequence that is no list."""
 
-    def __init__(self, values: list[Any]) -> None:
+    def __init__(self, values: Any) -> None:
         self.values = values
 
     def __len__(self) -> int:
@@ -220,8 +220,9 @@ def test_columns_of_a_data_set(form: Any) -> None:
     expected = net.fit((ids, labels), **IN_ROWS)
     fitted = net.fit((Column(ids.tolist()), form(labels.tolist())), **IN_ROWS)
     assert torch.equal(fitted.model.weight, expected.model.weight)
-    tensors = net.fit((Column(list(ids)), form(labels.tolist())), **IN_ROWS)
-    assert torch.equal(tensors.model.weight, expected.model.weight)
+    for rows in (list(ids), list(ids.numpy()), ids, ids.numpy()):  # formats in which it gives them
+        other = net.fit((Column(rows), form(labels.tolist())), **IN_ROWS)
+        assert torch.equal(other.model.weight, expected.model.weight)
 
 
 def test_a_sequence_of_pairs_stays_rows() -> None:

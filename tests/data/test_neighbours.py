@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn, optim
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import lumbre as lb
 from conftest import blobs
@@ -200,6 +200,22 @@ class Graphs:
 
     def __iter__(self) -> Any:
         return (self.form(x, y) for x, y in self.batches)
+
+
+class WebLoader(IterableDataset[Any]):
+    """As webdataset has it: a stream by its class, of ready batches."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Any:
+        return iter(self.batches)
+
+
+def test_the_loader_of_webdataset_gives_batches() -> None:
+    x, y = blobs()
+    batches = list(zip(x.split(16), y.split(16), strict=True))
+    assert loss(WebLoader(batches)) == loss(DataLoader(TensorDataset(x, y), batch_size=16))
 
 
 class Layer(nn.Linear):

@@ -79,8 +79,8 @@ def accept(data: Any, seed: int) -> Accepted | WeightedRows:
         if isinstance(inner, (InMemoryDataset, Taken)):
             return Taken(inner, as_tensor(list(data.indices)))
         return MapSource(data, seed)
-    if isinstance(data, IterableDataset):
-        return Loaded(data, ready=False)
+    if isinstance(data, IterableDataset):  # the loader of webdataset is one, too, though it gives batches
+        return Loaded(data, ready=type(data).__name__ == "WebLoader")
     if data is None or isinstance(data, (str, Path, bytes, int, float)):
         raise _not_data(data)
     if type(data).__name__ == "Bunch" and {"data", "target"} <= set(data):  # of scikit-learn
@@ -334,9 +334,11 @@ def _tensors(part: Any) -> Nested:
         return part.tocsr() if _is_large(part) else as_tensor(part.toarray())
     if _is_column(part) and not hasattr(part, "__array__"):
         values: Any = part[:] if len(part) else []
-        part = values if isinstance(values, (list, Tensor)) else list(values)
-        if isinstance(part, list) and all(isinstance(value, Tensor) for value in part):
+        part = values if isinstance(values, (list, Tensor, np.ndarray)) else list(values)
+        if isinstance(part, list) and part and all(isinstance(value, Tensor) for value in part):
             part = torch.stack(part)
+        elif isinstance(part, list):
+            part = np.asarray(part)
     if isinstance(part, dict):
         return {key: _tensors(value) for key, value in part.items()}
     if isinstance(part, (tuple, list)) and any(not isinstance(leaf, (int, float, bool)) for leaf in leaves(part)):
