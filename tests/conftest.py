@@ -12,7 +12,7 @@ from torch import Tensor, nn, optim
 
 import lumbre as lb
 from lumbre.base import start_autograd
-from lumbre.graphs import _compile
+from lumbre.graphs import _compile, _refused
 
 if "OMP_NUM_THREADS" not in os.environ:  # which torch has read, and which `make test-anywhere` sets
     torch.set_num_threads(1)
@@ -67,6 +67,18 @@ def precompiled_headers() -> Iterator[None]:
             yield
             return
         patch.setattr(_compile, "_options", lambda device: plain(device) | {"cpp_cache_precompile_headers": True})
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_refusals() -> Iterator[None]:
+    """No test finds what another has had refused, perhaps by a patch of its own."""
+
+    def nowhere() -> Path:
+        raise FileNotFoundError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_refused, "_folder", nowhere)
         yield
 
 

@@ -92,6 +92,31 @@ def test_a_module_trains_resumes_and_loads(net: Callable[[], nn.Module], tmp_pat
     lb.summary(fitted, blobs()[0])
 
 
+class KeepsStatistics(nn.Module):
+    """Whose own `train` returns nothing."""
+
+    def __init__(self, lazy: bool = False) -> None:
+        super().__init__()
+        self.norm, self.last = nn.BatchNorm1d(4), nn.LazyLinear(3) if lazy else nn.Linear(4, 3)
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]
+        super().train(mode)
+        self.norm.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(x))
+
+
+def test_a_train_that_returns_nothing(tmp_path: Path) -> None:
+    fitted = recipe(KeepsStatistics).fit(blobs(), epochs=1, **OPTIONS)
+    assert torch.equal(fitted.model.norm.running_mean, torch.zeros(4))
+    fitted.save(tmp_path / "net.lumbre")
+    assert torch.equal(lb.load(tmp_path / "net.lumbre", KeepsStatistics).predict(blobs()), fitted.predict(blobs()))
+    fitted.export(tmp_path / "net.pt2")
+    assert lb.summary(KeepsStatistics(lazy=True), blobs()[0])
+    assert str(recipe(KeepsStatistics).verify_resume(blobs())).startswith("Exact")
+
+
 class TwoInputs(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn, optim
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import lumbre as lb
 from conftest import blobs
@@ -202,6 +202,22 @@ class Graphs:
         return (self.form(x, y) for x, y in self.batches)
 
 
+class WebLoader(IterableDataset[Any]):
+    """As webdataset has it: a stream by its class, of ready batches."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Any:
+        return iter(self.batches)
+
+
+def test_the_loader_of_webdataset_gives_batches() -> None:
+    x, y = blobs()
+    batches = list(zip(x.split(16), y.split(16), strict=True))
+    assert loss(WebLoader(batches)) == loss(DataLoader(TensorDataset(x, y), batch_size=16))
+
+
 class Layer(nn.Linear):
     def forward(self, input: Any) -> Tensor:
         return super().forward(input if isinstance(input, Tensor) else input.x)
@@ -327,10 +343,10 @@ def test_mappings_that_are_no_dicts_are_dicts() -> None:
 
 @pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.functional.cross_entropy])
 def test_labels_inside_a_row_are_said(loss: Any) -> None:
-    with pytest.raises(lb.LumbreError, match=r"pairs \(.*batch\['labels'\]\).*; or loss=lambda pred, target: pred"):
+    with pytest.raises(lb.LumbreError, match=r"from_dicts\(.*labels.\).*; or loss=lambda pred, target: pred"):
         lb.setup(Reader, loss=loss, optimizer=optim.SGD).fit(Rows(), epochs=1, verbose=False)
     pictures = [{"image": x, "label": int(y)} for x, y in zip(*blobs(20), strict=True)]
-    with pytest.raises(lb.LumbreError, match=r"pairs \(batch\['image'\], batch\['label'\]\)"):
+    with pytest.raises(lb.LumbreError, match=r"from_dicts\(data, target='label'\)"):
         lb.setup(lambda: nn.Linear(4, 3), loss=loss, optimizer=optim.SGD).fit(pictures, epochs=1, verbose=False)
     pairs = [({key: row[key] for key in row if key != "labels"}, row["labels"]) for row in texts()]
     with pytest.raises(

@@ -23,9 +23,7 @@ def loss_hint(input: Nested, pred: Any, target: Nested) -> str:
         return ""
     found: list[str] = []
     if name:
-        others: list[Any] = [key for key in input if key != name]
-        rest = f"batch[{others[0]!r}]" if len(others) == 1 else f"{{key: batch[key] for key in {others}}}"
-        found.append(f"pairs ({rest}, batch[{name!r}]), so that metrics see the target, too")
+        found.append(f"lumbre.data.from_dicts(data, target={name!r}), so that loss and metrics see the target")
     if held:
         found.append('loss=lambda pred, target: pred["loss"], which the module has computed')
     elif name and pred is None:

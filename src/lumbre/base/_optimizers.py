@@ -1,7 +1,10 @@
 """What is known of torch's optimizers, in one table. Of all others nothing is assumed."""
 
+import ast
 import inspect
+import textwrap
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from torch import optim
@@ -87,7 +90,44 @@ def takes_sparse(optimizer: optim.Optimizer) -> bool:
 
 def needs_closure(optimizer: optim.Optimizer) -> bool:
     """Whether a step of `optimizer` evaluates the loss itself, as L-BFGS does in its line search."""
-    if steps_twice(optimizer) or type(optimizer).__name__ == "AliG":  # which looks at the loss, and says so too late
+    if steps_twice(optimizer):
         return True
     closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
+    if closure is None:
+        return False
+    return closure.default is inspect.Parameter.empty or _cannot_do_without(inspect.unwrap(type(optimizer).step))
+
+
+@cache
+def _cannot_do_without(step: Any) -> bool:
+    """Whether a step calls its closure unasked, or fails without one, though its signature lets it be left out."""
+    try:
+        nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(step)))))
+    except (OSError, TypeError, SyntaxError):  # of a class that was made while the program ran
+        return False
+    for node in nodes:
+        if isinstance(node, ast.Assert) and _says_of_closure(node.test) is True:
+            return True
+        if isinstance(node, ast.If) and _says_of_closure(node.test) is False and isinstance(node.body[0], ast.Raise):
+            return True
+    called = any(isinstance(node, ast.Call) and _is_closure(node.func) for node in nodes)
+    tests = [node.test for node in nodes if isinstance(node, (ast.If, ast.IfExp, ast.Assert))]
+    return called and not any(_is_closure(inner) for test in tests for inner in ast.walk(test))
+
+
+def _says_of_closure(test: ast.expr) -> bool | None:
+    """True for a condition that there is a closure, False for one that there is none, None for any other."""
+    if _is_closure(test):
+        return True
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        inner = _says_of_closure(test.operand)
+        return None if inner is None else not inner
+    if isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id == "callable":
+        return _says_of_closure(test.args[0]) if test.args else None
+    if isinstance(test, ast.Compare) and _is_closure(test.left) and isinstance(test.comparators[0], ast.Constant):
+        return not isinstance(test.ops[0], ast.Is)
+    return None
+
+
+def _is_closure(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id == "closure"

@@ -1,6 +1,7 @@
 """What is told of data once they were used: enough to recognise them, nothing of what they hold."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from lumbre.base._nested import Nested
 
@@ -16,6 +17,7 @@ class DataRecord:
         fingerprint: sixteen hexadecimal digits; "" where none was taken.
         covers: what the fingerprint was taken of, such as "all rows".
         columns: the names of the columns of each frame in (input, target), in its place; None where there were none.
+        parts: the names of "target" and "features", where rows were dicts; None where they were not.
     """
 
     rows: int | None
@@ -24,3 +26,4 @@ class DataRecord:
     fingerprint: str = ""
     covers: str = ""
     columns: Nested = None
+    parts: dict[str, Any] | None = None

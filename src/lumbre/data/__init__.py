@@ -18,6 +18,7 @@ from lumbre.data._accept import (
 from lumbre.data._augmented import Augmented
 from lumbre.data._columns import Column
 from lumbre.data._csv import from_csv
+from lumbre.data._dicts import class_names, from_dicts, in_parts, parts_of
 from lumbre.data._encoding import FrameEncoding
 from lumbre.data._feed import LoaderFeed, RowFeed, mover
 from lumbre.data._frames import FrameData, from_frame
@@ -60,6 +61,7 @@ __all__ = [
     "balanced_weights",
     "folds",
     "from_csv",
+    "from_dicts",
     "from_frame",
     "from_parquet",
     "weighted",

@@ -1,6 +1,6 @@
 """What a user holds, taken in: tensors, arrays, frames, datasets, loaders."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -79,8 +79,8 @@ def accept(data: Any, seed: int) -> Accepted | WeightedRows:
         if isinstance(inner, (InMemoryDataset, Taken)):
             return Taken(inner, as_tensor(list(data.indices)))
         return MapSource(data, seed)
-    if isinstance(data, IterableDataset):
-        return Loaded(data, ready=False)
+    if isinstance(data, IterableDataset):  # the loader of webdataset is one, too, though it gives batches
+        return Loaded(data, ready=type(data).__name__ == "WebLoader")
     if data is None or isinstance(data, (str, Path, bytes, int, float)):
         raise _not_data(data)
     if type(data).__name__ == "Bunch" and {"data", "target"} <= set(data):  # of scikit-learn
@@ -298,8 +298,14 @@ def _is_columns(data: Any) -> bool:
         or hasattr(part, "__array__")
         or is_frame(part)
         or _is_sparse(part)
+        or (_is_column(part) and (part is not data or type(part).__module__.startswith("datasets.")))
         for part in parts
     )
+
+
+def _is_column(part: Any) -> bool:
+    """Whether it is a column of a data set, a sequence of a class of its own: `Dataset["column"]` of Hugging Face."""
+    return isinstance(part, Sequence) and not isinstance(part, (str, bytes, list, tuple))
 
 
 def _is_sparse(part: Any) -> bool:
@@ -326,6 +332,13 @@ def _tensors(part: Any) -> Nested:
         return numeric_matrix(part)
     if _is_sparse(part):
         return part.tocsr() if _is_large(part) else as_tensor(part.toarray())
+    if _is_column(part) and not hasattr(part, "__array__"):
+        values: Any = part[:] if len(part) else []
+        part = values if isinstance(values, (list, Tensor, np.ndarray)) else list(values)
+        if isinstance(part, list) and part and all(isinstance(value, Tensor) for value in part):
+            part = torch.stack(part)
+        elif isinstance(part, list):
+            part = np.asarray(part)
     if isinstance(part, dict):
         return {key: _tensors(value) for key, value in part.items()}
     if isinstance(part, (tuple, list)) and any(not isinstance(leaf, (int, float, bool)) for leaf in leaves(part)):

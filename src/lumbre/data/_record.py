@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import Batch, DataRecord, Nested, Source, leaves, map_leaves
+from lumbre.data._dicts import parts_of
 from lumbre.data._feed import LoaderFeed, RowFeed
 from lumbre.data._sources import ArraySource, InMemoryDataset, Taken
 
@@ -56,6 +57,7 @@ def data_record(batches: RowFeed | LoaderFeed, first: Batch | None = None) -> Da
         fingerprint=fingerprint,
         covers=covers if fingerprint else "",
         columns=_names(source),
+        parts=parts_of(batches.loader if isinstance(batches, LoaderFeed) else source),
     )
 
 

@@ -53,6 +53,7 @@ class InMemoryDataset(Dataset[Any]):
         self.classes = None if classes is None else tuple(str(name) for name in classes)
         self.columns: tuple[str, ...] | None = None  # names of the input's columns, where it was a frame
         self.names: Nested = None  # the same of all frames in (input, target), each in its place
+        self.parts: Any = None  # names of input and target, where they were parts of a dict
         self._rows = _same_length(input, target)
 
     def __len__(self) -> int:
@@ -193,6 +194,7 @@ class ArraySource:
     def __init__(self, input: Nested, target: Nested = None) -> None:
         self.input = input
         self.target = target
+        self.parts: Any = None  # as of rows in memory
         self._rows = _same_length(input, target)
 
     def __len__(self) -> int:

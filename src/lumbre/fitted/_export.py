@@ -126,7 +126,8 @@ def _made(text: Any, limit: int, generator: torch.Generator) -> Tensor:
 
 def _module(session: Session, example: Nested) -> tuple[nn.Module, list[Tensor]]:
     """What is exported, a module of tensors one after the other, and these tensors."""
-    model = copy.deepcopy(session.model).cpu().eval()
+    model = copy.deepcopy(session.model).cpu()
+    model.eval()
     given = map_leaves(lambda leaf: leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf, example)
     tensors = [leaf for leaf in leaves(given) if isinstance(leaf, Tensor)]
     function: Any = model.predict if own_method(model, "predict") else model

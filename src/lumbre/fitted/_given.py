@@ -17,7 +17,17 @@ from torch.utils.data import (
 )
 
 from lumbre.base import DataError, at_least, describe
-from lumbre.data import InMemoryDataset, Loaded, LoaderFeed, RowFeed, as_pair, by_places, row_dims, whole_targets
+from lumbre.data import (
+    InMemoryDataset,
+    Loaded,
+    LoaderFeed,
+    RowFeed,
+    as_pair,
+    by_places,
+    in_parts,
+    row_dims,
+    whole_targets,
+)
 from lumbre.run import Session, counted_rows, feed, given_data
 
 _AT_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -86,8 +96,9 @@ def taken_in(
     Raises:
         DataError: the data cannot be used as it is.
     """
-    data = rows_of_list(session, data, need_target=need_target)
     record = session.record.data.get("train")
+    data = in_parts(data, None if record is None else record.parts)
+    data = rows_of_list(session, data, need_target=need_target)
     if record is not None:
         data = by_places(data, record.columns, need_target=need_target)
     rows, of_rows = given_data(

@@ -81,7 +81,8 @@ def restored(
     with preserved_randomness(place):
         model = make_module(recipe.module, recipe.hparams)
     _fill(Path(path), model, archive)
-    model = model.to(place).eval()
+    model = model.to(place)
+    model.eval()  # a `train` that somebody wrote may return nothing
     session = Session(
         recipe=recipe,
         model=model,

@@ -16,6 +16,8 @@ from lumbre.graphs._compile import CaptureError, Run, compiled, first_line
 from lumbre.graphs._replay import Replay
 from lumbre.steps._body import Body, detached
 
+CHANGES = "forward() changes attributes of the module, which a graph would do only once"
+
 _Add = Callable[[Nested, Nested, Tensor], None]
 _Step = Callable[..., tuple[Nested, Tensor]]
 
@@ -72,10 +74,10 @@ class Captured:
             else self._adding_function(body, loss_function, add, weight)
         )
         arguments = _arguments(batch)
-        attributes = [_plain_attributes(part) for part in model.modules()]
+        attributes = [plain_attributes(part) for part in model.modules()]
         self._run, self.first = _replayed(step, arguments) if replay else compiled(step, arguments, device)
-        if attributes != [_plain_attributes(part) for part in model.modules()]:
-            raise CaptureError("forward() changes attributes of the module, which a graph would do only once")
+        if attributes != [plain_attributes(part) for part in model.modules()]:
+            raise CaptureError(CHANGES)
         self._facts = self._known()
 
     def _adding_function(self, body: Body, loss_function: Loss, add: _Add | None, weight: float) -> _Step:
@@ -177,7 +179,7 @@ class Captured:
             [None if p.grad is None else p.grad.data_ptr() for group in self._groups for p in group["params"]],
             [part.training for part in self._model.modules()],
             [{key: value for key, value in group.items() if key not in ("params", "lr")} for group in self._groups],
-            [_plain_attributes(part) for part in self._model.modules()],
+            [plain_attributes(part) for part in self._model.modules()],
         )
 
 
@@ -249,6 +251,6 @@ def shapes_of(batch: Batch) -> str:
     return repr(_shapes(batch))
 
 
-def _plain_attributes(module: nn.Module) -> dict[str, Any]:
+def plain_attributes(module: nn.Module) -> dict[str, Any]:
     """What a module keeps besides tensors and parts: a forward pass that counts in Python shows here."""
     return {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}

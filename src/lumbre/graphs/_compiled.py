@@ -1,21 +1,26 @@
 """The engines of one graph, compiled or recorded: all steps but the first and those of short batches run by it."""
 
+import random
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Losses, Meter, Nested
-from lumbre.graphs._capture import Captured, shapes_of, state_tensors
+from lumbre.base import Batch, Loss, Losses, Meter, Nested, leaves
+from lumbre.graphs._capture import CHANGES, Captured, plain_attributes, shapes_of, state_tensors
 from lumbre.graphs._compile import CaptureError
 from lumbre.graphs._proof import MOST_ROUNDING, ROUNDINGS, TOLERANCE, UPDATE_TOLERANCE, distance, nudge
+from lumbre.graphs._refused import print_of_step, refusal, remember
 from lumbre.graphs._small_products import products_left_out
 from lumbre.steps._body import Body, clear, detached
 from lumbre.steps._eager import Eager
 
 _WARM_UP_STEPS = 2
 _TRIES = 10
+_Chance: TypeAlias = tuple[Any, ...]
 
 
 class Compiled:
@@ -25,7 +30,8 @@ class Compiled:
     same batch and the same random numbers. Rounding may tip a maximum in pooling or a ReLU, and send a gradient another
     way: where gradients lie apart, and much farther than eager ones move when each weight moves by its last digit, the
     next batches decide. A graph that differs, cannot be made, or is overtaken by a change of the model is left, and the
-    run goes on eagerly; `reason` says why.
+    run goes on eagerly; `reason` says why. What can be known from the eager step is asked before anything is compiled,
+    one that differs is compiled once, and the same run again finds the refusal on disk.
 
     Args:
         eager: does what the graph does not: short batches, and the updates where gradients are accumulated.
@@ -75,6 +81,7 @@ class Compiled:
         self._tries = 0
         self._made_for: str | None = None
         self._left: str | None = None
+        self._key = ""
         self._steps = 0
         self.measured = False
 
@@ -170,19 +177,21 @@ class Compiled:
                 for optimizer in self._optimizers:
                     optimizer.zero_grad(set_to_none=False)
 
+        made = self._graph is None
         try:
-            loss, expected = self._eager_gradients(batch, weight, parameters)
-            buffers = [value.clone() for value in self._model.buffers()]
+            if made:
+                self._recall(batch, weight, before, chance)
+            loss, expected, buffers = self._eager_look(batch, weight, parameters, start_anew)
             moved = self._eager_update(parameters) if self._replay and weight is None else None
             start_anew()
-            made = self._graph is None
             if self._graph is None:
-                self._graph, self._made_for = self._captured(batch, weight, start_anew), shapes_of(batch)
+                check = partial(self._compare, loss, buffers)
+                self._graph, self._made_for = self._captured(batch, weight, start_anew, check), shapes_of(batch)
                 self._eager.keep_gradients = weight is not None
                 kept = [p.grad for p in parameters]
             graph = self._graph
             result = graph.first if made else graph(batch)
-            self._compare(result[1], loss, buffers)
+            self._compare(loss, buffers, result[1])
             difference = distance([p.grad for p in parameters], expected)
             near = difference <= self._tolerance
             if near:
@@ -195,6 +204,7 @@ class Compiled:
             if near and not self._proved:
                 self._proved, self._difference = True, difference
         except CaptureError as error:
+            remember(self._key, str(error), error.__cause__)
             self._leave(str(error))
             self._eager.keep_gradients = False
             _restore(held, before, chance)
@@ -207,6 +217,46 @@ class Compiled:
             return self._beside(graph, batch, epoch, step)
         self.measured = graph.measured
         return self._count(batch, (detached(result[0]), result[1].detach()), epoch, step)
+
+    def _recall(self, batch: Batch, weight: float | None, before: list[Tensor], chance: _Chance) -> None:
+        """Raise where an earlier run has come to this very step and has refused its graph."""
+        groups = [
+            {key: value for key, value in group.items() if key != "params"}
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+        ]
+        parts = [part for part in leaves((batch.input, batch.weighted_target, batch.mixed)) if part is not None]
+        facts = (
+            self._replay,
+            self._dtype,
+            weight,
+            self._body.clip,
+            shapes_of(batch),
+            groups,
+            self._proved,
+            self._tries,
+        )
+        tensors = [part for part in (*before, *parts, *chance) if isinstance(part, Tensor)]
+        self._key = print_of_step((self._model, self._loss_function, *self._optimizers), facts, tensors)
+        why = refusal(self._key)
+        if why is not None:
+            raise CaptureError(why)
+
+    def _eager_look(
+        self, batch: Batch, weight: float | None, parameters: list[nn.Parameter], start_anew: Callable[[], None]
+    ) -> tuple[Tensor, list[Tensor | None], list[Tensor]]:
+        """Loss, gradients and buffers of the eager step; or raise for a step of which no graph could be right."""
+        attributes = [plain_attributes(part) for part in self._model.modules()]
+        loss, expected = self._eager_gradients(batch, weight, parameters)
+        buffers = [value.clone() for value in self._model.buffers()]
+        if attributes != [plain_attributes(part) for part in self._model.modules()]:
+            raise CaptureError(CHANGES)
+        if self._graph is None:
+            start_anew()
+            again, _ = self._eager_gradients(batch, weight, parameters)
+            if not distance([again], [loss]) <= self._tolerance and bool(loss.isfinite()):
+                raise CaptureError("the step gives another loss when it is done again from the same state")
+        return loss, expected, buffers
 
     def _eager_gradients(
         self, batch: Batch, weight: float | None, parameters: list[nn.Parameter]
@@ -221,7 +271,7 @@ class Compiled:
             self._body.clip(parameters)
         return loss.detach(), [None if p.grad is None else p.grad.clone() for p in parameters]
 
-    def _compare(self, loss: Tensor, expected: Tensor, buffers: list[Tensor]) -> None:
+    def _compare(self, expected: Tensor, buffers: list[Tensor], loss: Tensor) -> None:
         """Raise for a loss or buffers other than eager ones. Rounding that tips a maximum shows in neither."""
         difference = distance([loss.detach()], [expected])
         if not difference <= self._tolerance:
@@ -258,18 +308,29 @@ class Compiled:
             raise CaptureError(f"{differ}, rounding of weights by {rounding:.2g}, the last of {_TRIES} batches alike")
         return False
 
-    def _captured(self, batch: Batch, weight: float | None, start_anew: Callable[[], None]) -> Captured:
-        """The graph, with the update of the meter in it where that can be traced and gives what the meter gives."""
+    def _captured(
+        self,
+        batch: Batch,
+        weight: float | None,
+        start_anew: Callable[[], None],
+        check: Callable[[Tensor], None],
+    ) -> Captured:
+        """The graph, with the update of the meter in it where that can be traced and gives what the meter gives.
+
+        `check` raises for the loss of a graph that differs: it is not compiled once more without the meter.
+        """
         parts = (self._model, self._body, self._loss_function, self._optimizers, batch, weight)
         if self._meter.adder(batch.size) is not None:
             before = [value.clone() for value in self._meter.tensors()]
             try:
                 graph = Captured(*parts, meter=self._meter, replay=self._replay)
-                if self._adds_alike(graph, batch, before):
-                    return graph
             except CaptureError:
                 if len(before) == 1:  # the loss alone, which any graph can add
                     raise
+            else:
+                check(graph.first[1])
+                if self._adds_alike(graph, batch, before):
+                    return graph
             self._meter.release()
             start_anew()
         return Captured(*parts, replay=self._replay)
@@ -332,18 +393,21 @@ class Compiled:
         self._tries, self._difference = state.get("tries", 0), state.get("difference", 0.0)
 
 
-def _chance(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """The state of the generators that a step draws from."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+def _chance(device: torch.device) -> _Chance:
+    """The state of the generators that a step may draw from."""
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), cuda, random.getstate(), np.random.get_state()
 
 
-def _restore(held: list[Tensor], before: list[Tensor], chance: tuple[Tensor, Tensor | None]) -> None:
+def _restore(held: list[Tensor], before: list[Tensor], chance: _Chance) -> None:
     """Everything as it was before the step was tried."""
     with torch.no_grad():
         _copy_all(before, held)
     torch.set_rng_state(chance[0])
     if chance[1] is not None:
         torch.cuda.set_rng_state(chance[1])
+    random.setstate(chance[2])
+    np.random.set_state(chance[3])
 
 
 def _copy_all(values: list[Tensor], places: list[Tensor]) -> None:

@@ -63,7 +63,8 @@ def probe(module: nn.Module, data: Nested) -> Probe:
     module = getattr(module, "_orig_mod", module)  # hooks within a compiled graph see nothing, or break it
     lazy = False
     if any(is_lazy(value) for value in (*module.parameters(), *module.buffers())):
-        module = copy.deepcopy(module).eval()  # a pass would give the original its shapes for good
+        module = copy.deepcopy(module)  # a pass would give the original its shapes for good
+        module.eval()
         lazy = True
     place = next((value.device for value in (*module.parameters(), *module.buffers())), torch.device("cpu"))
     data = map_leaves(lambda leaf: leaf.to(place) if isinstance(leaf, Tensor) else leaf, data)

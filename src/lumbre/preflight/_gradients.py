@@ -8,11 +8,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from lumbre.base import is_adaptive
-from lumbre.preflight._recorder import graph_leaves
+from lumbre.preflight._recorder import graph_leaves, recomputed
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
 _SHOWN = 4
+_OTHER_BATCHES = 3
 
 
 @check("LB022", "warning", "Parameters that no optimizer holds")
@@ -39,6 +40,15 @@ def not_held(subject: Subject) -> Iterator[Found]:
         )
 
 
+def _missed_elsewhere(subject: Subject) -> set[str]:
+    """The parameters without a gradient in other rows, too: experts and branches are taken by some rows alone."""
+    every = {name for name, one in subject.model.named_parameters() if one.requires_grad}
+    for other in subject.elsewhere(_OTHER_BATCHES):
+        if other.failure is None and other.gradients:
+            every &= {name for name, gradient in other.gradients.items() if gradient is None}
+    return every
+
+
 @check("LB023", "warning", "Parameters that get no gradient")
 def no_gradient(subject: Subject) -> Iterator[Found]:
     """The loss does not depend on these parameters: the graph is cut (`detach()`, `.data`, `no_grad()`, a way over
@@ -53,6 +63,8 @@ def no_gradient(subject: Subject) -> Iterator[Found]:
         missed = trainable
     else:
         missed = [name for name, gradient in found.gradients.items() if gradient is None]
+        if len(missed) < len(trainable) and missed:
+            missed = [] if recomputed(found.loss) else [name for name in missed if name in _missed_elsewhere(subject)]
     if missed:
         every = " - all there are" if len(missed) == len(trainable) else ""
         yield Found(

@@ -229,6 +229,24 @@ def is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor).all())
 
 
+def recomputed(root: Tensor) -> bool:
+    """Whether a part of the graph is made when it is gone back through, which only `backward()` does.
+
+    So it is with `torch.utils.checkpoint` and `use_reentrant=True`.
+    """
+    seen: set[Any] = set()
+    waiting: list[Any] = [root.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if "Checkpoint" in type(node).__name__:
+            return True
+        waiting += [before for before, _ in node.next_functions]
+    return False
+
+
 def graph_leaves(roots: list[Tensor], *, without_zero_factors: bool = False) -> dict[int, Tensor]:
     """The leaf tensors in the graph behind `roots`, by id.
 

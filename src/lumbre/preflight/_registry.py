@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 
+from lumbre.base import LumbreError
 from lumbre.preflight._finding import Finding, Findings
 from lumbre.preflight._subject import Subject
 
@@ -90,6 +91,7 @@ def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float
     """
     findings: list[Finding] = []
     late: list[str] = []
+    failed: list[str] = []
     begin: float | None = None
     causes = {code for one in CHECKS.values() for code in one.unless}
     for one in in_turn():
@@ -104,12 +106,23 @@ def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float
             if perf_counter() - begin > seconds:
                 late.append(one.code)
                 continue
+        try:
+            found_here = list(islice(one.look(subject), None if one.several else 1))
+        except LumbreError:
+            raise
+        except Exception as error:  # a module or a tensor that a check cannot look at is no mistake, and ends no run
+            failed.append(f"{one.code}, which cannot look at this: {_in_short(error)}")
+            continue
         findings += [
             Finding(one.code, found.severity or one.severity, found.received, found.expected, found.fix)
-            for found in islice(one.look(subject), None if one.several else 1)
+            for found in found_here
         ]
-    left_out = [*subject.unseen, *([_for_time(late, seconds)] if late and seconds is not None else [])]
+    left_out = [*subject.unseen, *failed, *([_for_time(late, seconds)] if late and seconds is not None else [])]
     return Findings([found for found in findings if found.code not in ignore], left_out)
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
 
 
 def _for_time(codes: list[str], seconds: float) -> str:

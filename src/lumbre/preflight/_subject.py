@@ -1,7 +1,7 @@
 """What the checks look at: facts of a run that is about to begin, and two passes of its first batch, made once."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -193,6 +193,23 @@ class Subject:
                 one.copy_(other)
             return self._pass(training=True)
 
+    def elsewhere(self, batches: int) -> Iterator[Pass]:
+        """Other rows in training mode, with gradients: a few batches of those that are at hand, spread over them."""
+        if self.seen is None or self.loss is None:
+            return
+        rows, size = min((len(leaf) for leaf in tensors(self.seen) if leaf.ndim), default=0), self.batch.size
+        alike = _forms(self.seen) == _forms((self.batch.input, self.batch.target))
+        for at in range(1, batches + 1):
+            begin = (rows - size) * at // batches
+            if not alike or begin <= 0:
+                return
+
+            def cut(leaf: Any, begin: int = begin) -> Any:
+                return leaf[begin : begin + size].to(self.device) if isinstance(leaf, Tensor) else leaf
+
+            batch = Batch(map_leaves(cut, self.seen[0]), map_leaves(cut, self.seen[1]), size)
+            yield replace(self, batch=batch)._pass(training=True)
+
     @property
     def loss_calls(self) -> Sequence[Call]:
         """Calls of torch's functions in the loss."""
@@ -304,6 +321,10 @@ def _alike(some: Nested, target: Nested) -> bool:
     if not isinstance(some, Tensor) or not isinstance(target, Tensor) or some.device != target.device:
         return False
     return some.dtype == target.dtype and some.shape[1:] == target.shape[1:]
+
+
+def _forms(value: Nested) -> list[Any]:
+    return [(leaf.dtype, leaf.shape[1:]) if isinstance(leaf, Tensor) else type(leaf) for leaf in leaves(value)]
 
 
 def tensors(value: Nested) -> list[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from lumbre.base import Batch, RowLoss, noted_once, own_method
 from lumbre.callbacks import SWA, Accumulate, GradientClip, GradualUnfreezing, LearningRate, LRScheduler, On
 from lumbre.core import Callback
-from lumbre.data import Loaded, by_places, whole_targets
+from lumbre.data import Loaded, by_places, in_parts, whole_targets
 from lumbre.preflight import Findings, Subject, constant_losses, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
@@ -58,7 +58,8 @@ def look_for_mistakes(
     rows, seconds = (_ROWS, _READING) if every_check else (_QUICK_ROWS, _QUICK_READING)
     test = None
     if test_data is not None:
-        test_data = by_places(test_data, feeds.records["train"].columns, need_target=True)
+        train = feeds.records["train"]
+        test_data = by_places(in_parts(test_data, train.parts), train.columns, need_target=True)
         test, _ = given_data(test_data, feeds.data.encoding, setting.seed, need_target=True)
         kind = feeds.records["train"].target
         test = whole_targets(test, wanted=isinstance(kind, str) and kind.startswith("int64 "))

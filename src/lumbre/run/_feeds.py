@@ -23,10 +23,13 @@ from lumbre.data import (
     Taken,
     accept,
     by_places,
+    class_names,
     columns_encoding,
     data_record,
     held_out,
+    in_parts,
     parted,
+    parts_of,
     sampling_weights,
     split_rows,
     taken,
@@ -109,7 +112,7 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None, we
         encoding = source.encoding
     else:
         source, encoding = accepted, columns_encoding(accepted)
-    classes = getattr(source, "classes", None)
+    classes = class_names(source)
     if train_rows is not None and valid_rows is not None and not isinstance(source, Loaded):
         parts = (None, None) if row_weights is None else (row_weights[train_rows], row_weights[valid_rows])
         return TrainingData(Taken(source, train_rows), Taken(source, valid_rows), encoding, classes, draws, *parts)
@@ -118,7 +121,8 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None, we
         inner = accepted
         while isinstance(inner, Taken):
             inner = inner.source
-        valid_data = by_places(valid_data, getattr(inner, "names", None), need_target=True)
+        parts = parts_of(inner.loader if isinstance(inner, Loaded) else inner)
+        valid_data = by_places(in_parts(valid_data, parts), getattr(inner, "names", None), need_target=True)
         whole = getattr(getattr(inner, "target", None), "dtype", None) == torch.int64
         valid, valid_weights = given_data(valid_data, encoding, seed, need_target=True)
         valid, valid_weights = counted_rows(whole_targets(valid, wanted=whole), valid_weights)
