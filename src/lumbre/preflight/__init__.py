@@ -14,10 +14,12 @@ from lumbre.preflight import (
     _learning,
     _optimizer,
     _output,
+    _padding,
     _state,
     _steps,
     _structure,
     _validation,
+    _views,
 )
 from lumbre.preflight._constant import constant_losses
 from lumbre.preflight._finding import Finding, Findings
@@ -28,12 +30,14 @@ from lumbre.preflight._subject import Schedule, Subject
 # They register themselves when they are imported.
 _FILES = (
     _structure,
+    _views,
     _optimizer,
     _gradients,
     _learning,
     _steps,
     _output,
     _influence,
+    _padding,
     _domains,
     _labels,
     _state,

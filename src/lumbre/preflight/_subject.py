@@ -11,7 +11,7 @@ from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Nested, as_scalar, leaves, map_leaves, untouched
 from lumbre.devices import seeder
-from lumbre.preflight._recorder import Call, LayerCall, Recorder, recorded_layers
+from lumbre.preflight._recorder import Call, LayerCall, Recorder, Shape, recorded_layers
 from lumbre.steps import Clip
 
 
@@ -48,6 +48,7 @@ class Pass:
         in_loss: whether it was the loss.
         gradients: of the parameters by name, None for those that got none.
         backward: what the way back through the graph raised.
+        shapes: before and after each view() and its like, in module and loss.
     """
 
     pred: Nested = None
@@ -61,6 +62,7 @@ class Pass:
     in_loss: bool = False
     gradients: dict[str, Tensor | None] = field(default_factory=dict[str, "Tensor | None"])
     backward: Exception | None = None
+    shapes: Sequence[tuple[Shape, Shape]] = ()
 
 
 @dataclass(kw_only=True)
@@ -198,18 +200,22 @@ class Subject:
         """Calls of torch's functions in the loss."""
         return () if self.evaluated.failure and not self.evaluated.in_loss else self.evaluated.losses
 
-    def predict(self, input: Nested, *, moved: bool = False) -> Nested:
+    def predict(self, input: Nested, *, moved: bool = False, training: bool = False, seed: int = 0) -> Nested:
         """What the module gives in evaluation mode, by the same chance at each call.
 
         Args:
             input: of a batch.
             moved: with weights nearby, and the means and spreads of this batch in place of running ones, which say
                 nothing before the first step.
+            training: in training mode, but for torch's own layers: with running means and without dropout.
+            seed: of what is drawn.
         """
         kept = [(one, one.detach().clone()) for one in self.model.parameters()] if moved else []
-        with untouched(self.model, self.device), torch.no_grad(), warnings.catch_warnings():
+        with untouched(self.model, self.device, training=training), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            seeder(0, self.device)("predict", 0, 0)
+            seeder(seed, self.device)("predict", 0, 0)
+            for part in self.model.modules() if training else ():
+                part.training = part.training and not in_two_modes(part)
             try:
                 for one, value in kept:
                     spread = float(value.std()) if value.numel() > 1 else 0.0
@@ -272,7 +278,7 @@ class Subject:
             switched = [
                 name for name, part in self.model.named_modules() if modes.get(name, part.training) != part.training
             ]
-            done = Pass(pred, forward.calls, layers, norms, switched)
+            done = Pass(pred, forward.calls, layers, norms, switched, shapes=forward.shapes)
             if self.loss is None:
                 return done
             try:
@@ -281,7 +287,10 @@ class Subject:
             except Exception as error:
                 return replace(done, losses=losses.calls, failure=error, in_loss=True)
             gradients, failure = _gradients(value, named) if training else ({}, None)
-            return replace(done, loss=value, losses=losses.calls, gradients=gradients, backward=failure)
+            shapes = [*forward.shapes, *losses.shapes]
+            return replace(
+                done, loss=value, losses=losses.calls, gradients=gradients, backward=failure, shapes=shapes
+            )
 
 
 def _gradients(loss: Any, named: dict[str, nn.Parameter]) -> tuple[dict[str, Tensor | None], Exception | None]:
@@ -293,6 +302,12 @@ def _gradients(loss: Any, named: dict[str, nn.Parameter]) -> tuple[dict[str, Ten
         return {}, error
     gradients: dict[str, Tensor | None] = dict(zip(named, found, strict=True))
     return {k: one.to_dense() if one is not None and one.is_sparse else one for k, one in gradients.items()}, None
+
+
+def in_two_modes(part: nn.Module) -> bool:
+    """Whether it is a layer of torch's that does something else in training."""
+    drops = (nn.modules.dropout._DropoutNd, nn.MultiheadAttention, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
+    return isinstance(getattr(part, "running_var", None), Tensor) or isinstance(part, drops)
 
 
 def _detached(leaf: Any) -> Any:
