@@ -5,6 +5,7 @@ Used by report, run and the root modules. The model is left as it was; `run` say
 
 # In the order in which the checks are to run: what costs nothing first.
 from lumbre.preflight import (
+    _alike,
     _answers,
     _data,
     _domains,
@@ -42,6 +43,7 @@ _FILES = (
     _labels,
     _state,
     _validation,
+    _alike,
     _data,
     _answers,
 )

@@ -92,7 +92,12 @@ def mixed_in_training(subject: Subject) -> Iterator[Found]:
     size, found = subject.batch.size, subject.trained
     parts = tensors(subject.batch.input)
     by_rows = bool(parts) and all(one.ndim and len(one) == size for one in parts)
-    if size < 8 or not by_rows or found.failure is not None or not any(leaf.requires_grad for leaf in tensors(found.pred)):
+    if (
+        size < 8
+        or not by_rows
+        or found.failure is not None
+        or not any(leaf.requires_grad for leaf in tensors(found.pred))
+    ):
         return
     others = torch.tensor([0, 1, 2, 3, 1, 2, 3, 1])
 

@@ -288,9 +288,7 @@ class Subject:
                 return replace(done, losses=losses.calls, failure=error, in_loss=True)
             gradients, failure = _gradients(value, named) if training else ({}, None)
             shapes = [*forward.shapes, *losses.shapes]
-            return replace(
-                done, loss=value, losses=losses.calls, gradients=gradients, backward=failure, shapes=shapes
-            )
+            return replace(done, loss=value, losses=losses.calls, gradients=gradients, backward=failure, shapes=shapes)
 
 
 def _gradients(loss: Any, named: dict[str, nn.Parameter]) -> tuple[dict[str, Tensor | None], Exception | None]:

@@ -1,4 +1,4 @@
-"""Dimensions: numbers that `view` or `reshape` brings to other places, weights of attention that add up the wrong way."""
+"""Dimensions: numbers that `view` brings to other places, weights of attention that add up the wrong way."""
 
 from collections.abc import Iterator
 from itertools import accumulate, permutations
