@@ -14,6 +14,7 @@ from lumbre.preflight import (
     _labels,
     _learning,
     _optimizer,
+    _options,
     _output,
     _padding,
     _state,
@@ -26,13 +27,14 @@ from lumbre.preflight._constant import constant_losses
 from lumbre.preflight._finding import Finding, Findings
 from lumbre.preflight._registry import CHECKS, Check, run_checks
 from lumbre.preflight._structure import FEW_ROWS
-from lumbre.preflight._subject import Schedule, Subject
+from lumbre.preflight._subject import Schedule, Subject, Told, Watched
 
 # They register themselves when they are imported.
 _FILES = (
     _structure,
     _views,
     _optimizer,
+    _options,
     _gradients,
     _learning,
     _steps,
@@ -48,4 +50,16 @@ _FILES = (
     _answers,
 )
 
-__all__ = ["CHECKS", "FEW_ROWS", "Check", "Finding", "Findings", "Schedule", "Subject", "constant_losses", "run_checks"]
+__all__ = [
+    "CHECKS",
+    "FEW_ROWS",
+    "Check",
+    "Finding",
+    "Findings",
+    "Schedule",
+    "Subject",
+    "Told",
+    "Watched",
+    "constant_losses",
+    "run_checks",
+]

@@ -17,10 +17,10 @@ from lumbre.steps import Clip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How a scheduler of torch would move the learning rate over the run.
+    """How a scheduler of torch, or a function of the step, would move the learning rate over the run.
 
     Attributes:
-        name: its class.
+        name: its class; "" of a function, of which some steps are known.
         length: steps it is made for; None where it has no end.
         rates: of each of its steps.
         failure: what it says when it is stepped too often; "" where it never does.
@@ -30,6 +30,33 @@ class Schedule:
     length: int | None
     rates: tuple[float, ...]
     failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a callback watches with a mode that it was given, and which way is better by the metric."""
+
+    callback: str
+    value: str
+    mode: str
+    better: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the run is told, beside module, data and optimizers.
+
+    Attributes:
+        watched: what callbacks watch with a mode of the user's own.
+        draws: how likely each training row is drawn, of shape (rows,); None draws every row once an epoch.
+        moved_alone: whether an augmentation moves pixels, and the target that lies on them stays.
+        batches: of an epoch; None where they cannot be counted.
+    """
+
+    watched: Sequence[Watched] = ()
+    draws: Tensor | None = None
+    moved_alone: bool = False
+    batches: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +131,7 @@ class Subject:
         schedules: of torch's schedulers.
         categories: levels of each column of text or categories, the target's included, where the data is a frame.
         rows: to train on, where they can be counted.
+        told: what else the run is told.
         most_numbers: checks that compare every row leave larger data alone.
     """
 
@@ -138,6 +166,7 @@ class Subject:
     schedules: Sequence[Schedule] = ()
     categories: Mapping[str, int] = field(default_factory=dict[str, int])
     rows: int | None = None
+    told: Told = field(default_factory=Told)
     most_numbers: int = 50_000_000
 
     @property

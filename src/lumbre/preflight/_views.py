@@ -121,6 +121,3 @@ def _weighted(preds: list[Tensor]) -> Iterator[tuple[Shape, int]]:
             result, dim = getattr(factor, "_saved_result", None), getattr(factor, "_saved_dim", None)
             if isinstance(result, Tensor) and isinstance(dim, int):
                 yield tuple(result.shape), dim if dim < 2**63 else dim - 2**64
-
-
-__all__ = ["scrambles"]
