@@ -114,8 +114,8 @@ def _draws(subject: Subject, input: Any) -> bool:
 @check("LB084", "warning", "Attention that does not see the order", unless=("LB057", "LB020"), costly=True)
 def order_unseen(subject: Subject) -> Iterator[Found]:
     """A net with attention gives the same prediction when the tokens of a row are turned round, though it has something
-    for their positions: all steps are given the same one. (Without positions of any kind it is a hint: a set has no
-    order.)"""
+    for their positions: all steps are given the same one. (Nothing is said of nets without positions of any kind: a set
+    has no order.)"""
     input = subject.batch.input
     if not isinstance(input, Tensor) or input.ndim != 2 or input.is_floating_point() or input.is_complex():
         return
@@ -126,6 +126,8 @@ def order_unseen(subject: Subject) -> Iterator[Found]:
     attends = any(call.name == "scaled_dot_product_attention" for call in found.forward)
     if not attends and not any(isinstance(part, nn.MultiheadAttention) for part in subject.model.modules()):
         return
+    if not _has_positions(subject.model):
+        return
     lengths = lengths_of(input)
     least = steps if lengths is None else int(lengths[: 2 * _ROWS].min())
     few = input[: 2 * _ROWS]
@@ -135,14 +137,11 @@ def order_unseen(subject: Subject) -> Iterator[Found]:
     once, other = (tensors(subject.predict(one))[0] for one in (few, turned))
     scale = float(once.abs().max())
     if once.shape == other.shape and scale > 0 and float((once - other).abs().max()) <= _SAME * 10 * scale:
-        placed = _has_positions(subject.model)
         yield Found(
-            "the same predictions when the tokens of each row are turned round"
-            + (", from a net with positions" if placed else ", from attention without positions"),
+            "the same predictions when the tokens of each row are turned round, from attention beside positions",
             "attention that is told at which step a token stands",
             "tokens + positions[:, :steps], with positions of shape (1, steps, width): not one row of it, nor one for "
             "each row of the batch",
-            None if placed else "hint",
         )
 
 
