@@ -27,8 +27,8 @@ def _single(pair: Any) -> Tensor | None:
 def nearly_shared(subject: Subject) -> Iterator[Found]:
     """Windows of one series that overlap, split at random: most steps of a validation window were trained on. Or copies
     with a little noise, or mirror images, made before the split. (Copies are rows a twentieth as far from a training
-    row as two rows are from each other, where others are far from all; a split in time, whose windows meet at its
-    border alone, is meant.)"""
+    row as two rows are from each other, where others are far from all: of pictures and sequences, not of tables. A
+    split in time, whose windows meet at its border alone, is meant.)"""
     train = _single(subject.seen)
     for name, pair in (("validation", subject.seen_valid), ("test", subject.seen_test)):
         held = _single(pair)
@@ -82,28 +82,16 @@ def _triples(x: Tensor) -> Tensor:
 
 
 def _copies(train: Tensor, held: Tensor) -> str | None:
-    """What is said of rows much nearer to a training row than rows are to one another."""
-    if train[0].numel() < _FEWEST_NUMBERS:
+    """What is said of pictures and sequences much nearer to a training row than rows are to one another."""
+    if train.ndim < 3 or train[0].numel() < _FEWEST_NUMBERS:  # a table may hold points of a curve
         return None
     a, b = (one[torch.linspace(0, len(one) - 1, min(len(one), _MOST_ROWS)).long()].float() for one in (train, held))
-    if a.ndim == 2:
-        if not _mostly_measured(a):
-            return None
-        spread = a.std(0)
-        a, b = ((one - a.mean(0)) / spread.clamp(min=1e-12) * (spread > 0) for one in (a, b))
     mirrored = [("mirror images of", b.flip(-1))] if a.ndim == 4 else []
     for what, rows in (("copies, but for a little noise, of", b), *mirrored):
         near = _near(a.flatten(1), rows.flatten(1))
-        # A table may hold points of a curve, of which some lie close together.
-        if near >= _FEWEST_NEAR and near >= (_SHARE_OVERLAPPING if a.ndim == 2 else _SHARE) * len(rows):
+        if near >= _FEWEST_NEAR and near >= _SHARE * len(rows):
             return f"{near} of {len(rows)} rows that are {what} training rows"
     return None
-
-
-def _mostly_measured(x: Tensor) -> bool:
-    """Whether most columns of a table have a value of their own in most rows."""
-    many = [column.unique().numel() > 0.5 * len(column) for column in x[:, :: max(1, x.shape[1] // 64)].unbind(1)]
-    return sum(many) >= 0.8 * len(many)
 
 
 def _near(train: Tensor, held: Tensor) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lumbre.base import leaves, map_leaves, untouched
 from lumbre.devices import seeder
+from lumbre.preflight._recorder import NORMS
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, in_two_modes, tensors
 
@@ -99,6 +100,8 @@ def mixed_in_training(subject: Subject) -> Iterator[Found]:
         or not any(leaf.requires_grad for leaf in tensors(found.pred))
     ):
         return
+    if any(getattr(part, "running_mean", 0) is None for part in subject.model.modules() if isinstance(part, NORMS)):
+        return  # it normalizes over the batch, and says so
     others = torch.tensor([0, 1, 2, 3, 1, 2, 3, 1])
 
     def few(leaf: Any) -> Any:

@@ -33,6 +33,7 @@ _SUBTRACTIONS = ("sub", "__sub__", "rsub", "__rsub__")
 RELUS = ("relu", "relu_")
 _IN_FORWARD = ("softmax", "log_softmax", *RELUS, "dropout", "dropout2d", "dropout3d", "scaled_dot_product_attention")
 _RESHAPING = ("view", "reshape", "flatten", "unflatten")
+_PASSING = ("overrides.py", "_tensor.py")
 _RECORDED = {*_LOSSES, *_WITH_DOMAINS, *_SUBTRACTIONS, *_IN_FORWARD}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -116,8 +117,7 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _RESHAPING:
             result = func(*args, **kwargs)
-            caller = inspect.currentframe()
-            if caller is not None and caller.f_back is not None and _is_own(caller.f_back.f_code.co_filename):
+            if _called_by_own():
                 self._reshaped(args[0] if args else kwargs.get("input"), result)
             return result
         if name not in _RECORDED:
@@ -140,6 +140,16 @@ class Recorder(TorchFunctionMode):
         first = held[1] if held is not None and held[0]() is before else tuple(before.shape)
         self.shapes.append((first, tuple(after.shape)))
         self._viewed[id(after)] = weakref.ref(after), first
+
+
+def _called_by_own() -> bool:
+    """Whether the function that is recorded is called in code of the user's own."""
+    frame = inspect.currentframe()
+    # From here to the recorder, and on through what torch puts between.
+    frame = None if frame is None or frame.f_back is None else frame.f_back.f_back
+    while frame is not None and frame.f_code.co_filename.endswith(_PASSING):
+        frame = frame.f_back
+    return frame is not None and _is_own(frame.f_code.co_filename)
 
 
 @cache

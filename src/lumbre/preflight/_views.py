@@ -17,7 +17,7 @@ _MOST_DIMENSIONS, _MOST_NODES = 6, 20_000
 _BETWEEN = ("Mul", "Div", "Expand", "View", "UnsafeView", "Reshape", "NativeDropout", "Clone", "ToCopy", "Alias")
 
 
-@check("LB081", "warning", "view() or reshape() where dimensions were to change places")
+@check("LB081", "warning", "Dimensions cut by view() or reshape()")
 def scrambled(subject: Subject) -> Iterator[Found]:
     """`view` and `reshape` keep numbers in their order. Where (rows, 16, 16, 3) becomes (rows, 3, 16, 16), or (rows,
     steps, classes) becomes (rows, classes, steps), the shape is right and the numbers are not: each place holds those
