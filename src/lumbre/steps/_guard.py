@@ -9,7 +9,7 @@ from torch import Tensor, optim
 
 from lumbre.base import Batch, Nested, NonFiniteLossError, Rows, leaves, rate_in
 
-_POLL_EVERY_STEPS = 64
+_POLL_EVERY_STEPS, _LARGE = 64, 1e6
 _ALL_FINITE = "; inputs, targets and predictions are finite"
 
 
@@ -42,7 +42,8 @@ class HostGuard:
         value = loss.item()
         if not math.isfinite(value):
             rows, where = _bad_rows(self._batch, pred)
-            rows, where = (rows, where) if where else (None, _ALL_FINITE)
+            if not where and _moderate(self._batch.input, self._batch.target, pred):
+                rows, where = None, _ALL_FINITE
             raise non_finite(value, self._epoch, self._step, rows, where, self._optimizers)
 
     def poll(self) -> None: ...
@@ -107,6 +108,12 @@ def _bad_rows(batch: Batch, pred: Nested) -> tuple[list[int] | None, str]:
         if bad.any():
             return [rows[int(i)] for i in bad.nonzero()[:, 0]], f"; {what} is not finite"
     return rows, ""
+
+
+def _moderate(*parts: Nested) -> bool:
+    """Whether no number is so large that a loss could overflow for it, so that the loss itself breaks off."""
+    floats = [leaf.detach() for part in parts for leaf in leaves(part) if isinstance(leaf, Tensor)]
+    return all(float(one.abs().max()) < _LARGE for one in floats if one.is_floating_point() and one.numel())
 
 
 def non_finite(

@@ -269,7 +269,7 @@ def copies_in_validation(broken: bool, g: G) -> Program:
 @reported("LB041", "LB086")
 def mirror_images_in_validation(broken: bool, g: G) -> Program:
     x, y = pics(g, n=200)
-    v = x[:40].flip(-1) if broken else x[160:].flip(-1)
+    v = x[:40].flip(-1) if broken else x[160:]
     yv = y[:40] if broken else y[160:]
     return go(
         lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(392, 3)),
