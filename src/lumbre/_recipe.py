@@ -187,6 +187,7 @@ class Recipe(Spec):
                 warnings.warn(str(finding), PreflightWarning, stacklevel=2)
             for one in remarks:
                 one.left_out, one.constant = findings.left_out, findings.constant
+                one.endless = any(found.code == "LB094" for found in findings)
             for progress in shown:
                 progress.notes += session.advice if kept is None else [*session.advice, *kept.notes(options)]
             session = session if kept is None else kept.chosen(session)

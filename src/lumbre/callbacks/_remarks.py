@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import hypot
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from lumbre.base import own_method
 from lumbre.core import Callback, Context
 
 _KEPT = 20_000_000
@@ -54,7 +55,8 @@ class Remarks(Callback):
     change in a run of at least 20 updates; in a shorter one, those that got no gradient. LB108: a group of parameters
     that changes ten thousand times less than another. LB109: what the checks before the run did not look at. LB110: a
     run that ended no better than the best constant prediction. LB111: validation far worse than that, beside training
-    that is far better.
+    that is far better. LB112: a loss that can fall without end, and does. LB113: an epoch that trained in evaluation
+    mode.
 
     Attributes:
         codes: all there are.
@@ -62,19 +64,36 @@ class Remarks(Callback):
         ledger: what the run did to each parameter, after it.
         left_out: what the checks before the run did not look at, and why.
         constant: the loss of the best prediction that looks at no input, of "train" and "valid", where it is known.
+        endless: whether the loss can fall without end.
+        own_step: whether the module takes its steps by itself.
 
     Args:
         say: what to do with a line, besides keeping it in `lines`; `print` for example.
         ignore: codes to leave out.
     """
 
-    codes = ("LB101", "LB102", "LB103", "LB104", "LB105", "LB106", "LB107", "LB108", "LB109", "LB110", "LB111")
+    codes = (
+        "LB101",
+        "LB102",
+        "LB103",
+        "LB104",
+        "LB105",
+        "LB106",
+        "LB107",
+        "LB108",
+        "LB109",
+        "LB110",
+        "LB111",
+        "LB112",
+        "LB113",
+    )
 
     def __init__(self, say: Callable[[str], object] | None = None, *, ignore: tuple[str, ...] = ()) -> None:
         self.lines: list[str] = []
         self.ledger: list[Moved] = []
         self.left_out: Sequence[str] = ()
         self.constant: Mapping[str, float] = {}
+        self.endless = self.own_step = False
         self._say, self._said = say, set(ignore)
         self._train: list[float] = []
         self._valid: list[float] = []
@@ -85,6 +104,7 @@ class Remarks(Callback):
     def on_fit_begin(self, ctx: Context) -> None:
         """Keep the parameters as they are, of a model that is not too large."""
         self.lines, self.ledger = [], []
+        self.own_step = own_method(ctx.model, "step")
         self._train, self._valid, self._first = [], [], True
         named = ctx.named_parameters()
         self._norms = {name: float(one.detach().float().norm()) for name, one in named.items()}
@@ -92,6 +112,15 @@ class Remarks(Callback):
         self._before = {name: one.detach().clone() for name, one in named.items()} if small else {}
         if self.left_out:
             self._remark("LB109", f"not looked at before the run: {'; '.join(self.left_out)}")
+
+    def on_train_end(self, ctx: Context) -> None:
+        """Look at the mode that the epoch has trained in."""
+        if self._first and not ctx.model.training and any(_in_two_modes(one) for one in ctx.model.modules()):
+            self._remark(
+                "LB113",
+                f"epoch {ctx.epoch}: training ended in evaluation mode, without dropout and with BatchNorm as it was; "
+                "self.train() where a step or callback has called eval()",
+            )
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Look at the history."""
@@ -190,11 +219,15 @@ class Remarks(Callback):
 
     def _of_training(self) -> Iterator[tuple[str, str]]:
         loss = self._train
+        if self.endless and len(loss) >= 2 and loss[-1] < 0 and loss[-1] < loss[-2] - 0.1 * abs(loss[-2]):
+            line = f"the training loss falls below 0, to {loss[-1]:.4g}, and can fall without end"
+            yield "LB112", f"{line}; a margin or a bound is missing, or a term has the wrong sign"
         if len(loss) >= 5 and max(loss) - min(loss) <= 1e-3 * abs(loss[0]) and abs(loss[0]) > 1e-6:
             yield "LB101", f"the training loss has not moved from {loss[0]:.4g}; try recipe.lr_finder(data)"
         if len(loss) >= 4 and min(loss) > 0 and loss[-1] > 2 * min(loss) and loss[-1] > loss[-2] > loss[-3]:
-            line = f"the training loss diverges, from {min(loss):.4g} to {loss[-1]:.4g}; a lower lr may help"
-            yield "LB102", f"{line}; in a step of your own, optimizer.zero_grad()"
+            line = f"the training loss diverges, from {min(loss):.4g} to {loss[-1]:.4g}"
+            own = "are gradients cleared in your step (optimizer.zero_grad())? If so, "
+            yield "LB102", f"{line}; {own if self.own_step else ''}a lower lr may help"
         if len(loss) >= 9:
             steps = [b - a for a, b in zip(loss[-9:], loss[-8:], strict=False)]
             turns = all(a * b < 0 for a, b in pairwise(steps))
@@ -214,6 +247,10 @@ class Remarks(Callback):
                 "LB105",
                 f"over-fitting since epoch {best + 1}: validation loss {valid[best]:.4g} then, {valid[-1]:.4g} now",
             )
+
+
+def _in_two_modes(part: nn.Module) -> bool:
+    return isinstance(part, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd))  # pyright: ignore[reportPrivateUsage]
 
 
 def _distance(one: Tensor, other: Tensor) -> float:

@@ -5,41 +5,63 @@ Used by report, run and the root modules. The model is left as it was; `run` say
 
 # In the order in which the checks are to run: what costs nothing first.
 from lumbre.preflight import (
+    _alike,
     _answers,
     _data,
     _domains,
+    _endless,
     _gradients,
     _influence,
     _labels,
     _learning,
     _optimizer,
+    _options,
     _output,
+    _padding,
     _state,
     _steps,
     _structure,
     _validation,
+    _views,
 )
 from lumbre.preflight._constant import constant_losses
 from lumbre.preflight._finding import Finding, Findings
 from lumbre.preflight._registry import CHECKS, Check, run_checks
 from lumbre.preflight._structure import FEW_ROWS
-from lumbre.preflight._subject import Schedule, Subject
+from lumbre.preflight._subject import Schedule, Subject, Told, Watched
 
 # They register themselves when they are imported.
 _FILES = (
     _structure,
+    _views,
     _optimizer,
+    _options,
     _gradients,
     _learning,
     _steps,
     _output,
     _influence,
+    _padding,
     _domains,
+    _endless,
     _labels,
     _state,
     _validation,
+    _alike,
     _data,
     _answers,
 )
 
-__all__ = ["CHECKS", "FEW_ROWS", "Check", "Finding", "Findings", "Schedule", "Subject", "constant_losses", "run_checks"]
+__all__ = [
+    "CHECKS",
+    "FEW_ROWS",
+    "Check",
+    "Finding",
+    "Findings",
+    "Schedule",
+    "Subject",
+    "Told",
+    "Watched",
+    "constant_losses",
+    "run_checks",
+]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import map_leaves
-from lumbre.preflight._recorder import CLASSES, ELEMENTWISE, loss_inputs
+from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, loss_inputs
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -52,10 +52,11 @@ def columns_of(leaf: Tensor) -> list[Columns]:
 @check("LB043", "warning", "The target among the inputs")
 def target_leak(subject: Subject) -> Iterator[Found]:
     """One column of the input, or of the last step of a sequence, is the target, a line through it, or rises with it
-    without exception; or it parts the classes: the net reads the answer off. At the time of a real prediction that
-    column will not be there. (Nothing is said of a threshold at a round number, or with a wide gap: small programs make
-    their targets so; of several columns that rise with the target, as the steps before in a series that grows; and of
-    targets that all go along with an input, as a state and the one that follows.)"""
+    without exception; or it parts the classes: the net reads the answer off. So it does from a single pixel, from a row
+    number of rows that lie class by class, and from windows that end with the steps to predict. At the time of a real
+    prediction that column will not be there. (Nothing is said of a threshold at a round number, or with a wide gap:
+    small programs make their targets so; of several columns that rise with the target, as the steps before in a series
+    that grows; and of targets that all go along with an input, as a state and the one that follows.)"""
     if subject.seen is None or not isinstance(subject.seen[1], Tensor) or subject.seen[1].is_complex():
         return
     target = subject.seen[1].byte() if subject.seen[1].dtype == torch.bool else subject.seen[1]
@@ -65,6 +66,11 @@ def target_leak(subject: Subject) -> Iterator[Found]:
     for leaf in tensors(subject.seen[0]):
         if leaf.numel() > subject.most_numbers or leaf.is_complex() or len(leaf) != len(target):
             continue
+        said = _in_last_steps(leaf, target) or _in_a_pixel(subject, leaf, target)
+        said = said or _in_row_number(subject, leaf, target)
+        if said:
+            yield Found(said, "inputs that are known when the target is not", "leave this part of the input out")
+            return
         if every.shape[1] > 1 and leaf.shape[1:] == target.shape[1:]:
             continue  # an input that is to be made again
         if target.ndim > 1 and leaf.ndim > 2 and 1 < leaf.shape[1] == target.shape[1]:
@@ -104,17 +110,73 @@ def _says(subject: Subject, columns: Columns, y: Tensor, *, single: bool) -> Fou
     )
 
 
+def _in_last_steps(leaf: Tensor, target: Tensor) -> str:
+    """What is said of several steps to predict that are the last steps of the input."""
+    if leaf.ndim != 3 or target.ndim not in (2, 3) or not leaf.is_floating_point() or leaf.dtype != target.dtype:
+        return ""
+    count = target.shape[1]
+    if not 2 <= count < leaf.shape[1] or leaf.shape[2] > _MOST_COLUMNS:
+        return ""
+    wide = target if target.ndim == 3 else target[:, :, None]
+    last = leaf[:, -count:]
+    if wide.shape[2] not in (1, leaf.shape[2]) or bool((wide == wide[:1]).all()):
+        return ""
+    same = [bool((last[:, :, at] == wide[:, :, at if wide.shape[2] > 1 else 0]).all()) for at in range(leaf.shape[2])]
+    if all(same) if wide.shape[2] > 1 else any(same):
+        return f"the last {count} steps of the input, which are the {count} steps that are to be predicted"
+    return ""
+
+
+def _in_a_pixel(subject: Subject, leaf: Tensor, target: Tensor) -> str:
+    """What is said of a pixel that says the target; of more than one at a place, pictures may be made so."""
+    single = target.numel() == len(target) >= _MANY
+    if leaf.ndim != 4 or not single or leaf[0].numel() > _MOST_COLUMNS or not leaf.is_floating_point():
+        return ""
+    y = target.flatten()
+    classes = bool(loss_inputs(subject.loss_calls, CLASSES)) or y.unique().numel() == 2
+    for step in (max(1, len(y) // 500), 1):
+        x = leaf[::step].flatten(1).double()
+        fits = _one_to_one_columns(x, y[::step]) if classes else _linear_columns(x, y[::step].double())
+        if not 1 <= len(fits) <= min(3, leaf.shape[1]) or len({at % leaf[0, 0].numel() for at in fits}) != 1:
+            return ""
+    height, width = divmod(fits[0] % leaf[0, 0].numel(), leaf.shape[3])
+    return f"the pixel in row {height} and column {width} of the pictures, which says the target exactly"
+
+
+def _in_row_number(subject: Subject, leaf: Tensor, target: Tensor) -> str:
+    """What is said of a column that numbers rows which lie class by class."""
+    if leaf.ndim != 2 or not leaf.is_floating_point() or not 2 <= leaf.shape[1] <= _MOST_COLUMNS:
+        return ""
+    if target.numel() != len(target) or not loss_inputs(subject.loss_calls, (*CLASSES, *BINARY)):
+        return ""
+    y = target.flatten()
+    labels, counts = y.unique(return_counts=True)
+    if len(y) < _MANY or not 2 <= len(labels) <= 10 or int(counts.min()) < _FEW_OF_A_CLASS:
+        return ""
+    if int((y[1:] != y[:-1]).sum()) != len(labels) - 1:
+        return ""
+    x = leaf.double()
+    even = torch.linspace(0, 1, len(x), dtype=torch.double, device=x.device)[:, None] * (x[-1] - x[0]) + x[0]
+    numbers = ((x - even).abs().amax(0) < 1e-3 * (x[-1] - x[0]).abs() / len(x)).nonzero()[:, 0].tolist()
+    if not numbers:
+        return ""
+    return f"column {numbers[0]} of the input, which numbers the rows, that lie class by class"
+
+
 def _one_to_one(x: Tensor, y: Tensor) -> int | None:
     """The column that has one value for each class, and another for each."""
+    found = _one_to_one_columns(x, y)
+    return found[0] if found else None
+
+
+def _one_to_one_columns(x: Tensor, y: Tensor) -> list[int]:
     labels = y.unique()
     if not 2 <= labels.numel() <= 100:
-        return None
+        return []
     first = torch.stack([x[(y == label).nonzero()[0, 0]] for label in labels])
     fits = (x == first[torch.searchsorted(labels, y)]).all(0)
-    for column in fits.nonzero()[:, 0].tolist():
-        if first[:, column].unique().numel() == labels.numel():
-            return int(column)
-    return None
+    columns = fits.nonzero()[:, 0].tolist()
+    return [int(column) for column in columns if first[:, column].unique().numel() == labels.numel()]
 
 
 def _goes_on(x: Tensor, y: Tensor) -> bool:
@@ -127,11 +189,15 @@ def _goes_on(x: Tensor, y: Tensor) -> bool:
 
 
 def _linear(x: Tensor, y: Tensor) -> int | None:
+    found = _linear_columns(x, y)
+    return found[0] if found else None
+
+
+def _linear_columns(x: Tensor, y: Tensor) -> list[int]:
     dx, dy = x - x.mean(0), y - y.mean()
     norm = dx.norm(dim=0) * dy.norm()
     same = ((dx * dy[:, None]).sum(0).abs() > 0.999999 * norm) & (norm > 0)
-    found = same.nonzero()[:, 0].tolist()
-    return int(found[0]) if found else None
+    return [int(one) for one in same.nonzero()[:, 0].tolist()]
 
 
 def _rises(x: Tensor, y: Tensor, before: Tensor | None) -> int | None:

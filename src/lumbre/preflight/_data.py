@@ -162,6 +162,28 @@ def idle_columns(subject: Subject) -> Iterator[Found]:
             yield Found("; ".join(said), "columns that differ", "leave them out")
 
 
+@check("LB093", "warning", "Inputs that are the same in every row", unless=("LB037",))
+def same_inputs(subject: Subject) -> Iterator[Found]:
+    """All rows that were read have the same input: an index that is not used, a division of whole numbers that gives
+    0, a picture that was not read. (Looked at where the loss compares predictions with targets that differ.)"""
+    pair, calls = subject.seen, subject.loss_calls
+    if pair is None or not any(call.is_loss and call.target is subject.batch.target for call in calls):
+        return
+    parts, targets = tensors(pair[0]), tensors(pair[1])
+    if not parts or any(not one.ndim or len(one) < _ENOUGH or not one.numel() for one in (*parts, *targets)):
+        return
+    if any(bool((one[:: max(1, len(one) // 50)] != one[:1]).any()) for one in parts):  # most sets are done with here
+        return
+    if all(bool((one == one[:1]).all()) for one in parts):
+        value = parts[0].flatten()[0].item()
+        alike = bool((parts[0] == parts[0].flatten()[0]).all())
+        yield Found(
+            f"the same input in all {len(parts[0])} rows" + (f": {value:g} throughout" if alike else ""),
+            "inputs that differ between rows",
+            "look at what the data set does with its index, and at whole-number division (x.float() / 255)",
+        )
+
+
 @check("LB041", "warning", "Rows in training and in validation", several=True)
 def shared_rows(subject: Subject) -> Iterator[Found]:
     """Rows that were trained on tell nothing about new ones. Compared are whole inputs, exactly, before augmentation;

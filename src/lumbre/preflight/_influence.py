@@ -9,8 +9,9 @@ from torch import Tensor
 
 from lumbre.base import leaves, map_leaves, untouched
 from lumbre.devices import seeder
+from lumbre.preflight._recorder import NORMS
 from lumbre.preflight._registry import Found, check
-from lumbre.preflight._subject import Subject, tensors
+from lumbre.preflight._subject import Subject, in_two_modes, tensors
 
 _ROWS, _MOST_COLUMNS = 32, 5_000
 
@@ -83,6 +84,79 @@ def mixed_rows(subject: Subject, rows: int) -> bool:
     return False
 
 
+@check("LB085", "warning", "Rows that see one another in training", unless=("LB020", "LB018", "LB032"), costly=True)
+def mixed_in_training(subject: Subject) -> Iterator[Found]:
+    """In training mode, and there alone, the prediction of a row changes with the other rows, by more than batch
+    normalisation's statistics, which are left out of it: a mean over the batch by hand, rows that are joined. (Where
+    buffers follow the rows, as in a normalisation of one's own, or partners are drawn anew, as for mixup, it is
+    meant.)"""
+    size, found = subject.batch.size, subject.trained
+    parts = tensors(subject.batch.input)
+    by_rows = bool(parts) and all(one.ndim and len(one) == size for one in parts)
+    if (
+        size < 8
+        or not by_rows
+        or found.failure is not None
+        or not any(leaf.requires_grad for leaf in tensors(found.pred))
+    ):
+        return
+    if any(getattr(part, "running_mean", 0) is None for part in subject.model.modules() if isinstance(part, NORMS)):
+        return  # it normalizes over the batch, and says so
+    others = torch.tensor([0, 1, 2, 3, 1, 2, 3, 1])
+
+    def few(leaf: Any) -> Any:
+        return leaf[:8] if isinstance(leaf, Tensor) else leaf
+
+    def changed(leaf: Any) -> Any:
+        return leaf[others.to(leaf.device)] if isinstance(leaf, Tensor) else leaf
+
+    some = map_leaves(few, subject.batch.input)
+    try:
+        once, other = (tensors(subject.predict(one, training=True)) for one in (some, map_leaves(changed, some)))
+        if not _first_differs(once, other) or _follows(subject, some):
+            return
+        again = tensors(subject.predict(some, training=True))
+        anew = [tensors(subject.predict(some, training=True, seed=at)) for at in (1, 2)]
+    except Exception:  # a module that takes batches of one size alone
+        return
+    drawn = any(_first_differs(once, one) for one in (again, *anew))
+    if not drawn:
+        yield Found(
+            "a prediction of the first row that changes, in training mode, when the other rows of the batch are others",
+            "predictions of a row that depend on this row alone, but for batch normalisation",
+            "means and norms over the numbers of a row, not over the batch; nn.BatchNorm1d() keeps running means for "
+            'evaluation. Where it is meant: ignore=("LB085",)',
+        )
+
+
+def _first_differs(once: list[Tensor], other: list[Tensor]) -> bool:
+    for a, b in zip(once, other, strict=False):
+        if a.ndim and a.shape == b.shape and len(a) == 8 and a.is_floating_point() and bool(a.isfinite().all()):
+            scale = float(a.std()) + 1e-2 * float(a.abs().mean())
+            if float((a[:4] - b[:4]).abs().max()) > 1e-3 * scale > 0:
+                return True
+    return False
+
+
+def _follows(subject: Subject, input: Any) -> bool:
+    """Whether a call in training mode changes buffers, or other tensors that hang on the module."""
+    with untouched(subject.model, subject.device, training=True), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for part in subject.model.modules():
+            part.training = part.training and not in_two_modes(part)
+        before = [(one, one.clone()) for one in _kept(subject)]
+        subject.call(map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, input))
+        now = _kept(subject)
+        return len(now) != len(before) or any(
+            one is not two or not torch.equal(one, old) for (one, old), two in zip(before, now, strict=True)
+        )
+
+
+def _kept(subject: Subject) -> list[Tensor]:
+    held = (value for part in subject.model.modules() for value in vars(part).values() if isinstance(value, Tensor))
+    return [*subject.model.buffers(), *held]
+
+
 @check("LB068", "warning", "An input that has no influence", unless=("LB057", "LB024", "LB029", "LB043"), costly=True)
 def no_influence(subject: Subject) -> Iterator[Found]:
     """One of several inputs, a column of a table or a channel of a picture could be anything: no prediction of the
@@ -97,11 +171,14 @@ def no_influence(subject: Subject) -> Iterator[Found]:
         (found,) = gradients(subject, rows, torch.ones(rows, dtype=torch.bool))
     except Exception:  # a module that cannot be differentiated by its input
         return
-    if not any(one is not None and bool((one != 0).any()) for one in found):
+    known = any(one is not None and bool((one != 0).any()) for one in found)
+    if not known and (len(parts) < 2 or not _vary(subject)):
         return
     for at, (part, gradient) in enumerate(zip(parts, found, strict=True)):
         for index in _idle(part[:rows], gradient, several=len(parts) > 1):
-            if not _moves(subject, rows, at, index):
+            # What is only drawn or forced in training is asked for there; and a branch may begin at zero.
+            ways = ({}, {"moved": True}, *([{"training": True}] if gradient is None else []))
+            if not any(_moves(subject, rows, at, index, **way) for way in ways):
                 what = "an input" if index is None else f"{'column' if part.ndim == 2 else 'channel'} {index}"
                 place = f" of input {at}" if len(parts) > 1 else ""
                 yield Found(
@@ -115,7 +192,11 @@ def no_influence(subject: Subject) -> Iterator[Found]:
 
 def _idle(part: Tensor, gradient: Tensor | None, *, several: bool) -> Iterator[int | None]:
     """What gets no gradient though it differs between rows: the tensor (None), else one of its columns or channels."""
-    if gradient is None or not bool(gradient.isfinite().all()):
+    if gradient is None:  # whole numbers: what is drawn or forced in training alone is asked for there
+        if several and part.dtype != torch.bool and bool((part != part[:1]).any()):
+            yield None
+        return
+    if not bool(gradient.isfinite().all()):
         return
     if not bool((gradient != 0).any()):
         if several and bool((part != part[:1]).any()):
@@ -129,7 +210,13 @@ def _idle(part: Tensor, gradient: Tensor | None, *, several: bool) -> Iterator[i
     yield from (int(one) for one in idle.nonzero()[:1, 0])
 
 
-def _moves(subject: Subject, rows: int, at: int, index: int | None) -> bool:
+def _vary(subject: Subject) -> bool:
+    """Whether predictions differ between the rows of the batch."""
+    preds = [one.detach() for one in tensors(subject.evaluated.pred) if one.ndim and len(one) == subject.batch.size]
+    return any(bool((one != one[:1]).any()) for one in preds)
+
+
+def _moves(subject: Subject, rows: int, at: int, index: int | None, **way: bool) -> bool:
     """Whether predictions change where values of this input, or column of it, change places between the rows."""
     count = iter(range(len(tensors(subject.batch.input))))
 
@@ -146,7 +233,7 @@ def _moves(subject: Subject, rows: int, at: int, index: int | None) -> bool:
 
     few = map_leaves(lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) else leaf, subject.batch.input)
     try:
-        one, two = subject.predict(few), subject.predict(map_leaves(turned, few))
+        one, two = (subject.predict(part, **way) for part in (few, map_leaves(turned, few)))
     except Exception:
         return True
     pairs = zip(leaves(one), leaves(two), strict=True)

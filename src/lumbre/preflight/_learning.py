@@ -207,11 +207,20 @@ def norm_momentum(subject: Subject) -> Iterator[Found]:
     for names in (high, low):
         if names:
             momentum = next(m for name, _, m in norms if name == names[0])
-            run = "" if names is high else f" in a run of {steps} steps"
+            if names is high:
+                yield Found(
+                    f"momentum={momentum:g} for {', '.join(names[:_SHOWN])}: statistics for evaluation are "
+                    "those of the last batch alone",
+                    "the weight of the new batch, 0.01 to 0.5",
+                    f"momentum={max(1 - momentum, 0.01):.2g}: torch's momentum is 1 less that of other libraries",
+                )
+                continue
+            done = 1 - (1 - momentum) ** (steps or 0)
             yield Found(
-                f"momentum={momentum:g} for {', '.join(names[:_SHOWN])}{run}",
-                "the weight of a new batch, 0.01 to 0.5",
-                "momentum=0.1, or 1 less what other libraries call momentum",
+                f"momentum={momentum:g} for {', '.join(names[:_SHOWN])}, in a run of {steps} steps: statistics for "
+                f"evaluation end {done:.0%} of the way from mean 0 and spread 1 to those of the batches",
+                "a run that is long enough for them to arrive",
+                "momentum=0.1, as torch has it by itself, or more epochs",
             )
 
 

@@ -85,10 +85,13 @@ def schedule(subject: Subject) -> Iterator[Found]:
             received = f"{one.name}, which fails at a step of this run: {one.failure}"
         elif one.length is not None and steps and not 0.7 <= one.length / steps <= 1.3:
             received = f"{one.name} made for {one.length} steps, in a run that steps it {steps} times"
-        elif steps > 1 and len(set(one.rates)) == 1:
+        elif one.name and steps > 1 and len(set(one.rates)) == 1:
             received = f"{one.name}, whose learning rate never changes in the {steps} steps of this run"
         elif steps >= 20 and (idle := sum(rate < 0.01 * max(one.rates) for rate in one.rates)) > 0.6 * steps:
-            received = f"{one.name}, under 1 % of its highest rate in {idle} of the {steps} steps of this run"
+            name, where = (
+                (one.name, f"{idle} of the {steps} steps") if one.name else ("a schedule", f"{idle / steps:.0%}")
+            )
+            received = f"{name}, under 1 % of its highest rate in {where} of this run"
         else:
             continue
         yield Found(

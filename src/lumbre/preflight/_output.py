@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lumbre.base import brief, describe, loss_hint
 from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, loss_inputs, made_by
@@ -288,6 +288,33 @@ def loss_fails(subject: Subject) -> Iterator[Found]:
     )
 
 
+@check("LB096", "error", "A loss that is no number", unexplained=True)
+def no_number(subject: Subject) -> Iterator[Found]:
+    """Inputs, targets and predictions of the first batch are finite, and the loss of them is not: a logarithm or root
+    of negative numbers, a quotient by 0. (Those of torch are not looked at: one whose rows are all left out is NaN.)"""
+    found, batch = subject.trained, subject.batch
+    if found.failure is not None or not isinstance(found.loss, Tensor) or found.loss.ndim:
+        return
+    if any(call.is_loss or not call.name.endswith(("sub", "sub__")) for call in found.losses):
+        return
+    parts = [
+        one for part in (batch.input, batch.target, found.pred) for one in tensors(part) if one.is_floating_point()
+    ]
+    value = float(found.loss.detach())
+    if not math.isfinite(value) and all(_moderate(one.detach()) for one in parts):
+        yield Found(
+            f"a loss of {value} for the first batch, whose inputs, targets and predictions are finite",
+            "a finite loss",
+            "look at what the loss takes: a log() or sqrt() of what may be negative or 0, a quotient by 0; "
+            "F.softplus(x) + 1e-6 or clamp(min=1e-6) keep a prediction positive",
+        )
+
+
+def _moderate(one: Tensor) -> bool:
+    """Whether all numbers are finite, and none is so large that a loss could overflow for it."""
+    return not one.is_floating_point() or not one.numel() or float(one.abs().max()) < 1e6
+
+
 @check("LB010", "error", "A loss that is no single number")
 def no_scalar(subject: Subject) -> Iterator[Found]:
     """A backward pass begins at one number."""
@@ -380,8 +407,19 @@ def constant_output(subject: Subject) -> Iterator[Found]:
         yield Found(
             f"the same prediction for all {subject.batch.size} rows of the first batch",
             "predictions that depend on the input",
-            "look at what forward() does with x; torch's own first weights and biases",
+            "look at what forward() does with x: what it multiplies by 0, cuts off, or never uses"
+            + ("" if _begin_as_torch(subject) else "; first weights and biases are not those of torch"),
         )
+
+
+def _begin_as_torch(subject: Subject) -> bool:
+    """Whether the weights of layers are as wide as torch draws them."""
+    for part in subject.model.modules():
+        if isinstance(part, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)) and part.weight.numel() > 16:
+            usual = (3 * part.weight[0].numel()) ** -0.5
+            if not 0.5 * usual < float(part.weight.detach().float().square().mean().sqrt()) < 2 * usual:
+                return False
+    return True
 
 
 def _rows_differ(subject: Subject) -> bool:

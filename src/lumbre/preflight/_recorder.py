@@ -1,9 +1,12 @@
 """What happened in a pass: which functions of torch were called with what, and which layers."""
 
+import inspect
+import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +32,13 @@ _LOSSES = (*ELEMENTWISE, *CLASSES, *BINARY)
 _SUBTRACTIONS = ("sub", "__sub__", "rsub", "__rsub__")
 RELUS = ("relu", "relu_")
 _IN_FORWARD = ("softmax", "log_softmax", *RELUS, "dropout", "dropout2d", "dropout3d", "scaled_dot_product_attention")
+_RESHAPING = ("view", "reshape", "flatten", "unflatten")
+_PASSING = ("overrides.py", "_tensor.py")
 _RECORDED = {*_LOSSES, *_WITH_DOMAINS, *_SUBTRACTIONS, *_IN_FORWARD}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+Shape: TypeAlias = tuple[int, ...]
 
 # What changes only how numbers lie, not what they are.
 _LAYOUT = ("View", "Reshape", "Squeeze", "Unsqueeze", "Alias", "ToCopy", "Clone", "Permute", "Transpose", "T", "Expand")
@@ -100,12 +107,19 @@ class Recorder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Call] = []
+        self.shapes: list[tuple[Shape, Shape]] = []  # before and after view() and its like, in code of the user's own
+        self._viewed: dict[int, tuple[weakref.ref[Tensor], Shape]] = {}
 
     def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        if name in _RESHAPING:
+            result = func(*args, **kwargs)
+            if _called_by_own():
+                self._reshaped(args[0] if args else kwargs.get("input"), result)
+            return result
         if name not in _RECORDED:
             return func(*args, **kwargs)
         result, units = None, None
@@ -117,6 +131,32 @@ class Recorder(TorchFunctionMode):
         finally:
             self.calls.append(Call(name, args, kwargs, result, units))
         return result
+
+    def _reshaped(self, before: Any, after: Any) -> None:
+        """Note the shapes; of one view after another, the first and the last."""
+        if not isinstance(before, Tensor) or not isinstance(after, Tensor) or before.numel() != after.numel():
+            return
+        held = self._viewed.get(id(before))
+        first = held[1] if held is not None and held[0]() is before else tuple(before.shape)
+        self.shapes.append((first, tuple(after.shape)))
+        self._viewed[id(after)] = weakref.ref(after), first
+
+
+def _called_by_own() -> bool:
+    """Whether the function that is recorded is called in code of the user's own."""
+    frame = inspect.currentframe()
+    # From here to the recorder, and on through what torch puts between.
+    frame = None if frame is None or frame.f_back is None else frame.f_back.f_back
+    while frame is not None and frame.f_code.co_filename.endswith(_PASSING):
+        frame = frame.f_back
+    return frame is not None and _is_own(frame.f_code.co_filename)
+
+
+@cache
+def _is_own(path: str) -> bool:
+    """Whether code is the user's: not of an installed package, but for `nn.Flatten` and `nn.Unflatten`."""
+    parts = path.replace("\\", "/")
+    return "/site-packages/" not in parts or parts.endswith("torch/nn/modules/flatten.py")
 
 
 @dataclass(frozen=True, slots=True)

@@ -404,6 +404,16 @@ def mode_switched(subject: Subject) -> Iterator[Found]:
             )
             return
     model = subject.model
+    if any(isinstance(part, (*NORMS, nn.modules.dropout._DropoutNd)) for part in model.modules()):  # pyright: ignore[reportPrivateUsage]
+        with untouched(model, subject.device, training=True):
+            stays = not model.training
+        if stays:
+            yield Found(
+                "a module that stays in evaluation mode when it is put into training mode",
+                "dropout and BatchNorm that train",
+                "def train(self, mode=True): super().train(mode); ...; return self, with the mode that is given",
+            )
+            return
     by_hand = [
         name
         for name, part in model.named_modules()

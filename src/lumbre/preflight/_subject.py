@@ -11,16 +11,16 @@ from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Nested, as_scalar, leaves, map_leaves, untouched
 from lumbre.devices import seeder
-from lumbre.preflight._recorder import Call, LayerCall, Recorder, recorded_layers
+from lumbre.preflight._recorder import Call, LayerCall, Recorder, Shape, recorded_layers
 from lumbre.steps import Clip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How a scheduler of torch would move the learning rate over the run.
+    """How a scheduler of torch, or a function of the step, would move the learning rate over the run.
 
     Attributes:
-        name: its class.
+        name: its class; "" of a function, of which some steps are known.
         length: steps it is made for; None where it has no end.
         rates: of each of its steps.
         failure: what it says when it is stepped too often; "" where it never does.
@@ -30,6 +30,33 @@ class Schedule:
     length: int | None
     rates: tuple[float, ...]
     failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a callback watches with a mode that it was given, and which way is better by the metric."""
+
+    callback: str
+    value: str
+    mode: str
+    better: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the run is told, beside module, data and optimizers.
+
+    Attributes:
+        watched: what callbacks watch with a mode of the user's own.
+        draws: how likely each training row is drawn, of shape (rows,); None draws every row once an epoch.
+        moved_alone: whether an augmentation moves pixels, and the target that lies on them stays.
+        batches: of an epoch; None where they cannot be counted.
+    """
+
+    watched: Sequence[Watched] = ()
+    draws: Tensor | None = None
+    moved_alone: bool = False
+    batches: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +75,7 @@ class Pass:
         in_loss: whether it was the loss.
         gradients: of the parameters by name, None for those that got none.
         backward: what the way back through the graph raised.
+        shapes: before and after each view() and its like, in module and loss.
     """
 
     pred: Nested = None
@@ -61,6 +89,7 @@ class Pass:
     in_loss: bool = False
     gradients: dict[str, Tensor | None] = field(default_factory=dict[str, "Tensor | None"])
     backward: Exception | None = None
+    shapes: Sequence[tuple[Shape, Shape]] = ()
 
 
 @dataclass(kw_only=True)
@@ -102,6 +131,7 @@ class Subject:
         schedules: of torch's schedulers.
         categories: levels of each column of text or categories, the target's included, where the data is a frame.
         rows: to train on, where they can be counted.
+        told: what else the run is told.
         most_numbers: checks that compare every row leave larger data alone.
     """
 
@@ -136,6 +166,7 @@ class Subject:
     schedules: Sequence[Schedule] = ()
     categories: Mapping[str, int] = field(default_factory=dict[str, int])
     rows: int | None = None
+    told: Told = field(default_factory=Told)
     most_numbers: int = 50_000_000
 
     @property
@@ -215,18 +246,22 @@ class Subject:
         """Calls of torch's functions in the loss."""
         return () if self.evaluated.failure and not self.evaluated.in_loss else self.evaluated.losses
 
-    def predict(self, input: Nested, *, moved: bool = False) -> Nested:
+    def predict(self, input: Nested, *, moved: bool = False, training: bool = False, seed: int = 0) -> Nested:
         """What the module gives in evaluation mode, by the same chance at each call.
 
         Args:
             input: of a batch.
             moved: with weights nearby, and the means and spreads of this batch in place of running ones, which say
                 nothing before the first step.
+            training: in training mode, but for torch's own layers: with running means and without dropout.
+            seed: of what is drawn.
         """
         kept = [(one, one.detach().clone()) for one in self.model.parameters()] if moved else []
-        with untouched(self.model, self.device), torch.no_grad(), warnings.catch_warnings():
+        with untouched(self.model, self.device, training=training), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            seeder(0, self.device)("predict", 0, 0)
+            seeder(seed, self.device)("predict", 0, 0)
+            for part in self.model.modules() if training else ():
+                part.training = part.training and not in_two_modes(part)
             try:
                 for one, value in kept:
                     spread = float(value.std()) if value.numel() > 1 else 0.0
@@ -289,7 +324,7 @@ class Subject:
             switched = [
                 name for name, part in self.model.named_modules() if modes.get(name, part.training) != part.training
             ]
-            done = Pass(pred, forward.calls, layers, norms, switched)
+            done = Pass(pred, forward.calls, layers, norms, switched, shapes=forward.shapes)
             if self.loss is None:
                 return done
             try:
@@ -298,7 +333,8 @@ class Subject:
             except Exception as error:
                 return replace(done, losses=losses.calls, failure=error, in_loss=True)
             gradients, failure = _gradients(value, named) if training else ({}, None)
-            return replace(done, loss=value, losses=losses.calls, gradients=gradients, backward=failure)
+            shapes = [*forward.shapes, *losses.shapes]
+            return replace(done, loss=value, losses=losses.calls, gradients=gradients, backward=failure, shapes=shapes)
 
 
 def _gradients(loss: Any, named: dict[str, nn.Parameter]) -> tuple[dict[str, Tensor | None], Exception | None]:
@@ -310,6 +346,12 @@ def _gradients(loss: Any, named: dict[str, nn.Parameter]) -> tuple[dict[str, Ten
         return {}, error
     gradients: dict[str, Tensor | None] = dict(zip(named, found, strict=True))
     return {k: one.to_dense() if one is not None and one.is_sparse else one for k, one in gradients.items()}, None
+
+
+def in_two_modes(part: nn.Module) -> bool:
+    """Whether it is a layer of torch's that does something else in training."""
+    drops = (nn.modules.dropout._DropoutNd, nn.MultiheadAttention, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
+    return isinstance(getattr(part, "running_var", None), Tensor) or isinstance(part, drops)
 
 
 def _detached(leaf: Any) -> Any:

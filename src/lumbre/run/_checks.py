@@ -20,6 +20,7 @@ from lumbre.run._options import Options
 from lumbre.run._rates import schedules
 from lumbre.run._setting import Setting
 from lumbre.run._spec import Spec
+from lumbre.run._told import told
 from lumbre.steps import Clip
 
 _QUICK_SECONDS = 1.0
@@ -101,6 +102,7 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
         clip=_clip(callbacks),
         scheduled=any(_may_move_rates(one) for one in callbacks),
         schedules=schedules(net.optimizers, callbacks, options.epoch_range[1], feeds.train.length),
+        told=told(spec, options, feeds),
     )
 
 

@@ -13,7 +13,7 @@ from lumbre.callbacks import SWA, LearningRate, LRScheduler
 from lumbre.core import Callback, Context
 from lumbre.preflight import Schedule
 
-_PATIENCE = 20_000
+_PATIENCE, _SAMPLED = 20_000, 200
 
 
 class Rehearsal:
@@ -121,9 +121,14 @@ def _context(optimizers: dict[str, optim.Optimizer], epochs: int, batches: int) 
 def schedules(
     optimizers: dict[str, optim.Optimizer], callbacks: Iterable[Callback], epochs: int, batches: int | None
 ) -> list[Schedule]:
-    """What torch's schedulers among the callbacks would do, for the checks; of long runs nothing is said."""
+    """What schedules among the callbacks would do, for the checks; of torch's in long runs nothing is said."""
     found: list[Schedule] = []
-    if len(optimizers) != 1 or batches is None or epochs * batches > _PATIENCE:
+    if len(optimizers) != 1:
+        return found
+    for one in callbacks:
+        if isinstance(one, LearningRate) and (one.step_on == "epoch" or batches is not None):
+            found += _by_function(one, next(iter(optimizers.values())), epochs if batches is None else epochs * batches)
+    if batches is None or epochs * batches > _PATIENCE:
         return found
     for one in callbacks:
         if not isinstance(one, LRScheduler):
@@ -137,3 +142,13 @@ def schedules(
         length = getattr(live, "total_steps", getattr(live, "T_max", None))
         found.append(Schedule(name=type(live).__name__, length=length, rates=tuple(rates), failure=rehearsed.failure))
     return found
+
+
+def _by_function(callback: LearningRate, optimizer: optim.Optimizer, steps: int) -> list[Schedule]:
+    """The rates of some steps of a schedule that is a function of the step."""
+    rate, some = rate_in(optimizer.param_groups[0]), min(steps, _SAMPLED)
+    try:
+        factors = [float(callback.schedule(at * steps // some, steps)) for at in range(some)]
+    except Exception:  # the run itself will say so
+        return []
+    return [] if rate is None else [Schedule(name="", length=None, rates=tuple(rate * one for one in factors))]

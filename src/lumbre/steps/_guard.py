@@ -9,7 +9,8 @@ from torch import Tensor, optim
 
 from lumbre.base import Batch, Nested, NonFiniteLossError, Rows, leaves, rate_in
 
-_POLL_EVERY_STEPS = 64
+_POLL_EVERY_STEPS, _LARGE = 64, 1e6
+_ALL_FINITE = "; inputs, targets and predictions are finite"
 
 
 class Guard(Protocol):
@@ -41,6 +42,8 @@ class HostGuard:
         value = loss.item()
         if not math.isfinite(value):
             rows, where = _bad_rows(self._batch, pred)
+            if not where and _moderate(self._batch.input, self._batch.target, pred):
+                rows, where = None, _ALL_FINITE
             raise non_finite(value, self._epoch, self._step, rows, where, self._optimizers)
 
     def poll(self) -> None: ...
@@ -107,6 +110,12 @@ def _bad_rows(batch: Batch, pred: Nested) -> tuple[list[int] | None, str]:
     return rows, ""
 
 
+def _moderate(*parts: Nested) -> bool:
+    """Whether no number is so large that a loss could overflow for it, so that the loss itself breaks off."""
+    floats = [leaf.detach() for part in parts for leaf in leaves(part) if isinstance(leaf, Tensor)]
+    return all(float(one.abs().max()) < _LARGE for one in floats if one.is_floating_point() and one.numel())
+
+
 def non_finite(
     value: float,
     epoch: int,
@@ -116,6 +125,13 @@ def non_finite(
     optimizers: tuple[optim.Optimizer, ...],
 ) -> NonFiniteLossError:
     """The error, in words."""
+    if where == _ALL_FINITE:
+        return NonFiniteLossError(
+            f"a loss of {value} at epoch {epoch}, step {step} of the epoch{where}",
+            "a finite loss; the run was stopped before this update, and the weights are those of the step before",
+            "look at what the loss takes: a log() or sqrt() of what may be negative or 0, a quotient by 0, an exp() "
+            "that overflows; F.softplus(x) + 1e-6 or clamp(min=1e-6) keep a prediction positive",
+        )
     named = "unknown" if rows is None else ", ".join(str(int(row)) for row in rows[:10])
     more = "" if rows is None or len(rows) <= 10 else f" and {len(rows) - 10} more"
     rate = rate_in(optimizers[0].param_groups[0])

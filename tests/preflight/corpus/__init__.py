@@ -5,21 +5,36 @@ it was written down before the programs, these before the checks. On the half "d
 "frozen" is measured only. The programs are rewritten from descriptions; no code of the sources is in them.
 """
 
-from corpus import data_and_rates, grown_data, grown_nets, loss_and_output, nets, sound
+from corpus import (
+    data_and_rates,
+    grown_data,
+    grown_nets,
+    loss_and_output,
+    nets,
+    reported_images_sequences,
+    reported_losses_steps,
+    reported_tables_nets,
+    sound,
+)
 
 __all__ = [
     "CASES",
     "GROWN",
     "HEALTHY",
+    "REPORTED",
     "Program",
     "data_and_rates",
     "grown_data",
     "grown_nets",
     "loss_and_output",
     "nets",
+    "reported_images_sequences",
+    "reported_losses_steps",
+    "reported_tables_nets",
     "sound",
 ]
 from corpus.program import CASES as CASES
 from corpus.program import GROWN as GROWN
 from corpus.program import HEALTHY as HEALTHY
 from corpus.program import Program as Program
+from corpus.reported import REPORTED as REPORTED

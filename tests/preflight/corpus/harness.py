@@ -36,13 +36,13 @@ def checked(program: Program) -> list[tuple[str, str]]:
     return sorted((finding.code, finding.severity) for finding in found)
 
 
-def fitted(program: Program) -> list[tuple[str, str]]:
-    """(code, severity) of what `recipe.fit` says before and during three epochs, or as many as the program sets."""
+def fitted(program: Program, epochs: int = 3) -> list[tuple[str, str]]:
+    """(code, severity) of what `recipe.fit` says before and during some epochs, or as many as the program sets."""
     said: list[tuple[str, str]] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            done = program.recipe.fit(program.data, **{"epochs": 3, "verbose": False, **program.options})
+            done = program.recipe.fit(program.data, **{"epochs": epochs, "verbose": False, **program.options})
             said += [(line.partition(" ")[0], "warning") for line in done.remarks]
         except PreflightError as error:
             said += [(_CODE.findall(str(error))[0], "error")]
@@ -52,10 +52,15 @@ def fitted(program: Program) -> list[tuple[str, str]]:
     return sorted([*said, *((_CODE.findall(text)[0], "warning") for text in found)])
 
 
-def run_grown(half: str, look: Callable[[Program], list[tuple[str, str]]], seeds: Iterable[int] = SEEDS) -> list[Row]:
+def run_grown(
+    half: str,
+    look: Callable[[Program], list[tuple[str, str]]],
+    seeds: Iterable[int] = SEEDS,
+    cases: Iterable[Case] = GROWN,
+) -> list[Row]:
     """The later pairs of a half."""
     rows: list[Row] = []
-    for case in GROWN:
+    for case in cases:
         if case.half == half:
             row = Row(case.name, case.half, case.codes)
             for seed in seeds:

@@ -1,0 +1,123 @@
+"""Dimensions: numbers that `view` brings to other places, weights of attention that add up the wrong way."""
+
+from collections.abc import Iterator
+from itertools import accumulate, permutations
+from math import prod
+from operator import mul
+from typing import Any
+
+from torch import Tensor
+
+from lumbre.preflight._recorder import Shape, kind_of
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject, tensors
+
+_MOST_DIMENSIONS, _MOST_NODES = 6, 20_000
+# What may stand between a softmax and the product it weights: none of it moves numbers.
+_BETWEEN = ("Mul", "Div", "Expand", "View", "UnsafeView", "Reshape", "NativeDropout", "Clone", "ToCopy", "Alias")
+
+
+@check("LB081", "warning", "Dimensions cut by view() or reshape()")
+def scrambled(subject: Subject) -> Iterator[Found]:
+    """`view` and `reshape` keep numbers in their order. Where (rows, 16, 16, 3) becomes (rows, 3, 16, 16), or (rows,
+    steps, classes) becomes (rows, classes, steps), the shape is right and the numbers are not: each place holds those
+    of others. Named are shapes that a transpose() or permute() before it would give, and that cut through dimensions.
+    (Dimensions that are split or joined whole, as heads, groups and patches are, are meant.)"""
+    if subject.evaluated.failure is not None and not subject.evaluated.in_loss:
+        return
+    for before, after in subject.evaluated.shapes:
+        if scrambles(before, after):
+            yield Found(
+                f"view() or reshape() of {before} to {after}, which brings numbers of different dimensions together",
+                "dimensions that are split or joined whole",
+                "transpose() or permute() to change the order of dimensions, and reshape() after it to join them",
+            )
+            return
+
+
+def scrambles(before: Shape, after: Shape) -> bool:
+    """Whether a reshape cuts through dimensions, though another order of them would fit the new shape.
+
+    Args:
+        before: the shape of what is given.
+        after: that of what comes out, with as many numbers.
+    """
+    old, new = (tuple(size for size in one if size > 1) for one in (before, after))
+    if old == new or prod(old) != prod(new) or not 2 <= len(old) <= _MOST_DIMENSIONS or len(new) > _MOST_DIMENSIONS:
+        return False
+    parts = [_cuts(old, start, end) for start, end in _spans(new)]
+    if not any(cut for cut, _ in parts):
+        return False
+    if any(_fits(order, new) for order in permutations(old)):
+        return True
+    # Heads that are cut out of the steps: (rows, steps, heads * size) as (rows, heads, steps, size).
+    twice = any(both for _, both in parts)
+    return twice and any(_fits(order, new) for split in _splits(old, new) for order in permutations(split))
+
+
+def _spans(shape: Shape) -> list[tuple[int, int]]:
+    ends = list(accumulate(shape, mul))
+    return list(zip([1, *ends], ends, strict=False))
+
+
+def _cuts(old: Shape, start: int, end: int) -> tuple[bool, bool]:
+    """Whether a new dimension takes parts of several old ones: of one at least, and at both of its ends."""
+    whole = {1, *accumulate(old, mul)}
+    inside = any(a <= start and end <= b and start % a == 0 and b % end == 0 for a, b in _spans(old))
+    if inside or (start in whole and end in whole):
+        return False, False
+    return True, start not in whole and end not in whole
+
+
+def _fits(order: Shape, new: Shape) -> bool:
+    """Whether joining neighbours in `order` gives the new shape."""
+    return set(accumulate(new, mul)) <= set(accumulate(order, mul))
+
+
+def _splits(old: Shape, new: Shape) -> Iterator[Shape]:
+    """One dimension in two, both of which are dimensions of the new shape."""
+    for at, size in enumerate(old):
+        if len(old) == _MOST_DIMENSIONS:
+            return
+        for part in sorted({one for one in new if size % one == 0 and size // one in new and 1 < one < size}):
+            yield (*old[:at], part, size // part, *old[at + 1 :])
+
+
+@check("LB082", "warning", "Attention whose weights do not add up to 1", unless=("LB018",))
+def weights_of_queries(subject: Subject) -> Iterator[Found]:
+    """The softmax of a square of scores (queries, keys) goes over the queries, and its product with the values over the
+    keys: what a step is given is no mean of the others. (Squares alone are looked at: a softmax over slots or channels
+    is meant.)"""
+    found = subject.evaluated
+    if found.failure is not None and not found.in_loss:
+        return
+    for shape, dim in _weighted(tensors(found.pred)):
+        if dim % len(shape) == len(shape) - 2 and shape[-1] == shape[-2] > 1 and len(shape) >= 3:
+            yield Found(
+                f"a softmax over dimension {dim} of scores {shape}, whose product with the values goes over dimension "
+                f"{len(shape) - 1}",
+                "weights that add up to 1 over the keys, for each query",
+                "softmax(dim=-1) for queries @ keys.transpose(-2, -1)",
+            )
+            return
+
+
+def _weighted(preds: list[Tensor]) -> Iterator[tuple[Shape, int]]:
+    """Shape and dimension of each softmax that is the first factor of a batched product."""
+    seen: set[Any] = set()
+    waiting: list[Any] = [one.grad_fn for one in preds if one.grad_fn is not None]
+    while waiting and len(seen) < _MOST_NODES:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions if before is not None]
+        if kind_of(node) != "Bmm" or not node.next_functions:
+            continue
+        factor = node.next_functions[0][0]
+        while factor is not None and kind_of(factor) in _BETWEEN and factor.next_functions:
+            factor = next((before for before, _ in factor.next_functions if before is not None), None)
+        if factor is not None and kind_of(factor) == "Softmax":
+            result, dim = getattr(factor, "_saved_result", None), getattr(factor, "_saved_dim", None)
+            if isinstance(result, Tensor) and isinstance(dim, int):
+                yield tuple(result.shape), dim if dim < 2**63 else dim - 2**64
