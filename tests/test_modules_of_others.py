@@ -78,7 +78,7 @@ class Parts(nn.Module):
         return self.parts[0](x)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
 @pytest.mark.parametrize("net", [compiled, on_the_instance, replaced, scripted, traced, Parts])
 def test_a_module_trains_resumes_and_loads(net: Callable[[], nn.Module], tmp_path: Path) -> None:
     assert [one.code for one in recipe(net).check(blobs()) if one.severity != "hint"] == []
@@ -135,7 +135,7 @@ class OneDict(nn.Module):
         return self.layer(batch["a"] + batch["b"])
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
 @pytest.mark.parametrize("wrap", [lambda net: torch.compile(net, backend="eager"), torch.jit.script])
 def test_inputs_reach_a_wrapped_module_as_they_reach_the_module(wrap: Any) -> None:
     torch.compiler.reset()

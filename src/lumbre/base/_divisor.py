@@ -54,7 +54,7 @@ def seen_through(loss: Any) -> Any:
             loss = loss.func
         elif isinstance(loss, MethodType) and loss.__name__ == "forward" and isinstance(loss.__self__, nn.Module):
             loss = loss.__self__
-        elif isinstance(loss, nn.Module) and "_orig_mod" in loss._modules:
+        elif isinstance(loss, nn.Module) and "_orig_mod" in dict(loss.named_children()):
             loss = loss._orig_mod
         else:
             return loss

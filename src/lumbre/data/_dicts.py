@@ -161,7 +161,7 @@ def parts_of(data: Any) -> dict[str, Names] | None:
     return None
 
 
-def class_names(source: Any) -> Sequence[str] | None:
+def class_names(source: Any) -> tuple[str, ...] | None:
     """The names of the target's classes, where the data knows them."""
     inner = source.source if isinstance(source, Taken) else source
     rows = users_object(source) if hasattr(source, "fetch") else None

@@ -1,6 +1,7 @@
 """A function in several processes, without `torchrun`: PyTorch's own launcher starts them and watches over them."""
 
 import gc
+import inspect
 import logging
 import os
 import signal
@@ -79,8 +80,8 @@ def launch(fn: Callable[..., Any], *args: Any, devices: int) -> Any:
             max_restarts=0,
             start_method="fork" if forked else "spawn",
             logs_specs=DefaultLogsSpecs(log_dir=folder),
-            shutdown_timeout=_SHUTDOWN_SECONDS,
             signals_to_handle=",".join(_heard()),
+            **_shutdown(LaunchConfig),
         )
         # The threads of a forked process are gone: torch would wait for them.
         threads = 1 if forked else max(1, (os.cpu_count() or 1) // devices)
@@ -145,6 +146,12 @@ def _work(fn: Callable[..., Any], threads: int, args: tuple[Any, ...]) -> Any:
             "return tensors and numbers; or fitted.save(path) in fn, and lumbre.load(path, Net)",
         ) from error
     return value
+
+
+def _shutdown(config: Any) -> dict[str, Any]:
+    """How long processes may take to end once another has failed; torch 2.11 has no option for it."""
+    known = "shutdown_timeout" in inspect.signature(config).parameters
+    return {"shutdown_timeout": _SHUTDOWN_SECONDS} if known else {}
 
 
 def _heard() -> list[str]:

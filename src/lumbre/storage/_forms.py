@@ -73,10 +73,11 @@ def from_parts(parts: Mapping[str, Tensor], told: Mapping[str, Any]) -> Tensor:
     values = parts["values"]
     if "values" in told:
         values = from_parts({"bytes": values}, told["values"])
-    if form == "coo":
-        made = torch.sparse_coo_tensor(parts["indices"], values, shape, check_invariants=True)
-        return made._coalesced_(True) if told["coalesced"] is True and _ascends(parts["indices"], shape) else made
-    return _MAKERS[form](parts["outer"], parts["inner"], values, shape, check_invariants=True)
+    with torch.sparse.check_sparse_tensor_invariants():  # as an argument, torch before 2.13 warns of it all the same
+        if form != "coo":
+            return _MAKERS[form](parts["outer"], parts["inner"], values, shape)
+        made = torch.sparse_coo_tensor(parts["indices"], values, shape)
+    return made._coalesced_(True) if told["coalesced"] is True and _ascends(parts["indices"], shape) else made
 
 
 def _ascends(indices: Tensor, shape: list[int]) -> bool:
