@@ -301,3 +301,59 @@ def test_what_was_not_noted_is_looked_through_inside_too() -> None:
     with noted_once(model), unchanged(other):
         other(torch.ones(2, 4))
     assert other.seen == [0]
+
+
+class _Odd:
+    """A collection that will not be counted, as those of e3nn will not."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __iter__(self) -> Any:
+        raise NotImplementedError
+
+
+class OddTuple(_Odd, tuple[Any, ...]):
+    pass
+
+
+class OddList(_Odd, list[Any]):
+    pass
+
+
+class OddSet(_Odd, set[Any]):
+    pass
+
+
+class OddDeque(_Odd, deque[Any]):
+    pass
+
+
+class OddDict(_Odd, dict[Any, Any]):
+    def values(self) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("kind", [OddTuple, OddList, OddSet, OddDeque, OddDict])
+def test_collections_that_will_not_be_counted(kind: type, tmp_path: Any) -> None:
+    class Holds(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(4, 3)
+            self.held = kind([(1, 2), (3, 4)])
+
+        def forward(self, input: Tensor) -> Tensor:
+            if isinstance(self.held, list):
+                list.append(self.held, (5, 6))
+            return super().forward(input)
+
+    recipe = lb.setup(Holds, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
+    recipe.check(blobs())
+    options: dict[str, Any] = {"epochs": 1, "verbose": False}
+    looked = recipe.fit(blobs(), **options)
+    assert torch.equal(looked.model.weight, recipe.fit(blobs(), preflight=False, **options).model.weight)
+    net = Holds()
+    with unchanged(net):
+        net(blobs()[0])
+    assert not isinstance(net.held, list) or list.__len__(net.held) == 2
+    if kind is not OddList:  # whose changes are said, as those of any list are
+        recipe.fit(blobs(), resume=tmp_path / "run", **options)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lumbre.base._attributes import attributes_of, is_users_own
+from lumbre.base._attributes import attributes_of, entries_of, is_users_own
 
 _DEPTH = 5
 _ENDS = 64  # of a long collection so many entries at each end are looked at
@@ -60,9 +60,11 @@ def print_of(value: Any, known: Collection[int] = (), *, whole: bool = False, de
         items = list(value.items())
         return len(items), [(inner(key), inner(part)) for key, part in _shown(items, whole)]
     if isinstance(value, (set, frozenset)):
-        return len(value), sorted(repr(inner(part)) for part in value)
+        held = entries_of(value)
+        return len(held), sorted(repr(inner(part)) for part in held)
     if isinstance(value, (list, tuple, deque)):
-        return len(value), [inner(part) for part in _shown(list(value), whole)]
+        held = entries_of(value)
+        return len(held), [inner(part) for part in _shown(held, whole)]
     if isinstance(value, itertools.count):
         return repr(value)
     plain = not isinstance(value, (type, nn.Module)) and is_users_own(type(value))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
-from lumbre.base._attributes import is_users_own, slots_of
+from lumbre.base._attributes import entries_of, is_users_own, slots_of
 from lumbre.base._shards import own_part
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.dtype, torch.device, torch.Size, type(...))
@@ -109,7 +109,7 @@ class Noted:
         elif isinstance(value, (list, deque, set, dict, bytearray, array.array, np.ndarray)):
             self._note_collection(value)
         elif isinstance(value, (tuple, frozenset)):
-            self._waiting += value
+            self._waiting += entries_of(value)
         elif isinstance(value, (random.Random, np.random.RandomState, np.random.Generator, torch.Generator)):
             self._undo.append(_generator_undo(value))
         elif isinstance(value, np.random.BitGenerator):
@@ -150,12 +150,12 @@ class Noted:
             return
         if isinstance(value, dict):
             self._undo.append(_dict_undo(value))
-            self._waiting += value.values()
-            self._waiting += value.keys()
+            self._waiting += dict.values(value)
+            self._waiting += dict.keys(value)
         else:
             self._undo.append(_sequence_undo(value))
             if not isinstance(value, (bytearray, array.array)):
-                self._waiting += value
+                self._waiting += entries_of(value)
         if is_users_own(type(value)):
             self._note_attributes(value)
 
@@ -261,20 +261,23 @@ def _counting(value: Any) -> Any:
 
 
 def _sequence_undo(held: Any) -> Callable[[], None]:
-    items = list(held)
+    items = entries_of(held)
 
     def undo() -> None:
-        if len(held) == len(items) and all(one is other for one, other in zip(held, items, strict=True)):
+        now = entries_of(held)
+        if len(now) == len(items) and all(one is other for one, other in zip(now, items, strict=True)):
             return
-        if isinstance(held, (list, bytearray, array.array)):
+        if isinstance(held, list):
+            list.__setitem__(held, slice(None), items)
+        elif isinstance(held, (bytearray, array.array)):
             same: Any = array.array(held.typecode, items) if isinstance(held, array.array) else items
             held[:] = same
         elif isinstance(held, set):
-            held.clear()
-            held.update(items)
+            set.clear(held)
+            set.update(held, items)
         else:
-            held.clear()
-            held.extend(items)
+            deque.clear(held)
+            deque.extend(held, items)
 
     return undo
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Losses, Meter, Nested, leaves
+from lumbre.base import Batch, Loss, Losses, Meter, Nested, Noted, leaves
 from lumbre.graphs._capture import CHANGES, Captured, plain_attributes, shapes_of, state_tensors
 from lumbre.graphs._compile import CaptureError
 from lumbre.graphs._proof import MOST_ROUNDING, ROUNDINGS, TOLERANCE, UPDATE_TOLERANCE, distance, nudge
@@ -162,9 +162,8 @@ class Compiled:
         held = self._held()
         before = [value.detach().clone() for value in held]
         chance = _chance(self._device)
-        weight = None
-        if self._eager.accumulate > 1:
-            weight = 1.0 if self._eager.summed else float(batch.size)
+        summand = 1.0 if self._eager.summed else float(batch.size)
+        weight = summand if self._eager.accumulate > 1 else None
         kept = [p.grad for p in parameters]
 
         def start_anew() -> None:
@@ -178,6 +177,7 @@ class Compiled:
                     optimizer.zero_grad(set_to_none=False)
 
         made = self._graph is None
+        noted = Noted((self._model, self._loss_function))  # what the module counts in by itself
         try:
             if made:
                 self._recall(batch, weight, before, chance)
@@ -208,6 +208,7 @@ class Compiled:
             self._leave(str(error))
             self._eager.keep_gradients = False
             _restore(held, before, chance)
+            noted.put_back()
             clear(self._optimizers)
             return self._eager.train_step(batch, epoch, step)
         except BaseException:  # Ctrl-C, or no more memory: the model stays as the last whole step has left it

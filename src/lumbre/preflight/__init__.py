@@ -28,7 +28,7 @@ from lumbre.preflight._constant import constant_losses
 from lumbre.preflight._finding import Finding, Findings
 from lumbre.preflight._registry import CHECKS, Check, run_checks
 from lumbre.preflight._structure import FEW_ROWS
-from lumbre.preflight._subject import Schedule, Subject, Told, Watched
+from lumbre.preflight._subject import Chosen, Schedule, Subject, Watched
 
 # They register themselves when they are imported.
 _FILES = (
@@ -56,11 +56,11 @@ __all__ = [
     "CHECKS",
     "FEW_ROWS",
     "Check",
+    "Chosen",
     "Finding",
     "Findings",
     "Schedule",
     "Subject",
-    "Told",
     "Watched",
     "constant_losses",
     "run_checks",

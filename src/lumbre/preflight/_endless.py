@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lumbre.base import map_leaves, untouched
 from lumbre.devices import seeder
-from lumbre.preflight._recorder import made_by
+from lumbre.preflight._recorder import made_by, nodes_of
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -27,7 +27,7 @@ _UNBOUNDED = (
     "Unbind",
     "Stack",
 )
-_WAY, _LINEAR, _MOST_NODES = (1e2, 1e4, 1e6), 50.0, 20_000
+_WAY, _LINEAR = (1e2, 1e4, 1e6), 50.0
 
 
 @check("LB094", "hint", "A loss that can fall without end", unless=("LB012", "LB054", "LB065", "LB067", "LB013"))
@@ -129,16 +129,4 @@ def _copied(leaf: Any) -> Any:
 
 def _users(preds: list[Tensor], node: Any) -> list[Any]:
     """The nodes of a graph that are given what `node` has computed."""
-    found: list[Any] = []
-    seen: set[Any] = set()
-    waiting: list[Any] = [one.grad_fn for one in preds if one.grad_fn is not None]
-    while waiting and len(seen) < _MOST_NODES:
-        one = waiting.pop()
-        if one in seen:
-            continue
-        seen.add(one)
-        given = [before for before, _ in one.next_functions if before is not None]
-        if any(before == node for before in given):
-            found.append(one)
-        waiting += given
-    return found
+    return [one for one, given in nodes_of(preds) if any(before == node for before in given)]

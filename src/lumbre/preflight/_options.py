@@ -1,4 +1,4 @@
-"""What `fit()` is told, beside what it is told it about: what is watched, drawn, moved and gathered."""
+"""What is chosen for a run beside module and data: what is watched, drawn, moved and gathered."""
 
 from collections.abc import Iterator
 
@@ -14,9 +14,9 @@ _TURNED = 2.0
 
 @check("LB089", "warning", "The worst epoch taken for the best", several=True)
 def wrong_end(subject: Subject) -> Iterator[Found]:
-    """A callback is told to take the least of what is better where there is more of it, or the most of a loss: it
+    """A callback takes the least of what is better where there is more of it, or the most of a loss: it
     keeps, or stops at, the worst epoch."""
-    for one in subject.told.watched:
+    for one in subject.chosen.watched:
         if one.mode != one.better:
             less = "less" if one.better == "min" else "more"
             yield Found(
@@ -30,7 +30,7 @@ def wrong_end(subject: Subject) -> Iterator[Found]:
 def balanced_twice(subject: Subject) -> Iterator[Found]:
     """`sampler=` draws the rare classes more often, and the loss has larger weights for them, too: together they turn
     what they were to make even. Compared is how much each class counts in the loss of an epoch."""
-    draws, target = subject.told.draws, subject.target
+    draws, target = subject.chosen.draws, subject.target
     if draws is None or not isinstance(target, Tensor) or target.is_floating_point() or len(target) != len(draws):
         return
     if target.ndim != 1 or int(target.min()) < 0:
@@ -66,7 +66,7 @@ def balanced_twice(subject: Subject) -> Iterator[Found]:
 @check("LB091", "warning", "Pictures that are moved without their targets")
 def moved_alone(subject: Subject) -> Iterator[Found]:
     """`augment=` flips or turns pictures, and the target, a number for each pixel, stays where it is."""
-    if subject.told.moved_alone:
+    if subject.chosen.moved_alone:
         yield Found(
             "transforms that flip or turn pictures, beside targets of their height and width that stay as they are",
             "masks that move with their pictures",
@@ -77,7 +77,7 @@ def moved_alone(subject: Subject) -> Iterator[Found]:
 @check("LB092", "warning", "Updates that never gather what they are to gather")
 def never_full(subject: Subject) -> Iterator[Found]:
     """An update is to come after more batches than an epoch has: there is one at the end of each epoch, and no more."""
-    batches = subject.told.batches
+    batches = subject.chosen.batches
     if batches is not None and subject.accumulated > batches >= 2:
         yield Found(
             f"an update after {subject.accumulated} batches, in epochs of {batches}",

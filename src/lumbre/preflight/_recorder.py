@@ -2,7 +2,7 @@
 
 import inspect
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +33,7 @@ _SUBTRACTIONS = ("sub", "__sub__", "rsub", "__rsub__")
 RELUS = ("relu", "relu_")
 _IN_FORWARD = ("softmax", "log_softmax", *RELUS, "dropout", "dropout2d", "dropout3d", "scaled_dot_product_attention")
 _RESHAPING = ("view", "reshape", "flatten", "unflatten")
+_MOST_NODES = 20_000
 _PASSING = ("overrides.py", "_tensor.py")
 _RECORDED = {*_LOSSES, *_WITH_DOMAINS, *_SUBTRACTIONS, *_IN_FORWARD}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
@@ -244,6 +245,20 @@ def times_used(roots: list[Tensor]) -> dict[Any, int]:
         user = user if _moves_only(node) else node
         waiting += [(before, user) for before, _ in node.next_functions if before is not None]
     return {node: len(those) for node, those in users.items()}
+
+
+def nodes_of(preds: Iterable[Tensor]) -> Iterator[tuple[Any, list[Any]]]:
+    """Each node of the graph behind some tensors, with those whose results it was given; of a huge graph not all."""
+    seen: set[Any] = set()
+    waiting: list[Any] = [one.grad_fn for one in preds if one.grad_fn is not None]
+    while waiting and len(seen) < _MOST_NODES:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        given = [before for before, _ in node.next_functions if before is not None]
+        waiting += given
+        yield node, given
 
 
 def kind_of(node: Any) -> str:

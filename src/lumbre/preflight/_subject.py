@@ -43,8 +43,8 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What the run is told, beside module, data and optimizers.
+class Chosen:
+    """What was chosen for the run, beside module, data and optimizers.
 
     Attributes:
         watched: what callbacks watch with a mode of the user's own.
@@ -131,7 +131,7 @@ class Subject:
         schedules: of torch's schedulers.
         categories: levels of each column of text or categories, the target's included, where the data is a frame.
         rows: to train on, where they can be counted.
-        told: what else the run is told.
+        chosen: what else was chosen for the run.
         most_numbers: checks that compare every row leave larger data alone.
     """
 
@@ -166,7 +166,7 @@ class Subject:
     schedules: Sequence[Schedule] = ()
     categories: Mapping[str, int] = field(default_factory=dict[str, int])
     rows: int | None = None
-    told: Told = field(default_factory=Told)
+    chosen: Chosen = field(default_factory=Chosen)
     most_numbers: int = 50_000_000
 
     @property

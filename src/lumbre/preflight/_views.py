@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from itertools import accumulate, permutations
 from math import prod
 from operator import mul
-from typing import Any
 
 from torch import Tensor
 
-from lumbre.preflight._recorder import Shape, kind_of
+from lumbre.preflight._recorder import Shape, kind_of, nodes_of
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
-_MOST_DIMENSIONS, _MOST_NODES = 6, 20_000
+_MOST_DIMENSIONS = 6
 # What may stand between a softmax and the product it weights: none of it moves numbers.
 _BETWEEN = ("Mul", "Div", "Expand", "View", "UnsafeView", "Reshape", "NativeDropout", "Clone", "ToCopy", "Alias")
 
@@ -104,14 +103,7 @@ def weights_of_queries(subject: Subject) -> Iterator[Found]:
 
 def _weighted(preds: list[Tensor]) -> Iterator[tuple[Shape, int]]:
     """Shape and dimension of each softmax that is the first factor of a batched product."""
-    seen: set[Any] = set()
-    waiting: list[Any] = [one.grad_fn for one in preds if one.grad_fn is not None]
-    while waiting and len(seen) < _MOST_NODES:
-        node = waiting.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        waiting += [before for before, _ in node.next_functions if before is not None]
+    for node, _ in nodes_of(preds):
         if kind_of(node) != "Bmm" or not node.next_functions:
             continue
         factor = node.next_functions[0][0]

@@ -13,6 +13,7 @@ from lumbre.data import Loaded, by_places, in_parts, whole_targets
 from lumbre.preflight import Findings, Subject, constant_losses, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
+from lumbre.run._chosen import chosen
 from lumbre.run._feeds import Feeds
 from lumbre.run._known import Known, Reading, drawn_anew, first_batch, in_order, known_rows, rows_twice
 from lumbre.run._net import Net
@@ -20,7 +21,6 @@ from lumbre.run._options import Options
 from lumbre.run._rates import schedules
 from lumbre.run._setting import Setting
 from lumbre.run._spec import Spec
-from lumbre.run._told import told
 from lumbre.steps import Clip
 
 _QUICK_SECONDS = 1.0
@@ -102,7 +102,7 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
         clip=_clip(callbacks),
         scheduled=any(_may_move_rates(one) for one in callbacks),
         schedules=schedules(net.optimizers, callbacks, options.epoch_range[1], feeds.train.length),
-        told=told(spec, options, feeds),
+        chosen=chosen(spec, options, feeds),
     )
 
 

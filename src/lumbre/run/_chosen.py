@@ -1,4 +1,4 @@
-"""What a run is told beside module and data, as far as checks ask for it: what is watched, drawn, moved, gathered."""
+"""What was chosen for a run beside module and data, as far as checks ask for it: what is watched, drawn and moved."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from lumbre.base import Batch
 from lumbre.callbacks import Monitor
 from lumbre.core import Callback
-from lumbre.preflight import Told, Watched
+from lumbre.preflight import Chosen, Watched
 from lumbre.run._feeds import Feeds
 from lumbre.run._options import Options
 from lumbre.run._spec import Spec
@@ -17,9 +17,9 @@ from lumbre.vision import Augment, row_seeds
 _PROBED = 8
 
 
-def told(spec: Spec, options: Options, feeds: Feeds) -> Told:
+def chosen(spec: Spec, options: Options, feeds: Feeds) -> Chosen:
     """What `options` say, and what of it concerns the metrics and the first batch."""
-    return Told(
+    return Chosen(
         watched=tuple(_watched(spec, options.callbacks)),
         draws=feeds.data.draws,
         moved_alone=_moves_input_alone(options.augment, feeds.first),
