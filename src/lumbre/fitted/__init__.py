@@ -7,3 +7,4 @@ from lumbre.fitted._evaluation import Evaluation
 from lumbre.fitted._fitted import Fitted
 from lumbre.fitted._given import DataWarning
 from lumbre.fitted._load import load, load_history, restored
+from lumbre.fitted._suspects import Suspects, suspects

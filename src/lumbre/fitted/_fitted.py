@@ -13,6 +13,7 @@ from lumbre.base import Nested
 from lumbre.callbacks import Remarks
 from lumbre.core import Callback, History
 from lumbre.data import LoaderFeed, RowFeed
+from lumbre.fitted._attribution import Attribution, attribute
 from lumbre.fitted._baselines import Baselines, baselines
 from lumbre.fitted._compare import Examples, compared, examples_of, most_likely, probabilities, responses
 from lumbre.fitted._effects import Effects, effects
@@ -37,6 +38,22 @@ class Fitted:
     Attributes:
         model: the module, in evaluation mode, on the device it was trained on.
         engine: how its steps were executed, in a sentence.
+
+    Example:
+        >>> import lumbre as lb, torch
+        >>> x, y = torch.randn(60, 4), torch.arange(60) % 3
+        >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
+        >>> fitted = recipe.set_hparams(in_features=4, out_features=3).fit((x, y), epochs=2, verbose=False)
+        >>> fitted.predict_probabilities(x).shape
+        torch.Size([60, 3])
+        >>> list(fitted.compare((x, y)).columns)[:5]
+        ['row', 'truth', 'predicted', 'correct', 'probability']
+        >>> fitted.examples((x, y), 2, choose="worst").input.shape
+        torch.Size([2, 4])
+        >>> fitted.report("report.html", (x, y))
+        >>> fitted.export("line.pt2")
+        >>> torch.export.load("line.pt2").module()(torch.zeros(7, 4)).shape
+        torch.Size([7, 3])
     """
 
     def __init__(self, session: Session, history: History, engine: str, remarks: Remarks | None = None) -> None:
@@ -65,7 +82,7 @@ class Fitted:
     def history(self) -> "pd.DataFrame":
         """A DataFrame with the columns set ("train", "valid"), metric, epoch (from 1) and value.
 
-        Each value is a number: those of a metric with several stand in rows of their own, "f1_setosa" for example.
+        The values of a metric with several stand in rows of their own, "f1_setosa" for example.
         """
         return self._history.frame()
 
@@ -96,8 +113,7 @@ class Fitted:
     def timings(self) -> dict[str, float]:
         """Seconds: of the whole fit, of an epoch's training and validation on average, and where the time went.
 
-        The last come by name: waiting for data, step, metrics, callbacks, validation. On a GPU the time of a step
-        shows where the host waits for it.
+        The last come by name: waiting for data, step (on a GPU where the host waits), metrics, callbacks, validation.
         """
         return timings_of(self._history)
 
@@ -144,9 +160,8 @@ class Fitted:
 
         Args:
             data: an input, or a pair (input, target) whose target is left aside; whatever `fit()` takes, or a frame
-                with the feature columns of the training frame. A module with several inputs takes ((a, b), None); a
-                list is a list of rows where its entries have the shape of one. A model trained on a frame takes
-                frames, and `lumbre.data.InMemoryDataset(x)` for numbers that are encoded already.
+                with the feature columns of the training frame, or `lumbre.data.InMemoryDataset(x)` for numbers that
+                are encoded already. A module with several inputs takes ((a, b), None); a list may be one of rows.
             batch_size: rows in a batch; that of the training where not given.
             num_workers: processes that fetch batches; none where not given.
             callbacks: hear the `predict_...` events.
@@ -167,12 +182,10 @@ class Fitted:
     def predict_classes(
         self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
     ) -> "np.ndarray[Any, Any]":
-        """The most likely class of each row: its name where the training data had names, else its number.
-
-        The arguments are those of `predict()`.
+        """The most likely class of each row. The arguments are those of `predict()`.
 
         Returns:
-            An array of shape (rows,): names, or int64 class numbers.
+            An array of shape (rows,): names, where the training data had names, or int64 class numbers.
 
         Raises:
             DataError: as `predict()` does, or the model does not give a score for each class.
@@ -187,24 +200,14 @@ class Fitted:
 
         Scores become probabilities by softmax, or by the logistic function where there is one score a row, with the
         temperature of `calibrate()`. They are taken as they are where the loss (`nn.BCELoss`) says that they are
-        probabilities already; a loss that lumbre does not know leaves it to the values: those of a row sum to 1, a
-        single one lies between 0 and 1.
-
-        The arguments are those of `predict()`.
+        probabilities already; of a loss that lumbre does not know, where those of a row sum to 1, or a single one lies
+        between 0 and 1. The arguments are those of `predict()`.
 
         Returns:
             A float32 tensor of shape (rows, classes) on the CPU; two classes for a module with one output.
 
         Raises:
             DataError: as `predict()` does, or the model does not give scores of classes.
-
-        Example:
-            >>> import lumbre as lb, torch
-            >>> x, y = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
-            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
-            >>> fitted = recipe.set_hparams(in_features=4, out_features=3).fit((x, y), epochs=1, verbose=False)
-            >>> fitted.predict_probabilities(x).shape
-            torch.Size([6, 3])
         """
         return probabilities(self._session, self.predict(data, batch_size=batch_size, num_workers=num_workers))
 
@@ -225,27 +228,17 @@ class Fitted:
         The arguments are those of `evaluate()`; weights stand in a column weight, the rest is as without them.
 
         Returns:
-            A DataFrame. With classes, one line a row of data: row (its number, from 0, in the order in which it
-            came), truth and predicted (categorical, with the names of the classes where the data had names, else
-            numbers), correct, probability (of the predicted class), loss, and probability_<class> of each class.
-            With numbers, on the scale of the target (see `predict_response()`): row, truth, predicted, residual
-            (truth minus prediction), loss, and lower and upper after `conformal()`; for a model with several outputs
-            one line for each of them, numbered in a column output.
+            A DataFrame. With classes, one line a row of data: row (its number, from 0, as it came), truth and predicted
+            (categorical: names of the classes, else numbers), correct, probability (of the predicted class), loss, and
+            probability_<class> of each class. With numbers, on the scale of the target (see `predict_response()`): row,
+            truth, predicted, residual (truth minus prediction), loss, and lower and upper after `conformal()`; a line
+            for each of several outputs, numbered in a column output.
             The column loss is there where the loss can be had by row: those of `torch.nn` and functions that take
-            `reduction="none"`. One output and targets that are all 0 or 1 are two classes, unless the loss is one
-            for numbers, such as `nn.MSELoss`.
+            `reduction="none"`. One output and targets of 0 and 1 are two classes, unless the loss is one for numbers.
 
         Raises:
             DataError: the data cannot be used as it is, has no targets, or truth and prediction cannot be compared.
             OptionError: an option cannot apply to this data.
-
-        Example:
-            >>> import lumbre as lb, torch
-            >>> x = torch.linspace(0, 1, 5)[:, None]
-            >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
-            >>> fitted = line.set_hparams(in_features=1, out_features=1).fit((x, 2 * x), epochs=1, verbose=False)
-            >>> list(fitted.compare((x, 2 * x)).columns)
-            ['row', 'truth', 'predicted', 'residual', 'loss']
         """
         return compared(self._session, self._feed(data, batch_size, num_workers, need_target=True, weights=weights))
 
@@ -266,15 +259,6 @@ class Fitted:
         Raises:
             DataError: as `compare()` does.
             OptionError: an option is impossible or cannot apply to this data.
-
-        Example:
-            >>> import lumbre as lb, torch
-            >>> x = torch.linspace(0, 1, 5)[:, None]
-            >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
-            >>> fitted = line.set_hparams(in_features=1, out_features=1).fit((x, 9 * x), epochs=1, verbose=False)
-            >>> worst = fitted.examples((x, 9 * x), 2, choose="worst")
-            >>> worst.input.tolist(), worst.frame["row"].tolist()
-            ([[1.0], [0.75]], [4, 3])
         """
         return examples_of(self._session, self._feed(data, batch_size, None, need_target=True), n, choose)
 
@@ -340,11 +324,45 @@ class Fitted:
         rows = numbered_rows(self._feed(data, batch_size, need_target=False, counted=True), "effects")
         return effects(self._session, rows, features, points, curves, seed, batch_size)
 
+    def attribute(
+        self,
+        rows: Any,
+        of: str | int | None = None,
+        *,
+        method: str = "integrated gradients",
+        baseline: Any = 0.0,
+        steps: int = 50,
+        patches: int | None = None,
+        batch_size: int | None = None,
+    ) -> Attribution:
+        """What each column, pixel or step of a row adds to its prediction. Needs captum (`lumbre[explain]`).
+
+        Args:
+            rows: an input, or input and target.
+            of: a class by name or number, or the number of an output; the predicted class where not given.
+            method: "integrated gradients", or "occlusion", which takes whole numbers and codes, too.
+            baseline: what to compare with: data, for their mean (whole numbers are 0), or a value for all numbers of
+                the encoded input: 0 is black, no category, and the mean of standardized columns.
+            steps: of the gradients; more are taken for rows whose values do not add up within 1 %.
+            patches: hide height and width of images in so many parts, for occlusion; 8 where not given.
+            batch_size: rows in a pass; that of the training where not given.
+
+        Raises:
+            MissingExtraError: captum is not installed.
+            DataError: the data cannot be used as it is, or has no gradient.
+            OptionError: an option is impossible.
+        """
+        against = (
+            baseline if isinstance(baseline, (int, float)) else self._feed(baseline, need_target=False, counted=True)
+        )
+        given = self._feed(rows, batch_size, need_target=False)
+        return attribute(self._session, given, of, method, against, steps, patches, batch_size)
+
     def conformal(self, calibration: Any, level: float = 0.9, *, batch_size: int | None = None) -> Conformal:
         """Learn from rows that were not trained on how wide intervals must be to cover a share `level` of new rows.
 
-        From then on `predict(..., interval=True)` gives intervals, or sets of classes, and so do `compare()`, plots and
-        the saved file. Which scores are used says `Conformal`. (Split conformal prediction, by whole rows.)
+        `predict(..., interval=True)`, `compare()`, plots and the saved file have them, or sets of classes, from then
+        on. Which scores are used says `Conformal`.
 
         Raises:
             DataError: truth and prediction cannot be compared.
@@ -394,10 +412,7 @@ class Fitted:
         self._session = replace(self._session, after={**self._session.after, **found})
 
     def plot(self) -> "ggplot":
-        """Loss and metrics by epoch, training and validation; a plotnine object, open to `+ theme_...()` and `.save()`.
-
-        Needs plotnine.
-        """
+        """Loss and metrics by epoch, training and validation; a plotnine object, which needs plotnine."""
         from lumbre.plots import plot_history
 
         return plot_history(self._history, self._session.record.constant)
@@ -405,11 +420,10 @@ class Fitted:
     def report(self, path: str | Path, data: Any = None, *, title: str | None = None) -> None:
         """Write one HTML file that tells what was trained, on what, how well it does, and how to use it again.
 
-        It needs no network and no other file, runs no script, and suits a phone as well as a desk. In it: recipe,
-        options, shapes of the data with a fingerprint of them, loss and metrics by epoch, the layers, what the checks
-        before training found, what was computed after it, where the time went, versions, and code that loads the
-        model. With data also their evaluation, the confusion matrix or true and predicted numbers with residuals, and
-        the rows with the largest loss, shown where they are images.
+        It needs no network and no other file, and runs no script. In it: recipe, options, shapes and fingerprints of
+        the data, loss and metrics by epoch, layers, findings of the checks, what was computed after training, times,
+        versions, and code that loads the model. With data also their evaluation, the confusion matrix or true and
+        predicted numbers with residuals, and the rows with the largest loss, shown where they are images.
 
         Args:
             path: where to, such as "report.html"; a file that is there is replaced once the new one is complete.
@@ -420,16 +434,6 @@ class Fitted:
             MissingExtraError: plotnine is not installed.
             OptionError: nothing can be written at `path`, or `data` can be read only once.
             DataError: the data cannot be used as it is.
-
-        Example:
-            >>> import lumbre as lb, torch
-            >>> x, y = torch.randn(60, 4), torch.arange(60) % 3
-            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
-            >>> fitted = recipe.set_hparams(in_features=4, out_features=3).fit((x, y), epochs=2, verbose=False)
-            >>> fitted.report("report.html", (x, y))
-            >>> from pathlib import Path
-            >>> Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-            True
         """
         from lumbre.report import write_report
 
@@ -460,10 +464,10 @@ class Fitted:
         are called input, or input_0, input_1. ".pt2" is read by `torch.export.load`: only files that you trust, it may
         run what it reads.
 
-        Of a model trained on a frame whose features are all numbers, the file takes these columns as they were
-        measured, shape (rows, features), and encodes them itself. With categories among them it takes encoded columns.
-        Which of both it is, is printed and written into the file as JSON, with the name of each feature, its centre,
-        scale and categories: under "lumbre.json" in the metadata of ".onnx", and in the `extra_files` of ".pt2".
+        Of a model trained on a frame of numbers, the file takes these columns as they were measured, shape (rows,
+        features), and encodes them itself; with categories among them it takes encoded columns. That is printed, and
+        written as JSON with each feature's name, centre, scale and categories: "lumbre.json" in the metadata of
+        ".onnx" and the `extra_files` of ".pt2".
 
         Args:
             path: where to; a file that is there is replaced once the new one is complete.
@@ -474,15 +478,6 @@ class Fitted:
             OptionError: the name ends in something else.
             MissingExtraError: the packages for ONNX are not installed.
             ArchiveError: the module cannot be followed, or the file not be written, or it gives other numbers.
-
-        Example:
-            >>> import torch, lumbre as lb
-            >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
-            >>> recipe = recipe.set_hparams(in_features=2, out_features=1)
-            >>> fitted = recipe.fit((torch.zeros(4, 2), torch.zeros(4, 1)), epochs=1, verbose=False)
-            >>> fitted.export("line.pt2")
-            >>> torch.export.load("line.pt2").module()(torch.zeros(7, 2)).shape
-            torch.Size([7, 1])
         """
         session = self._session
         rows = None if data is None else self._feed(data, None, None, need_target=False).first().input

@@ -3,6 +3,7 @@
 Used by fitted, report, trials, tune and the root modules. It draws what it is given: no steps, files or devices.
 """
 
+from lumbre.plots._attribution import plot_attribution, plot_attribution_maps
 from lumbre.plots._baselines import plot_baselines
 from lumbre.plots._calibration import calibration
 from lumbre.plots._comparison import Examples, FittedModel
@@ -29,6 +30,8 @@ __all__ = [
     "layer_histograms",
     "layer_planes",
     "most_wrong",
+    "plot_attribution",
+    "plot_attribution_maps",
     "plot_baselines",
     "plot_effect_surface",
     "plot_effects",

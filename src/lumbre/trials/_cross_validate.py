@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lumbre.base import Nested, OptionError, concatenate, leaves, map_leaves, scale_of
 from lumbre.callbacks import EarlyStopping, KeepBestModel, LRScheduler, ModelCheckpoint
 from lumbre.core import History, format_seconds, format_value
-from lumbre.fitted import Evaluation, Fitted
+from lumbre.fitted import Evaluation, Fitted, Suspects, suspects
 from lumbre.run import Checkpoints, Spec, callback_list
 from lumbre.trials._folds import Fold, FoldParts, fold_parts
 from lumbre.trials._intervals import corrected_interval
@@ -77,6 +77,29 @@ class CrossValidation:
             for metric, values in self.scores.groupby("metric", sort=False)["value"]
         ]
         return pd.DataFrame(rows, columns=["metric", "mean", "low", "high"])
+
+    def suspects(self, data: Any, *, by: Any = None, duplicates: bool = True) -> Suspects:
+        """Labels that are probably wrong, rows that are there twice, and groups that are predicted worse than the rest.
+
+        Each label is judged by a model that has not seen its row, by confident learning (Northcutt et al., 2021):
+        a model knows the labels that it was trained on by heart, wrong ones too. Needs cleanlab (`lumbre[suspects]`).
+
+        Args:
+            data: what was cross-validated, with classes as targets.
+            by: the name of a column, or a value for each row: groups to look at.
+            duplicates: look for rows whose encoded inputs are equal, or nearly; the time for it grows with the square
+                of the rows.
+
+        Returns:
+            `.frame()` has the columns row, given, probable, score and suspect, the most suspicious label first;
+            `.duplicates` and `.groups` are frames, too.
+
+        Raises:
+            MissingExtraError: cleanlab is not installed.
+            DataError: it is other data, or its targets are no classes.
+        """
+        session = self.models[0]._session  # pyright: ignore[reportPrivateUsage]
+        return suspects(session, data, self.predictions, by, duplicates=duplicates)
 
     def __repr__(self) -> str:
         lines = [
