@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # One process more than there are cores, at most four; 0 runs all tests in one process.
 WORKERS ?= auto
 
-.PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-today bench-parts world clean
+.PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-today bench-export bench-tabular bench-parts world clean
 
 demo: .venv/.plots       ## train, evaluate, plot and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -67,6 +67,12 @@ bench-today: .venv/.dev  ## this tree beside another commit: BASE=commit, MNIST=
 world: .venv-world/.ready ## modules, losses and optimizers of other packages in lumbre, and docs/world.md; 15 minutes
 	OMP_NUM_THREADS=1 .venv-world/bin/python -m benchmarks.world
 
+bench-export: .venv/.dev  ## 67 nets exported, loaded and compared with themselves; 15 minutes, needs lumbre[onnx]
+	$(BIN)/python -m benchmarks.export
+
+bench-tabular: .venv-tabular/.ready ## lb.tabular beside gradient boosting and pytabkit on ten tables; hours
+	OMP_NUM_THREADS=1 .venv-tabular/bin/python -m benchmarks.tabular
+
 bench-parts: .venv/.dev  ## benchmarks of single parts: import, callbacks, data, engines and their choice
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/overhead.py
@@ -76,7 +82,7 @@ bench-parts: .venv/.dev  ## benchmarks of single parts: import, callbacks, data,
 	$(BIN)/python -m benchmarks.checkpoints
 
 clean:
-	rm -rf .venv .venv-peers .venv-checkers .venv-world .venv-torch-* docs/_build
+	rm -rf .venv .venv-peers .venv-checkers .venv-world .venv-tabular .venv-torch-* docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -112,6 +118,13 @@ clean:
 	.venv-world/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	.venv-world/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	.venv-world/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/world/requirements.txt
+	touch $@
+
+.venv-tabular/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-tabular
+	.venv-tabular/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv-tabular/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e ".[plots,sklearn,tabular]" statsmodels pytabkit==1.8.0
 	touch $@
 
 # Checkers that need older versions of other packages; torcheck pins a torch of 2021 that it does not need.

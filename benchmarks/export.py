@@ -2,7 +2,7 @@
 
     python -m benchmarks.export [--only gru attention] [--out benchmarks/results/export.md]
 
-`make export`. Each net is trained for an epoch, exported without data, so that lumbre makes up the rows, and run by
+`make bench-export`. Each net is trained for an epoch, exported without data, so that lumbre makes up the rows, and run by
 what reads the file: for one row, two, and many. The table has the largest difference of a number from the module's own,
 divided by the module's largest number where that is above 1; or the first line of the refusal.
 """
@@ -147,7 +147,7 @@ def page(seen: list[Seen], kinds: tuple[str, ...]) -> str:
         "# Nets exported, beside the module's own numbers",
         "",
         f"{platform.processor() or platform.machine()}, {platform.system()}, Python {platform.python_version()}, "
-        f"{versions}; {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}. `make export`; {len(seen)} nets, each "
+        f"{versions}; {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}. `make bench-export`; {len(seen)} nets, each "
         f"for {', '.join(map(str, ROWS))} rows drawn anew. A figure is the largest difference of a number from the "
         "module's own, divided by the module's largest where that is above 1.",
         "",
