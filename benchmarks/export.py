@@ -2,9 +2,9 @@
 
     python -m benchmarks.export [--only gru attention] [--out benchmarks/results/export.md]
 
-`make bench-export`. Each net is trained for an epoch, exported without data, so that lumbre makes up the rows, and run
-by what reads the file: for one row, two, and many. The table has the largest difference of a number from the module's own,
-divided by the module's largest number where that is above 1; or the first line of the refusal.
+`make bench-export`. Each net is trained for an epoch, exported without data, so that lumbre makes up the rows, and
+run by what reads the file: for one row, two, and many. The table has the largest difference of a number from the
+module's own, divided by the module's largest number where that is above 1; or the first line of the refusal.
 """
 
 import argparse
