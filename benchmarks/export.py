@@ -64,10 +64,10 @@ def gap(ours: list[Tensor], theirs: list[Any]) -> float:
         there = torch.view_as_real(there.resolve_conj()) if there.is_complex() else there
         if here.shape != there.shape:
             return float("inf")
-        apart = (here.double() - there.double()).abs()
-        apart = torch.where(here.double() == there.double(), torch.zeros_like(apart), apart)
+        gap = (here.double() - there.double()).abs()
+        gap = torch.where(here.double() == there.double(), torch.zeros_like(gap), gap)
         scale = max(1.0, here.double().abs().max().item() if here.numel() else 0.0)
-        worst = max(worst, (apart.max().item() if apart.numel() else 0.0) / scale)
+        worst = max(worst, (gap.max().item() if gap.numel() else 0.0) / scale)
     return worst
 
 

@@ -10,6 +10,7 @@ from lumbre.callbacks import EarlyStopping
 from lumbre.data import FrameData, from_frame
 from lumbre.fitted import Fitted
 from lumbre.nets import tabular as net_for
+from lumbre.run import callback_list
 
 _AS_IT_COMES: dict[str, Any] = {
     "categories": "codes",
@@ -77,7 +78,7 @@ def tabular(
         data,
         epochs=epochs,
         valid_data=valid_data,
-        callbacks=[*options.pop("callbacks", ()), stop],
+        callbacks=[*callback_list(options.pop("callbacks", ())), stop],
         batch_size=batch_size or (32 if rows <= 1_000 else 256 if rows <= 50_000 else 1024),
         seed=seed,
         verbose=verbose,

@@ -227,7 +227,7 @@ def test_codes_and_words_by_occlusion() -> None:
             return self.line(torch.cat([numbers, self.table(codes[:, 0])], 1))[:, 0]
 
     fitted = fit(Net, data)
-    with pytest.raises(lb.DataError, match="occlusion"):
+    with pytest.raises(lb.DataError, match=r'occlusion"; or from_frame\(..., categories="one-hot"\)'):
         fitted.attribute(frame.iloc[:4])
     found = fitted.attribute(frame.iloc[:4], method="occlusion")
     assert found.names == ("size", "colour")

@@ -134,3 +134,16 @@ def fit_on(data: object) -> lb.data.FrameData:
 def test_what_cannot_be_is_said(call, words: str) -> None:
     with pytest.raises(lb.LumbreError, match=words):
         call()
+
+
+def test_callbacks_may_be_one_or_several() -> None:
+    class Counts(lb.Callback):
+        epochs = 0
+
+        def on_epoch_end(self, ctx: lb.Context) -> None:
+            self.epochs += 1
+
+    one, two = Counts(), Counts()
+    fit("label", callbacks=one)
+    fit("label", callbacks=(two,))
+    assert (one.epochs, two.epochs) == (2, 2)

@@ -72,21 +72,7 @@ class Remarks(Callback):
         ignore: codes to leave out.
     """
 
-    codes = (
-        "LB101",
-        "LB102",
-        "LB103",
-        "LB104",
-        "LB105",
-        "LB106",
-        "LB107",
-        "LB108",
-        "LB109",
-        "LB110",
-        "LB111",
-        "LB112",
-        "LB113",
-    )
+    codes = tuple(f"LB{number}" for number in range(101, 114))
 
     def __init__(self, say: Callable[[str], object] | None = None, *, ignore: tuple[str, ...] = ()) -> None:
         self.lines: list[str] = []

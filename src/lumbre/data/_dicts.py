@@ -140,8 +140,7 @@ def in_parts(data: Any, parts: Mapping[str, Any] | None) -> Any:
         return data
     known = Parts(parts["target"], parts["features"], strict=False)
     if isinstance(data, Mapping):
-        target = known.target if isinstance(known.target, str) else (known.target or [""])[0]
-        whole = target in data or isinstance(known.features, str)
+        whole = any(name in data for name in known.targets[:1]) or isinstance(known.features, str)
         return _columns(data, known) if whole and len(data) else data
     if isinstance(data, WeightedRows):
         return WeightedRows(in_parts(data.source, parts), data.weights)
@@ -179,7 +178,7 @@ def _checked(first: Mapping[str, Any], parts: Parts) -> Parts:
         DataError: a name is missing there, or a part holds no numbers.
     """
     parts.pair(first)
-    held = [parts.target] if isinstance(parts.target, str) else parts.target or []
+    held = parts.targets
     features = [str(key) for key in first if key not in held] if parts.features is None else parts.features
     names = [features] if isinstance(features, str) else features
     strange = [name for name in [*names, *held] if not holds_numbers(first[name])]

@@ -313,17 +313,15 @@ def _integrated(captum: Any, call: _Call, layout: Layout, difference: Tensor, st
         raise DataError(
             "inputs that are whole numbers, such as codes of categories or words, which have no gradient",
             "floating-point numbers",
-            'method="occlusion"; or from_frame(..., one_hot=True)',
+            'method="occlusion"; or from_frame(..., categories="one-hot")',
         )
     method = captum.IntegratedGradients(call.floating)
     # Of the difference; and of the numbers themselves, where both predictions are alike.
     limit = _GAP * difference.abs() + 1e-5
 
     def found(rows: Tensor, steps: int) -> Tensor:
-        with (
-            torch.enable_grad(),
-            torch.backends.cudnn.flags(enabled=False),
-        ):  # whose recurrent nets have no gradient here
+        # The recurrent nets of cuDNN have no gradient in evaluation mode.
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             got = method.attribute(
                 tuple(one[rows].detach().requires_grad_() for one in call.tensors),
                 baselines=tuple(one[rows] for one in call.baselines),

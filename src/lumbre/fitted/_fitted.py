@@ -347,6 +347,9 @@ class Fitted:
             patches: hide height and width of images in so many parts, for occlusion; 8 where not given.
             batch_size: rows in a pass; that of the training where not given.
 
+        Returns:
+            An `Attribution`: float32 `.values`, (rows, features) of tables, (rows, height, width) of images.
+
         Raises:
             MissingExtraError: captum is not installed.
             DataError: the data cannot be used as it is, or has no gradient.

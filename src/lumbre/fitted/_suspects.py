@@ -81,7 +81,7 @@ def suspects(session: Session, data: Any, predictions: Nested, by: Any, *, dupli
         MissingExtraError: cleanlab is not installed.
         DataError: there are other rows than predictions, or truth and prediction are no classes.
     """
-    given, truth, table = _gathered(session, data, keep=duplicates)
+    given, truth, inputs = _gathered(session, data, keep=duplicates)
     if not isinstance(predictions, Tensor) or len(predictions) != len(truth):
         raise DataError(
             f"{len(truth)} rows, and predictions that are a {describe(predictions)}",
@@ -105,12 +105,11 @@ def suspects(session: Session, data: Any, predictions: Nested, by: Any, *, dupli
     if len(np.unique(numbers)) < 2:
         raise DataError(f"{len(rows)} labels of one class", "labels of two classes or more", "all rows")
     grouped = None if by is None else _groups(*_groups_of(data, by, rows), shares.argmax(1) != numbers)
-    twins = _duplicates(table, truth) if table is not None else _duplicates(torch.zeros(0, 1), truth)
-    return Suspects(_labels(rows, numbers, shares, names), twins, grouped)
+    return Suspects(_labels(rows, numbers, shares, names), _duplicates(inputs, truth), grouped)
 
 
-def _gathered(session: Session, data: Any, *, keep: bool) -> tuple[Tensor, _Array, Tensor | None]:
-    """The targets of all rows, the same as numbers to compare, and the input as a table, where it is wanted."""
+def _gathered(session: Session, data: Any, *, keep: bool) -> tuple[Tensor, _Array, Tensor]:
+    """The targets of all rows, the same as numbers to compare, and the input as a table, without rows if not kept."""
     targets: list[Tensor] = []
     inputs: list[Tensor] = []
     for batch in given_batches(session, data, need_target=True).epoch(1):
@@ -122,7 +121,7 @@ def _gathered(session: Session, data: Any, *, keep: bool) -> tuple[Tensor, _Arra
     given = torch.cat(targets)
     flat = given.reshape(len(given), -1)
     truth = flat.argmax(1) if flat.shape[1] > 1 else flat[:, 0]
-    return given, truth.numpy(), torch.cat(inputs) if keep else None
+    return given, truth.numpy(), torch.cat(inputs) if keep else torch.zeros(0, 1)
 
 
 def _labels(rows: _Array, given: _Array, shares: _Array, names: Sequence[Any]) -> "pd.DataFrame":
@@ -179,7 +178,7 @@ def _nearest(table: Tensor) -> tuple[_Array, _Array]:
     squares = table.square().sum(1)
     near, distance = np.empty(rows, dtype=np.int64), np.empty(rows)
     count = min(_NEIGHBOURS, rows - 1)
-    step = max(1, _PIECE // rows)
+    step = max(1, _PIECE // max(rows, 2 * count * table.shape[1]))  # of distances, and of neighbours in float64
     for start in range(0, rows, step):
         these = torch.arange(start, min(start + step, rows))
         found = squares[these, None] + squares - 2 * table[these] @ table.T

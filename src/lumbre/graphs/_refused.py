@@ -62,7 +62,7 @@ def remember(key: str, why: str, cause: BaseException | None) -> None:
         why: in words.
         cause: the error that torch's compiler has raised, if it has.
     """
-    if _passes(cause):
+    if _is_of_the_machine(cause):
         return
     with suppress(OSError):  # a folder that cannot be written to is no reason to end a run
         folder = _folder()
@@ -77,7 +77,7 @@ def _folder() -> Path:
     return Path(cache_dir()) / "lumbre_refused"
 
 
-def _passes(cause: BaseException | None) -> bool:
+def _is_of_the_machine(cause: BaseException | None) -> bool:
     """Whether an error comes from the state of the machine, so that it may be gone the next time."""
     while cause is not None:
         inner = getattr(cause, "inner_exception", None)

@@ -104,8 +104,8 @@ def _near(train: Tensor, held: Tensor) -> int:
         a, b = a @ way, b @ way
     usual = float(torch.cdist(a[:300], a[-300:]).median())
     nearest = torch.cdist(b, a).topk(_NEIGHBOUR, largest=False)
-    apart = nearest.values[:, -1] > _FAR * usual
-    found = (apart & (nearest.values[:, 0] < 1.5 * _NEAR * usual)).nonzero()[:, 0]
+    alone = nearest.values[:, -1] > _FAR * usual
+    found = (alone & (nearest.values[:, 0] < 1.5 * _NEAR * usual)).nonzero()[:, 0]
     between = int(((nearest.values[:, 0] >= 1.5 * _NEAR * usual) & (nearest.values[:, 0] < _BETWEEN * usual)).sum())
     if not len(found) or usual == 0 or between > 0.2 * len(found):  # points of a curve lie at any distance
         return 0
@@ -115,7 +115,7 @@ def _near(train: Tensor, held: Tensor) -> int:
 
 
 @check("LB087", "warning", "Validation rows scaled by themselves", several=True)
-def scaled_apart(subject: Subject) -> Iterator[Found]:
+def scaled_by_themselves(subject: Subject) -> Iterator[Found]:
     """Every column of the validation rows has exactly mean 0 and spread 1, or ends exactly at 0 and 1, as those of the
     training rows have: each set was scaled by its own statistics. A column then means something else in both, and one
     row alone cannot be scaled at all."""

@@ -11,6 +11,7 @@ from lumbre.base import brief, describe, loss_hint
 from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, loss_inputs, made_by
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
+from lumbre.steps import moderate
 
 _RANGES = {"Relu": (0.0, math.inf), "Sigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0), "Softplus": (0.0, math.inf)}
 _RAW = ("Addmm", "Mm", "Convolution")
@@ -297,22 +298,14 @@ def no_number(subject: Subject) -> Iterator[Found]:
         return
     if any(call.is_loss or not call.name.endswith(("sub", "sub__")) for call in found.losses):
         return
-    parts = [
-        one for part in (batch.input, batch.target, found.pred) for one in tensors(part) if one.is_floating_point()
-    ]
     value = float(found.loss.detach())
-    if not math.isfinite(value) and all(_moderate(one.detach()) for one in parts):
+    if not math.isfinite(value) and moderate(batch.input, batch.target, found.pred):
         yield Found(
             f"a loss of {value} for the first batch, whose inputs, targets and predictions are finite",
             "a finite loss",
             "look at what the loss takes: a log() or sqrt() of what may be negative or 0, a quotient by 0; "
             "F.softplus(x) + 1e-6 or clamp(min=1e-6) keep a prediction positive",
         )
-
-
-def _moderate(one: Tensor) -> bool:
-    """Whether all numbers are finite, and none is so large that a loss could overflow for it."""
-    return not one.is_floating_point() or not one.numel() or float(one.abs().max()) < 1e6
 
 
 @check("LB010", "error", "A loss that is no single number")

@@ -64,7 +64,7 @@ def padding_counts(subject: Subject) -> Iterator[Found]:
     except Exception:  # a module that takes one length alone
         return
     pairs = [_alike(a, b, steps, fewer, lengths[rows]) for a, b in zip(whole, short, strict=False)]
-    if any(pair is not None and _apart(*pair) for pair in pairs) and not _draws(subject, few):
+    if any(pair is not None and _differ(*pair) for pair in pairs) and not _draws(subject, few):
         yield Found(
             f"predictions that change where rows of {longest} steps and fewer are padded to {fewer} steps in place of "
             f"{steps}",
@@ -97,7 +97,7 @@ def _alike(whole: Tensor, short: Tensor, steps: int, fewer: int, lengths: Tensor
     return None
 
 
-def _apart(one: Tensor, other: Tensor) -> bool:
+def _differ(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape or not one.numel() or not bool(one.isfinite().all()):
         return False
     scale = float(one.std()) if one.numel() > 1 else float(one.abs().max())
@@ -108,7 +108,7 @@ def _draws(subject: Subject, input: Any) -> bool:
     """Whether a prediction is drawn by chance: by the same generators, with rows in another order, it is another."""
     turned = map_leaves(lambda leaf: leaf.flip(0) if isinstance(leaf, Tensor) else leaf, input)
     once, again = tensors(subject.predict(input)), tensors(subject.predict(turned))
-    return any(_apart(a, b.flip(0)) for a, b in zip(once, again, strict=False) if a.ndim)
+    return any(_differ(a, b.flip(0)) for a, b in zip(once, again, strict=False) if a.ndim)
 
 
 @check("LB084", "warning", "Attention that does not see the order", unless=("LB057", "LB020"), costly=True)
@@ -139,7 +139,7 @@ def order_unseen(subject: Subject) -> Iterator[Found]:
     if once.shape == other.shape and scale > 0 and float((once - other).abs().max()) <= _SAME * 10 * scale:
         yield Found(
             "the same predictions when the tokens of each row are turned round, from attention beside positions",
-            "attention that is told at which step a token stands",
+            "attention that knows at which step a token stands",
             "tokens + positions[:, :steps], with positions of shape (1, steps, width): not one row of it, nor one for "
             "each row of the batch",
         )

@@ -289,17 +289,7 @@ def recomputed(root: Tensor) -> bool:
 
     So it is with `torch.utils.checkpoint` and `use_reentrant=True`.
     """
-    seen: set[Any] = set()
-    waiting: list[Any] = [root.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if "Checkpoint" in type(node).__name__:
-            return True
-        waiting += [before for before, _ in node.next_functions]
-    return False
+    return any("Checkpoint" in type(node).__name__ for node, _ in nodes_of([root]))
 
 
 def graph_leaves(roots: list[Tensor], *, without_zero_factors: bool = False) -> dict[int, Tensor]:

@@ -8,6 +8,7 @@ known here.
 
 from lumbre.steps._body import Body, Clip, Clips, Inside, parameters_of
 from lumbre.steps._eager import Eager, EagerSeveral
+from lumbre.steps._guard import moderate
 from lumbre.steps._layout import channels_last, runs_channels_last
 from lumbre.steps._optimizer import build_optimizer, check_options, fuse
 from lumbre.steps._parameters import freeze, matrices_and_rest, param_groups, sparse_tables, unfreeze

@@ -10,7 +10,6 @@ from torch import Tensor, optim
 from lumbre.base import Batch, Nested, NonFiniteLossError, Rows, leaves, rate_in
 
 _POLL_EVERY_STEPS, _LARGE = 64, 1e6
-_ALL_FINITE = "; inputs, targets and predictions are finite"
 
 
 class Guard(Protocol):
@@ -42,9 +41,8 @@ class HostGuard:
         value = loss.item()
         if not math.isfinite(value):
             rows, where = _bad_rows(self._batch, pred)
-            if not where and _moderate(self._batch.input, self._batch.target, pred):
-                rows, where = None, _ALL_FINITE
-            raise non_finite(value, self._epoch, self._step, rows, where, self._optimizers)
+            by_loss = not where and moderate(self._batch.input, self._batch.target, pred)
+            raise non_finite(value, self._epoch, self._step, rows, where, self._optimizers, by_loss=by_loss)
 
     def poll(self) -> None: ...
 
@@ -110,8 +108,8 @@ def _bad_rows(batch: Batch, pred: Nested) -> tuple[list[int] | None, str]:
     return rows, ""
 
 
-def _moderate(*parts: Nested) -> bool:
-    """Whether no number is so large that a loss could overflow for it, so that the loss itself breaks off."""
+def moderate(*parts: Nested) -> bool:
+    """Whether all numbers are finite, and none is so large that a loss could overflow for it."""
     floats = [leaf.detach() for part in parts for leaf in leaves(part) if isinstance(leaf, Tensor)]
     return all(float(one.abs().max()) < _LARGE for one in floats if one.is_floating_point() and one.numel())
 
@@ -123,22 +121,26 @@ def non_finite(
     rows: list[int] | None,
     where: str,
     optimizers: tuple[optim.Optimizer, ...],
+    *,
+    by_loss: bool = False,
 ) -> NonFiniteLossError:
-    """The error, in words."""
-    if where == _ALL_FINITE:
-        return NonFiniteLossError(
-            f"a loss of {value} at epoch {epoch}, step {step} of the epoch{where}",
-            "a finite loss; the run was stopped before this update, and the weights are those of the step before",
-            "look at what the loss takes: a log() or sqrt() of what may be negative or 0, a quotient by 0, an exp() "
-            "that overflows; F.softplus(x) + 1e-6 or clamp(min=1e-6) keep a prediction positive",
-        )
+    """The error, in words; `by_loss` where the loss itself breaks off, for numbers that are all finite and moderate."""
     named = "unknown" if rows is None else ", ".join(str(int(row)) for row in rows[:10])
     more = "" if rows is None or len(rows) <= 10 else f" and {len(rows) - 10} more"
     rate = rate_in(optimizers[0].param_groups[0])
     now = "" if rate is None else f" (now {rate:g})"
+    fix = (
+        "look at these rows of the data; at the loss, if it takes log(), sqrt() or a quotient of what may be 0; "
+        f"or lower the learning rate{now}, or scale the inputs"
+    )
+    if by_loss:
+        where = "; inputs, targets and predictions are finite"
+        fix = (
+            "look at what the loss takes: a log() or sqrt() of what may be negative or 0, a quotient by 0, an exp() "
+            "that overflows; F.softplus(x) + 1e-6 or clamp(min=1e-6) keep a prediction positive"
+        )
     return NonFiniteLossError(
         f"a loss of {value} at epoch {epoch}, step {step} of the epoch, rows {named}{more}{where}",
         "a finite loss; the run was stopped before this update, and the weights are those of the step before",
-        f"look at these rows of the data; at the loss, if it takes log(), sqrt() or a quotient of what may be 0; "
-        f"or lower the learning rate{now}, or scale the inputs",
+        fix,
     )
