@@ -192,10 +192,10 @@ def test_a_run_whose_loss_falls_without_end_says_so() -> None:
     assert remarks("normal") == []
 
 
-def test_a_loss_that_is_no_number_does_not_point_at_rows() -> None:
+def test_a_loss_that_is_no_number_sends_nobody_to_the_rows() -> None:
     recipe = lb.setup(lambda: Own("raw"), optimizer=optim.Adam)
     with pytest.raises(lb.NonFiniteLossError) as caught:
         recipe.fit((X, Y), epochs=1, verbose=False, preflight=False)
-    assert "rows" not in str(caught.value)
+    assert "look at these rows" not in str(caught.value)
     assert "predictions are finite" in str(caught.value)
     assert "learning rate" not in str(caught.value)

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from time import perf_counter
 
-from lumbre.base import LumbreError
+from lumbre.base import Budget, LumbreError
 from lumbre.preflight._finding import Finding, Findings
 from lumbre.preflight._subject import Subject
 
@@ -92,7 +91,7 @@ def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float
     findings: list[Finding] = []
     late: list[str] = []
     failed: list[str] = []
-    begin: float | None = None
+    budget: Budget | None = None
     causes = {code for one in CHECKS.values() for code in one.unless}
     for one in in_turn():
         if one.code in ignore and one.code not in causes:  # what follows from a cause is ignored with it
@@ -102,8 +101,8 @@ def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float
         if any(found.code in one.unless for found in findings):
             continue
         if one.severity != "error" and seconds is not None:
-            begin = perf_counter() if begin is None else begin
-            if perf_counter() - begin > seconds:
+            budget = Budget(seconds) if budget is None else budget
+            if budget.is_over:
                 late.append(one.code)
                 continue
         try:

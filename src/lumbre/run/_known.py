@@ -5,7 +5,6 @@ from collections.abc import Generator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from lumbre.base import Batch, Nested, Source, leaves, map_leaves, pair_count, preserved_randomness, unchanged
+from lumbre.base import Batch, Budget, Nested, Source, leaves, map_leaves, pair_count, preserved_randomness, unchanged
 from lumbre.data import ArraySource, InMemoryDataset, Loaded, LoaderFeed, MapSource, ParquetData, Taken, accept, mover
 from lumbre.run._batches import feed
 
@@ -154,12 +153,12 @@ def _read(source: Source, reading: Reading) -> Known:
     # So that rows of all parts were read whenever the time is over.
     rows = rows[torch.randperm(count, generator=torch.Generator().manual_seed(0))]
     parts: list[Pair] = []
-    begin = perf_counter()
+    budget = Budget(reading.seconds)
     try:
         with _left_as_it_was(source):
             for chunk in rows.split(_CHUNK):
                 parts.append(source.fetch(chunk, reading.epoch))
-                if perf_counter() - begin > reading.seconds:
+                if budget.is_over:
                     break
     except Exception:  # rows that cannot be read, or are put together by somebody else, end the run by themselves
         return Known(source=source, missing=f"rows of {_name(source)} beyond the first batch")
@@ -174,14 +173,14 @@ def _first_batches(data: Loaded, reading: Reading) -> Known:
     if getattr(loader, "num_workers", 0) or iter(dataset) is iter(dataset):
         return Known(missing=missing)  # processes cost seconds to start; and what is read of a generator is gone
     parts: list[Pair] = []
-    begin, rows = perf_counter(), 0
+    budget, rows = Budget(reading.seconds), 0
     try:
         with _left_as_it_was(loader):
             batches = feed(data, torch.device("cpu"), reading.seed)
             for batch in islice(batches.epoch(reading.epoch), _FIRST_BATCHES):
                 parts.append((batch.input, batch.target))
                 rows += batch.size
-                if rows >= reading.rows or perf_counter() - begin > reading.seconds:
+                if rows >= reading.rows or budget.is_over:
                     break
     except Exception:
         return Known(missing=missing)
