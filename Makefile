@@ -1,7 +1,8 @@
 # Every command makes .venv if it is missing and installs what it needs, on the versions of constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Python compiles what is imported; pip would compile all of it, for some 30 s in torch alone.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
 # One process more than there are cores, at most four; 0 runs all tests in one process.
 WORKERS ?= auto

@@ -25,7 +25,9 @@ def pytest_configure() -> None:
     """How long hypothesis takes for an example depends on what else the machine does."""
     from hypothesis import HealthCheck, settings  # scripts import this file for its nets alone
 
-    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile(
+        "any machine", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
     settings.load_profile("any machine")
 
 

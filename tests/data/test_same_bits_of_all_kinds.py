@@ -146,7 +146,7 @@ def tensors(data: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return made.input, made.target
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(**COMMON, library=st.sampled_from(LIBRARIES), weights=st.booleans())
 def test_any_library_and_order(
     rows: int, seed: int, pieces: int, order: list[str], standardize: bool | str, library: str, weights: bool
@@ -165,7 +165,7 @@ def test_any_library_and_order(
         assert torch.equal(found.weights, first.weights)  # pyright: ignore[reportArgumentType]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**COMMON, group=st.integers(1, 40), mixed=st.booleans())
 def test_any_files(
     rows: int,

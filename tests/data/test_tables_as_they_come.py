@@ -121,7 +121,7 @@ def test_gaps_that_training_never_had(unknown: str) -> None:
         from_frame(plain.assign(y=[None, None, *plain["y"][2:]]), target="y", missing="indicate")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 99),
     library=st.sampled_from(sorted(LIBRARIES)),
@@ -292,7 +292,7 @@ def test_robust_scaling_is_that_of_realmlp() -> None:
             from_frame(frame, standardize=wrong)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=60),
     shares=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=5),

@@ -118,9 +118,12 @@ CASES: dict[str, tuple[int, Callable[[], list[lb.Callback]], dict[str, Any]]] = 
     # With four, the order in which gradients are added up shows in wide layers.
     "four": (4, list, {"width": 600, "batch_size": 40}),
 }
+LONG = ("two, in parts", "four")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] if case in LONG else []) for case in CASES]
+)
 def test_a_killed_run_goes_on_to_the_same_bits_in_every_process(case: str, tmp_path: Path) -> None:
     size, callbacks, options = CASES[case]
     plain = {name: value for name, value in options.items() if name != "steps"}
@@ -212,7 +215,14 @@ def seen(folder: Path) -> dict[tuple[int, int], list[int]]:
 
 @pytest.mark.parametrize(
     ("before", "after", "strategy"),
-    [(2, 1, None), (1, 2, None), (4, 2, None), (2, 4, None), (2, 1, "fsdp"), (1, 2, "fsdp")],
+    [
+        (2, 1, None),
+        pytest.param(1, 2, None, marks=pytest.mark.slow),
+        pytest.param(4, 2, None, marks=pytest.mark.slow),
+        pytest.param(2, 4, None, marks=pytest.mark.slow),
+        pytest.param(2, 1, "fsdp", marks=pytest.mark.slow),
+        (1, 2, "fsdp"),
+    ],
 )
 def test_another_number_of_processes_goes_on_with_the_same_rows(
     before: int, after: int, strategy: str | None, tmp_path: Path

@@ -31,6 +31,8 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
             "(range(64), range(64, 80), range(80, 96))",
         ),
         ("epochs=10, batch_size=64", "epochs=1, batch_size=16"),
+        ("check(train, batch_size=64)", "check(train, batch_size=8)"),
+        ("(64, 1) and a target (64,)", "(8, 1) and a target (8,)"),
     ],
     "deep_learning_and_scientific_computing": [("epochs=200", "epochs=20")],
 }

@@ -49,6 +49,7 @@ def accuracies(said: str) -> list[float]:
     return [float(number) for number in re.findall(r"Valid metrics: Loss: \S+ - Acc: (\S+)", said)]
 
 
+@pytest.mark.slow
 def test_mnist_learns_from_six_thousand_images_in_one_epoch(mnist_root: Path, tmp_path: Path) -> None:
     said = mnist(mnist_root, tmp_path, "--epochs", "1", "--rows", "6000")
     assert said.startswith("Epoch 1/1\nTrain metrics: Loss: ")

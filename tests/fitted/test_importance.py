@@ -91,7 +91,8 @@ def line_with_noise(seed: int, rows: int) -> lb.Fitted:
     return recipe.fit((x, y), epochs=2, batch_size=rows, verbose=False, preflight=False)
 
 
-@pytest.mark.parametrize("metric", [pytest.param("loss", marks=pytest.mark.slow), "mae"])
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["loss", "mae"])
 def test_the_interval_of_noise_covers_nothing(metric: str) -> None:
     covered = 0
     for seed in range(100):

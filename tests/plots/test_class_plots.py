@@ -77,7 +77,9 @@ def test_confusion_keeps_the_order_of_the_classes_and_shows_those_without_rows()
     assert table.query("truth == 'huge'")["share"].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("classes", "texts"), [(12, True), (16, True), (17, False), (90, False)])
+@pytest.mark.parametrize(
+    ("classes", "texts"), [(16, True), (17, False), pytest.param(90, False, marks=pytest.mark.slow)]
+)
 def test_confusion_of_many_classes_has_shades_only(classes: int, texts: bool, tmp_path: Path) -> None:
     chart = plots.confusion(scores(500, classes))
     assert ("geom_text" in [type(layer.geom).__name__ for layer in chart.layers]) == texts

@@ -104,7 +104,7 @@ def test_clip_mixup_schedules_and_short_batches_are_kept() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::lumbre.PreflightWarning")
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("reduction", ["mean", pytest.param("sum", marks=pytest.mark.slow)])
 def test_accumulated_gradients_agree(reduction: str) -> None:
     """Groups of three batches, the last group and the last batch short, clipped, with dropout."""
     x, y = blobs(75)
@@ -276,10 +276,10 @@ class AttendsAndConvolves(Attends):
         (lambda: nn.Linear(8, 3), {"SMALL_STEPS": 10, "TINY_FLOPS": 9}, "compiled"),
         (lambda: nn.Linear(8, 3), {"SMALL_STEPS": 10, "TINY_FLOPS": 9, "SMALL_FLOPS": 9}, "compiled"),
         (lambda: nn.Linear(8, 3), {"SMALL_STEPS": 10, "TINY_FLOPS": 9, "SMALL_FLOPS": 9, "SLOW_MKL": False}, "eager"),
-        (Convolves, {"SMALL_STEPS": 10, "TINY_FLOPS": 9}, "compiled"),
+        pytest.param(Convolves, {"SMALL_STEPS": 10, "TINY_FLOPS": 9}, "compiled", marks=pytest.mark.slow),
         (Convolves, {"SMALL_STEPS": 10, "TINY_FLOPS": 9, "SMALL_FLOPS": 9}, "eager"),
         (Attends, {"ATTENTION_STEPS": 10}, "eager"),  # a tiny one
-        (Attends, {"ATTENTION_STEPS": 10, "TINY_FLOPS": 9}, "compiled"),
+        pytest.param(Attends, {"ATTENTION_STEPS": 10, "TINY_FLOPS": 9}, "compiled", marks=pytest.mark.slow),
         (AttendsAndConvolves, {"ATTENTION_STEPS": 10, "TINY_FLOPS": 9}, "eager"),
         (Attends, {"ATTENTION_STEPS": 10, "TINY_FLOPS": 9, "ATTENTION_FLOPS": 9}, "eager"),
     ],
@@ -306,7 +306,7 @@ def test_compiled_runs_repeat_to_the_bit() -> None:
     assert torch.equal(weights(first.model), weights(second.model))
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("accumulate", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_metrics_that_keep_sums_are_added_up_by_the_graph(accumulate: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over short batches and epochs; a metric that keeps rows is left to the meter."""
     by_hand: list[bool] = []
@@ -334,7 +334,7 @@ def test_metrics_that_keep_sums_are_added_up_by_the_graph(accumulate: int, monke
     assert histories[2] == pytest.approx(histories[0], rel=1e-5)
 
 
-@pytest.mark.parametrize(("accumulate", "mixed"), [(1, False), (3, True)])
+@pytest.mark.parametrize(("accumulate", "mixed"), [pytest.param(1, False, marks=pytest.mark.slow), (3, True)])
 def test_weights_of_rows_go_through_the_graph(accumulate: int, mixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     by_hand: list[bool] = []
     update = LossMeter.update
@@ -426,7 +426,7 @@ def test_a_buffer_that_adds_up_in_float64_goes_on() -> None:
     assert fitted.model.total.item() == pytest.approx(x.abs().sum().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_compiled_run_that_stops_within_an_epoch_goes_on_to_the_same_bits(accumulate: int) -> None:
     """Sums of metrics with fractions, which a graph may round otherwise than the meter does."""
     metrics = [lb.metrics.Perplexity(), lb.metrics.Accuracy()]

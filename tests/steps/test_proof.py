@@ -69,7 +69,7 @@ def weights(fitted: lb.Fitted) -> Tensor:
 class TestCompiled:
     pytestmark = compiles
 
-    @pytest.mark.parametrize("accumulate", [1, 2])
+    @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
     @pytest.mark.parametrize(
         ("net", "why"),
         [
@@ -91,7 +91,7 @@ class TestCompiled:
         monkeypatch.setattr("lumbre.graphs._compiled.ROUNDINGS", 1e6)
         assert run(Strays, "compiled").engine.startswith("compiled")
 
-    @pytest.mark.parametrize("accumulate", [1, 2])
+    @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
     def test_a_batch_that_rounding_has_tipped_is_passed_over(self, accumulate: int) -> None:
         fitted, eager = (run(StraysAtTimes, engine, accumulate, seed=4) for engine in ("compiled", "eager"))
         # Batches before the graph: two updates, and those that were passed over.
@@ -100,7 +100,7 @@ class TestCompiled:
         assert fitted.history["value"].tolist() == pytest.approx(eager.history["value"].tolist(), rel=0.01)
         torch.testing.assert_close(weights(fitted), weights(eager), rtol=0.1, atol=0.01)
 
-    @pytest.mark.parametrize("steps", range(3, 16, 2))
+    @pytest.mark.parametrize("steps", [3, 9, 15, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 7, 11, 13))])
     def test_a_run_goes_on_by_its_graph_whatever_batch_comes_first(self, steps: int) -> None:
         recipe = lb.setup(
             StraysAtTimes, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=[lb.metrics.Perplexity()]

@@ -79,7 +79,7 @@ def search(study: Path | None, note: Note, *, trials: int = 6, workers: int = 1)
     return lb.tune(recipe, SPACE, blobs(), trials=trials, study=study, workers=workers, **options)
 
 
-@pytest.mark.parametrize("file", [*FILES, None])
+@pytest.mark.parametrize("file", [pytest.param("tune.db", marks=pytest.mark.slow), "tune.journal", None])
 def test_two_workers_never_run_the_same_trial(tmp_path: Path, file: str | None) -> None:
     tuned = search(tmp_path / file if file else None, Note(tmp_path / "runs", processes=2), trials=8, workers=2)
     frame, seen = tuned.frame(), runs(tmp_path / "runs")
@@ -95,7 +95,7 @@ def test_two_workers_never_run_the_same_trial(tmp_path: Path, file: str | None) 
     assert again.history["value"].iloc[-1] == pytest.approx(tuned.best_value, rel=1e-5)
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", ["tune.db", pytest.param("tune.journal", marks=pytest.mark.slow)])
 def test_a_killed_workers_trial_is_tried_again_with_the_same_parameters(tmp_path: Path, file: str) -> None:
     tuned = search(tmp_path / file, Deadly(tmp_path / "runs"), workers=2)
     frame = tuned.frame()
