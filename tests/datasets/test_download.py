@@ -106,7 +106,7 @@ def test_no_mirror_answers(serve: Serve, site: Site, tmp_path: Path) -> None:
     site.files.clear()
     with pytest.raises(lb.DownloadError) as caught:
         _load(tmp_path)
-    assert caught.value.received.count("404") == 2
+    assert caught.value.received.count("404 Client Error") == 2  # a port may hold these digits, too
     assert str(tmp_path / "kmnist") in caught.value.received
     assert not names(tmp_path / "kmnist") & {IMAGES, LABELS}
 
