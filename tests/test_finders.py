@@ -5,7 +5,7 @@ import runpy
 
 import pytest
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 import lumbre as lb
 from conftest import ROOT, Net, blobs
@@ -143,3 +143,22 @@ def test_the_mnist_net_gets_a_rate_that_trains_it(mnist_root, seed: int) -> None
     found = recipe_of(Convnet).lr_finder(train, batch_size=128, seed=seed)
     assert len(found.losses) <= 100
     assert 3e-4 <= found.suggest() <= 3e-2
+
+
+def test_a_loss_that_leaps_at_the_end_hides_no_fall_before_it() -> None:
+    """As a net may do whose rate has become too high: from below the first loss to forty times it in a step."""
+
+    class Leaps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.steps = nn.Parameter(torch.ones(1)), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.steps += 1
+            level = 2.3 - 0.06 * max(0, self.steps - 65) if self.steps < 81 else 100.0
+            return self.weight * 0 + level + x[:, :1] * 0
+
+    recipe = lb.setup(Leaps, loss=lambda pred, target: pred.mean(), optimizer=optim.SGD)
+    found = recipe.lr_finder((torch.randn(64, 2), torch.zeros(64)), start=1e-6, end=1.0, batch_size=8, preflight=False)
+    assert max(found.losses) > 20 * found.losses[0]
+    assert 1e-3 < found.suggest() < 0.1

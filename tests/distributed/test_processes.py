@@ -43,7 +43,7 @@ QUICK = [*((name, STRATEGIES[0]) for name in SHORT[:2]), (SHORT[0], STRATEGIES[1
 def torchrun(processes: int, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.run(
-        [*command, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300,
+        [*command, *arguments], cwd=cwd, capture_output=True, text=True, timeout=1500,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
 

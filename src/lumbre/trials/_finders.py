@@ -29,7 +29,8 @@ class LearningRates:
     Attributes:
         rates: the learning rate of each step.
         losses: the loss of each step, before its update.
-        smoothed: the losses, averaged with their neighbours on both sides.
+        smoothed: the losses, averaged with their neighbours on both sides; one that diverges counts for at most twice
+            the first.
     """
 
     rates: list[float]
@@ -45,9 +46,8 @@ class LearningRates:
         start = self.smoothed[0]
         lowest = min(range(len(self.smoothed)), key=self.smoothed.__getitem__)
         fall = start - self.smoothed[lowest]
-        noise = sum(abs(loss - level) for loss, level in zip(self.losses, self.smoothed, strict=True)) / len(
-            self.losses
-        )
+        fell = list(zip(self.losses, self.smoothed, strict=True))[: lowest + 1]  # what diverges later is no noise
+        noise = sum(abs(loss - level) for loss, level in fell) / len(fell)
         if fall <= max(min(noise, 0.2 * abs(start)), 0.02 * abs(start)):
             raise OptionError(
                 f"a loss that never fell between learning rates of {self.rates[0]:g} and {self.rates[-1]:g}",
@@ -168,8 +168,10 @@ def find_learning_rate(
             levels = _running_mean(losses)
             if levels[-1] > _DIVERGED * min(levels) > 0:
                 break
-    backwards = _running_mean(losses[::-1])[::-1]
-    smoothed = [(before + after) / 2 for before, after in zip(_running_mean(losses), backwards, strict=True)]
+    # One loss of a hundred times the first would hide the fall before it.
+    capped = [min(loss, 2 * losses[0]) for loss in losses] if losses and losses[0] > 0 else losses
+    backwards = _running_mean(capped[::-1])[::-1]
+    smoothed = [(before + after) / 2 for before, after in zip(_running_mean(capped), backwards, strict=True)]
     return LearningRates(rates, losses, smoothed)
 
 
