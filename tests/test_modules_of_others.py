@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import lumbre as lb
 from conftest import blobs
+from lumbre.base import ArchiveError
 
 OPTIONS: dict[str, Any] = {"verbose": False, "batch_size": 32, "engine": "eager"}
 
@@ -334,3 +335,61 @@ def test_a_summary_of_what_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) ->
     assert [layer.output for layer in found.layers] == ["(2, 3)"] * 3
     assert (found.flops, found.parameters) == (0, 15)
     assert len(recipe(lambda: nn.Linear(4, 3)).fit(blobs(), epochs=1, verbose=False).history) == 1
+
+
+class Ordered(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, right: Tensor, left: Tensor) -> Tensor:
+        return self.layer(left - 2 * right)
+
+
+def test_a_named_tuple_reaches_parameters_of_its_names() -> None:
+    x, y = blobs()
+    fitted = recipe(Ordered).fit((Sides(left=x, right=x + 1), y), epochs=1, verbose=False)
+    with torch.no_grad():
+        expected = fitted.model(left=x, right=x + 1)
+    assert torch.allclose(fitted.predict((Sides(left=x, right=x + 1), None)), expected)
+
+
+class WithExtra(nn.Module):
+    """Keeps a number, a tensor and a table outside of buffers, as modules of some libraries do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.kept: Any = {"share": 1.0, "seen": torch.zeros(2), "names": ["a"]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.kept["share"] *= 0.75
+            self.kept["seen"] = self.kept["seen"] + x.detach()[0, :2]
+        return self.layer(x) * self.kept["share"]
+
+    def get_extra_state(self) -> Any:
+        return self.kept
+
+    def set_extra_state(self, state: Any) -> None:
+        self.kept = state
+
+
+@pytest.mark.parametrize("callback", [None, lb.callbacks.EMA(0.9), lb.callbacks.KeepBestModel("train_loss")], ids=repr)
+def test_what_a_module_keeps_beside_tensors_is_in_the_file(callback: Any, tmp_path: Path) -> None:
+    x, y = blobs()
+    fitted = recipe(WithExtra).fit((x, y), epochs=2, verbose=False, callbacks=[callback] if callback else [])
+    fitted.save(tmp_path / "m.lumbre")
+    again = lb.load(tmp_path / "m.lumbre", WithExtra)
+    assert again.model.kept["share"] == fitted.model.kept["share"] < 1
+    assert torch.equal(again.model.kept["seen"], fitted.model.kept["seen"])
+    assert again.model.kept["names"] == ["a"]
+    assert torch.equal(again.predict(x), fitted.predict(x))
+    assert set(lb.load_weights(tmp_path / "m.lumbre")) == {"layer.weight", "layer.bias"}
+
+
+def test_what_no_file_can_hold_is_refused_by_its_name(tmp_path: Path) -> None:
+    fitted = recipe(WithExtra).fit(blobs(), epochs=1, verbose=False)
+    fitted.model.kept = {"function": len}
+    with pytest.raises(ArchiveError, match="_extra_state of the module"):
+        fitted.save(tmp_path / "m.lumbre")

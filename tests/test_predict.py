@@ -243,3 +243,40 @@ def test_a_loader_that_shuffles_or_leaves_rows_out_is_named(line: lb.Fitted) -> 
     line.predict(DataLoader(rows, batch_size=5, drop_last=True))
     line.evaluate(DataLoader(rows, batch_size=4, shuffle=True))
     line.compare(DataLoader(rows, batch_size=4, shuffle=True))
+
+
+class TwoInputs(nn.Module):
+    """Its second input may be left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 1), nn.Linear(3, 1)
+
+    def forward(self, a: Tensor, b: Tensor | None = None) -> Tensor:
+        return self.first(a) if b is None else self.first(a) + self.second(b)
+
+
+@pytest.mark.parametrize("form", ["tuple", "TensorDataset", "loader", "rows", "pair", "with target"])
+def test_two_inputs_of_the_training_are_two_inputs(form: str) -> None:
+    a, b, y = torch.randn(20, 3), torch.randn(20, 3), torch.randn(20, 1)
+    fitted = lb.setup(TwoInputs, loss=nn.MSELoss(), optimizer=optim.SGD).fit(((a, b), y), epochs=1, verbose=False)
+    rows = list(zip(a, b, strict=True))
+    forms: dict[str, Any] = {
+        "tuple": (a, b),
+        "TensorDataset": TensorDataset(a, b),
+        "loader": DataLoader(TensorDataset(a, b), batch_size=8),
+        "rows": rows,
+        "pair": ((a, b), None),
+        "with target": ((a, b), y),
+    }
+    with torch.no_grad():
+        expected = fitted.model(a, b)
+    assert torch.allclose(fitted.predict(forms[form], batch_size=None if form == "loader" else 8), expected)
+
+
+def test_an_input_and_a_target_stay_a_pair() -> None:
+    a, y = torch.randn(20, 3), torch.randn(20, 1)
+    recipe = lb.setup(TwoInputs, loss=nn.MSELoss(), optimizer=optim.SGD)
+    fitted = recipe.fit((a, y), epochs=1, verbose=False, preflight=False)
+    with torch.no_grad():
+        assert torch.allclose(fitted.predict((a, y)), fitted.model(a))

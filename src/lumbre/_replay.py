@@ -121,7 +121,8 @@ def replay(
     fitted = recipe.fit(data, **options, verbose=False)
     session, history = fitted._session, fitted._history  # pyright: ignore[reportPrivateUsage]
     # A checkpoint was written before the run was over.
-    weights = fitted.model.state_dict() if history.epochs <= stored.epochs else at.weights
+    state: dict[str, Any] = fitted.model.state_dict() if history.epochs <= stored.epochs else at.weights
+    weights = {name: one for name, one in state.items() if isinstance(one, Tensor)}
     differences = _differences(archive.tensors, weights)
     differing, count = _history(stored, history)
     found = session.record
@@ -145,7 +146,8 @@ class _At(Callback):
     def on_epoch_end(self, ctx: Context) -> None:
         """Keep a copy, at the epoch that is wanted."""
         if ctx.epoch == self.epoch:
-            self.weights = {name: tensor.detach().clone() for name, tensor in ctx.model.state_dict().items()}
+            state: dict[str, Any] = ctx.model.state_dict()  # a module may add what is no tensor
+            self.weights = {name: one.detach().clone() for name, one in state.items() if isinstance(one, Tensor)}
 
 
 def _options(stored: Mapping[str, Any], engine: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Kinds of columns, files and arrays that ended in another library's error, or in an infinite number without a word."""
 
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn, optim
+from torch.utils.data import TensorDataset
 
 import lumbre as lb
+from lumbre.base import DataError
+from lumbre.data import accept
 
 
 class Net(nn.Module):
@@ -112,3 +116,64 @@ def test_texts_are_read_again_where_a_frame_was_changed() -> None:
     assert data.encoding.encode(data.table, need_target=True).input.tolist() == expected
     frame["c"] = ["u", "u", "v"]
     assert data.encoding.encode(data.table, need_target=True).input.tolist() == [[1, 0], [1, 0], [0, 1]]
+
+
+DENSE = torch.tensor([[0.0, 1.5], [2.0, 0.0], [0.0, -3.0]])
+
+
+@pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta:UserWarning")
+@pytest.mark.parametrize("form", ["coo", "csr", "csc", "bsr", "mkldnn", "trained"])
+@pytest.mark.parametrize("place", ["pair", "dict", "TensorDataset"])
+def test_tensors_that_do_not_lie_in_rows_are_dense(form: str, place: str) -> None:
+    made: dict[str, Any] = {
+        "coo": lambda: DENSE.to_sparse(),
+        "csr": lambda: DENSE.to_sparse_csr(),
+        "csc": lambda: DENSE.to_sparse_csc(),
+        "bsr": lambda: DENSE[:2].repeat(2, 1).to_sparse_bsr((2, 1)),
+        "mkldnn": lambda: DENSE.to_mkldnn(),
+        "trained": lambda: DENSE.clone().requires_grad_(),
+    }
+    x, expected = made[form](), DENSE if form != "bsr" else DENSE[:2].repeat(2, 1)
+    y = torch.arange(len(expected))
+    forms: dict[str, Any] = {"pair": (x, y), "dict": {"x": x, "y": y}}
+    data = TensorDataset(x, y) if place == "TensorDataset" else forms[place]
+    input, target = accept(data, 0).fetch(range(1, 3), 0)  # type: ignore[union-attr]
+    assert torch.equal(input, expected[1:3])
+    assert not input.requires_grad
+    assert target.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged), "nested tensor"),
+        (lambda: torch.ones(2, 3, device="meta"), "device meta"),
+        (lambda: torch.masked.masked_tensor(torch.ones(2, 3), torch.ones(2, 3) > 2), "MaskedTensor"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*prototype.*:UserWarning")
+def test_tensors_without_rows_of_numbers_are_refused(make: Any, word: str) -> None:
+    with pytest.raises(DataError, match=word):
+        accept((make(), torch.tensor([0, 1])), 0)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [np.int64(3), np.int64(1), np.int64(2)],
+        [torch.tensor(3), torch.tensor(1), torch.tensor(2)],
+        (np.int8(3), 1, torch.tensor(2)),
+        deque([3, 1, 2]),
+    ],
+    ids=["numpy", "torch", "mixed", "deque"],
+)
+def test_a_list_of_numbers_is_a_column_whoever_made_them(labels: Any) -> None:
+    _, target = accept((DENSE, labels), 0).fetch(range(3), 0)  # type: ignore[union-attr]
+    assert target.tolist() == [3, 1, 2]
+    assert target.dtype == torch.int64
+
+
+def test_a_list_of_rows_is_told_how_to_become_one_input() -> None:
+    with pytest.raises(DataError, match=r"and \d+ others") as caught:
+        accept(([torch.ones(2) for _ in range(50)], list(range(50))), 0)
+    assert "torch.stack" in caught.value.fix

@@ -137,9 +137,10 @@ def test_files_of_several_types_are_those_of_one(tmp_path: Path, data: st.DataOb
         pq.write_table(pa.table({"c": column, "x": [0.5, 1.5, 2.5]}), tmp_path / f"{index}.parquet")
     levels = {"c": ["a", "b"]} if family == "texts" else {}
     pd.DataFrame({"c": values * len(kinds), "x": [0.5, 1.5, 2.5] * len(kinds)}).to_parquet(
-        tmp_path / "one", index=False
+        tmp_path / "one.alone", index=False
     )
-    many, one = (from_parquet(path, target="x", levels=levels).fitted() for path in (tmp_path, tmp_path / "one"))
+    places = tmp_path, tmp_path / "one.alone"
+    many, one = (from_parquet(path, target="x", levels=levels).fitted() for path in places)
     assert many.encoding == one.encoding
     assert torch.equal(whole(many)[0], whole(one)[0])
 
@@ -223,3 +224,21 @@ def test_no_rows_at_predict_are_refused_in_words(library: Any, tmp_path: Path) -
         for data in (empty, tmp_path / "a.parquet", (empty, np.zeros(0))):
             with pytest.raises(DataError, match="without rows"):
                 call(data)
+
+
+def test_files_of_every_name_that_parquet_has_are_read(tmp_path: Path) -> None:
+    names = ["a.parquet", "b.pq", "c.parq", "d.PARQUET", "000000_0", "sub/e.snappy.parquet"]
+    (tmp_path / "sub").mkdir()
+    for place, name in enumerate(names):
+        pq.write_table(pa.table({"x": [float(place)], "y": [0.5]}), tmp_path / name)
+    for other in ("_SUCCESS", "README", "notes.txt", "f.parquet.crc", "g.parquet.tmp"):
+        (tmp_path / other).write_text("no rows")
+    found = whole(from_parquet(tmp_path, target="y", standardize=False))[0][:, 0]
+    assert sorted(found.tolist()) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_type_that_pyarrow_has_not_is_refused_by_the_name_of_its_file(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [1, 2], "y": [0.5, 1.5]}, schema={"x": pl.Int128, "y": pl.Float64})
+    frame.write_parquet(tmp_path / "long.parquet")
+    with pytest.raises(DataError, match=r"long\.parquet, of which pyarrow"):
+        from_parquet(tmp_path / "long.parquet", target="y")

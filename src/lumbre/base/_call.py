@@ -15,8 +15,9 @@ def caller(function: Callable[..., Any], example: Nested) -> Callable[[Nested], 
     """A function of one argument that calls `function` with an input formed like `example`.
 
     A tensor is passed as it is. A tuple or list is spread over the parameters, and a dict is passed by name, where
-    the signature takes them so; otherwise the whole structure is one argument. A module that defines no `forward`
-    gives its input back, so that its loss can work on the raw batch.
+    the signature takes them so; otherwise the whole structure is one argument. A named tuple is passed by name where
+    its names are those of parameters. A module that defines no `forward` gives its input back, so that its loss can
+    work on the raw batch.
     """
     if isinstance(function, nn.Module) and not has_forward(function):
         return lambda value: value
@@ -27,6 +28,10 @@ def caller(function: Callable[..., Any], example: Nested) -> Callable[[Nested], 
         if isinstance(example, dict):
             signature.bind(**example)
             return lambda value: function(**value)
+        fields = getattr(example, "_fields", ())
+        if fields and set(fields) <= set(signature.parameters):  # whatever order the named tuple has them in
+            signature.bind(**dict.fromkeys(fields))
+            return lambda value: function(**dict(zip(fields, value, strict=True)))
         if isinstance(example, (tuple, list)):
             signature.bind(*example)
             return lambda value: function(*value)

@@ -188,7 +188,8 @@ class _Average:
         self.inside = False
 
     def begin(self, ctx: Context) -> None:
-        own = {name: value for name, value in ctx.model.state_dict().items() if value.is_floating_point()}
+        state: dict[str, Any] = ctx.model.state_dict()  # a module may add what is no tensor
+        own = {name: one for name, one in state.items() if isinstance(one, Tensor) and one.is_floating_point()}
         of_model = {id(one) for one in ctx.model.parameters()}
         beside = {name: one for name, one in ctx.named_parameters().items() if id(one) not in of_model}
         own |= {OF_LOSS + name: value.detach() for name, value in beside.items()}

@@ -1,5 +1,6 @@
 """What a user holds, taken in: tensors, arrays, frames, datasets, loaders."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def accept(data: Any, seed: int) -> Accepted | WeightedRows:
     if isinstance(data, DataLoader):
         return Loaded(data, ready=True)
     if isinstance(data, TensorDataset):
-        return InMemoryDataset(*as_pair(data.tensors))
+        return InMemoryDataset(*as_pair(tuple(map(as_tensor, data.tensors))))
     if isinstance(data, Subset):
         inner = accept(data.dataset, seed)
         if isinstance(inner, WeightedRows):
@@ -308,6 +309,15 @@ def _is_column(part: Any) -> bool:
     return isinstance(part, Sequence) and not isinstance(part, (str, bytes, list, tuple))
 
 
+def _is_scalars(part: Any) -> bool:
+    """Whether it is a list of numbers, each in a tensor or a scalar of NumPy: `list(array)`, or labels of rows."""
+    return (
+        isinstance(part, (list, tuple))
+        and not hasattr(part, "_fields")
+        and all(isinstance(value, (int, float, np.generic, Tensor)) and np.ndim(value) == 0 for value in part)
+    )
+
+
 def _is_sparse(part: Any) -> bool:
     """Whether it is a sparse matrix or array of SciPy."""
     return type(part).__module__.startswith("scipy.sparse") and hasattr(part, "tocsr")
@@ -326,14 +336,14 @@ def _of_bunch(bunch: Any) -> InMemoryDataset:
 
 
 def _tensors(part: Any) -> Nested:
-    if part is None or isinstance(part, (Tensor, np.memmap)):
+    if part is None or isinstance(part, np.memmap):
         return part
     if is_frame(part):
         return numeric_matrix(part)
     if _is_sparse(part):
         return part.tocsr() if _is_large(part) else as_tensor(part.toarray())
     if _is_column(part) and not hasattr(part, "__array__"):
-        values: Any = part[:] if len(part) else []
+        values: Any = list(part) if isinstance(part, deque) or not len(part) else part[:]
         part = values if isinstance(values, (list, Tensor, np.ndarray)) else list(values)
         if isinstance(part, list) and part and all(isinstance(value, Tensor) for value in part):
             part = torch.stack(part)
@@ -341,6 +351,9 @@ def _tensors(part: Any) -> Nested:
             part = np.asarray(part)
     if isinstance(part, dict):
         return {key: _tensors(value) for key, value in part.items()}
+    if _is_scalars(part):
+        part = [value.item() if isinstance(value, Tensor) else value for value in part]
+        return as_tensor(np.asarray(part))
     if isinstance(part, (tuple, list)) and any(not isinstance(leaf, (int, float, bool)) for leaf in leaves(part)):
         made = [_tensors(value) for value in part]
         return tuple.__new__(type(part), made) if isinstance(part, tuple) else type(part)(made)

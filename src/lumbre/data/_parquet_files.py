@@ -123,7 +123,7 @@ def look(root: Path, names: Sequence[str] | None, levels: Mapping[str, Sequence[
         DataError: no file is there, one cannot be read, or they differ.
     """
     if root.is_dir():
-        paths = sorted(file for file in root.rglob("*.parquet") if _shown(file.relative_to(root)) and file.is_file())
+        paths = sorted(file for file in root.rglob("*") if _shown(file.relative_to(root)) and _is_parquet(file))
     else:
         paths = [root] if root.is_file() else []
     if not paths:
@@ -172,6 +172,19 @@ def _shown(path: Path) -> bool:
     return not any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in path.parts)
 
 
+def _is_parquet(file: Path) -> bool:
+    """Whether it is a Parquet file: by its name, or its first bytes where the name ends in nothing, as Hive's do."""
+    if file.suffix:
+        return file.suffix.lower() in _SUFFIXES and file.is_file()
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return opened.read(4) == b"PAR1"
+
+
+_SUFFIXES = (".parquet", ".parq", ".pq")
+
+
 def _folders(parts: Sequence[str]) -> Folders:
     """What names of folders such as "year=2024" say, as Hive and Spark write them: texts, for 01 is not 1."""
     pairs = [part.partition("=") for part in parts if "=" in part]
@@ -189,6 +202,12 @@ def _inside(file: Path, folders: Folders, found: Files) -> tuple[dict[str, str],
         with parquet.ParquetFile(file) as opened:
             schema, metadata = opened.schema_arrow, opened.metadata
             counts = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+    except NotImplementedError as error:
+        raise DataError(
+            f"{file}, of which pyarrow knows no type of a column: {error}",
+            "a file whose columns all have types that pyarrow reads, also those that are not used",
+            "write it again without that column, or with another type: numbers of 64 bits",
+        ) from error
     except (OSError, ValueError) as error:  # pyarrow's own errors are kinds of these
         raise unreadable(file, error) from error
     types = dict(zip(schema.names, map(str, schema.types), strict=True))

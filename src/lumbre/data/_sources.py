@@ -133,9 +133,12 @@ def _same_length(input: Nested, target: Nested) -> int:
     ]
     if len({length for _, length in lengths}) > 1:
         raise DataError(
-            f"parts of different length: {', '.join(name for name, _ in lengths)}",
+            f"parts of different length: {', '.join(name for name, _ in lengths[:5])}"
+            + (f" and {len(lengths) - 5} others" if len(lengths) > 5 else ""),
             "the same number of rows in every input and target",
-            "cut them to the rows they share, for example x[:n], y[:n]",
+            "torch.stack(rows), if a list holds the rows of one input"
+            if len(lengths) > 5
+            else "cut them to the rows they share, for example x[:n], y[:n]",
         )
     if not lengths or not lengths[0][1]:
         raise DataError(
@@ -397,6 +400,35 @@ def users_object(source: Source) -> Any:
     return inner.dataset if isinstance(inner, MapSource) else getattr(inner, "transform", None)
 
 
+_MOST_DENSE = 1 << 26  # numbers of a sparse tensor or matrix that is made dense at once
+
+
+def _in_rows(tensor: Tensor) -> Tensor:
+    """A tensor from which rows can be taken: dense, and without what autograd knows of it.
+
+    Raises:
+        DataError: its rows differ in length, are masked or not there, or it is sparse and too large.
+    """
+    kind = type(tensor).__name__
+    if tensor.is_nested or kind == "MaskedTensor" or tensor.is_meta:
+        kind = "nested tensor" if tensor.is_nested else "tensor on the device meta" if tensor.is_meta else kind
+        raise DataError(
+            f"a {kind}",
+            "a tensor with a row of the same shape for each example, whose numbers are all there",
+            "torch.nested.to_padded_tensor(x, 0.0), which fills the rows up; tensor.get_data() or tensor.to_tensor(0.0)"
+            " for one with a mask",
+        )
+    if tensor.layout != torch.strided:
+        if tensor.numel() > _MOST_DENSE:
+            raise DataError(
+                f"a sparse tensor of shape {tuple(tensor.shape)}",
+                f"one of up to {_MOST_DENSE} numbers, which is made dense, or one of SciPy",
+                "scipy.sparse.csr_matrix, of which the rows of a batch are made dense when they are asked for",
+            )
+        tensor = tensor.to_dense()
+    return tensor.detach() if tensor.requires_grad else tensor
+
+
 def as_tensor(value: Any) -> Tensor:
     """An array or sequence of numbers as a tensor: float64 in torch's default dtype, small integers widened.
 
@@ -404,7 +436,7 @@ def as_tensor(value: Any) -> Tensor:
         DataError: the values are no numbers, or too large for that type.
     """
     if isinstance(value, Tensor):
-        return value
+        return _in_rows(value)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise DataError(
             f"a masked array with {int(np.ma.count_masked(value))} masked values",

@@ -347,7 +347,7 @@ def _write_onnx(
     program: Any, module: nn.Module, path: Path, names: list[str], metadata: str | None
 ) -> Callable[[list[Tensor]], list[np.ndarray[Any, Any]]]:
     runtime: Any = import_extra("onnxruntime", "onnx", "try ONNX files")
-    size = sum(tensor.nbytes for tensor in module.state_dict().values())
+    size = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
     if size > _LARGEST_IN_ONE_BYTES:
         raise ArchiveError(
             f"a model of {size:,} bytes", "one that fits into an ONNX file, 1.5 GB", 'fitted.export("m.pt2")'

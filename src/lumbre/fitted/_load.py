@@ -154,17 +154,17 @@ def _unmarked(value: Any) -> Any:
 
 
 def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
-    stored = archive.tensors
-    give_buffers(model, stored)
-    wanted = model.state_dict()
+    stored: dict[str, Any] = {**archive.tensors, **archive.values}
+    give_buffers(model, archive.tensors)
+    wanted: dict[str, Any] = model.state_dict()
     problems = [f"{name} is not in the file" for name in wanted if name not in stored]
     problems += [f"{name} is not in the module" for name in stored if name not in wanted]
     problems += [
         f"{name} has shape {tuple(stored[name].shape)} in the file and {tuple(wanted[name].shape)} in the module"
         for name in wanted
-        if name in stored and not is_lazy(wanted[name]) and stored[name].shape != wanted[name].shape
+        if name in archive.tensors and not is_lazy(wanted[name]) and stored[name].shape != wanted[name].shape
     ]
-    problems += _lazy_problems(model, stored)
+    problems += _lazy_problems(model, archive.tensors)
     if problems:
         raise ArchiveError(
             f"{path} of a {archive.document['module']} for a {type(model).__name__}: {'; '.join(problems[:5])}",

@@ -120,7 +120,7 @@ def make_module(module: Any, hparams: Mapping[str, Any]) -> nn.Module:
     """
     check_hparams(module, hparams)
     if isinstance(module, nn.Module):
-        return module
+        return _that_switches(module)
     built = module(**hparams)
     if not isinstance(built, nn.Module):
         name = getattr(module, "__name__", type(module).__name__)
@@ -129,7 +129,25 @@ def make_module(module: Any, hparams: Mapping[str, Any]) -> nn.Module:
             "a torch.nn.Module",
             "return the module at the end of the function",
         )
-    return built
+    return _that_switches(built)
+
+
+def _that_switches(module: nn.Module) -> nn.Module:
+    """The module, if it can be brought to training and evaluation; the programs of `torch.export` can't.
+
+    Raises:
+        RecipeError: it can't.
+    """
+    try:
+        if isinstance(module, torch.fx.GraphModule):
+            module.train(module.training)
+    except NotImplementedError as error:
+        raise RecipeError(
+            f"an exported program, which cannot be trained: {error}",
+            "a module that can be switched between training and evaluation",
+            "the module from which torch.export.export() made it",
+        ) from error
+    return module
 
 
 def check_hparams(module: Any, hparams: Mapping[str, Any]) -> None:

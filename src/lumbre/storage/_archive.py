@@ -18,12 +18,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lumbre.base import ArchiveError
+from lumbre.base import ArchiveError, ResumeError
+from lumbre.storage._codec import pack, unpack
 from lumbre.storage._files import read_whole, write_whole
 from lumbre.storage._forms import from_parts, is_plain, plain_parts
 from lumbre.storage._schema import SCHEMA, UPGRADES, upgraded
 
 LOSS_PREFIX = "lumbre:loss/"  # of tensors that belong to the loss, and not to the module
+_VALUE_PREFIX = "lumbre:value/"  # of tensors in what is no tensor itself
 _LONGEST_HEADER = 100_000_000  # bytes, of safetensors
 _PART = "~"  # between the name of a tensor and that of one of its parts
 _NO_DIGEST = "0" * 64
@@ -40,24 +42,29 @@ class Archive:
         tensors: of the module, by name, on the CPU.
         document: everything else.
         loss: tensors that the loss has learned, by name.
+        values: what `get_extra_state()` of modules gave that is no tensor, by its name in `state_dict()`.
     """
 
     tensors: dict[str, Tensor]
     document: dict[str, Any]
     loss: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    values: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-def write_archive(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+def write_archive(path: Path, state: Mapping[str, Any], document: Mapping[str, Any]) -> None:
     """Write an archive: to a temporary name, synced, then renamed, so that `path` is never half a file.
 
     Args:
         path: the file; one that is there is replaced when the new one is complete.
-        tensors: by name. Names that share a tensor (tied weights) are stored once.
+        state: tensors by name, and what modules keep beside them. Names that share a tensor (tied weights) are stored
+            once.
         document: anything that JSON can hold.
 
     Raises:
-        ArchiveError: the file cannot be written there.
+        ArchiveError: the file cannot be written there, or a module keeps what no file can hold without code.
     """
+    values, tensors = _values_apart(state)
+    document = {**document, **({"values": values} if values else {})}
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     seen: dict[tuple[object, ...], str] = {}
@@ -80,6 +87,22 @@ def write_archive(path: Path, tensors: Mapping[str, Tensor], document: Mapping[s
     data = safetensors.torch.save(stored, {"format": "lumbre", "lumbre": text, "lumbre_sha256": _NO_DIGEST})
     data = data.replace(b'"lumbre_sha256":"' + _NO_DIGEST.encode(), b'"lumbre_sha256":"' + _digest(data), 1)
     write_whole(path, data)
+
+
+def _values_apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What is no tensor, as JSON can hold it; and all tensors, also those within the former."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    values: dict[str, Any] = {}
+    for name in state.keys() - tensors.keys():
+        try:
+            values[name] = pack(state[name], tensors, f"{_VALUE_PREFIX}{name}")
+        except ResumeError as error:
+            raise ArchiveError(
+                f"{name} of the module: {error.received}",
+                "tensors, numbers, texts and None, in lists, tuples and dicts: what a file can hold without code",
+                "return these from get_extra_state(), or a form from which set_extra_state() can make the rest",
+            ) from error
+    return values, tensors
 
 
 def read_archive(path: Path) -> Archive:
@@ -130,9 +153,11 @@ def read_archive(path: Path) -> Archive:
             parts = {part: tensors.pop(f"{name}{_PART}{part}") for part in told["parts"]}
             tensors[name] = from_parts(parts, told)
         tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
-        own, loss = _parted(tensors)
-        return Archive(own, upgraded(document), loss)
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        told = document.pop("values", {})
+        values = {name: unpack(value, tensors, torch.device("cpu")) for name, value in told.items()}
+        own, loss = _parted({name: one for name, one in tensors.items() if not name.startswith(_VALUE_PREFIX)})
+        return Archive(own, upgraded(document), loss, values)
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, ResumeError) as error:
         raise _senseless(path, error) from error
 
 
@@ -143,8 +168,9 @@ def write_several(path: Path, members: Sequence[Archive]) -> None:
         ArchiveError: the file cannot be written there.
     """
     own = ("schema", "aliases", "forms")
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Any] = {}
     for place, member in enumerate(members):
+        tensors |= {f"{place}/{name}": value for name, value in member.values.items()}
         tensors |= {f"{place}/{name}": tensor for name, tensor in member.tensors.items()}
         tensors |= {f"{place}/{LOSS_PREFIX}{name}": tensor for name, tensor in member.loss.items()}
     documents = [{name: part for name, part in one.document.items() if name not in own} for one in members]
@@ -166,7 +192,8 @@ def read_several(path: Path) -> list[Archive]:
         begin = f"{place}/"
         parts = {name.removeprefix(begin): one for name, one in whole.tensors.items() if name.startswith(begin)}
         own, loss = _parted(parts)
-        found.append(Archive(own, {**document, "schema": whole.document["schema"]}, loss))
+        values = {name.removeprefix(begin): one for name, one in whole.values.items() if name.startswith(begin)}
+        found.append(Archive(own, {**document, "schema": whole.document["schema"]}, loss, values))
     return found
 
 
