@@ -1,6 +1,8 @@
 """`Fitted.compare`, `examples` and `predict_probabilities`: the right truth beside the right prediction."""
 
 import copy
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -195,3 +197,38 @@ def test_images_as_output_are_refused() -> None:
     fitted = trained(nn.Conv2d, nn.MSELoss(), (images, images), in_channels=1, out_channels=1, kernel_size=1)
     with pytest.raises(lb.DataError, match="one row of scores"):
         fitted.compare((images, images))
+
+
+@pytest.mark.parametrize("ignored", [-100, 2])
+def test_rows_that_the_loss_ignores_are_neither_right_nor_wrong(ignored: int, in_tmp: Any) -> None:
+    x, y = blobs(90)
+    y = torch.where(y == 2, ignored, y)
+    recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(ignore_index=ignored), optimizer=optim.Adam)
+    recipe = recipe.set_hparams(d_in=4).set_opt_hparams(lr=1e-2)
+    fitted = recipe.fit((x, y), epochs=2, verbose=False, preflight=False)
+    frame, counted = fitted.compare((x, y)), (y != ignored).numpy()
+    right = fitted.predict_classes(x)[counted] == y.numpy()[counted]
+    assert (frame["correct"].isna() == ~counted).all()
+    assert frame["truth"].isna().tolist() == (~counted).tolist()
+    assert frame["correct"].mean() == pytest.approx(right.mean())
+    assert frame["loss"].mean() == pytest.approx(fitted.evaluate((x, y)).metrics["loss"], rel=1e-5)
+    assert fitted.compare((x[counted], y[counted]))["correct"].dtype == bool
+    fitted.report("report.html", (x, y))
+    share = f"{right.sum():,} ({right.mean():.1%})"
+    assert f"of {counted.sum():,} rows: {share}" in Path("report.html").read_text(encoding="utf-8")
+
+
+def test_targets_that_the_loss_cannot_take_are_said(fitted: lb.Fitted) -> None:
+    x, y = blobs(20)
+    for verb in (fitted.compare, lambda data: lb.plots.confusion(fitted, data)):
+        with pytest.raises(lb.DataError, match="int64 \\(rows\\), as in training"):
+            verb((x, y.float() + 0.5))
+
+
+@pytest.mark.parametrize("loss", [nn.MultiLabelMarginLoss(), nn.HingeEmbeddingLoss()])
+def test_targets_that_are_no_numbers_to_predict_are_not_compared(loss: nn.Module) -> None:
+    x, _ = blobs(30)
+    y = torch.tensor([[1, -1, -1]] * 30)
+    fitted = trained(nn.Linear, loss, (x, y), in_features=4, out_features=3)
+    with pytest.raises(lb.DataError, match="on the scale of the targets"):
+        fitted.compare((x, y))

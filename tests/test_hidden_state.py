@@ -1,8 +1,11 @@
 """State that a run has outside of tensors: what comes back when it is resumed, and what is said to be lost."""
 
 import itertools
+import operator
 import random
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +61,21 @@ def test_a_buffer_that_began_as_none_comes_back(tmp_path: Path) -> None:
     assert resumed.model.once is None
 
 
+def counter() -> Callable[[], float]:
+    amount = 0.0
+
+    def count() -> float:
+        nonlocal amount
+        amount += 0.1
+        return amount
+
+    return count
+
+
 class Ways:
     """Keeps what it comes to in one of many ways."""
+
+    shared = 0.0
 
     def __init__(self, way: str) -> None:
         self.way, self.box, self.numbers = way, Box(), itertools.count()
@@ -74,10 +90,29 @@ class Ways:
             "python": random.Random(0),
             "torch": torch.Generator(),
             "tuple": (0.0,),
+            "closure": counter(),
+            "default": lambda held=[0.0]: held.append(held[-1] + 0.1) or held[-1],
+            "partial": partial(operator.iadd, [0.0]),
+            "cycle": itertools.cycle([0.1, 0.2, 0.3]),
+            "iterator": iter([0.1] * 99),
+            "generator": (0.1 * at for at in range(99)),
+            "bytes": bytearray(1),
         }.get(way)
 
     def amount(self) -> float:
         way, held = self.way, self.values
+        if way in ("closure", "default"):
+            return held()
+        if way == "partial":
+            return len(held([0.0])) / 10
+        if way in ("cycle", "iterator", "generator"):
+            return next(held)
+        if way == "bytes":
+            held[0] += 1
+            return held[0] / 10
+        if way == "class":
+            Ways.shared += 0.1
+            return Ways.shared
         if way in ("list", "deque", "dict"):
             kept = held["deep"] if way == "dict" else held
             kept.append(kept[-1] + 0.1)
@@ -161,6 +196,7 @@ def fit(recipe: lb.Recipe, folder: Path, data: Any = None, **options: Any) -> lb
 
 
 WAYS = ["list", "deque", "dict", "array", "tensor", "numpy", "old numpy", "python", "torch", "tuple", "object", "count"]
+WAYS += ["closure", "default", "partial", "cycle", "iterator", "generator", "bytes", "class"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -252,3 +288,104 @@ def test_numbers_of_numpy_come_back_as_they_were(tmp_path: Path) -> None:
     for name in ("whole", "part", "flag"):
         assert getattr(stretch.model, name) == getattr(resumed.model, name)
         assert type(getattr(stretch.model, name)) is type(getattr(resumed.model, name))
+
+
+CALLS = {"number": 0}
+NUMBER = 0
+
+
+def counted() -> int:
+    global NUMBER
+    NUMBER += 1
+    return NUMBER
+
+
+class ByGlobal(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        CALLS["number"] += 1
+        return super().forward(x) * (1 + CALLS["number"] / 10)
+
+
+class ByClass(nn.Linear):
+    calls = 0
+
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        type(self).calls += 1
+        return super().forward(x) * (1 + self.calls / 10)
+
+
+class Slows(optim.SGD):
+    def __init__(self, parameters: Any, lr: float = 0.1) -> None:
+        super().__init__(parameters, lr=lr)
+        self.calls = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.calls += 1
+        self.param_groups[0]["lr"] = 0.1 / self.calls
+        return super().step(closure)
+
+
+class WithinRows(HidingRows):
+    def __init__(self) -> None:
+        super().__init__("none")
+        self.move = nn.Module()
+        self.move.register_buffer("by", torch.zeros(1))
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        self.move.by += 0.1
+        return self.x[row] * self.move.by, self.y[row]
+
+
+def hooked() -> nn.Module:
+    module, count = nn.Linear(4, 3), counter()
+    module.register_forward_hook(lambda part, given, scores: scores * (1 + count()))
+    return module
+
+
+def test_what_stands_elsewhere_is_found(tmp_path: Path) -> None:
+    def by_function(pred: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(pred * counted(), target)
+
+    def slower(ctx: lb.Context, count: Callable[[], float] = counter()) -> None:  # noqa: B008
+        ctx.optimizer.param_groups[0]["lr"] = 0.1 / (1 + count())
+
+    def linear() -> nn.Module:
+        return nn.Linear(4, 3)
+
+    cases: dict[str, tuple[lb.Recipe, Any, dict[str, Any]]] = {
+        r"test_hidden_state\.CALLS": (recipe_of(ByGlobal), None, {}),
+        r"test_hidden_state\.NUMBER": (recipe_of(linear, by_function), None, {}),
+        r"ByClass\.calls": (recipe_of(ByClass), None, {}),
+        r"Linear\.forward_hooks": (recipe_of(hooked), None, {}),
+        r"Slows\.calls": (lb.setup(linear, loss=nn.CrossEntropyLoss(), optimizer=Slows), None, {}),
+        r"WithinRows\.move": (recipe_of(linear), WithinRows(), {}),
+        r"slower\.defaults": (recipe_of(linear), None, {"callbacks": lb.callbacks.On(train_batch_end=slower)}),
+    }
+    for at, (name, (recipe, data, options)) in enumerate(cases.items()):
+        with pytest.warns(lb.CheckpointWarning, match=f"do not keep {name}"):
+            fit(recipe, tmp_path / str(at), data, **options)
+
+
+def test_hooks_and_functions_that_stay_are_not_named(tmp_path: Path) -> None:
+    def watched() -> nn.Module:
+        module = nn.Linear(4, 3)
+        module.register_forward_hook(lambda part, given, scores: scores * 2)
+        return module
+
+    class Hooks(lb.Callback):
+        def on_fit_begin(self, ctx: lb.Context) -> None:
+            ctx.model.register_forward_hook(lambda part, given, scores: scores)
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            pass
+
+    fit(recipe_of(watched), tmp_path, callbacks=Hooks())

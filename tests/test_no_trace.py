@@ -357,3 +357,35 @@ def test_collections_that_will_not_be_counted(kind: type, tmp_path: Any) -> None
     assert not isinstance(net.held, list) or list.__len__(net.held) == 2
     if kind is not OddList:  # whose changes are said, as those of any list are
         recipe.fit(blobs(), resume=tmp_path / "run", **options)
+
+
+COUNTED: dict[str, int] = {"calls": 0}
+CALLS = 0
+
+
+def count_up() -> int:
+    global CALLS  # noqa: PLW0603
+    CALLS += 1
+    COUNTED["calls"] += 1
+    return CALLS
+
+
+class CountsGlobally(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (1 + count_up() / 100)
+
+
+def test_global_variables_are_what_they_were() -> None:
+    recipe = lb.setup(CountsGlobally, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
+    before = CALLS, dict(COUNTED)
+    recipe.check(blobs())
+    assert (CALLS, COUNTED) == before
+    weights: list[Tensor] = []
+    for preflight in (True, False):
+        globals()["CALLS"] = 0
+        fitted = recipe.fit(blobs(), epochs=1, verbose=False, preflight=preflight)
+        weights.append(fitted.model.weight)
+    assert torch.equal(*weights)

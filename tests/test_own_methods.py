@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn, optim
 
 import lumbre as lb
-from conftest import blobs
+from conftest import Net, blobs
 
 
 class Named(nn.Module):
@@ -68,3 +68,15 @@ def test_one_norm_is_taken_over_all_gradients_of_a_step() -> None:
 
     for one, other in zip(trained(True).parameters(), trained(False).parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)  # torch sums the norm in another order
+
+
+def test_a_helper_whose_name_begins_with_loss_is_no_loss() -> None:
+    class Helped(Net):
+        def loss_scale(self) -> float:
+            return 1.0
+
+    with pytest.raises(lb.RecipeError, match="loss_scale would be for optimizers called scale") as caught:
+        lb.setup(Helped, optimizer=optim.SGD).set_hparams(d_in=4).fit(blobs(), verbose=False)
+    assert "setup(..., loss=...)" in str(caught.value)
+    recipe = lb.setup(Helped, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_hparams(d_in=4)
+    assert recipe.fit(blobs(), epochs=1, verbose=False).evaluate(blobs()).metrics["loss"] > 0

@@ -189,3 +189,104 @@ def test_a_compiled_step_measures_on_the_same_scale() -> None:
         fitted = recipe.fit((x, y), epochs=2, engine=engine, verbose=False)
         seen.append(fitted.history_wide[["train_r2", "train_mae"]].to_numpy())
     np.testing.assert_allclose(*seen, rtol=1e-4)
+
+
+def log_of_shares(pred: Tensor, target: Tensor) -> Tensor:
+    return F.nll_loss(pred.log(), target)
+
+
+def focal(pred: Tensor, target: Tensor) -> Tensor:
+    loss = F.cross_entropy(pred, target, reduction="none")
+    return ((1 - (-loss).exp()).square() * loss).mean()
+
+
+class Around(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = nn.PoissonNLLLoss()
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return 2 * self.loss(pred.squeeze(1), target.squeeze(1))
+
+
+OWN_LOSSES: dict[str, tuple[Any, Callable[[], tuple[Tensor, Tensor]], int, Response]] = {
+    "a function around poisson": (lambda p, t: F.poisson_nll_loss(p, t), counts, 1, torch.exp),
+    "a module around poisson": (Around(), counts, 1, torch.exp),
+    "poisson of an exponential": (lambda p, t: F.poisson_nll_loss(p.exp(), t, False), counts, 1, torch.exp),
+    "squares of an exponential": (lambda p, t: F.mse_loss(p.exp(), t), counts, 1, torch.exp),
+    "squares of a logarithm": (lambda p, t: F.mse_loss(p, t.log1p()), counts, 1, same),
+    "two that agree": (lambda p, t: F.mse_loss(p, t) + F.l1_loss(p, t), counts, 1, same),
+    "two that do not": (lambda p, t: F.mse_loss(p, t) + F.poisson_nll_loss(p, t), counts, 1, same),
+    "by hand": (lambda p, t: (p - t).square().mean(), counts, 1, same),
+    "shares of a sigmoid": (lambda p, t: F.binary_cross_entropy(p.sigmoid(), t), shares, 3, torch.sigmoid),
+    "shares by divergence": (
+        lambda p, t: F.kl_div(p.log_softmax(1), t, reduction="batchmean"),
+        shares,
+        3,
+        lambda scores: scores.softmax(1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN_LOSSES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_loss_around_one_of_torch_says_what_that_says(name: str, precision: str, tmp_path: Path) -> None:
+    loss, data, outputs, response = OWN_LOSSES[name]
+    x, y = data()
+
+    class Line(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, outputs)
+
+    recipe = lb.setup(Line, loss=loss, optimizer=optim.Adam, metrics=METRICS)
+    fitted = recipe.fit((x, y), epochs=1, preflight=False, verbose=False, precision=precision)
+    expected = response(fitted.predict(x)).double()
+    torch.testing.assert_close(fitted.predict_response(x).double(), expected, rtol=1e-5, atol=1e-6)
+    error = expected - y
+    assert fitted.evaluate((x, y)).metrics["mse"] == pytest.approx(error.square().mean().item(), rel=1e-4)
+    np.testing.assert_allclose(fitted.compare((x, y))["residual"], -error.reshape(-1), rtol=1e-5, atol=1e-5)
+    fitted.save(tmp_path / "line.lumbre")
+    torch.testing.assert_close(lb.load(tmp_path / "line.lumbre", Line).predict_response(x).double(), expected)
+
+
+def test_classes_of_a_loss_of_ones_own() -> None:
+    x, y = counts()[0], torch.arange(400) % 3
+    soft = nn.Sequential(nn.Linear(2, 3), nn.Softmax(1))
+    torch.testing.assert_close(trained(focal, (x, y), 3).predict_response(x).sum(1), torch.ones(400))
+    fitted = trained(log_of_shares, (x, y), module=soft)
+    torch.testing.assert_close(fitted.predict_probabilities(x), fitted.predict(x))
+
+
+def test_a_loss_is_watched_without_a_trace() -> None:
+    seen: list[float] = []
+
+    def loss(pred: Tensor, target: Tensor) -> Tensor:
+        seen.append(1.0)
+        return (pred - target).square().mean() * (1 + torch.rand(()))
+
+    x, y = counts()
+    fitted = trained(loss, (x, y), module=nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1)))
+    assert len(seen) == 20 * 13  # epochs and batches
+    assert fitted.model[1].num_batches_tracked.item() == 20 * 13
+
+
+def test_a_model_loaded_without_its_response_is_not_measured_by_the_wrong_scale(tmp_path: Path) -> None:
+    x, y = counts()
+
+    def log_squares(pred: Tensor, target: Tensor) -> Tensor:
+        return (pred - target.log1p()).square().mean()
+
+    class Line(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 1)
+
+    fitted = trained(log_squares, (x, y), module=Line(), response=torch.expm1)
+    fitted.save(tmp_path / "line.lumbre")
+    parts: Any = {"loss": log_squares, "optimizer": optim.Adam, "metrics": METRICS}
+    without, beside = (
+        lb.load(tmp_path / "line.lumbre", lb.setup(Line, **parts, **more)) for more in ({}, {"response": torch.expm1})
+    )
+    assert beside.evaluate((x, y)).metrics == fitted.evaluate((x, y)).metrics
+    for verb in (without.evaluate, without.compare):
+        with pytest.raises(lb.DataError, match="response="):
+            verb((x, y))

@@ -1,5 +1,7 @@
 """Conformal intervals cover what they promise, and probabilities mean what they say after calibration."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -248,3 +250,19 @@ def test_a_damaged_file_is_refused(in_tmp) -> None:
     for wrong in ({"temperature": 0.0}, {"temperature": "hot"}, {"intervals": {"kind": "none", "level": 0.9}}):
         with pytest.raises((ValueError, KeyError)):
             checked_after(wrong)
+
+
+@pytest.mark.parametrize("loss", [lb.losses.GaussianNLL(), nn.MSELoss(), lb.losses.Quantiles((0.1, 0.5, 0.9))])
+def test_a_column_and_a_vector_are_the_same_numbers(loss: nn.Module) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(100, 2)
+    y = x.sum(1) + torch.randn(100)
+    net = nn.Linear(2, 3 if isinstance(loss, lb.losses.Quantiles) else 1)
+    options: Any = {"epochs": 1, "verbose": False, "preflight": False}
+    target = y if isinstance(loss, lb.losses.Quantiles) else y[:, None]
+    fitted = lb.setup(net, loss=loss, optimizer=optim.SGD).fit((x, target), **options)
+    expected = fitted.conformal((x, y[:, None]), 0.8)
+    assert fitted.conformal((x, y), 0.8) == expected
+    frame = fitted.predict(x, interval=True)
+    inside = (frame["lower"].to_numpy() <= y.numpy() + 1e-6) & (y.numpy() <= frame["upper"].to_numpy() + 1e-6)
+    assert inside.mean() >= 0.8

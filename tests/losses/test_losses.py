@@ -1,5 +1,7 @@
 """Losses that describe a distribution: a linear net with each gives the estimates of statsmodels."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -317,3 +319,34 @@ def test_levels_of_any_sequence_of_shares() -> None:
             lb.losses.Quantiles(levels)
     with pytest.raises(lb.OptionError, match="level='a'"):
         lb.losses.GaussianNLL().interval(torch.zeros(2), level="a")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "said"),
+    [
+        (lb.losses.Poisson(), torch.tensor([2.0, -1.0]), "counts from 0"),
+        (lb.losses.Poisson(), torch.tensor([[2], [-1]]), "counts from 0"),
+        (lb.losses.NegativeBinomial(), torch.tensor([2.0, -1.0]), "counts from 0"),
+        (lb.losses.Poisson(), torch.tensor([[2.0, 1.0], [1.0, 0.0]]), "positive exposures"),
+        (lb.losses.Cox(), torch.tensor([[1.0, 2.5], [0.0, 3.0]]), "times in the first column"),
+    ],
+)
+def test_values_that_no_distribution_has_are_said(loss: Any, target: Tensor, said: str) -> None:
+    with pytest.raises(lb.DataError, match=said):
+        loss(torch.zeros(2), target)
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "said"),
+    [
+        (lb.losses.Poisson(), torch.tensor([[1.0, 2.0]] * 20), "times the exposure"),
+        (lb.losses.Cox(), torch.tensor([[1.0, 1.0]] * 20), "hazards"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_what_helps(loss: Any, target: Tensor, said: str) -> None:
+    x = torch.randn(20, 2)
+    fitted = lb.setup(nn.Linear(2, 1), loss=loss, optimizer=optim.SGD).fit((x, target), epochs=1, verbose=False)
+    assert fitted.predict_response(x).shape == (20, 1)
+    for verb in (fitted.compare, fitted.conformal):
+        with pytest.raises(lb.DataError, match=said):
+            verb((x, target))

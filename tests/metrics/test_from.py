@@ -145,3 +145,14 @@ def test_a_structure_is_refused() -> None:
     metric = lb.metrics.From(y_true_first)
     with pytest.raises(lb.DataError, match="a tensor each"):
         metric.update(metric.init(CPU), (torch.ones(3), torch.ones(3)), torch.ones(3))
+
+
+def test_a_scorer_is_called_as_scikit_learn_calls_it() -> None:
+    for name in ("roc_auc_ovo", "neg_log_loss", "balanced_accuracy"):
+        assert lb.metrics.From(name).name == lb.metrics.From(sk.get_scorer(name)).name == name
+    own = sk.make_scorer(sk.fbeta_score, beta=2, average="macro")
+    assert lb.metrics.From(own).name == "fbeta_score"
+    assert lb.metrics.From(sk.make_scorer(sk.mean_tweedie_deviance, greater_is_better=False)).name == (
+        "neg_mean_tweedie_deviance"
+    )
+    assert lb.metrics.From(own, name="F2").name == "F2"

@@ -3,7 +3,7 @@
 Used by every package. It imports none of them, and trains nothing.
 """
 
-from lumbre.base._attributes import attributes_of, is_users_own
+from lumbre.base._attributes import attributes_of, is_users_own, values_of_class
 from lumbre.base._budget import Budget
 from lumbre.base._buffers import give_buffers, load_state, may_change, put_buffer, put_buffers
 from lumbre.base._call import caller, class_of, own_method
@@ -45,7 +45,7 @@ from lumbre.base._optimizers import (
     takes_sparse,
     traits,
 )
-from lumbre.base._prints import print_of
+from lumbre.base._prints import held_by_function, print_of, prints_of_globals
 from lumbre.base._processor import mkl_is_slow
 from lumbre.base._protocols import (
     Batch,
@@ -63,11 +63,12 @@ from lumbre.base._protocols import (
     total_loss,
 )
 from lumbre.base._records import DataRecord
-from lumbre.base._response import OWN, Response, Scale, scale_of, stored_scale
+from lumbre.base._response import OWN, UNLIKE_TARGETS, Response, Scale, scale_of, stored_scale
 from lumbre.base._seeds import HOST_CHANCE, preserved_randomness, seed_host, stream
 from lumbre.base._shards import is_shared, own_part, shared_like, whole
 from lumbre.base._target import Weighted, spread
 from lumbre.base._unchanged import Noted, noted_once, unchanged
 from lumbre.base._untouched import tried, untouched
 from lumbre.base._version import __version__
+from lumbre.base._watched import watched_scale
 from lumbre.base._weighted import RowLoss

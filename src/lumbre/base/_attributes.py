@@ -1,8 +1,10 @@
 """What an object holds, and whose it is."""
 
+import functools
 import sys
+import types
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 _KNOWN = frozenset({*sys.stdlib_module_names, "torch", "numpy", "pandas", "lumbre", "polars", "pyarrow"})
@@ -26,6 +28,69 @@ def slots_of(kind: type) -> list[str]:
 def is_users_own(thing: Any) -> bool:
     """Whether a class or function is the user's, and not Python's or a library's that is known here."""
     return str(getattr(thing, "__module__", None)).partition(".")[0] not in _KNOWN
+
+
+def values_of_class(kind: type) -> dict[str, Any]:
+    """The attributes that all objects of a class of the user's own share; no functions or descriptors."""
+    found: dict[str, Any] = {}
+    for one in filter(is_users_own, kind.__mro__):
+        for name, value in vars(one).items():
+            if not (name.startswith("__") or callable(value) or hasattr(value, "__get__")):
+                found.setdefault(name, value)
+    return found
+
+
+def functions_of_class(kind: type) -> Iterator[types.FunctionType]:
+    """The functions that the user's own classes among the bases define."""
+    for one in filter(is_users_own, kind.__mro__):
+        for value in list(vars(one).values()):
+            function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+            if isinstance(function, types.FunctionType):
+                yield function
+
+
+def functions_behind(one: Any) -> Iterator[types.FunctionType]:
+    """The functions of the user's own that an object is, defines in its class, or holds as attributes."""
+    inner = getattr(one, "func", one) if isinstance(one, functools.partial) else getattr(one, "__func__", one)
+    if isinstance(inner, types.FunctionType):
+        yield inner
+        return
+    yield from functions_of_class(type(one))
+    for value in getattr(one, "__dict__", {}).values():
+        if isinstance(value, types.FunctionType):
+            yield value
+
+
+def globals_used(functions: Iterable[types.FunctionType]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The global variables that functions of the user's own, and those they call, name.
+
+    Args:
+        functions: where to begin.
+
+    Returns:
+        For (name of the module, name of the variable) the module's namespace; no modules, classes or functions.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    waiting, seen = list(functions), set[int]()
+    while waiting:
+        function = waiting.pop()
+        if id(function) in seen or not is_users_own(function):
+            continue
+        seen.add(id(function))
+        for name in _names_in(function.__code__):
+            value = function.__globals__.get(name)
+            if isinstance(value, types.FunctionType):
+                waiting.append(value)
+            elif name in function.__globals__ and not isinstance(value, (type, types.ModuleType)):
+                found[str(function.__module__), name] = function.__globals__
+    return found
+
+
+def _names_in(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            yield from _names_in(part)
 
 
 def entries_of(held: Collection[Any]) -> list[Any]:

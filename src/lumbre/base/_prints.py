@@ -1,12 +1,19 @@
 """Fingerprints of objects: something small that is equal as long as nothing in an object has changed."""
 
+import array
+import datetime
+import functools
 import hashlib
 import itertools
 import json
+import numbers
+import operator
 import random
 import types
+import warnings
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -14,7 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lumbre.base._attributes import attributes_of, entries_of, is_users_own
+from lumbre.base._attributes import (
+    attributes_of,
+    entries_of,
+    functions_behind,
+    globals_used,
+    is_users_own,
+    values_of_class,
+)
 
 _DEPTH = 5
 _ENDS = 64  # of a long collection so many entries at each end are looked at
@@ -65,12 +79,67 @@ def print_of(value: Any, known: Collection[int] = (), *, whole: bool = False, de
     if isinstance(value, (list, tuple, deque)):
         held = entries_of(value)
         return len(held), [inner(part) for part in _shown(held, whole)]
-    if isinstance(value, itertools.count):
+    return _of_object(value, inner)
+
+
+def _of_object(value: Any, inner: Callable[[Any], Any]) -> Any:
+    if isinstance(value, (itertools.count, range, numbers.Number, PurePath, datetime.date, datetime.timedelta)):
         return repr(value)
+    if isinstance(value, (bytearray, array.array)):
+        return hashlib.blake2b(bytes(value), digest_size=8).hexdigest()
+    if type(value).__module__ == "multiprocessing.sharedctypes":
+        return bytes(value.get_obj())
+    if isinstance(value, functools.partial):
+        return [inner(part) for part in (value.func, value.args, value.keywords)]
+    if isinstance(value, types.MethodType):
+        return inner(value.__self__)
+    if isinstance(value, types.FunctionType):
+        return [inner(part) for part in held_by_function(value).values()]
+    if isinstance(value, Iterator):
+        return _place_of(value, inner)
     plain = not isinstance(value, (type, nn.Module)) and is_users_own(type(value))
     if plain or isinstance(value, (types.SimpleNamespace, Dataset)):
-        return {key: inner(part) for key, part in attributes_of(value).items()}
+        return {key: inner(part) for key, part in {**values_of_class(type(value)), **attributes_of(value)}.items()}
+    if isinstance(value, nn.Module):  # beside the model, such as one within a data set
+        return {key: inner(part) for key, part in vars(value).items()}
     return type(value).__name__
+
+
+def prints_of_globals(*holders: Any, known: Collection[int] = (), whole: bool = False) -> dict[str, Any]:
+    """Fingerprints of the global variables that the functions behind some objects name, by "module.name"."""
+    held = globals_used(function for one in holders for function in functions_behind(one))
+    own = {id(one) for one in holders}
+    return {
+        f"{module}.{name}": print_of(space[name], known, whole=whole)
+        for (module, name), space in held.items()
+        if id(space[name]) not in own
+    }
+
+
+def held_by_function(function: types.FunctionType) -> dict[str, Any]:
+    """What a function of the user's own closes over, and its attributes, by name."""
+    held: dict[str, Any] = {}
+    if not is_users_own(function):
+        return held
+    for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            held[variable] = cell.cell_contents
+        except ValueError:  # empty still
+            continue
+    defaults = {"defaults": function.__defaults__} if function.__defaults__ else {}
+    return held | vars(function) | defaults
+
+
+def _place_of(value: Iterator[Any], inner: Callable[[Any], Any]) -> Any:
+    """How far an iterator has come, where it tells."""
+    if isinstance(value, types.GeneratorType):
+        frame = value.gi_frame
+        return None if frame is None else (frame.f_lasti, inner(dict(frame.f_locals)))
+    if isinstance(value, itertools.cycle):
+        with warnings.catch_warnings(action="ignore"):  # Python means to end this one day
+            reduce: Any = getattr(value, "__reduce__", None)
+            return None if reduce is None else inner(reduce()[1:])
+    return type(value).__name__, operator.length_hint(value, -1), inner(attributes_of(value))
 
 
 def _shown(values: list[Any], whole: bool) -> list[Any]:

@@ -92,8 +92,7 @@ def scale_of(loss: Any, module: Any = None, response: Response | None = None) ->
     declared = getattr(type(loss), "scale", None)  # of a loss of ours whose scale is one of the table
     if isinstance(declared, Scale):
         return declared
-    found = _of_module(loss) if isinstance(loss, nn.Module) else _of_function(loss)
-    return Scale() if found is None else Scale(*found)
+    return (_of_module(loss) if isinstance(loss, nn.Module) else scale_of_function(loss)) or Scale()
 
 
 def stored_scale(parts: Any) -> Scale:
@@ -108,20 +107,20 @@ def stored_scale(parts: Any) -> Scale:
     return Scale(kind, name)
 
 
-_Found: TypeAlias = tuple[str, str | None]
-_MODULES: Mapping[type, _Found] = {
-    nn.CrossEntropyLoss: ("logits", "softmax"),
-    nn.NLLLoss: ("logits", "softmax"),  # of log-probabilities it gives the probabilities
-    nn.BCEWithLogitsLoss: ("logits", "sigmoid"),
-    nn.MultiLabelSoftMarginLoss: ("logits", "sigmoid"),
-    nn.BCELoss: ("probabilities", None),
-    nn.MSELoss: ("numbers", None),
-    nn.L1Loss: ("numbers", None),
-    nn.SmoothL1Loss: ("numbers", None),
-    nn.HuberLoss: ("numbers", None),
-    nn.SoftMarginLoss: ("numbers", "signs"),
-    nn.PoissonNLLLoss: ("numbers", "exp"),
-    nn.KLDivLoss: ("numbers", "exp"),
+_MODULES: Mapping[type, Scale] = {
+    nn.CrossEntropyLoss: Scale("logits", "softmax"),
+    nn.NLLLoss: Scale("logits", "softmax"),  # of log-probabilities it gives the probabilities
+    nn.BCEWithLogitsLoss: Scale("logits", "sigmoid"),
+    nn.MultiLabelSoftMarginLoss: Scale("logits", "sigmoid"),
+    nn.BCELoss: Scale("probabilities"),
+    nn.MSELoss: Scale("numbers"),
+    nn.L1Loss: Scale("numbers"),
+    nn.SmoothL1Loss: Scale("numbers"),
+    nn.HuberLoss: Scale("numbers"),
+    nn.SoftMarginLoss: Scale("numbers", "signs"),
+    nn.PoissonNLLLoss: Scale("numbers", "exp"),
+    nn.KLDivLoss: Scale("numbers", "exp"),
+    nn.GaussianNLLLoss: Scale("numbers", "first"),  # (mean, variance)
 }
 _FUNCTIONS: Mapping[Any, type] = {
     F.cross_entropy: nn.CrossEntropyLoss,
@@ -136,34 +135,43 @@ _FUNCTIONS: Mapping[Any, type] = {
     F.soft_margin_loss: nn.SoftMarginLoss,
     F.poisson_nll_loss: nn.PoissonNLLLoss,
     F.kl_div: nn.KLDivLoss,
+    F.gaussian_nll_loss: nn.GaussianNLLLoss,
 }
 
 
-def _of_module(loss: nn.Module) -> _Found | None:
+# Losses whose targets say something else than a number to predict: which distances to shorten, which labels come first.
+UNLIKE_TARGETS = (nn.MultiLabelMarginLoss, nn.HingeEmbeddingLoss)
+
+
+def _of_module(loss: nn.Module) -> Scale | None:
     if isinstance(loss, nn.GaussianNLLLoss):
-        return "numbers", "first"  # (mean, variance)
+        return _MODULES[nn.GaussianNLLLoss]  # its own forward takes no pair
     for kind, found in _MODULES.items():
         # A class derived from it may compute something else.
         if isinstance(loss, kind) and type(loss).forward is kind.forward:  # pyright: ignore[reportFunctionMemberAccess]
-            if not getattr(loss, "log_input", True) or getattr(loss, "log_target", False):
-                return found[0], None
-            return found
+            return _with_options(found, vars(loss))
     return None
 
 
-def _of_function(loss: Any) -> _Found | None:
-    options: dict[str, Any] = {}
+def scale_of_function(loss: Any, options: Mapping[str, Any] | None = None) -> Scale | None:
+    """The scale of what a loss function of torch takes; None for any other function.
+
+    Args:
+        loss: the function, or `functools.partial` of it.
+        options: those it is called with.
+    """
+    options = options or {}
     while isinstance(loss, functools.partial):
         options = {**loss.keywords, **options}
         loss = loss.func
-    if loss is F.gaussian_nll_loss:
-        return "numbers", "first"
     kind = _FUNCTIONS.get(loss) if callable(loss) and _hashable(loss) else None
-    if kind is None:
-        return None
-    if not options.get("log_input", True) or options.get("log_target", False):
-        return _MODULES[kind][0], None
-    return _MODULES[kind]
+    return None if kind is None else _with_options(_MODULES[kind], options)
+
+
+def _with_options(found: Scale, options: Mapping[str, Any]) -> Scale:
+    """Options of a loss may say that it takes numbers on the scale of the target."""
+    plain = not options.get("log_input", True) or options.get("log_target", False)
+    return Scale(found.kind) if plain else found
 
 
 def _hashable(loss: Any) -> bool:

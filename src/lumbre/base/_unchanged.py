@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
-from lumbre.base._attributes import entries_of, is_users_own, slots_of
+from lumbre.base._attributes import entries_of, functions_of_class, globals_used, is_users_own, slots_of
 from lumbre.base._shards import own_part
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.dtype, torch.device, torch.Size, type(...))
@@ -40,7 +40,8 @@ def unchanged(*roots: Any) -> Generator[None]:
 
     What is put back: parameters, buffers and gradients; attributes of modules and of objects of the user's own classes,
     and of these classes; lists, dicts, sets, deques, arrays; generators of random numbers; what functions close over.
-    Plain tensors and arrays beyond 256 MB are left alone, and so are global variables.
+    Global variables that these classes and functions name, too, unless they are tensors or arrays. Plain tensors and
+    arrays beyond 256 MB are left alone.
 
     Args:
         roots: modules, functions, or other objects.
@@ -170,6 +171,7 @@ class Noted:
                 self._note_cell(cell)
             self._waiting += (value.__defaults__, value.__kwdefaults__)
             self._note_attributes(value)
+            self._note_globals([value])
         elif isinstance(value, type):
             self._note_class(value)
         elif isinstance(value, _HOLDERS) or is_users_own(type(value)):
@@ -197,6 +199,15 @@ class Noted:
             held = dict(_values(one))
             self._waiting += held.values()
             self._undo.append(functools.partial(_set_class_again, one, held))
+            self._note_globals(functions_of_class(one))
+
+    def _note_globals(self, functions: Iterable[types.FunctionType]) -> None:
+        """Global variables in which functions may count; data that stand in them are not copied."""
+        for (_, name), space in globals_used(functions).items():
+            value = space[name]
+            if not isinstance(value, (Tensor, np.ndarray)):
+                self._waiting.append(value)
+                self._undo.append(functools.partial(_set_global_again, space, name, value))
 
     def _note_cell(self, cell: Any) -> None:
         try:
@@ -224,6 +235,11 @@ def _set_class_again(kind: type, before: dict[str, Any]) -> None:
     for name, value in before.items():
         if vars(kind).get(name) is not value:
             setattr(kind, name, value)
+
+
+def _set_global_again(space: dict[str, Any], name: str, before: Any) -> None:
+    if space.get(name) is not before:
+        space[name] = before
 
 
 def _set_again(owner: Any, name: str, before: Any) -> None:

@@ -118,7 +118,8 @@ def format_value(value: object) -> str:
     if isinstance(value, (dict, list, tuple)):
         parts = list(value.values()) if isinstance(value, dict) else list(value)
         if any(isinstance(part, (dict, list, tuple)) for part in parts):
-            return f"{len(parts)} x {len(parts[0])} table"
+            sizes = {len(part) if isinstance(part, (dict, list, tuple)) else 0 for part in parts}
+            return f"{len(parts)} x {sizes.pop()} table" if len(sizes) == 1 else f"{len(parts)} values of several kinds"
         if isinstance(value, dict):
             return " | ".join(f"{name}: {format_value(part)}" for name, part in value.items())
         return f"[{', '.join(map(format_value, parts))}]"

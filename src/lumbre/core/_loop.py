@@ -1,5 +1,6 @@
 """The loop. `train` is the whole of it: epochs and batches, and every event as a plain call in its place."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
@@ -86,6 +87,7 @@ def train(plan: Plan) -> None:
         raise
     _leave(plan, fit_began)
     fire("fit_end", ctx)
+    _say_if_untrained(ctx)
 
 
 def _epochs(plan: Plan) -> Iterator[tuple[int, int]]:
@@ -118,6 +120,19 @@ def _leave(plan: Plan, began: float) -> None:
     ctx.batch = ctx.pred = ctx.loss = None
     plan.switch(False)
     plan.seed_step("fit_end", ctx.epoch, 0)
+
+
+def _say_if_untrained(ctx: Context) -> None:
+    """Warn where float16 has skipped every update, so that the model is the one that the run began with."""
+    skipped = ctx.skipped_batches()
+    if skipped and not ctx.step:
+        warnings.warn(
+            f"no update was made: in all {skipped} batches gradients overflowed in float16. The model is as it began. "
+            'precision="bfloat16" has no such bound; inputs and targets of moderate size help, and so do more steps: '
+            "after each overflow the loss is scaled by half as much.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _tell_of_memory(ctx: Context, error: Exception) -> None:

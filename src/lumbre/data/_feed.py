@@ -20,8 +20,10 @@ from lumbre.base import (
     map_leaves,
     pair_count,
     print_of,
+    prints_of_globals,
     seed_host,
     stream,
+    values_of_class,
 )
 from lumbre.data._order import RowOrder
 from lumbre.data._pairs import as_pair
@@ -158,7 +160,7 @@ class _Workers:
 
     def _loader(self) -> DataLoader[Any]:
         """The loader. Its processes have copies of the data set, which begin anew where that has been changed here."""
-        now = print_of(users_object(self._source), whole=True)
+        now = _print(users_object(self._source))
         if not self._held or now != self._print:
             self._held.clear()
             loader: DataLoader[Any] = DataLoader(
@@ -180,7 +182,7 @@ class _Workers:
             if changed:
                 self._say(f"reading rows changes {', '.join(changed)}, which")
             yield pair
-        if not self._said and print_of(users_object(self._source), whole=True) != self._print:
+        if not self._said and _print(users_object(self._source)) != self._print:
             self._say(f"it was changed within epoch {epoch}, which")
 
     def _say(self, what: str) -> None:
@@ -230,12 +232,19 @@ class _Fetch(Dataset[Any]):
 
 def _state_of(source: Source) -> dict[str, Any]:
     """What a data set holds that rows may depend on; not what it keeps in dicts, or opens at the first row."""
-    held = attributes_of(users_object(source))
-    return {
+    one = users_object(source)
+    held = {**values_of_class(type(one)), **attributes_of(one)}
+    found = {
         name: (type(value).__name__, print_of(value))
         for name, value in held.items()
         if value is not None and not isinstance(value, dict)
     }
+    return found | prints_of_globals(one)
+
+
+def _print(*holders: Any) -> Any:
+    """What rows may depend on, in a data set and in the functions beside it, as a fingerprint."""
+    return print_of(holders, whole=True), prints_of_globals(*holders, whole=True)
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -297,7 +306,7 @@ class LoaderFeed:
         loader: Any = self.loader
         if self._said or not (getattr(loader, "persistent_workers", False) and getattr(loader, "num_workers", 0)):
             return
-        now = print_of(loader.dataset, whole=True)
+        now = _print(loader.dataset, loader.collate_fn)
         self._print = now if self._print is None else self._print
         if now != self._print:
             self._said = True

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lumbre.base import (
     OWN,
+    UNLIKE_TARGETS,
     Batch,
     Batches,
     DataError,
@@ -23,6 +24,7 @@ from lumbre.base import (
     caller,
     concatenate,
     describe,
+    ignored_label,
     map_leaves,
     one_of,
     own_method,
@@ -109,7 +111,7 @@ def wrongness(seen: dict[str, Tensor]) -> Tensor:
     numbers = class_numbers(pred, target)
     if numbers is not None:
         return F.nll_loss(normalized(pred, Scale()).log(), numbers, reduction="none")
-    return (_as_outputs(pred).float() - _as_outputs(target).float()).abs().mean(1)
+    return (as_outputs(pred).float() - as_outputs(target).float()).abs().mean(1)
 
 
 def random_examples(session: Session, batches: RowFeed | LoaderFeed, count: int) -> Examples:
@@ -213,7 +215,8 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
             seen = {"row": torch.arange(begin, begin + batch.size), "pred": pred, "target": batch.target}
             if session.units is not None:
                 seen |= {name: session.units(seen[name]) for name in ("pred", "target")}
-            loss = None if row_loss is None else row_loss(output, batch.target)
+            with session.comparing(batch.input, batch.target, judged=True):
+                loss = None if row_loss is None else row_loss(output, batch.target)
             if loss is not None:
                 seen["loss"] = loss
             if batch.weights is not None:
@@ -274,7 +277,7 @@ def _frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
     numbers = None if scale.kind == "numbers" else class_numbers(pred, target)
     if numbers is not None:
         return _class_frame(session, seen, numbers, normalized(pred, scale))
-    return _number_frame({**seen, "pred": scale.applied(pred)} if scale.kind == "logits" else seen)
+    return _number_frame(session, {**seen, "pred": scale.applied(pred)} if scale.kind == "logits" else seen)
 
 
 def class_numbers(pred: Tensor, target: Tensor) -> Tensor | None:
@@ -295,13 +298,19 @@ def _class_frame(session: Session, seen: dict[str, Tensor], truth: Tensor, share
     count = shares.shape[1]
     names = session.classes if session.classes is not None and len(session.classes) == count else tuple(range(count))
     top = shares.max(1)
-    # What a loss leaves out (ignore_index=-100) has no class: a missing value.
-    codes = truth.where((truth >= 0) & (truth < count), torch.tensor(-1)).numpy()
+    # What a loss leaves out (ignore_index=-100) has no class and no loss, and is neither right nor wrong: all missing.
+    ignored = ignored_label(session.loss)
+    known = (truth >= 0) & (truth < count) & (truth != (-100 if ignored is None else ignored))
+    codes = truth.where(known, torch.tensor(-1)).numpy()
+    correct: Any = top.indices.numpy() == codes
+    if not known.all():
+        correct = pd.arrays.BooleanArray(correct, (~known).numpy())
+        seen = {**seen, "loss": seen["loss"].where(known, torch.nan)} if "loss" in seen else seen
     columns: dict[str, Any] = {
         "row": seen["row"].numpy(),
         "truth": pd.Categorical.from_codes(codes, categories=list(names)),
         "predicted": pd.Categorical.from_codes(top.indices.numpy(), categories=list(names)),
-        "correct": top.indices.numpy() == codes,
+        "correct": correct,
         "probability": top.values.numpy(),
     }
     columns |= {name: seen[name].numpy() for name in ("loss", "weight") if name in seen}
@@ -309,16 +318,12 @@ def _class_frame(session: Session, seen: dict[str, Tensor], truth: Tensor, share
     return pd.concat([pd.DataFrame(columns), of_each], axis=1)
 
 
-def _number_frame(seen: dict[str, Tensor]) -> "pd.DataFrame":
+def _number_frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
     import pandas as pd
 
-    pred, target = _as_outputs(seen["pred"]), _as_outputs(seen["target"])
-    if pred.shape != target.shape:
-        raise DataError(
-            f"predictions that are a {describe(seen['pred'])}, targets that are a {describe(seen['target'])}",
-            "as many numbers in a row of both",
-            "target[:, None], or a last layer with as many outputs as the target has",
-        )
+    pred, target = as_outputs(seen["pred"]), as_outputs(seen["target"])
+    if pred.shape != target.shape or isinstance(session.loss, UNLIKE_TARGETS):
+        raise not_alike(session, seen["pred"], seen["target"])
     rows, outputs = pred.shape
     columns: dict[str, Any] = {"row": np.repeat(seen["row"].numpy(), outputs)}
     if outputs > 1:
@@ -328,12 +333,29 @@ def _number_frame(seen: dict[str, Tensor]) -> "pd.DataFrame":
     columns["residual"] = columns["truth"] - columns["predicted"]
     for name in ("lower", "upper"):
         if name in seen:
-            columns[name] = _as_outputs(seen[name]).double().reshape(-1).numpy()
+            columns[name] = as_outputs(seen[name]).double().reshape(-1).numpy()
     columns |= {name: np.repeat(seen[name].numpy(), outputs) for name in ("loss", "weight") if name in seen}
     return pd.DataFrame(columns)
 
 
-def _as_outputs(values: Tensor) -> Tensor:
+def not_alike(session: Session, pred: Nested, target: Nested) -> DataError:
+    """The error for numbers that cannot be set beside one another: of a loss that takes more than one number as the
+    truth of a row, what it says itself.
+    """
+    return DataError(
+        f"predictions that are a {describe(pred)}, targets that are a {describe(target)}",
+        "as many numbers in a row of both"
+        if not isinstance(session.loss, UNLIKE_TARGETS)
+        else f"predictions on the scale of the targets; those of {type(session.loss).__name__} are not",
+        getattr(session.loss, "instead_of_comparing", None)
+        or "target[:, None], or a last layer with as many outputs as the target has"
+        if not isinstance(session.loss, UNLIKE_TARGETS)
+        else "predict(), and compare its values as this model means them",
+    )
+
+
+def as_outputs(values: Tensor) -> Tensor:
+    """Numbers as (rows, outputs)."""
     return values[:, None] if values.ndim == 1 else values.flatten(1)
 
 

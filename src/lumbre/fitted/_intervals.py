@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from lumbre.base import Batches, DataError, Nested, OptionError, concatenate, describe, own_method
 from lumbre.devices import seeder
-from lumbre.fitted._compare import class_numbers, normalized, responses
+from lumbre.fitted._compare import as_outputs, class_numbers, normalized, not_alike, responses
 from lumbre.fitted._response import loss_interval, response_scale
 from lumbre.run import Session
 
@@ -103,12 +103,9 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
         kind = "classes"
     else:
         pred = responses(session, output)
-        if not isinstance(pred, Tensor) or pred.shape != target.shape:
-            raise DataError(
-                f"predictions that are a {describe(pred)}, targets that are a {describe(target)}",
-                "as many numbers in a row of both",
-                "target[:, None], or a last layer with as many outputs as the target has",
-            )
+        if not isinstance(pred, Tensor) or as_outputs(pred).shape != as_outputs(target).shape:
+            raise not_alike(session, pred, target)
+        target = target.reshape(pred.shape)  # (rows,) and (rows, 1) are the same numbers
         if own_method(session.loss, "interval"):
             low, high = loss_interval(session, output, level)
             kind, scores = "quantiles", torch.maximum(low - target, target - high)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd as _Convolution  # pyright: ignore[reportPrivateUsage]
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
 from lumbre.base import ArchiveError, RecipeError, give_buffers, load_state, preserved_randomness, stored_scale
@@ -109,7 +110,7 @@ def _parts(document: dict[str, Any]) -> dict[str, Any]:
         "classes": None if document["classes"] is None else tuple(document["classes"]),
         "record": record_from(document["record"]),
         "after": checked_after(document.get("after", {})),
-        "stored": stored_scale(document.get("scale", (None, None))),  # files of lumbre 0.1.0 have none
+        "seen": stored_scale(document.get("scale", (None, None))),  # files of lumbre 0.1.0 have none
     }
 
 
@@ -156,13 +157,14 @@ def _unmarked(value: Any) -> Any:
 def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
     stored: dict[str, Any] = {**archive.tensors, **archive.values}
     give_buffers(model, archive.tensors)
+    _give_shapes(model, archive.tensors)
     wanted: dict[str, Any] = model.state_dict()
     problems = [f"{name} is not in the file" for name in wanted if name not in stored]
     problems += [f"{name} is not in the module" for name in stored if name not in wanted]
     problems += [
         f"{name} has shape {tuple(stored[name].shape)} in the file and {tuple(wanted[name].shape)} in the module"
         for name in wanted
-        if name in archive.tensors and not is_lazy(wanted[name]) and stored[name].shape != wanted[name].shape
+        if _is_tensor(name, stored, wanted) and not is_lazy(wanted[name]) and stored[name].shape != wanted[name].shape
     ]
     problems += _lazy_problems(model, archive.tensors)
     if problems:
@@ -172,9 +174,27 @@ def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
             "pass the class, and the hyper-parameters, that it was saved with",
         )
     load_state(model, stored)
+    for part in model.modules():
+        known = next((one for one in (*part.parameters(recurse=False), *part.buffers(recurse=False)) if one.ndim), None)
+        if getattr(part, "num_features", None) == 0 and known is not None:  # a lazy norm, which asks for it
+            part.num_features = len(known)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _lazy_problems(model: nn.Module, stored: Mapping[str, Tensor]) -> list[str]:
+def _is_tensor(name: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return isinstance(stored.get(name), Tensor) and isinstance(wanted[name], Tensor)
+
+
+def _give_shapes(model: nn.Module, stored: Mapping[str, Any]) -> None:
+    """Give lazy tensors of modules that are no lazy layers of torch the shapes that stored ones have."""
+    for prefix, part in model.named_modules():
+        own = dict(part.named_parameters(recurse=False)) | dict(part.named_buffers(recurse=False))
+        for name, one in {} if isinstance(part, LazyModuleMixin) else own.items():
+            value = stored.get(f"{prefix}.{name}" if prefix else name)
+            if is_lazy(one) and isinstance(value, Tensor):
+                one.materialize(value.shape)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _lazy_problems(model: nn.Module, stored: Mapping[str, Any]) -> list[str]:
     """What does not fit of lazy layers: they take weights of any shape, but they know how many outputs they give."""
     problems: list[str] = []
     for name, part in model.named_modules():

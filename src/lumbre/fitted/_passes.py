@@ -9,6 +9,7 @@ from lumbre.core import Callback, Context, Listeners, evaluate, predict
 from lumbre.data import LoaderFeed, RowFeed, Stripe, forms, same_forms
 from lumbre.devices import seeder
 from lumbre.fitted._evaluation import Evaluation, Values
+from lumbre.fitted._response import response_scale
 from lumbre.run import Session, callback_list, in_order, make_meter, share
 
 _Callbacks: TypeAlias = Callback | Iterable[Callback]
@@ -19,6 +20,8 @@ def evaluated(session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callback
     """Loss and metrics; `save` is what a callback saves the model with."""
     batches = share(rows, rows)
     context, listeners = _context(session, rows, "evaluate", save), Listeners(callback_list(callbacks))
+    if any(metric.of_response for metric in session.recipe.metrics.valid):
+        response_scale(session)
     weighted, metrics = isinstance(rows, RowFeed) and rows.weights is not None, session.recipe.metrics.valid
     meter = make_meter(session, metrics, divisor_of(session.loss, weighted=weighted), weighted=weighted)
     with session.running(batches=rows.length):

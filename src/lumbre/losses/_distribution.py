@@ -14,9 +14,11 @@ class DistributionLoss(nn.Module, ABC):
     Attributes:
         reduction: "mean", "sum" or "none".
         scale_kind: what `response` gives: "numbers" like the targets, or "probabilities" of classes.
+        instead_of_comparing: what to do where a target of two columns cannot be set beside the prediction.
     """
 
     scale_kind = "numbers"
+    instead_of_comparing: str | None = None
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
@@ -79,6 +81,25 @@ def two_columns(target: Tensor, what: str) -> tuple[Tensor, Tensor]:
     if target.ndim != 2 or target.shape[1] != 2:
         raise DataError(f"targets that are a {describe(target)}", f"{what}, shape (rows, 2)", "torch.stack([a, b], 1)")
     return target[:, 0], target[:, 1]
+
+
+def seen_values(values: Tensor) -> bool:
+    """Whether values may be looked at: others than those of a processor would have to be waited for."""
+    return values.device.type == "cpu" and values.numel() > 0 and not torch.compiler.is_compiling()
+
+
+def check_counts(count: Tensor) -> None:
+    """See that counts are not negative.
+
+    Raises:
+        DataError: they are.
+    """
+    if seen_values(count) and bool((count < 0).any()):
+        raise DataError(
+            f"counts that are a {describe(count)}, down to {float(count.min()):.4g}",
+            "counts from 0",
+            "nn.MSELoss() or lumbre.losses.GaussianNLL() for numbers that can be negative",
+        )
 
 
 def is_share(value: object) -> bool:

@@ -13,9 +13,11 @@ from lumbre.losses._distribution import (
     DistributionLoss,
     as_column,
     by_bisection,
+    check_counts,
     checked_level,
     is_share,
     normal_quantile,
+    seen_values,
     single,
     two_columns,
     whole_from,
@@ -99,6 +101,7 @@ class Poisson(DistributionLoss):
 
     Targets are counts, shape (rows,) or (rows, 1); or counts beside the exposure (time, area, people) in which they
     were counted, shape (rows, 2). The response is the rate for an exposure of 1.
+    Counts are not negative, exposures positive.
 
     Example:
         >>> import torch, lumbre as lb
@@ -108,13 +111,22 @@ class Poisson(DistributionLoss):
         0
     """
 
+    instead_of_comparing = "fitted.predict_response(x), the rate for an exposure of 1, times the exposure of each row"
+
     def of_rows(self, pred: Tensor, target: Tensor) -> Tensor:
         log_rate = single(pred)
         if target.numel() == len(log_rate):
             count = target.reshape(-1)
         else:
             count, exposure = two_columns(target, "counts and exposure")
+            if seen_values(exposure) and not bool((exposure > 0).all()):
+                raise DataError(
+                    f"exposures that are a {describe(exposure)}, down to {float(exposure.min()):.4g}",
+                    "counts in the first column, and positive exposures in the second",
+                    "torch.stack([counts, exposure], 1), without rows in which nothing could be counted",
+                )
             log_rate = log_rate + exposure.log()
+        check_counts(count)
         count = count.to(log_rate)
         return log_rate.exp() - count * log_rate + (count + 1).lgamma()
 
@@ -140,6 +152,7 @@ class NegativeBinomial(DistributionLoss):
     def of_rows(self, pred: Tensor, target: Tensor) -> Tensor:
         log_mean, log_alpha = single(pred, target), self.log_alpha.to(pred)
         count, size = target.reshape(-1).to(pred), (-log_alpha).exp()
+        check_counts(count)
         spread = torch.nn.functional.softplus(log_mean + log_alpha)  # log(1 + alpha mean)
         combinations = (count + size).lgamma() - size.lgamma() - (count + 1).lgamma()
         return (count + size) * spread - count * (log_mean + log_alpha) - combinations

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lumbre.base import DataError, describe
-from lumbre.losses._distribution import DistributionLoss, single, two_columns, whole_from
+from lumbre.losses._distribution import DistributionLoss, seen_values, single, two_columns, whole_from
 
 
 class Ordinal(DistributionLoss):
@@ -58,8 +58,8 @@ class Ordinal(DistributionLoss):
         """Class numbers, int64 of shape (rows,)."""
         classes = len(self.log_gaps) + 2
         wrong = target.is_floating_point()
-        if not wrong and target.device.type == "cpu" and target.numel() and not torch.compiler.is_compiling():
-            wrong = not 0 <= int(target.min()) <= int(target.max()) < classes  # others would have to be waited for
+        if not wrong and seen_values(target):
+            wrong = not 0 <= int(target.min()) <= int(target.max()) < classes
         if wrong:
             raise DataError(
                 f"targets that are a {describe(target)}"
@@ -94,9 +94,19 @@ class Cox(DistributionLoss):
         True
     """
 
+    instead_of_comparing = (
+        "fitted.predict_response(x), the hazards of rows beside that of a score of 0; they are no times"
+    )
+
     def of_rows(self, pred: Tensor, target: Tensor) -> Tensor:
         score = single(pred)
         time, event = two_columns(target, "times and events")
+        if seen_values(event) and not bool(((event == 0) | (event == 1)).all()):
+            raise DataError(
+                f"events from {float(event.min()):.4g} to {float(event.max()):.4g}",
+                "times in the first column, and 1 (seen) or 0 (not seen to the end) in the second",
+                "torch.stack([time, event], 1)",
+            )
         order = time.argsort(descending=True)
         watched = score[order].logcumsumexp(0)
         # Rows of the same time are all watched then: each takes the sum at the last of them.

@@ -32,7 +32,7 @@ class From(Metric):
     Args:
         function: takes predictions and targets, and gives a number or a dict of numbers; or a scorer of scikit-learn,
             which knows what it takes, or its name ("roc_auc_ovr"; `sklearn.metrics.get_scorer_names()`).
-        name: how to show it; the function's own where not given.
+        name: how to show it; that of the function or scorer where not given.
         higher_is_better: which way is up; None where neither is, or nobody asks. Of scorers it is always true.
         takes: what a function gets for predictions: "response", them on the scale of the target: probabilities of
             classes, counts, numbers; "classes", the most probable class; or "outputs", what the module gives.
@@ -68,7 +68,7 @@ class From(Metric):
                 f"takes={takes!r} beside a scorer", "a scorer alone: it knows what it takes", "leave it out"
             )
         inner = getattr(function, "func", function)  # of functools.partial
-        shown = function if isinstance(function, str) else getattr(inner, "__name__", "")
+        shown = function if isinstance(function, str) else _name_of(inner)
         super().__init__(name=name or shown.strip("<>") or None)
         self.higher_is_better = True if scorer is not None else higher_is_better
         self.of_response = takes != "outputs"
@@ -153,6 +153,18 @@ def _truth_first(function: Any) -> bool:
         "parameters such as (pred, target), or (y_true, y_pred) as in scikit-learn",
         f"{fix}, which calls yours",
     )
+
+
+def _name_of(function: Any) -> str:
+    """The name of a function; of a scorer the one by which scikit-learn knows it, else that of its function."""
+    inner = getattr(function, "_score_func", None)
+    if inner is None:
+        return getattr(function, "__name__", "")
+    metrics = import_extra("sklearn.metrics", "sklearn", "compute its scorers")
+    for name in metrics.get_scorer_names():
+        if repr(metrics.get_scorer(name)) == repr(function):
+            return name
+    return ("neg_" if getattr(function, "_sign", 1) < 0 else "") + getattr(inner, "__name__", "")
 
 
 def _scorer(function: Any) -> Any:

@@ -210,10 +210,13 @@ def as_shown(images: Tensor) -> list[Any]:
 def _texts(frame: "pd.DataFrame") -> list[tuple[str, bool]]:
     """What stands under each image, and whether the model is right."""
     if "correct" in frame:
+        import pandas as pd
+
         return [
             (
-                f"true {_short(truth)}\n{'✓' if correct else '✗'} {_short(predicted)} ({share:.0%})",
-                bool(correct),
+                f"true {_short(truth)}\n{'' if correct is pd.NA else '✓ ' if correct else '✗ '}"
+                f"{_short(predicted)} ({share:.0%})",
+                correct is pd.NA or bool(correct),
             )
             for truth, predicted, correct, share in zip(
                 frame["truth"], frame["predicted"], frame["correct"], frame["probability"], strict=True

@@ -84,11 +84,13 @@ def _note(what: str, error: LumbreError) -> str:
 
 
 def _class_charts(frame: Any) -> list[Picture]:
-    rows, right = len(frame), int(frame["correct"].sum())
-    wrong = frame[~frame["correct"]].dropna(subset=["truth"])
+    frame = frame.dropna(subset=["truth"])  # the loss leaves out the others
+    correct = frame["correct"].astype(bool)
+    rows, right = len(frame), int(correct.sum())
+    wrong = frame[~correct]
     alt = f"Confusion matrix of {rows:,} rows: {right:,} ({right / max(rows, 1):.1%}) are taken for their true class."
     if "weight" in frame:
-        share = (frame["weight"] * frame["correct"]).sum() / frame["weight"].sum()
+        share = (frame["weight"] * correct).sum() / frame["weight"].sum()
         alt = f"Confusion matrix of {rows:,} rows by their weights: {share:.1%} are taken for their true class."
     elif len(wrong):
         (truth, predicted), count = next(iter(_pairs(wrong).items()))
@@ -120,7 +122,7 @@ class _Row(NamedTuple):
     number: int
     truth: str
     predicted: str
-    wrong: bool
+    mark: str
     loss: str
 
 
@@ -136,11 +138,18 @@ def _rows(frame: Any) -> list[_Row]:
                 number=int(number),
                 truth=_joined(lines["truth"]),
                 predicted=predicted,
-                wrong="correct" in frame and not first["correct"],
+                mark=_mark(first.get("correct")),
                 loss=format_value(float(first["loss"])) if "loss" in frame else "",
             )
         )
     return found
+
+
+def _mark(correct: Any) -> str:
+    """What says whether a row is right; nothing where that is not known."""
+    import pandas as pd
+
+    return "" if correct is None or correct is pd.NA else "✓ " if correct else "✗ "
 
 
 def _joined(values: Any) -> str:
@@ -150,12 +159,11 @@ def _joined(values: Any) -> str:
 def _pictures(input: Any, frame: Any) -> list[Picture]:
     found: list[Picture] = []
     for (source, width), row in zip(embedded_images(input), _rows(frame), strict=True):
-        mark = ("✗ " if row.wrong else "✓ ") if "correct" in frame else ""
-        lines = [f"true {row.truth}", f"{mark}predicted {row.predicted}", f"row {row.number}"]
+        lines = [f"true {row.truth}", f"{row.mark}predicted {row.predicted}", f"row {row.number}"]
         if row.loss:
             lines[-1] += f", loss {row.loss}"
         alt = f"Row {row.number}: true {row.truth}, predicted {row.predicted}"
-        found.append(Picture(source, alt, width, tuple(lines), row.wrong))
+        found.append(Picture(source, alt, width, tuple(lines), row.mark == "✗ "))
     return found
 
 

@@ -1,7 +1,8 @@
 """State that checkpoints do not keep: found by comparing what objects hold with what they held.
 
 A checkpoint keeps tensors and plain numbers of modules, and what `state_dict()` and `get_extra_state()` give. A list
-that a module appends to, a generator of NumPy in a data set, or a callback without `state_dict()` begins anew.
+that a module appends to, a generator of NumPy in a data set, a callback without `state_dict()`, what a hook or a loss
+closes over, or a global variable that one of them counts in begins anew.
 """
 
 import types
@@ -10,16 +11,19 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, nn, optim
 from torch.utils.data import Dataset
 
-from lumbre.base import attributes_of, is_users_own, print_of
+from lumbre.base import attributes_of, held_by_function, is_users_own, print_of, prints_of_globals, values_of_class
 from lumbre.core import Callback
 from lumbre.data import objects_behind
 from lumbre.resume._state import Run, is_kept_number
 from lumbre.storage import CheckpointWarning
 
 _OF_TORCH = frozenset(vars(nn.Module()))
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_OF_OPTIMIZERS = frozenset(vars(optim.SGD([torch.zeros(1)])))
 _SHOWN = 6
 
 
@@ -51,7 +55,9 @@ class HiddenState:
         after = self._look()
         if not within:
             self._before = None
-        names = dict.fromkeys([*after, *before])
+        names = list(dict.fromkeys([*after, *before]))
+        # A hook that was registered since is one of this run, which registers it again when it is resumed.
+        names = [name for name in names if not name.endswith("]") or (name in before and name in after)]
         changed = [name for name in names if after.get(name) != before.get(name) and name not in self._said]
         self._said += changed
         if changed:
@@ -68,21 +74,31 @@ class HiddenState:
     def _look(self) -> dict[str, Any]:
         run, plan = self._run, self._run.plan
         known = {id(one) for module in (plan.model, run.loss) if module is not None for one in _registered(module)}
+        known |= {id(plan.context.optimizers), *map(id, plan.context.optimizers.values())}
         found: dict[str, Any] = {}
+        holders: list[Any] = []
         names: list[str] = []
 
         def add(name: str, one: Any) -> None:
             names.append(name)
             again = names.count(name)
+            holders.append(one)
             found.update(_of_object(name if again == 1 else f"{name} ({again})", one, known))
 
         for top in (plan.model, run.loss):
             for name, part in () if top is None else top.named_modules():
                 where = f"{type(top).__name__}{'.' if name else ''}{name}"
                 found |= {f"{where}.{key}": print_of(value, known) for key, value in _of_module(part)}
+                holders.append(part)
         for one in run.callbacks:
             if is_users_own(type(one)) and type(one).state_dict is Callback.state_dict:
                 add(type(one).__name__, one)
+            for function in _functions_of(one):
+                add(_name(function), function)
+        for one in plan.context.optimizers.values():
+            if is_users_own(type(one)):
+                own = {key: value for key, value in attributes_of(one).items() if key not in _OF_OPTIMIZERS}
+                found |= {f"{type(one).__name__}.{key}": print_of(value, known) for key, value in own.items()}
         for batches in (plan.train, plan.valid):
             objects, kept = objects_behind(batches)
             known |= {id(generator) for generator in kept}
@@ -91,16 +107,25 @@ class HiddenState:
         for name, one in self._beside.items():
             if not isinstance(one, nn.Module):
                 add(name, one)
-        return found
+        return found | prints_of_globals(*holders, known=known)
+
+
+def _functions_of(one: Callback) -> Iterator[Any]:
+    """The functions of the user's own that a callback of ours calls, such as those of `On` and of a schedule."""
+    for value in () if is_users_own(type(one)) else vars(one).values():
+        for inner in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(inner, (types.FunctionType, partial)) and is_users_own(getattr(inner, "func", inner)):
+                yield inner
 
 
 def _name(one: Any) -> str:
     return getattr(one, "__name__", type(one).__name__)
 
 
-def _registered(module: nn.Module) -> Iterator[Tensor]:
+def _registered(module: nn.Module) -> Iterator[Tensor | nn.Module]:
     yield from module.parameters()
     yield from module.buffers()
+    yield from module.modules()
 
 
 def _of_module(part: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -108,6 +133,13 @@ def _of_module(part: nn.Module) -> Iterator[tuple[str, Any]]:
     if type(part).get_extra_state is not nn.Module.get_extra_state:
         return
     own = part._parameters.keys()  # pyright: ignore[reportPrivateUsage]
+    for name in _HOOKS:
+        for number, hook in vars(part).get(name, {}).items():
+            if is_users_own(hook) or is_users_own(type(hook)):
+                yield f"{name.strip('_')}[{number}]", hook
+    for name, value in values_of_class(type(part)).items():
+        if name not in vars(part):
+            yield name, value
     for name, value in vars(part).items():
         derived = isinstance(value, Tensor) and (f"{name}_orig" in own or f"{name}_g" in own)  # by a norm of torch
         if name not in _OF_TORCH and not is_kept_number(value) and not derived:
@@ -122,14 +154,7 @@ def _of_object(name: str, one: Any, known: set[int]) -> dict[str, Any]:
         return _of_object(_name(one.__self__), one.__self__, known)
     held: dict[str, Any] = {}
     if isinstance(one, types.FunctionType):
-        if not is_users_own(one):
-            return {}
-        for variable, cell in zip(one.__code__.co_freevars, one.__closure__ or (), strict=True):
-            try:
-                held[variable] = cell.cell_contents
-            except ValueError:  # empty still
-                continue
-        held |= vars(one)
+        held = held_by_function(one)
     elif isinstance(one, Dataset) or is_users_own(type(one)):
-        held = attributes_of(one)
+        held = values_of_class(type(one)) | attributes_of(one)
     return {f"{name}.{key}": print_of(value, known) for key, value in held.items()}

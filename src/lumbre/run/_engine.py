@@ -298,13 +298,6 @@ def _several_engine(
     options: StepOptions,
     device: torch.device,
 ) -> Engine:
-    if set(loss.parts) != set(optimizers):
-        raise RecipeError(
-            f"the losses {', '.join(f'loss_{name}' for name in loss.parts)} and the optimizers {', '.join(optimizers)}",
-            "a loss for each optimizer, by the same names, or one loss for all",
-            f"define {', '.join(f'loss_{name}(self, pred, target)' for name in optimizers)}; "
-            "or loss(self, pred, target)",
-        )
     _refuse_more(options, "several losses, each of which makes its own update")
     return EagerSeveral(body=body, loss_functions=loss, optimizers=optimizers, device=device)
 

@@ -107,9 +107,32 @@ def make_net(spec: Spec, first: Batch, setting: Setting) -> Net:
     if any(is_lazy(value) for value in (*model.parameters(), *model.buffers())):
         with torch.no_grad():
             call(first.input)  # lazy layers learn their shapes, so that the optimizer finds parameters
+        _refuse_unknown_shapes(model)
     loss = loss_function(spec, model, setting.device)
     _check_loss(model, loss, first)
-    return Net(model, call, loss, make_optimizers(spec, model, loss, setting.device))
+    optimizers = make_optimizers(spec, model, loss, setting.device)
+    if isinstance(loss, NamedLosses) and not own_method(model, "step"):
+        _check_names(type(model).__name__, list(loss.parts), list(optimizers))
+    return Net(model, call, loss, optimizers)
+
+
+def _refuse_unknown_shapes(model: nn.Module) -> None:
+    """See that each lazy layer has learned its shape.
+
+    Raises:
+        RecipeError: a pass did not come to one, which could be neither trained nor saved.
+    """
+    unknown = {
+        name.rpartition(".")[0] or type(model).__name__
+        for name, value in (*model.named_parameters(), *model.named_buffers())
+        if is_lazy(value)
+    }
+    if unknown:
+        raise RecipeError(
+            f"lazy layers that a pass in training mode does not come to: {', '.join(sorted(unknown)[:5])}",
+            "layers that learn their shapes from the first batch",
+            "nn.Linear(in_features, out_features) and the like, with the sizes written out; or leave them out",
+        )
 
 
 def make_module(module: Any, hparams: Mapping[str, Any]) -> nn.Module:
@@ -278,6 +301,29 @@ def no_loss(name: str) -> RecipeError:
         "setup(..., loss=nn.CrossEntropyLoss()) for classes, nn.MSELoss() for measurements; "
         'loss=lambda pred, target: pred["loss"] for a module that computes its own, as those of transformers do',
     )
+
+
+def _check_names(kind: str, losses: list[str], optimizers: list[str]) -> None:
+    """See that each optimizer has its loss.
+
+    Raises:
+        RecipeError: one has none. Where all are without, what begins with "loss_" is no loss but a helper.
+    """
+    methods = ", ".join(f"loss_{name}" for name in losses)
+    if not set(losses) & set(optimizers):
+        raise RecipeError(
+            f"no loss for {kind}: {methods} would be for optimizers called {', '.join(losses)}, and there "
+            f"is only {', '.join(optimizers)}",
+            "a loss function, or a module that defines loss(self, pred, target)",
+            f"setup(..., loss=...), or loss(self, pred, target) in the module; {methods} may stay beside it",
+        )
+    if set(losses) != set(optimizers):
+        raise RecipeError(
+            f"the losses {methods} and the optimizers {', '.join(optimizers)}",
+            "a loss for each optimizer, by the same names, or one loss for all",
+            f"define {', '.join(f'loss_{name}(self, pred, target)' for name in optimizers)}; "
+            "or loss(self, pred, target)",
+        )
 
 
 def no_optimizer(name: str) -> RecipeError:

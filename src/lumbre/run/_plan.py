@@ -11,12 +11,16 @@ from lumbre.base import (
     Divisor,
     Nested,
     OptionError,
+    Scale,
     divisor_of,
     has_modes,
     ignored_label,
     is_users_own,
     own_method,
     reduction_of,
+    scale_of,
+    tried,
+    watched_scale,
 )
 from lumbre.callbacks import LearningRate, LRScheduler, On
 from lumbre.core import Callback, Context, Listeners, Plan
@@ -69,6 +73,7 @@ def make_session(
         world=setting.world,
         choices=choices,
         advice=_advice(options, setting, feeds, net, choices),
+        seen=_seen_scale(spec, setting, feeds, net),
     )
     if made.units is not None and made.scale.name is not None:
         raise OptionError(
@@ -77,6 +82,18 @@ def make_session(
             "leave scale_target out; or nn.MSELoss(), whose predictions are on the scale of the target",
         )
     return made
+
+
+def _seen_scale(spec: Spec, setting: Setting, feeds: Feeds, net: Net) -> Scale:
+    """The scale of predictions, as the loss shows it for the first batch; nothing where it is known without."""
+    loss, known = net.loss, scale_of(net.loss, net.model, spec.response) != Scale()
+    if known or loss is None or isinstance(loss, NamedLosses) or own_method(net.model, "step"):
+        return Scale()
+    try:
+        with tried(net.model, loss), torch.no_grad(), setting.precision.autocast():
+            return watched_scale(loss, net.call(feeds.first.input), feeds.first.target)
+    except Exception:  # the first step will say what is wrong
+        return Scale()
 
 
 def _advice(options: Options, setting: Setting, feeds: Feeds, net: Net, choices: Choices) -> list[str]:

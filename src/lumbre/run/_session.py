@@ -61,7 +61,8 @@ class Session:
         world: the processes that share the run.
         sharded: what is trained in the model's place, where each process holds a part of it; the model is empty then.
         advice: sentences for the user, said before the first epoch.
-        stored: the scale of predictions of which its file tells.
+        seen: the scale of predictions where neither recipe nor module nor loss says it: seen from what a loss calls, or
+            as its file tells.
         after: what was found out after training, as JSON holds it: "temperature", "calibration", "intervals",
             "baselines".
     """
@@ -80,16 +81,16 @@ class Session:
     world: World = field(default_factory=World)
     sharded: Sharded | None = None
     advice: list[str] = field(default_factory=list[str])
-    stored: Scale = field(default_factory=Scale)
+    seen: Scale = field(default_factory=Scale)
     after: Mapping[str, Any] = field(default_factory=dict[str, Any])
     # Filled once it is known that the loss can take the weights of rows.
     _weighing: list[bool] = field(default_factory=list[bool], init=False, repr=False, compare=False)
 
     @property
     def scale(self) -> Scale:
-        """What the module's predictions are, as the recipe, the module or the loss says; else as the file does."""
+        """What the module's predictions are, as the recipe, the module or the loss says; else what was seen."""
         found = scale_of(self.loss, self.model, self.recipe.response)
-        found = self.stored if self.loss is None and found == Scale() else found
+        found = self.seen if found == Scale() else found
         return replace(found, temperature=self.after.get("temperature", 1.0))
 
     @contextmanager
@@ -241,13 +242,13 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stored(value: Any) -> Any:
-    if isinstance(value, np.generic):  # NumPy's numbers, as Python's
-        value = value.item()
     return _marked(value) if _is_plain(value) else {"__not_stored__": repr(value)}
 
 
 def _marked(value: Any) -> Any:
     """Tuples with a mark, since JSON has lists alone."""
+    if isinstance(value, np.generic):
+        return value.item()  # NumPy's numbers, as Python's
     if isinstance(value, tuple):
         return {"__tuple__": [_marked(part) for part in value]}
     if isinstance(value, list):
@@ -256,8 +257,11 @@ def _marked(value: Any) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
+    """Whether a value comes back as what it was: an enum would be a number, a named tuple one without names."""
+    if isinstance(value, np.generic):
+        return type(value.item()) in (bool, int, float, str)
+    if type(value) in (list, tuple):
         return all(map(_is_plain, value))
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
-    return value is None or isinstance(value, (bool, int, float, str))
+    return value is None or type(value) in (bool, int, float, str)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lumbre.base import Nested, OptionError, concatenate, leaves, map_leaves, scale_of
+from lumbre.base import Nested, OptionError, concatenate, leaves, map_leaves
 from lumbre.callbacks import EarlyStopping, KeepBestModel, LRScheduler, ModelCheckpoint
 from lumbre.core import History, format_seconds, format_value
 from lumbre.fitted import Evaluation, Fitted, Suspects, suspects
@@ -148,7 +148,8 @@ def cross_validate(
         found = fitted.evaluate(rows)
         output = fitted.predict(rows)
         scores += [(fold.repeat, fold.number, *score) for score in _numbers(found)]
-        outputs.append((output, scale_of(fitted.loss, fitted.model, recipe.response).applied(output)))
+        scale = fitted._session.scale  # pyright: ignore[reportPrivateUsage]
+        outputs.append((output, scale.applied(output)))
         models.append(fitted)
         epochs.append(best_epoch(fitted, options["callbacks"], recipe))
         if options.get("verbose") is not False:

@@ -128,7 +128,7 @@ class Ensemble:
             )
         encoded = isinstance(data, _Beside)
         joint = _Joint([one.model for one in sessions], _combined(first.scale.name), own_inputs=encoded)
-        together = replace(first, model=joint, encoding=None, stored=first.scale)
+        together = replace(first, model=joint, encoding=None, seen=first.scale)
         joint_fit = Fitted(together, History(), "")
         if encoded:
             return joint_fit.evaluate(data.rows, batch_size=batch_size)
