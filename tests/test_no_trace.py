@@ -364,7 +364,7 @@ CALLS = 0
 
 
 def count_up() -> int:
-    global CALLS  # noqa: PLW0603
+    global CALLS
     CALLS += 1
     COUNTED["calls"] += 1
     return CALLS
@@ -382,7 +382,7 @@ def test_global_variables_are_what_they_were() -> None:
     recipe = lb.setup(CountsGlobally, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
     before = CALLS, dict(COUNTED)
     recipe.check(blobs())
-    assert (CALLS, COUNTED) == before
+    assert before == (CALLS, COUNTED)
     weights: list[Tensor] = []
     for preflight in (True, False):
         globals()["CALLS"] = 0

@@ -31,6 +31,7 @@ from lumbre.base._attributes import (
 )
 
 _DEPTH = 5
+_PARTS_OF_CYCLE = operator.methodcaller("__reduce__")  # tells what is left, and makes nothing
 _ENDS = 64  # of a long collection so many entries at each end are looked at
 _SPREAD = 4096  # and of one of objects, where all of it is asked for, about so many in between
 _BYTES = 1 << 20  # of a large tensor an even sample of about so many bytes
@@ -95,24 +96,33 @@ def _of_object(value: Any, inner: Callable[[Any], Any]) -> Any:
         return inner(value.__self__)
     if isinstance(value, types.FunctionType):
         return [inner(part) for part in held_by_function(value).values()]
-    if isinstance(value, Iterator):
-        return _place_of(value, inner)
     plain = not isinstance(value, (type, nn.Module)) and is_users_own(type(value))
     if plain or isinstance(value, (types.SimpleNamespace, Dataset)):
         return {key: inner(part) for key, part in {**values_of_class(type(value)), **attributes_of(value)}.items()}
+    if isinstance(value, Iterator):
+        return _place_of(value, inner)
     if isinstance(value, nn.Module):  # beside the model, such as one within a data set
         return {key: inner(part) for key, part in vars(value).items()}
     return type(value).__name__
 
 
-def prints_of_globals(*holders: Any, known: Collection[int] = (), whole: bool = False) -> dict[str, Any]:
-    """Fingerprints of the global variables that the functions behind some objects name, by "module.name"."""
+def prints_of_globals(
+    *holders: Any, known: Collection[int] = (), whole: bool = False, leave: tuple[type, ...] = ()
+) -> dict[str, Any]:
+    """Fingerprints of the global variables that the functions behind some objects name, by "module.name".
+
+    Args:
+        holders: the objects.
+        known: as for `print_of()`.
+        whole: as for `print_of()`.
+        leave: types of which none is looked at.
+    """
     held = globals_used(function for one in holders for function in functions_behind(one))
     own = {id(one) for one in holders}
     return {
         f"{module}.{name}": print_of(space[name], known, whole=whole)
         for (module, name), space in held.items()
-        if id(space[name]) not in own
+        if id(space[name]) not in own and not isinstance(space[name], leave)
     }
 
 
@@ -136,10 +146,12 @@ def _place_of(value: Iterator[Any], inner: Callable[[Any], Any]) -> Any:
         frame = value.gi_frame
         return None if frame is None else (frame.f_lasti, inner(dict(frame.f_locals)))
     if isinstance(value, itertools.cycle):
-        with warnings.catch_warnings(action="ignore"):  # Python means to end this one day
-            reduce: Any = getattr(value, "__reduce__", None)
-            return None if reduce is None else inner(reduce()[1:])
-    return type(value).__name__, operator.length_hint(value, -1), inner(attributes_of(value))
+        try:
+            with warnings.catch_warnings(action="ignore"):  # Python means to end this one day
+                return inner(list(_PARTS_OF_CYCLE(value)[1:]))
+        except TypeError:
+            return None
+    return type(value).__name__, operator.length_hint(value, -1)
 
 
 def _shown(values: list[Any], whole: bool) -> list[Any]:

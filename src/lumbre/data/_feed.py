@@ -239,7 +239,7 @@ def _state_of(source: Source) -> dict[str, Any]:
         for name, value in held.items()
         if value is not None and not isinstance(value, dict)
     }
-    return found | prints_of_globals(one)
+    return found | prints_of_globals(one, leave=(dict, type(None)))
 
 
 def _print(*holders: Any) -> Any:

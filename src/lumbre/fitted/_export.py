@@ -35,6 +35,7 @@ _KINDS = (".onnx", ".pt2")
 # An ONNX file itself cannot hold 2 GB; beyond this the weights go into a file beside it.
 _LARGEST_IN_ONE_BYTES = 1_500_000_000
 _TOLERANCE = 1e-4
+_MANY_ROWS = 35  # more than a batch of 32, at which a module may branch
 # The name under which a file says how its columns are encoded: of a file in ".pt2", of metadata in ".onnx".
 METADATA = "lumbre.json"
 
@@ -59,7 +60,7 @@ def export(session: Session, path: Path, example: Nested, tell: Callable[[str], 
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         # What is a branch for one row, or what is traced for as many rows as there were, shows with other numbers.
-        trials = [[_repeated(tensor, rows) for tensor in tensors] for rows in (len(tensors[0]) + 2, 1, 2)]
+        trials = [[_repeated(tensor, rows) for tensor in tensors] for rows in (len(tensors[0]) + 2, 1, 2, _MANY_ROWS)]
         expected = [_said(module, f"run for {_rows(inputs)}", _outputs, module, inputs) for inputs in trials]
         program = _program(module, [_repeated(tensor, max(3, len(tensor))) for tensor in tensors], path)
         write = _write_onnx if path.suffix == ".onnx" else _write_program
