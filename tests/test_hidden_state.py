@@ -94,8 +94,8 @@ class Ways:
             "default": lambda held=[0.0]: held.append(held[-1] + 0.1) or held[-1],
             "partial": partial(operator.iadd, [0.0]),
             "cycle": itertools.cycle([0.1, 0.2, 0.3, 0.4, 0.5]),
-            "iterator": iter([0.1] * 99),
-            "generator": (0.1 * at for at in range(99)),
+            "iterator": iter([0.1] * 999),
+            "generator": (0.1 * at for at in range(999)),
             "bytes": bytearray(1),
         }.get(way)
 

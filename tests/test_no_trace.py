@@ -386,6 +386,6 @@ def test_global_variables_are_what_they_were() -> None:
     weights: list[Tensor] = []
     for preflight in (True, False):
         globals()["CALLS"] = 0
-        fitted = recipe.fit(blobs(), epochs=1, verbose=False, preflight=preflight)
+        fitted = recipe.fit(blobs(), epochs=1, verbose=False, preflight=preflight, ignore=("LB078",) * preflight)
         weights.append(fitted.model.weight)
     assert torch.equal(*weights)

@@ -254,8 +254,10 @@ def test_a_loss_around_one_of_torch_says_what_that_says(name: str, precision: st
 def test_classes_of_a_loss_of_ones_own() -> None:
     x, y = counts()[0], torch.arange(400) % 3
     soft = nn.Sequential(nn.Linear(2, 3), nn.Softmax(1))
-    torch.testing.assert_close(trained(focal, (x, y), 3).predict_response(x).sum(1), torch.ones(400))
-    fitted = trained(log_of_shares, (x, y), module=soft)
+    options: Any = {"epochs": 1, "preflight": False, "verbose": False}
+    of_scores = lb.setup(nn.Linear(2, 3), loss=focal, optimizer=optim.Adam).fit((x, y), **options)
+    torch.testing.assert_close(of_scores.predict_response(x).sum(1), torch.ones(400))
+    fitted = lb.setup(soft, loss=log_of_shares, optimizer=optim.Adam).fit((x, y), **options)
     torch.testing.assert_close(fitted.predict_probabilities(x), fitted.predict(x))
 
 

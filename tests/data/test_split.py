@@ -230,3 +230,9 @@ def test_columns_of_frame_data_may_be_named() -> None:
     assert not set(here.column("island")) & set(there.column("island"))
     with pytest.raises(lb.DataError, match="species"):
         lb.split(data, 0.5, 0.5, stratify="specie")
+
+
+def test_fractions_in_a_list_are_refused_in_words() -> None:
+    with pytest.raises(lb.OptionError, match="one after the other"):
+        lb.split(torch.randn(10, 2), [0.5, 0.5])  # pyright: ignore[reportArgumentType]
+    assert [len(part) for part in lb.split(torch.randn(10, 2), np.float32(0.5), np.float64(0.5))] == [5, 5]

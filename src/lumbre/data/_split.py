@@ -1,6 +1,7 @@
 """Rows parted by chance, and by nothing else than the seed; if asked, class by class, or group by group."""
 
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -102,6 +103,12 @@ def split(
         >>> len(train), len(valid), len(test)
         (6, 2, 2)
     """
+    if not all(isinstance(fraction, Real) for fraction in fractions):
+        raise OptionError(
+            f"the fractions {', '.join(map(repr, fractions))}"[:200],
+            "numbers, one after the other",
+            "lumbre.split(data, 0.6, 0.2, 0.2); lumbre.split(data, *fractions) for a list of them",
+        )
     if len(fractions) < 2 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
         raise OptionError(
             f"the fractions {', '.join(f'{fraction:g}' for fraction in fractions) or '(none)'}",
