@@ -31,6 +31,10 @@ from lumbre.base._attributes import (
 )
 
 _DEPTH = 5
+_GLOBAL_GENERATORS: tuple[Any, ...] = (
+    getattr(random.random, "__self__", None),
+    getattr(np.random.rand, "__self__", None),
+)
 _PARTS_OF_CYCLE = operator.methodcaller("__reduce__")  # tells what is left, and makes nothing
 _ENDS = 64  # of a long collection so many entries at each end are looked at
 _SPREAD = 4096  # and of one of objects, where all of it is asked for, about so many in between
@@ -93,7 +97,7 @@ def _of_object(value: Any, inner: Callable[[Any], Any]) -> Any:
     if isinstance(value, functools.partial):
         return [inner(part) for part in (value.func, value.args, value.keywords)]
     if isinstance(value, types.MethodType):
-        return inner(value.__self__)
+        return None if value.__self__ in _GLOBAL_GENERATORS else inner(value.__self__)  # which runs seed themselves
     if isinstance(value, types.FunctionType):
         return [inner(part) for part in held_by_function(value).values()]
     plain = not isinstance(value, (type, nn.Module)) and is_users_own(type(value))
