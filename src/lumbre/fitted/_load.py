@@ -177,7 +177,7 @@ def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
     for part in model.modules():
         known = next((one for one in (*part.parameters(recurse=False), *part.buffers(recurse=False)) if one.ndim), None)
         if getattr(part, "num_features", None) == 0 and known is not None:  # a lazy norm, which asks for it
-            part.num_features = len(known)  # pyright: ignore[reportAttributeAccessIssue]
+            part.num_features = len(known)  # pyright: ignore[reportArgumentType]
 
 
 def _is_tensor(name: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
