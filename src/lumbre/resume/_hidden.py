@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lumbre.base import attributes_of, held_by_function, is_users_own, print_of, prints_of_globals, values_of_class
@@ -23,7 +22,7 @@ from lumbre.storage import CheckpointWarning
 
 _OF_TORCH = frozenset(vars(nn.Module()))
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_OF_OPTIMIZERS = frozenset(vars(optim.SGD([torch.zeros(1)])))
+_OF_OPTIMIZERS = ("defaults", "state", "param_groups")
 _SHOWN = 6
 
 
@@ -97,8 +96,12 @@ class HiddenState:
                 add(_name(function), function)
         for one in plan.context.optimizers.values():
             if is_users_own(type(one)):
-                own = {key: value for key, value in attributes_of(one).items() if key not in _OF_OPTIMIZERS}
-                found |= {f"{type(one).__name__}.{key}": print_of(value, known) for key, value in own.items()}
+                own = {key: value for key, value in attributes_of(one).items() if key[0] != "_"}
+                found |= {
+                    f"{type(one).__name__}.{key}": print_of(value, known)
+                    for key, value in own.items()
+                    if key not in _OF_OPTIMIZERS
+                }
         for batches in (plan.train, plan.valid):
             objects, kept = objects_behind(batches)
             known |= {id(generator) for generator in kept}
