@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never
 
 import torch
-from torch import nn
 
 from lumbre.base import at_least, preserved_randomness
-from lumbre.callbacks import Progress, Remarks, TimeLimit
+from lumbre.callbacks import Remarks, TimeLimit, progress_of
 from lumbre.core import Callback, train
 from lumbre.devices import kept_memory, resolve_device
 from lumbre.fitted import Fitted
@@ -19,7 +18,6 @@ from lumbre.processes import join_world
 from lumbre.resume import kept_run
 from lumbre.run import (
     Checkpoints,
-    Options,
     Spec,
     build,
     left_alone,
@@ -71,6 +69,7 @@ class Recipe(Spec):
         *,
         epochs: int | tuple[int, int] = 10,
         valid_data: Any = None,
+        valid_every: int = 1,
         callbacks: Callback | Iterable[Callback] = (),
         batch_size: int | None = None,
         shuffle: bool | None = None,
@@ -85,6 +84,7 @@ class Recipe(Spec):
         engine: str = "auto",
         strategy: str | None = None,
         max_seconds: float | None = None,
+        max_steps: int | None = None,
         resume: str | Path | Checkpoints | None = None,
         preflight: bool = True,
         ignore: Iterable[str] = (),
@@ -103,6 +103,7 @@ class Recipe(Spec):
                 DataLoader. The first dimension counts the rows.
             epochs: how many passes over the data; or (fewest, most), between which callbacks may stop the run.
             valid_data: data to validate on after each epoch, or a fraction in (0, 1) of the rows to hold out for it.
+            valid_every: validate after every so many epochs, and after the last.
             callbacks: one or several `Callback` objects, called in their order.
             batch_size: rows in a batch; 32 where not given.
             shuffle: draw a new order in each epoch; on where not given.
@@ -133,6 +134,8 @@ class Recipe(Spec):
                 the same without either.
             max_seconds: end the run after the epoch in which so many seconds are over, but not before its fewest
                 epochs are done. With `resume` the same call goes on, for as long again.
+            max_steps: end the run after so many updates in all, within an epoch where need be; its loss and validation
+                are those of the updates done. With `resume` a run goes on where more of them are asked for.
             resume: a folder, or `lumbre.Checkpoints(folder, ...)`: checkpoints of the run go there, and a run that is
                 found there goes on, to the same bits as if it had never been stopped. SIGTERM then writes one at the
                 next step and ends the process with status 143; Ctrl-C writes one and returns what was trained so far.
@@ -170,7 +173,7 @@ class Recipe(Spec):
         given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
         options = options_from({**given, **unknown})
         world = join_world()
-        shown = [_progress(self, options)] if options.verbose != 0 and world.leads else []
+        shown = [progress_of(self.module, options.verbose)] if options.verbose != 0 and world.leads else []
         with (
             world.together(),
             kept_memory(),
@@ -485,13 +488,3 @@ class Recipe(Spec):
         """
         own: dict[str, Any] = {"n": n, "bootstrap": bootstrap, "seed": seed}
         return fit_ensemble(self, Recipe.fit, data, options, workers=workers, resume=resume, **own)
-
-
-def _progress(recipe: Recipe, options: Options) -> Progress:
-    name = type(recipe.module).__name__
-    given = isinstance(recipe.module, nn.Module)
-    return Progress(
-        notes=[f"Training the {name} that was passed: its own weights change."] if given else [],
-        every=options.verbose if isinstance(options.verbose, int) else 1,
-        curve=options.verbose == "plot",
-    )

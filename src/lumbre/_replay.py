@@ -175,6 +175,8 @@ def _options(stored: Mapping[str, Any], engine: str, given: Mapping[str, Any]) -
         "augment": given["augment"],
         "weights": given["weights"],
         "callbacks": callbacks,
+        "max_steps": stored.get("max_steps"),
+        "valid_every": stored.get("valid_every", 1),
     }
 
 

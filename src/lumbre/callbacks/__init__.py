@@ -16,7 +16,7 @@ from lumbre.callbacks._mlflow import MLflow
 from lumbre.callbacks._monitor import Monitor
 from lumbre.callbacks._nan_guard import NaNGuard
 from lumbre.callbacks._on import On
-from lumbre.callbacks._progress import Progress
+from lumbre.callbacks._progress import Progress, progress_of
 from lumbre.callbacks._remarks import Remarks
 from lumbre.callbacks._samples import SampleGenerations
 from lumbre.callbacks._step_options import Accumulate, GradientClip

@@ -25,7 +25,8 @@ class ModelCheckpoint(Callback):
         monitor: set and metric that tell the best epoch.
         mode: "min" where less is better, "max" where more is; where not given, as the metric says.
         min_delta: an improvement must be greater than this.
-        best_only: save only when the value is the best so far.
+        best_only: save only when the value is the best so far. With `valid_every`, an epoch whose file would be named
+            by a validation that it has not is left out in any case.
         keep: how many of the files to keep: the newest, which with `best_only` are the best. Older ones are removed,
             but only those that this run wrote. None keeps all.
 
@@ -90,6 +91,8 @@ class ModelCheckpoint(Callback):
         if self.best_only and not self._monitor.improved(ctx):
             return
         values = {**ctx.history.last(), "epoch": ctx.epoch}
+        if not all(Monitor(name, "min").looks(ctx) for name in self._fields):
+            return  # its name tells of a validation that was left out
         kept = {name: values[name] if name in values else Monitor(name, "min").value(ctx) for name in self._fields}
         file = self._file(kept)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -17,12 +17,14 @@ class EarlyStopping(Callback):
 
     Args:
         monitor: set and metric to watch, such as "valid_loss" or "valid_acc".
-        patience: epochs in a row without improvement after which the run ends, at least 1.
+        patience: epochs in a row without improvement after which the run ends, at least 1; with `valid_every` only
+            those that are validated count.
         mode: "min" where less is better, "max" where more is; where not given, as the metric says.
         min_delta: an improvement must be greater than this.
         baseline: a value that must be beaten from the first epoch on.
         restore_best: at the end, give the model the weights of its best epoch; where none beat the baseline, it keeps
             its last.
+        start: the first epoch that is looked at: what came before counts neither as best nor as waiting.
 
     Raises:
         OptionError: at once for impossible values; when the run starts, for a `monitor` that it does not record.
@@ -31,6 +33,8 @@ class EarlyStopping(Callback):
         >>> import lumbre as lb
         >>> stop = lb.callbacks.EarlyStopping(patience=5, restore_best=True)
     """
+
+    start = 1
 
     def __init__(
         self,
@@ -41,12 +45,15 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         baseline: float | None = None,
         restore_best: bool = False,
+        start: int = 1,
     ) -> None:
         at_least(1, patience=patience)
+        if start != self.start:
+            self.start = start
         self.monitor = monitor
         self.patience = patience
         self.restore_best = restore_best
-        self._monitor = Monitor(monitor, mode, min_delta, baseline)
+        self._monitor = Monitor(monitor, mode, min_delta, baseline, start=start)
         self._waited = 0
         self._weights: dict[str, Any] | None = None
 
@@ -63,6 +70,8 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Count the epochs without improvement."""
+        if not self._monitor.looks(ctx):
+            return
         if self._monitor.improved(ctx):
             self._waited = 0
             if self.restore_best:

@@ -19,6 +19,8 @@ class KeepBestModel(Callback):
         monitor: set and metric that tell the best epoch.
         mode: "min" where less is better, "max" where more is; where not given, as the metric says.
         min_delta: an improvement must be greater than this.
+        start: the first epoch that is looked at.
+        ties: which of epochs with equal values is kept, the "first" or the "last".
 
     Attributes:
         best_epoch: the epoch whose weights are kept; None before the first.
@@ -31,9 +33,24 @@ class KeepBestModel(Callback):
         >>> keep = lb.callbacks.KeepBestModel("valid_acc")
     """
 
-    def __init__(self, monitor: str = "valid_loss", *, mode: str | None = None, min_delta: float = 0.0) -> None:
+    start = 1
+    ties = "first"
+
+    def __init__(
+        self,
+        monitor: str = "valid_loss",
+        *,
+        mode: str | None = None,
+        min_delta: float = 0.0,
+        start: int = 1,
+        ties: str = "first",
+    ) -> None:
         self.monitor = monitor
-        self._monitor = Monitor(monitor, mode, min_delta)
+        if start != self.start:
+            self.start = start
+        if ties != self.ties:
+            self.ties = ties
+        self._monitor = Monitor(monitor, mode, min_delta, start=start, ties=ties)
         self._weights: dict[str, Any] | None = None
         self.best_epoch: int | None = None
 

@@ -221,7 +221,8 @@ class LRScheduler(Callback):
     def on_epoch_end(self, ctx: Context) -> None:
         """Step, if it is for each epoch."""
         if self._watched is not None:
-            self._live.step(self._watched.value(ctx))
+            if self._watched.looks(ctx):
+                self._live.step(self._watched.value(ctx))
         elif self.step_on == "epoch":
             self._live.step()
         _hold_on(self._own(ctx))

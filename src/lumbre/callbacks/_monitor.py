@@ -2,10 +2,11 @@
 
 import math
 
-from lumbre.base import OptionError, did_you_mean, one_of
+from lumbre.base import OptionError, at_least, did_you_mean, one_of
 from lumbre.core import Context
 
 MODES = ("min", "max")
+TIES = ("first", "last")
 
 
 class Monitor:
@@ -16,9 +17,22 @@ class Monitor:
         mode: "min" where less is better, "max" where more is; None asks the metric.
         min_delta: a change counts only when it is greater than this.
         baseline: what must be beaten from the start on.
+        start: the first epoch that is looked at.
+        ties: which of equal values is the best, the "first" or the "last".
     """
 
-    def __init__(self, name: str, mode: str | None, min_delta: float = 0.0, baseline: float | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        mode: str | None,
+        min_delta: float = 0.0,
+        baseline: float | None = None,
+        *,
+        start: int = 1,
+        ties: str = "first",
+    ) -> None:
+        at_least(1, start=start)
+        one_of("ties", ties, TIES, fix='ties="last"')
         if mode is not None:
             one_of("mode", mode, MODES, fix='mode="min" for a loss')
         if min_delta < 0:
@@ -29,12 +43,14 @@ class Monitor:
         self.direction = mode or "min"
         self._min_delta = min_delta
         self._baseline = baseline
+        self._start = start
+        self._ties = ties
         self.best: float | None = baseline
 
     @property
     def watch(self) -> tuple[object, ...]:
         """What it was made with."""
-        return self.name, self._given, self._min_delta, self._baseline
+        return self.name, self._given, self._min_delta, self._baseline, self._start, self._ties
 
     def begin(self, ctx: Context) -> None:
         """Forget the last run, and check the name against what this run will record."""
@@ -62,6 +78,11 @@ class Monitor:
             )
         return "max" if higher else "min"
 
+    def looks(self, ctx: Context) -> bool:
+        """Whether the epoch is looked at: the first of these or a later one, and validated where that is watched."""
+        left_out = self.name.startswith("valid_") and self.name in ctx.monitored
+        return ctx.epoch >= self._start and not (left_out and self.name not in ctx.history.last())
+
     def value(self, ctx: Context) -> float:
         """The epoch's value."""
         values = ctx.history.last()
@@ -82,12 +103,15 @@ class Monitor:
         return float(value)
 
     def improved(self, ctx: Context) -> bool:
-        """Take in the epoch's value; whether it is the best so far by more than `min_delta`."""
+        """Take in the epoch's value; whether it is the best so far by more than `min_delta`, or a tie that wins."""
+        if not self.looks(ctx):
+            return False
         value = self.value(ctx)
         if math.isnan(value):
             return False
         sign = -1.0 if self.direction == "max" else 1.0
         better = self.best is None or sign * (self.best - value) > self._min_delta
-        if better:
+        if better or (self._ties == "last" and value == self.best):
             self.best = value
-        return better
+            return True
+        return False

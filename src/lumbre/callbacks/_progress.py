@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
+from torch import nn
+
 from lumbre.base import OptionError
 from lumbre.callbacks._screens import Busy, Lines, Row, Screen, screen_for
 from lumbre.core import Callback, Context, format_value
@@ -149,3 +151,13 @@ class Progress(Callback):
         spent = min(self._spent, phases.get("callbacks", 0.0))
         phases["callbacks"] = phases.get("callbacks", 0.0) - spent
         phases["progress"] = phases.get("progress", 0.0) + spent + last
+
+
+def progress_of(module: object, verbose: object) -> Progress:
+    """What the option `verbose` of `fit()` asks for."""
+    given = isinstance(module, nn.Module)
+    return Progress(
+        notes=[f"Training the {type(module).__name__} that was passed: its own weights change."] if given else [],
+        every=verbose if isinstance(verbose, int) else 1,
+        curve=verbose == "plot",
+    )

@@ -156,10 +156,10 @@ class Terminal:
             self.note(f"Epoch {row.epoch}")
             self._lines.row(row)
             return
-        if list(cells) != self._head:
+        if not set(cells) <= set(self._head):  # an epoch that is not validated leaves its columns empty
             self._head = list(cells)
             self.note("  ".join(name.rjust(_cell(name)) for name in self._head))
-        line = "  ".join(cells[name].rjust(_cell(name)) for name in self._head)
+        line = "  ".join(cells.get(name, "").rjust(_cell(name)) for name in self._head)
         self.note(f"{line} {'*' if row.best else ''}".rstrip())
 
     def close(self) -> None:
@@ -202,8 +202,9 @@ class Notebook:
     def row(self, row: Row) -> None:
         self._rows.append(row)
         self._now = None
-        for name, values in row.values.items():
-            self._losses.setdefault(name, []).append(float(values.get("loss", float("nan"))))
+        for name in dict.fromkeys([*row.values, *self._losses]):
+            before = self._losses.setdefault(name, [float("nan")] * (len(self._rows) - 1))
+            before.append(float(row.values.get(name, {}).get("loss", float("nan"))))
         self._draw()
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ def train(plan: Plan) -> None:
             if done:
                 keeper.restore()
             now = lap("callbacks", began)
-            for batch in plan.train.epoch(epoch, done):
+            for batch in _batches(plan, epoch, done):
                 now = lap("data", now)
                 ctx.batch = batch
                 plan.seed_step("step", epoch, ctx.batch_index)
@@ -70,7 +70,7 @@ def train(plan: Plan) -> None:
             fire("train_end", ctx)
             now = lap("callbacks", now)
             plan.switch(False)
-            if plan.valid is not None:
+            if plan.valid is not None and _is_validated(plan):
                 _validate(plan, plan.valid)
                 now = lap("validation", now)
             fire("epoch_end", ctx)
@@ -95,10 +95,25 @@ def _epochs(plan: Plan) -> Iterator[tuple[int, int]]:
     fewest, most = plan.epochs
     first, done = plan.keeper.start
     for epoch in range(first, most + 1):
-        if plan.context.stop_reason and epoch > max(fewest, 1) and not done:
+        stopped = plan.context.stop_reason and epoch > max(fewest, 1)
+        if (stopped or plan.context.step >= plan.max_steps) and not done:
             return
         yield epoch, done
         done = 0
+
+
+def _batches(plan: Plan, epoch: int, done: int) -> Iterator[Batch]:
+    """The batches of an epoch that are left to train; no more of them once the run has taken its most updates."""
+    batches = plan.train.epoch(epoch, done)
+    while plan.context.step < plan.max_steps and (batch := next(batches, None)) is not None:
+        yield batch
+
+
+def _is_validated(plan: Plan) -> bool:
+    """Whether this epoch is validated: one of every so many, or the last as far as is known."""
+    ctx, (fewest, most) = plan.context, plan.epochs
+    ends = ctx.epoch >= most or ctx.step >= plan.max_steps or (ctx.stop_reason is not None and ctx.epoch >= fewest)
+    return ctx.epoch % plan.valid_every == 0 or ends
 
 
 def _book(plan: Plan, began: float, now: float) -> float:
@@ -107,6 +122,8 @@ def _book(plan: Plan, began: float, now: float) -> float:
     ctx.step = plan.engine.updates
     if ctx.batch_index == 0:
         raise _no_batch(ctx.epoch)
+    if ctx.step >= plan.max_steps:
+        ctx.stop(f"Stopped in epoch {ctx.epoch} of {plan.epochs[1]}: {ctx.step} updates are done.")
     ctx.history.add(ctx.epoch, "train", plan.train_meter.compute())
     now = ctx.history.lap("metrics", now)
     ctx.history.train_seconds.append(now - began)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 from torch import nn
 
@@ -42,6 +43,8 @@ class Plan:
         listeners: who hears which event.
         seed_step: seeds the generators of the device for (stream name, epoch, batch).
         switch: brings module, loss and optimizers to training mode, or to evaluation mode.
+        max_steps: the updates after which the run ends, within an epoch where need be.
+        valid_every: how many epochs there are from one validation to the next.
         keeper: keeps the run's state between steps, and says where to begin.
     """
 
@@ -56,4 +59,6 @@ class Plan:
     listeners: Listeners
     seed_step: Callable[[str, int, int], None]
     switch: Callable[[bool], None]
+    max_steps: float = inf
+    valid_every: int = 1
     keeper: Keeper = field(default_factory=NothingKept)

@@ -63,7 +63,8 @@ def facts_of(recipe: Spec, options: Options, session: Session) -> dict[str, str]
         "device": session.device.type,
         "torch": str(torch.__version__),
         "train_data": _data(data["train"]),
-        "valid_data": _data(data.get("valid")),
+        "valid_data": _data(data.get("valid"))
+        + ("" if options.valid_every == 1 else f", every {options.valid_every} epochs"),
     }
 
 

@@ -115,6 +115,11 @@ class RunKeeper:
         self._step = step
         when = self._when
         asked, late, busy = self._told()
+        if step >= self._run.plan.max_steps:  # what the end of this epoch comes to belongs to this run alone
+            self._save(asked, within=True, wait=True)
+            now = self._context.history.lap("checkpoints", now)
+            self._ask_others()
+            return now
         due = late or (when.steps is not None and step - self._last_step >= when.steps)
         if asked or (due and not busy):
             self._save(asked, within=True, wait=when.wait or bool(asked))
@@ -127,12 +132,15 @@ class RunKeeper:
         ctx, (fewest, most) = self._context, self._run.plan.epochs
         # The end of an epoch updates with a group that is not full: no update of the batch that comes next.
         self._step = ctx.step
-        last = ctx.epoch >= most or (ctx.stop_reason is not None and ctx.epoch >= fewest)
+        full = ctx.step >= self._run.plan.max_steps
+        last = full or ctx.epoch >= most or (ctx.stop_reason is not None and ctx.epoch >= fewest)
         if self._answer is not None:
             self._answer()  # what was said after the last update counts no more
         self._ask_others()
         asked, _, busy = self._told()
-        if last or asked or not busy:
+        if full and self._last_step == ctx.step:
+            pass  # it is kept as it was after that update, from where it goes on
+        elif last or asked or not busy:
             self._save(asked, within=False, wait=last or self._when.wait or bool(asked))
         if not last:
             self._ask_others()

@@ -20,7 +20,7 @@ from lumbre.run._checkpoints import Checkpoints, as_checkpoints
 
 BATCH_SIZE = 32
 STRATEGIES = ("ddp", "fsdp")
-_NUMBERS = ("epochs", "batch_size", "num_workers", "seed", "verbose", "max_seconds")
+_NUMBERS = ("epochs", "batch_size", "num_workers", "seed", "verbose", "max_seconds", "max_steps", "valid_every")
 _ENGINES = ("auto", "eager", "compiled", "cuda_graph")
 
 
@@ -30,6 +30,7 @@ class Options:
 
     epochs: int | tuple[int, int] = 10
     valid_data: Any = None
+    valid_every: int = 1
     callbacks: Sequence[Callback] = ()
     batch_size: int | None = None
     shuffle: bool | None = None
@@ -44,6 +45,7 @@ class Options:
     engine: str = "auto"
     strategy: str | None = None
     max_seconds: float | None = None
+    max_steps: int | None = None
     resume: "str | Path | Checkpoints | None" = None
     preflight: bool = True
     ignore: Sequence[str] = ()
@@ -88,6 +90,9 @@ class Options:
             one_of("strategy", self.strategy, STRATEGIES, fix='strategy="ddp", a copy for each process')
         if self.max_seconds is not None and not _above_zero(self.max_seconds):
             raise OptionError(f"max_seconds={self.max_seconds!r}", "more than 0 seconds", "max_seconds=3600")
+        if self.max_steps is not None and not _whole(self.max_steps, 1):
+            raise OptionError(f"max_steps={self.max_steps!r}", "a whole number of updates, from 1", "max_steps=1000")
+        self._check_valid_every()
         as_checkpoints(self.resume)
         refuse_contenders(self.callbacks)
         for code in self.ignore:
@@ -99,6 +104,20 @@ class Options:
                 )
         if self.augment is not None:
             _check_augment(self.augment)
+
+    def _check_valid_every(self) -> None:
+        if not _whole(self.valid_every, 1):
+            raise OptionError(
+                f"valid_every={self.valid_every!r}",
+                "a whole number of epochs, from 1",
+                "valid_every=5 validates after every fifth epoch",
+            )
+        if self.valid_every > 1 and self.valid_data is None:
+            raise OptionError(
+                f"valid_every={self.valid_every} without valid_data",
+                "data to validate on",
+                f"valid_data=0.2, valid_every={self.valid_every}",
+            )
 
     @property
     def epoch_range(self) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import torch
@@ -111,13 +112,12 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
     if sharded is not None:  # its parts have a layout of their own
         choices = replace(session.choices, channels_last=False)
         session = replace(session, sharded=sharded, loss=net.loss, choices=choices)
-    train, valid = feeds.train, feeds.valid
     listeners = Listeners(one for one in options.callbacks if one.everywhere or session.world.leads)
     own_step = own_method(net.model, "step")  # whose loss is one of which nothing is known
 
     def see_training_data() -> None:
         with torch.no_grad(), session.precision.autocast():
-            for index, batch in enumerate(train.epoch(context.epoch)):
+            for index, batch in enumerate(feeds.train.epoch(context.epoch)):
                 setting.seed_step("statistics", context.epoch, index)
                 net.call(batch.input)
 
@@ -126,8 +126,8 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         optimizers=net.optimizers,
         device=session.device,
         epochs=options.epoch_range,
-        batches_per_epoch=train.length,
-        monitored=_monitored(session, options.callbacks, list(net.optimizers), validated=valid is not None),
+        batches_per_epoch=feeds.train.length,
+        monitored=_monitored(session, options.callbacks, list(net.optimizers), validated=feeds.valid is not None),
         save=lambda path: session.save(path, context.history, session.described(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
         see_training_data=see_training_data,
@@ -144,7 +144,7 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
     engine, minimize = make_engine(
         session,
         net,
-        step_options(options.callbacks, options.engine, options.epoch_range[1], train.length, session.world.size),
+        step_options(options.callbacks, options.engine, options.epoch_range[1], feeds.train.length, session.world.size),
         setting.seed_step,
         first=feeds.first,
         meter=train_meter,
@@ -155,11 +155,13 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
     plan = Plan(
         model=session.trained,
         engine=engine,
-        train=train,
-        valid=valid,
+        train=feeds.train,
+        valid=feeds.valid,
         train_meter=train_meter,
         valid_meter=make_meter(session, session.recipe.metrics.valid, valid_divisor, weighted=valid_weighted),
         epochs=options.epoch_range,
+        max_steps=options.max_steps or inf,
+        valid_every=options.valid_every,
         context=context,
         listeners=listeners,
         seed_step=setting.seed_step,

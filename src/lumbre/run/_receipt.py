@@ -30,6 +30,8 @@ def run_receipt(
             "epochs": list(options.epoch_range),
             "valid_data": options.valid_data if isinstance(options.valid_data, (int, float)) else None,
             "valid_data_given": options.valid_data is not None,
+            **({} if options.valid_every == 1 else {"valid_every": options.valid_every}),
+            **({} if options.max_steps is None else {"max_steps": options.max_steps}),
             "callbacks": [
                 type(one).__name__ for one in options.callbacks if not isinstance(one, (Progress, Remarks, TimeLimit))
             ],

@@ -51,6 +51,8 @@ def run_record(
         "precision": options.precision,
         "engine": options.engine,
         "callbacks": ", ".join(callbacks),
+        "updates": "" if options.max_steps is None else f"at most {options.max_steps:,}",
+        "validation": "" if options.valid_every == 1 else f"every {options.valid_every} epochs",
         "augmentation": "" if options.augment is None else _short(options.augment),
         "shuffle": _given(options.shuffle),
         "drop_last": _given(options.drop_last),

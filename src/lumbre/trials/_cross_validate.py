@@ -239,10 +239,12 @@ def best_epoch(fitted: Fitted, callbacks: Sequence[Any], recipe: Spec) -> int:
     found = max(epochs, default=0)
     if watchers:
         watch: Any = watchers[0].watch
-        name, mode, min_delta, best = watch
+        name, mode, min_delta, best, start, ties = watch
         sign = -1.0 if (mode or _mode(name, recipe)) == "max" else 1.0
         for epoch, value in zip(epochs, history[name].tolist(), strict=True):
-            if not math.isnan(value) and (best is None or sign * (best - value) > min_delta):
+            if epoch < start or math.isnan(value):
+                continue
+            if best is None or sign * (best - value) > min_delta or (ties == "last" and value == best):
                 best, found = value, epoch
     return found
 
@@ -290,7 +292,7 @@ def _fit_final(
     kept = [one for one in options["callbacks"] if not any(one is other for other in dropped)]
     own: dict[str, Any] = {**options, "callbacks": kept, "epochs": median_epoch(epochs), "seed": seed}
     if isinstance(own.get("valid_data"), (int, float)):
-        own["valid_data"] = None
+        own |= {"valid_data": None, "valid_every": 1}
     parts = _Whole(data, own["epochs"])
     return Job(recipe=recipe, fit=fit, parts=parts, options=own, keep=keep).run(0)
 

@@ -227,7 +227,7 @@ def _trial(recipe: Spec, data: Any, options: Options) -> Generator[Plan]:
     kept = [callback for callback in options.callbacks if isinstance(callback, about_the_step)]
     with kept_memory(), preserved_randomness(resolve_device(options.device)), left_alone(recipe, data):
         plan, session, findings = build(
-            recipe, data, replace(options, callbacks=kept, valid_data=None, verbose=False, strategy=None)
+            recipe, data, replace(options, callbacks=kept, valid_data=None, valid_every=1, verbose=False, strategy=None)
         )
         findings.raise_errors()
         plan.switch(True)

@@ -101,6 +101,8 @@ class Reporter(Callback):
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Report, and ask whether to go on."""
+        if not self._monitor.looks(ctx):
+            return
         value = self._monitor.value(ctx)
         self.values.append(value)
         try:
