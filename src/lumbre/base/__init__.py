@@ -64,6 +64,17 @@ from lumbre.base._protocols import (
 )
 from lumbre.base._records import DataRecord
 from lumbre.base._response import OWN, UNLIKE_TARGETS, Response, Scale, scale_of, stored_scale
+from lumbre.base._screen import (
+    folded_text,
+    html_code,
+    html_facts,
+    html_folded,
+    html_pictures,
+    html_table,
+    is_pictures,
+    listed,
+    png,
+)
 from lumbre.base._seeds import HOST_CHANCE, preserved_randomness, seed_host, stream
 from lumbre.base._shards import is_shared, own_part, shared_like, whole
 from lumbre.base._target import Weighted, spread

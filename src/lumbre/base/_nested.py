@@ -109,4 +109,4 @@ def describe(value: Nested) -> str:
         return "{" + ", ".join(f"{key!r}: {describe(part)}" for key, part in value.items()) + "}"
     if isinstance(value, (tuple, list)):
         return f"{type(value).__name__} of ({', '.join(describe(part) for part in value)})"
-    return f"{type(value).__name__} {value!r}"[:200]
+    return f"{type(value).__name__} {value!r}".partition("\n")[0][:200]

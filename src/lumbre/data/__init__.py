@@ -30,6 +30,7 @@ from lumbre.data._quantiles import weighted_quantiles
 from lumbre.data._record import data_record, forms, in_words, row_dims, same_forms
 from lumbre.data._sampling import sampling_weights
 from lumbre.data._shared import Shared
+from lumbre.data._shown import as_html, as_text, facts_of, first_pictures
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken
 from lumbre.data._split import (
     Rows,

@@ -12,12 +12,13 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lumbre.base import DataError, OptionError, one_of
+from lumbre.base import DataError, OptionError, listed, one_of
 from lumbre.data._cells import Cells, Dates, Numbers, Texts, read
 from lumbre.data._columns import Column
 from lumbre.data._date_parts import has_clock
 from lumbre.data._encoding import FrameEncoding
 from lumbre.data._matrix import Matrix
+from lumbre.data._shown import as_text, counted, frame_html
 from lumbre.data._sources import InMemoryDataset
 from lumbre.data._tables import Table, column_name, is_series
 from lumbre.data._values import refuse_infinite, refuse_missing, vector
@@ -124,8 +125,22 @@ class FrameData(Dataset[Any]):
         return FrameData(self.table.take(rows), self.encoding)
 
     def __repr__(self) -> str:
-        features, target = len(self.encoding.features), self.encoding.target
-        return f"FrameData({len(self)} rows, {features} features, target {target.name if target else None!r})"
+        return as_text(self._title, self._facts())
+
+    def _repr_html_(self) -> str:
+        return frame_html(self._title, self._facts(), self.encoding.described, self.frame)
+
+    @property
+    def _title(self) -> str:
+        return f"FrameData of {len(self):,} rows"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        features = self.encoding.features
+        found = [("features", f"{len(features)}: {listed(one.name for one in features)}")]
+        for target in self.encoding.targets:
+            classes = f": {counted(self.column(target.name))}" if target.levels else ""
+            found.append(("target", target.name + classes))
+        return found if self.encoding.weights is None else [*found, ("weights", self.encoding.weights)]
 
 
 def from_frame(

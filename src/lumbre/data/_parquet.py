@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, stream
+from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, listed, stream
 from lumbre.data._cells import NO_DATE, Dates
 from lumbre.data._columns import Column
 from lumbre.data._date_parts import has_clock
@@ -23,6 +23,7 @@ from lumbre.data._frames import buckets_of, check_hashed, check_options, target_
 from lumbre.data._learn import learned
 from lumbre.data._order import LikePlain, Order
 from lumbre.data._parquet_files import RowGroup, look, unreadable
+from lumbre.data._shown import as_text, frame_html
 from lumbre.data._tables import Table
 
 
@@ -305,7 +306,19 @@ class ParquetData:
         )
 
     def __repr__(self) -> str:
-        return f"ParquetData({len(self)} rows in {len(self.groups)} row groups, {len(self.encoding.features)} features)"
+        return as_text(self._title, self._facts())
+
+    def _repr_html_(self) -> str:
+        return frame_html(self._title, self._facts(), self.encoding.described)
+
+    @property
+    def _title(self) -> str:
+        return f"ParquetData of {len(self):,} rows in {len(self.groups):,} row groups"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        features, targets = self.encoding.features, self.encoding.targets
+        found = [("features", f"{len(features)}: {listed(one.name for one in features)}")]
+        return found + [("target", listed(one.name for one in targets))] * bool(targets)
 
 
 def from_parquet(

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, default_collate
 
 from lumbre.base import HOST_CHANCE, DataError, Nested, Rows, Source, describe, leaves, map_leaves, seed_host, stream
 from lumbre.data._pairs import as_pair
+from lumbre.data._shown import as_html, as_text, facts_of, first_pictures
 
 
 class InMemoryDataset(Dataset[Any]):
@@ -82,6 +83,16 @@ class InMemoryDataset(Dataset[Any]):
         if self.transform is not None:
             input = self.transform(input)
         return input, _take(self.target, rows)
+
+    def __repr__(self) -> str:
+        return as_text(self._title, facts_of(self))
+
+    def _repr_html_(self) -> str:
+        return as_html(self._title, facts_of(self), first_pictures(self))
+
+    @property
+    def _title(self) -> str:
+        return f"{type(self).__name__} of {self._rows:,} rows"
 
 
 def row_numbers(index: Any, rows: int) -> int | Tensor:
@@ -206,6 +217,9 @@ class ArraySource:
     def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
         """Input and target of `rows`, tensors of shape (len(rows), ...)."""
         return tuple(map_leaves(lambda leaf: _read(leaf, rows), part) for part in (self.input, self.target))
+
+    def __repr__(self) -> str:
+        return as_text(f"ArraySource of {self._rows:,} rows", facts_of(self))
 
     def __getstate__(self) -> dict[str, Any]:
         """For worker processes: they open the files themselves; a map would be sent to them with all its bytes."""
@@ -371,18 +385,27 @@ class Taken(Dataset[Any]):
     def __getitem__(self, row: Any) -> Any:
         """A row as the data set gives it; those of a slice, a list or a mask as (input, target), or an input alone."""
         rows = row_numbers(row, len(self))
-        source: Any = self.source.dataset if isinstance(self.source, MapSource) else self.source
         if isinstance(rows, Tensor):
             input, target = self.fetch(rows, 0)
-        elif hasattr(source, "__getitem__"):
-            return source[int(self.rows[rows])]
+        elif hasattr(self._of, "__getitem__"):
+            return self._of[int(self.rows[rows])]
         else:
             input, target = (map_leaves(_only, part) for part in self.fetch(torch.tensor([rows]), 0))
         return input if target is None else (input, target)
 
     def __repr__(self) -> str:
-        source: Any = self.source.dataset if isinstance(self.source, MapSource) else self.source
-        return f"{len(self)} of {len(self.source)} rows of {type(source).__name__}"
+        return as_text(self._title, facts_of(self._of, self.rows))
+
+    def _repr_html_(self) -> str:
+        return as_html(self._title, facts_of(self._of, self.rows), first_pictures(self._of, self.rows))
+
+    @property
+    def _of(self) -> Any:
+        return self.source.dataset if isinstance(self.source, MapSource) else self.source
+
+    @property
+    def _title(self) -> str:
+        return f"{len(self):,} of {len(self.source):,} rows of {type(self._of).__name__}"
 
     def fetch(self, rows: Rows, epoch: int) -> tuple[Nested, Nested]:
         """Input and target of the chosen rows at positions `rows`."""

@@ -5,8 +5,10 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from lumbre.base import DataError
+from lumbre.data._shown import form_of
 
 
 class WeightedRows:
@@ -32,7 +34,17 @@ class WeightedRows:
         )
 
     def __repr__(self) -> str:
-        return f"{self.source!r} with weights"
+        # What prints in lines of its own; tensors would print their numbers.
+        title, *facts = repr(self.source).split("\n") if isinstance(self.source, Dataset) else [self._form()]
+        return "\n".join([f"{title} with weights", *facts])
+
+    def _repr_html_(self) -> str:
+        low, high = float(self.weights.min()), float(self.weights.max())
+        shown = getattr(self.source, "_repr_html_", self._form)()
+        return f"<p>with weights from {low:.4g} to {high:.4g}</p>{shown}"
+
+    def _form(self) -> str:
+        return f"{len(self):,} rows of {form_of(self.source)}"
 
 
 def as_weights(values: Any, rows: int, name: str = "weights") -> Tensor:

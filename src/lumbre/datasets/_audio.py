@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lumbre.base import DataError, OptionError, import_extra
+from lumbre.data import as_html, as_text, facts_of
 
 _SUFFIXES = {".wav", ".flac", ".ogg"}
 
@@ -59,6 +60,17 @@ class AudioFiles(Dataset[Any]):
         row = range(len(self.paths))[row]
         wave: Any = torch.from_numpy(read_wave(self.paths[row], self.rate, self.seconds, mono=self.mono))
         return wave if self.transform is None else self.transform(wave), self.targets[row]
+
+    def __repr__(self) -> str:
+        return as_text(*self._said())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._said())
+
+    def _said(self) -> tuple[str, list[tuple[str, str]]]:
+        rate = "their own rate" if self.rate is None else f"{self.rate:,} samples a second"
+        length = "their own length" if self.seconds is None else f"{self.seconds:g} s"
+        return f"AudioFiles of {len(self):,} sounds", [("sounds", f"{length}, {rate}"), *facts_of(self)]
 
 
 def read_wave(

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lumbre.base import DataError, import_extra
+from lumbre.data import as_html, as_text, facts_of, first_pictures
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 # What a file is, whatever its name says. Not all that pillow knows: for EPS it would start another program. A phone's
@@ -79,9 +80,7 @@ class ImageFiles(Dataset[Any]):
 
     def __getitem__(self, row: int) -> Any:
         row = range(len(self.paths))[row]
-        pixels = self._decoded(row, self.paths[row], "RGB")
-        # NumPy turns them in half the time that torch takes; always a copy, so that what is kept cannot be changed.
-        image: Any = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
+        image: Any = self.pictures([row])[0]
         if self.transform is not None:
             image = self.transform(image)
         if self.targets is None:
@@ -91,6 +90,29 @@ class ImageFiles(Dataset[Any]):
             # The file numbers the classes from 1.
             target = torch.from_numpy(self._decoded(row, target, "L").astype(np.int64) - 1)
         return image, target
+
+    def pictures(self, rows: Sequence[int]) -> list[Tensor]:
+        """The images of some rows before the transform, uint8 tensors of shape (3, height, width).
+
+        Raises:
+            DataError: one of the files is no image.
+            MissingExtraError: pillow is not installed.
+        """
+        found = [self._decoded(row, self.paths[row], "RGB") for row in rows]
+        # NumPy turns them in half the time that torch takes; always a copy, so that what is kept cannot be changed.
+        return [torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C")) for pixels in found]
+
+    def __repr__(self) -> str:
+        return as_text(*self._said())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._said(), first_pictures(self))
+
+    def _said(self) -> tuple[str, list[tuple[str, str]]]:
+        size = "of their own size" if self.size is None else f"{self.size} x {self.size}"
+        masks = [] if self.targets is None or isinstance(self.targets, Tensor) else [("target", "a mask for each")]
+        facts = [fact for fact in facts_of(self) if not masks or fact[0] != "target"]
+        return f"ImageFiles of {len(self):,} images", [("size", size), *masks, *facts]
 
     def _decoded(self, row: int, path: Path, mode: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
         if mode not in self._kept:

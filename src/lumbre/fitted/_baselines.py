@@ -19,6 +19,7 @@ from lumbre.base import (
     concatenate,
     describe,
     divisor_of,
+    html_table,
     import_extra,
     leaves,
     map_leaves,
@@ -27,7 +28,6 @@ from lumbre.base import (
 from lumbre.core import format_value
 from lumbre.data import weighted_quantiles
 from lumbre.fitted._compare import class_numbers
-from lumbre.fitted._evaluation import html_table
 from lumbre.fitted._features import features_of
 from lumbre.fitted._importance import measured
 from lumbre.fitted._response import response_scale

@@ -33,6 +33,7 @@ from lumbre.base import (
 from lumbre.data import LoaderFeed, Order, RowFeed, Taken
 from lumbre.devices import seeder
 from lumbre.fitted._response import bounds, response_scale
+from lumbre.fitted._shown import examples_html, examples_text
 from lumbre.run import Session
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ class Examples(NamedTuple):
 
     input: Nested
     frame: "pd.DataFrame"
+
+    def __repr__(self) -> str:
+        return examples_text(self.input, self.frame)
+
+    def _repr_html_(self) -> str:
+        return examples_html(self.input, self.frame)
 
 
 def compared(session: Session, batches: Batches) -> "pd.DataFrame":

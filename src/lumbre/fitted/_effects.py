@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, Nested, OptionError, at_least, describe, leaves, map_leaves, stream
+from lumbre.base import DataError, Nested, OptionError, at_least, describe, html_table, leaves, map_leaves, stream
 from lumbre.data import RowFeed, weighted_quantiles
 from lumbre.devices import seeder
-from lumbre.fitted._evaluation import html_table
 from lumbre.fitted._features import Feature, Name, by_name, features_of, rows_in_batch, some_rows
 from lumbre.fitted._response import response_scale
 from lumbre.run import Session

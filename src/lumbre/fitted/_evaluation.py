@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from lumbre.base import DataError, OptionError, did_you_mean, preserved_randomness
+from lumbre.base import DataError, OptionError, did_you_mean, html_table, preserved_randomness
 from lumbre.callbacks import Remarks
 from lumbre.core import History, format_seconds, format_value
 from lumbre.data import data_record
@@ -93,14 +93,6 @@ def run_lines(history: History, engine: str) -> list[tuple[str, str]]:
         lines.append(("time went to", text))
     lines.append(("engine", engine))
     return lines
-
-
-def html_table(rows: list[tuple[str, str]]) -> str:
-    """Rows as a table, the first of them its head."""
-    head, *body = rows
-    lines = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in body)
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
 
 
 def ledger_frame(remarks: Remarks | None) -> "pd.DataFrame":

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,14 @@ from lumbre.fitted._attribution import Attribution, attribute
 from lumbre.fitted._baselines import Baselines, baselines
 from lumbre.fitted._compare import Examples, compared, examples_of, most_likely, probabilities, responses
 from lumbre.fitted._effects import Effects, effects
-from lumbre.fitted._evaluation import Evaluation, html_table, ledger_frame, reported, run_lines, timings_of
+from lumbre.fitted._evaluation import Evaluation, ledger_frame, reported, timings_of
 from lumbre.fitted._export import example_input, export
 from lumbre.fitted._features import numbered_rows
 from lumbre.fitted._given import given_batches
 from lumbre.fitted._importance import Importance, importance
 from lumbre.fitted._intervals import Calibration, Conformal, calibrate, conformal, stored, with_intervals
 from lumbre.fitted._passes import evaluated, predicted
+from lumbre.fitted._shown import fitted_html, fitted_text
 from lumbre.metrics import Metric
 from lumbre.run import Session
 
@@ -490,9 +490,7 @@ class Fitted:
         return given_batches(self._session, data, *options, **wanted)  # pyright: ignore[reportArgumentType]
 
     def __repr__(self) -> str:
-        body = [f"  {name}: {value}" for name, value in run_lines(self._history, self.engine)]
-        return "\n".join([f"Fitted {type(self.model).__name__}", *body, str(self.model)])
+        return fitted_text(self.model, self._history, self.engine)
 
     def _repr_html_(self) -> str:
-        rows = [("Fitted", type(self.model).__name__), *run_lines(self._history, self.engine)]
-        return html_table(rows) + f"<pre>{escape(str(self.model))}</pre>"
+        return fitted_html(self.model, self._history, self.engine)

@@ -14,11 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import Batch, DataError, Losses, Nested, OptionError, at_least, did_you_mean, divisor_of, stream
+from lumbre.base import (
+    Batch,
+    DataError,
+    Losses,
+    Nested,
+    OptionError,
+    at_least,
+    did_you_mean,
+    divisor_of,
+    html_table,
+    stream,
+)
 from lumbre.core import format_value
 from lumbre.data import RowFeed
 from lumbre.devices import seeder
-from lumbre.fitted._evaluation import html_table
 from lumbre.fitted._features import Feature, Name, features_of, grouped, rows_in_batch, some_rows
 from lumbre.metrics import LossMeter, Metric, as_metric
 from lumbre.processes import World

@@ -1,8 +1,8 @@
-"""What a learning-rate finder saw."""
+"""What the finders of learning rate and batch size saw."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lumbre.base import import_extra
+from lumbre.base import MissingExtraError, import_extra
 from lumbre.plots._colours import TRAIN, VALID
 
 if TYPE_CHECKING:
@@ -41,3 +41,41 @@ def plot_learning_rates(frame: "pd.DataFrame", suggestion: float | None = None) 
         + p9.geom_vline(xintercept=suggestion, colour=VALID, linetype="dashed")
         + p9.labs(subtitle=f"suggestion: {suggestion:.2g}")
     )
+
+
+def plot_batch_sizes(frame: "pd.DataFrame", suggestion: int) -> "ggplot":
+    """Rows a second by batch size, both on logarithmic scales.
+
+    Args:
+        frame: columns batch_size and rows_per_second, as `BatchSizes.frame()` gives them.
+        suggestion: a size to mark.
+
+    Returns:
+        A plotnine `ggplot`.
+
+    Raises:
+        MissingExtraError: plotnine is not installed.
+    """
+    p9 = import_extra("plotnine", "plots", "draw charts")
+    # A line needs two points: plotnine warns of one that stands alone.
+    line = [p9.geom_line(colour=TRAIN, size=1)] if len(frame) > 1 else []
+    return (
+        p9.ggplot(frame, p9.aes("batch_size", "rows_per_second"))
+        + p9.geom_vline(xintercept=suggestion, colour=VALID, linetype="dashed")
+        + line
+        + p9.geom_point(colour=TRAIN, size=2)
+        + p9.scale_x_log10(breaks=sorted(frame["batch_size"]), labels=lambda sizes: [f"{size:.0f}" for size in sizes])
+        + p9.scale_y_log10(labels=lambda speeds: [f"{speed:,.0f}" for speed in speeds])
+        + p9.labs(x="batch size", y="rows a second", subtitle=f"suggestion: {suggestion}")
+        + p9.theme_minimal()
+        + p9.theme(figure_size=(6, 3.5))
+    )
+
+
+def drawn_or_printed(found: Any) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]:
+    """What a notebook shows of something with a `plot()`: the plot, or its text where plotnine is not installed."""
+    try:
+        drawn, options = found.plot()._repr_mimebundle_()
+    except MissingExtraError:
+        return {"text/plain": repr(found)}
+    return {**drawn, "text/plain": repr(found)}, options

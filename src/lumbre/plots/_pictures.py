@@ -161,7 +161,7 @@ def beside(examples: Examples, data: Any) -> "pd.DataFrame":
 
 def _grid(examples: Examples) -> PictureGrid:
     matplotlib = import_extra("matplotlib.figure", "plots", "draw images with texts")
-    images, texts = as_shown(examples.input), _texts(examples.frame)
+    images, texts = as_shown(examples.input), under_pictures(examples.frame)
     count = len(images)
     across = min(max(math.isqrt(count - 1) + 1, min(count, 4)), 20)
     down = -(-count // across)
@@ -207,7 +207,7 @@ def as_shown(images: Tensor) -> list[Any]:
     return [image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy() for image in pixels]
 
 
-def _texts(frame: "pd.DataFrame") -> list[tuple[str, bool]]:
+def under_pictures(frame: "pd.DataFrame") -> list[tuple[str, bool]]:
     """What stands under each image, and whether the model is right."""
     if "correct" in frame:
         import pandas as pd

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Loss, Response, unchanged
+from lumbre.base import Loss, Response, html_code, html_facts, unchanged
 from lumbre.metrics import Sets
 
 
@@ -55,16 +55,18 @@ class Spec:
         return replace(self, opt_hparams=MappingProxyType({**self.opt_hparams, **opt_hparams}))
 
     def __repr__(self) -> str:
-        lines = [
-            f"module: {short_name(self.module)}",
-            f"loss: {short_name(self.loss)}",
-            f"optimizer: {short_name(self.optimizer)}",
-        ]
-        lines += [f"metrics: {self.metrics}"] if self.metrics else []
-        lines += [f"hparams: {dict(self.hparams)}"] if self.hparams else []
-        lines += [f"opt_hparams: {dict(self.opt_hparams)}"] if self.opt_hparams else []
-        lines += [f"response: {short_name(self.response)}"] if self.response is not None else []
-        return "Recipe\n  " + "\n  ".join(lines)
+        return "\n  ".join(["Recipe", *(f"{name}: {text}" for name, text in self._parts())])
+
+    def _repr_html_(self) -> str:
+        net = html_code(str(self.module)) if isinstance(self.module, nn.Module) else ""
+        return html_facts("Recipe", self._parts()) + net
+
+    def _parts(self) -> list[tuple[str, str]]:
+        """What it was given, by name."""
+        found = [(name, short_name(getattr(self, name))) for name in ("module", "loss", "optimizer")]
+        found += [("metrics", str(self.metrics))] if self.metrics else []
+        found += [(name, str(dict(getattr(self, name)))) for name in ("hparams", "opt_hparams") if getattr(self, name)]
+        return found + ([] if self.response is None else [("response", short_name(self.response))])
 
 
 def left_alone(spec: Spec, *data: Any) -> AbstractContextManager[None]:

@@ -12,6 +12,7 @@ from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, prese
 from lumbre.callbacks import Accumulate, CutMix, GradientClip, Mixup
 from lumbre.core import Plan, format_value
 from lumbre.devices import kept_memory, resolve_device
+from lumbre.plots import drawn_or_printed
 from lumbre.run import Options, Spec, build, left_alone
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class LearningRates:
         found = "the loss never fell" if suggestion is None else f"suggestion {suggestion:.2g}"
         return f"LearningRates of {len(self.rates)} steps, {self.rates[0]:.2g} to {self.rates[-1]:.2g}: {found}"
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return drawn_or_printed(self)
+
 
 @dataclass(frozen=True, slots=True)
 class BatchSizes:
@@ -113,6 +117,15 @@ class BatchSizes:
                 "peak_megabytes": self.peak_megabytes,
             }
         )
+
+    def plot(self) -> "ggplot":
+        """Rows a second by batch size, with the suggestion; a plotnine object."""
+        from lumbre.plots import plot_batch_sizes
+
+        return plot_batch_sizes(self.frame(), self.suggest())
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return drawn_or_printed(self)
 
     def __repr__(self) -> str:
         tried = ", ".join(f"{size}: {speed:,.0f}" for size, speed in zip(self.sizes, self.rows_per_second, strict=True))
