@@ -40,6 +40,8 @@ ALLOWED = {
     "base/_extras.py": {"importlib", "importlib.import_module"},
     # `lumbre replay` runs the script that the user names on the command line; no name comes from a file.
     "cli/_replay.py": {"runpy", "sys.modules"},
+    # The test of a project that `lumbre new` writes: it runs the script beside it, which is the user's by then.
+    "cli/templates/test_train.py": {"runpy"},
     # A part of torch by its name, for what its import does.
     "processes/_workers.py": {"importlib", "importlib.import_module"},
     # Whether IPython or marimo is at work here; nothing is imported that is not there already.

@@ -7,6 +7,7 @@ from lumbre.datasets._audio import AudioFiles, audio_folder, log_spectrogram
 from lumbre.datasets._cifar import cifar10, cifar100
 from lumbre.datasets._correlation import guess_the_correlation
 from lumbre.datasets._digits import emnist, fashion_mnist, kmnist, mnist, qmnist
+from lumbre.datasets._fetch import fetch, fetchable, stored
 from lumbre.datasets._images import ImageFiles, image_folder, to_float
 from lumbre.datasets._imdb import Vocabulary, imdb
 from lumbre.datasets._penguins import penguins
@@ -28,6 +29,7 @@ __all__ = [
     "emnist",
     "eurosat",
     "fashion_mnist",
+    "fetch",
     "flowers102",
     "guess_the_correlation",
     "image_folder",
@@ -39,6 +41,7 @@ __all__ = [
     "penguins",
     "qmnist",
     "spam",
+    "stored",
     "tiny_imagenet",
     "to_float",
 ]
