@@ -6,6 +6,7 @@ import pytest
 from torch import Tensor
 
 import lumbre as lb
+from lumbre.core import History
 
 
 def test_history_can_be_extended_and_saved(recipe: lb.Recipe, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
@@ -37,3 +38,18 @@ def test_a_missing_extra_names_the_command(recipe: lb.Recipe, data: tuple[Tensor
     monkeypatch.setitem(sys.modules, "plotnine", None)
     with pytest.raises(lb.MissingExtraError, match=r'pip install "lumbre\[plots\]"'):
         fitted.plot()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("epochs", "points", "ticks"), [(12, 1, [2, 4, 6, 8, 10, 12]), (60, 0, [1, 10, 20, 30])])
+def test_ticks_are_evenly_apart_and_many_epochs_have_no_marks(
+    tmp_path: Path, epochs: int, points: int, ticks: list[int]
+) -> None:
+    plotnine = pytest.importorskip("plotnine")
+    history = History()
+    for epoch in range(1, epochs + 1):
+        history.add(epoch, "train", {"loss": 1 / epoch})
+    plot = lb.plots.plot_history(history)
+    assert [type(layer.geom) for layer in plot.layers].count(plotnine.geom_point) == points
+    assert list(plot.scales[1].breaks)[: len(ticks)] == ticks
+    plot.save(tmp_path / "history.png", dpi=50, verbose=False)

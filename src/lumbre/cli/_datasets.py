@@ -14,7 +14,7 @@ def fetch(names: Sequence[str], root: Path | None) -> int:
     Returns:
         0 where all are there and whole, 1 where one is not, 2 where a name is unknown.
     """
-    failed = 0
+    failed, folder = 0, None
     for name in names:
         try:
             folder = lb.datasets.fetch(name, root=root)
@@ -26,7 +26,7 @@ def fetch(names: Sequence[str], root: Path | None) -> int:
             failed += 1
         else:
             print(f"{name}: verified and unpacked in {folder / name}")
-    if failed < len(names):
+    if folder is not None:
         print(f"To use them: set LUMBRE_DATA={folder}, or pass root={str(folder)!r}. The folder may be copied.")
     return 1 if failed else 0
 

@@ -114,14 +114,14 @@ def _drawn(inside: Callable[[Tensor, Tensor, float], Tensor], kind: int) -> Iter
 def _texts(folder: Path) -> str:
     chance = random.Random(0)
     neutral = "the film story actor music scene camera and of with very is".split()  # noqa: SIM905 - as it is read
-    good, bad = ("good", "great", "fine"), ("bad", "dull", "awful")
+    good, bad = ["good", "great", "fine"], ["bad", "dull", "awful"]
     with (folder / "texts.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow(["text", "label"])
         for _ in range(1500):
             praise, denied = chance.random() < 0.5, chance.random() < 0.5
             word = chance.choice(good if praise else bad)
-            text = chance.choices(neutral, k=10)
+            text: list[str] = list(chance.choices(neutral, k=10))
             text.insert(chance.randrange(10), f"not {word}" if denied else word)
             lines.writerow([" ".join(text), int(praise != denied)])
     return "1,500 made-up reviews"

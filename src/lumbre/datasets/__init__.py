@@ -1,6 +1,6 @@
 """Named data sets: shipped, drawn, or downloaded, verified and cached.
 
-Used by the root modules. Each gives rows for `fit()`; cutting them into batches is left to `data` and `run`.
+Used by cli and the root modules. Each gives rows for `fit()`; cutting them into batches is left to `data` and `run`.
 """
 
 from lumbre.datasets._audio import AudioFiles, audio_folder, log_spectrogram

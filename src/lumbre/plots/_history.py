@@ -11,6 +11,7 @@ from lumbre.plots._text import literal
 if TYPE_CHECKING:
     from plotnine import ggplot
 
+_MOST_MARKED = 50  # epochs: the marks of more would run into a band
 _COLOURS = {"train": TRAIN, "valid": VALID}
 
 
@@ -44,17 +45,24 @@ def plot_history(history: History, constant: Mapping[str, float] | None = None) 
         guess = []
     joined = frame[frame.duplicated(["metric", "set"], keep=False)]
     epochs = history.epochs
-    step = max(1, -(-epochs // 10))
+    marked = frame if epochs <= _MOST_MARKED else frame.drop(joined.index)
     panels = frame["metric"].nunique()
     return (
         p9.ggplot(frame, p9.aes("epoch", "value", colour="set", shape="set"))
         + (p9.geom_line(p9.aes(group="set"), data=joined) if len(joined) else [])
-        + p9.geom_point(size=1.8)
+        + (p9.geom_point(size=1.8, data=marked) if len(marked) else [])
         + [p9.geom_hline(p9.aes(yintercept="value"), data=one, linetype="dashed", alpha=0.6) for one in guess]
         + p9.facet_wrap("metric", scales="free_y", labeller=literal)
         + p9.scale_colour_manual(values=_COLOURS)
-        + p9.scale_x_continuous(breaks=sorted({1, *range(step, epochs + 1, step)}))
+        + p9.scale_x_continuous(breaks=_breaks(epochs))
         + p9.labs(x="epoch", y="", colour="", shape="", caption="dashed: the best constant prediction" if guess else "")
         + p9.theme_minimal()
         + p9.theme(figure_size=(2 + 3.5 * min(panels, 3), 3.2 * -(-panels // 3)), legend_position="top")
     )
+
+
+def _breaks(epochs: int) -> list[int]:
+    """At most some ten ticks of an axis of epochs, an even step apart; the first epoch where the step leaves space."""
+    steps = (factor * 10**power for power in range(12) for factor in (1, 2, 5))
+    step = next(step for step in steps if epochs <= 10 * step)
+    return [*([1] if step >= 5 else []), *range(step, epochs + 1, step)]
