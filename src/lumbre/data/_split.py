@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -14,8 +14,19 @@ from lumbre.data._frames import FrameData
 from lumbre.data._parquet import ParquetData
 from lumbre.data._rounding import balanced
 from lumbre.data._sampling import target_column
-from lumbre.data._sources import MapSource
+from lumbre.data._sources import InMemoryDataset, MapSource, Taken
 from lumbre.data._weights import WeightedRows
+
+
+class SplitOptions(TypedDict, total=False):
+    """The options of `split`, for type checkers."""
+
+    seed: int
+    stratify: Any
+    group: Any
+    ordered: Any
+    gap: int
+
 
 _Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 _Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -60,6 +71,22 @@ def held_out(rows: int, fraction: float) -> int:
             f"a fraction between {1 / rows:.2g} and {1 - 1 / rows:.2g}, or data of its own",
         )
     return count
+
+
+@overload
+def split(data: FrameData, *fractions: float, **options: Unpack[SplitOptions]) -> tuple[FrameData, ...]: ...
+@overload
+def split(data: ParquetData, *fractions: float, **options: Unpack[SplitOptions]) -> tuple[ParquetData, ...]: ...
+@overload
+def split(data: WeightedRows, *fractions: float, **options: Unpack[SplitOptions]) -> tuple[WeightedRows, ...]: ...
+@overload
+def split(
+    data: "Tensor | np.ndarray[Any, Any] | tuple[Any, ...] | InMemoryDataset | Taken",
+    *fractions: float,
+    **options: Unpack[SplitOptions],
+) -> tuple[Taken, ...]: ...
+@overload
+def split(data: object, *fractions: float, **options: Unpack[SplitOptions]) -> tuple[Any, ...]: ...
 
 
 def split(
