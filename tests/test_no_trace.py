@@ -17,7 +17,7 @@ from torch.nn.utils import parametrizations
 
 import lumbre as lb
 from conftest import blobs
-from lumbre.base import noted_once, unchanged
+from lumbre.base import noted_once, preserved_randomness, unchanged, untouched
 
 
 class Tally:
@@ -301,6 +301,28 @@ def test_what_was_not_noted_is_looked_through_inside_too() -> None:
     with noted_once(model), unchanged(other):
         other(torch.ones(2, 4))
     assert other.seen == [0]
+
+
+def test_numbers_that_numpy_and_python_draw_in_a_look_are_put_back() -> None:
+    layer, cpu = nn.Linear(2, 2), torch.device("cpu")
+
+    def draw() -> list[float]:
+        return [np.random.random(), np.random.standard_normal(), random.random(), float(torch.rand(()))]
+
+    with preserved_randomness(cpu):
+        for ahead in (0, 1):  # of normal numbers NumPy draws two, and keeps one
+            np.random.seed(0)
+            [np.random.standard_normal() for _ in range(ahead)]
+            random.seed(0)
+            torch.manual_seed(0)
+            with noted_once(layer, device=cpu):
+                drawn = []
+                for _ in range(3):
+                    with untouched(layer, cpu):
+                        drawn.append(draw())
+                with untouched(layer, cpu):
+                    np.random.seed(5)
+            assert drawn[0] == drawn[1] == drawn[2] == draw()
 
 
 class _Odd:

@@ -78,7 +78,7 @@ from lumbre.base._screen import (
 from lumbre.base._seeds import HOST_CHANCE, preserved_randomness, seed_host, stream
 from lumbre.base._shards import is_shared, own_part, shared_like, whole
 from lumbre.base._target import Weighted, spread
-from lumbre.base._unchanged import Noted, noted_once, unchanged
+from lumbre.base._unchanged import Noted, kept_chance, noted_once, unchanged
 from lumbre.base._untouched import tried, untouched
 from lumbre.base._version import __version__
 from lumbre.base._watched import watched_scale

@@ -16,6 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,16 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
 from lumbre.base._attributes import entries_of, functions_of_class, globals_used, is_users_own, slots_of
-from lumbre.base._shards import own_part
+from lumbre.base._seeds import KeptChance
+from lumbre.base._shards import is_shared, own_part
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.dtype, torch.device, torch.Size, type(...))
+_PLAIN_KINDS = frozenset(_PLAIN)
 _COUNTERS = (itertools.count, itertools.cycle)
+_COUNTER_KINDS = frozenset(_COUNTERS)
 _HOLDERS = (types.SimpleNamespace, Dataset)
 _MOST_BYTES = 1 << 28  # of tensors and arrays that are neither parameters nor buffers: more of them are not copied
+_FEW_BYTES = 1 << 16  # of tensors that are compared by their bytes, in a fifth of the time of torch.equal()
 _KEPT: "ContextVar[Noted | None]" = ContextVar("kept", default=None)
 
 
@@ -55,8 +60,14 @@ def unchanged(*roots: Any) -> Generator[None]:
         noted.put_back()
 
 
+def kept_chance(device: torch.device) -> KeptChance | None:
+    """The states of the generators that `noted_once()` puts back; None outside of it, or on another device."""
+    kept = _KEPT.get()
+    return kept.chance if kept is not None and kept.chance is not None and kept.chance.device == device else None
+
+
 @contextmanager
-def noted_once(*roots: Any) -> Generator[None]:
+def noted_once(*roots: Any, device: torch.device | None = None) -> Generator[None]:
     """As `unchanged()`; each `unchanged()` inside puts the same back, without looking through `roots` again.
 
     For many looks one after the other, between which nothing is to change. A look inside another one ends both: what
@@ -64,8 +75,9 @@ def noted_once(*roots: Any) -> Generator[None]:
 
     Args:
         roots: modules, functions, or other objects.
+        device: note the global generators, and that of this device, as well: `untouched()` puts them back then.
     """
-    noted = Noted(roots)
+    noted = Noted(roots, None if device is None else KeptChance(device))
     token = _KEPT.set(noted)
     try:
         yield
@@ -79,11 +91,16 @@ class Noted:
 
     Args:
         roots: where to begin.
+        chance: the generators, where these are put back as well.
     """
 
-    def __init__(self, roots: Iterable[Any]) -> None:
+    def __init__(self, roots: Iterable[Any], chance: KeptChance | None = None) -> None:
+        self.chance = chance
         self._seen: dict[int, Any] = {}  # holds on to the objects, so that no id is used twice
+        # A module of torch has a dozen empty dicts: these are asked for in one call.
+        self._empty: list[dict[Any, Any]] = []
         self._undo: list[Callable[[], None]] = []
+        self._slots: dict[type, list[str]] = {}
         self._bytes = 0
         self._waiting: list[Any] = list(roots)
         while self._waiting:
@@ -95,6 +112,9 @@ class Noted:
 
     def put_back(self) -> None:
         """Write everything back."""
+        if any(self._empty):
+            for held in self._empty:
+                held.clear()
         with torch.no_grad():
             for undo in self._undo:
                 undo()
@@ -129,7 +149,7 @@ class Noted:
         gradient = tensor.grad if tensor.is_leaf else None
         if gradient is not None:
             self._note_tensor(gradient, always=always)
-        self._undo.append(_tensor_undo(tensor, own, own.clone(), gradient))
+        self._undo.append(_HeldTensor(tensor, own, gradient).put_back)
 
     def _note_module(self, module: nn.Module) -> None:
         for one in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
@@ -150,7 +170,7 @@ class Noted:
                 self._undo.append(_array_undo(value))
             return
         if isinstance(value, dict):
-            self._undo.append(_dict_undo(value))
+            self._undo.append(_HeldDict(value).put_back)
             self._waiting += dict.values(value)
             self._waiting += dict.keys(value)
         else:
@@ -182,9 +202,19 @@ class Noted:
         held: dict[str, Any] | None = getattr(owner, "__dict__", None)
         if isinstance(held, dict) and id(held) not in self._seen:
             self._seen[id(held)] = held
-            self._undo.append(_dict_undo(held, owner))
-            self._waiting += held.values()
-        for name in slots_of(type(owner)):
+            self._undo.append(_HeldDict(held, owner).put_back)
+            for value in held.values():
+                kind = type(value)
+                if kind in _PLAIN_KINDS:
+                    continue
+                if (kind is dict or kind is OrderedDict) and not value:
+                    self._empty.append(value)
+                else:
+                    self._waiting.append(value)
+        kind = type(owner)
+        if kind not in self._slots:
+            self._slots[kind] = slots_of(kind)
+        for name in self._slots[kind]:
             if hasattr(owner, name):
                 before = getattr(owner, name)
                 self._waiting.append(before)
@@ -247,25 +277,40 @@ def _set_again(owner: Any, name: str, before: Any) -> None:
         object.__setattr__(owner, name, before)
 
 
-def _dict_undo(held: dict[Any, Any], owner: Any = None) -> Callable[[], None]:
-    # Of dicts in a particular order and of others the methods of their own base: a subclass may have overridden them.
-    base: Any = OrderedDict if isinstance(held, OrderedDict) else dict
-    items = [(key, _counting(value)) for key, value in base.items(held)]
-    kind: Any = None if owner is None else type(owner)
+class _HeldDict:
+    """A dict as it is, by its keys and values.
 
-    def undo() -> None:
-        if kind is not None and type(owner) is not kind:  # a lazy layer has become another
-            owner.__class__ = kind
-        now = list(base.items(held))
-        pairs = zip(now, items, strict=False)
-        kept = all(one is other and value is before for (one, value), (other, before) in pairs)
-        counts = any(type(value) in _COUNTERS for _, value in items)
-        if len(now) != len(items) or not kept or counts:
+    Args:
+        held: the dict.
+        owner: whose attributes they are; None where it is nobody's.
+    """
+
+    __slots__ = ("_base", "_counts", "_held", "_keys", "_kind", "_owner", "_values")
+
+    def __init__(self, held: dict[Any, Any], owner: Any = None) -> None:
+        # Of dicts in a particular order and of others the methods of their own base: a subclass may have overridden
+        # them.
+        base: Any = OrderedDict if isinstance(held, OrderedDict) else dict
+        self._base, self._held, self._owner = base, held, owner
+        self._kind: Any = None if owner is None else type(owner)
+        self._keys, values = list(base.keys(held)), list(base.values(held))
+        self._counts = not _COUNTER_KINDS.isdisjoint(map(type, values))
+        self._values = [_counting(value) for value in values] if self._counts else values
+
+    def put_back(self) -> None:
+        """Write keys and values back."""
+        if self._kind is not None and type(self._owner) is not self._kind:  # a lazy layer has become another
+            self._owner.__class__ = self._kind
+        base, held = self._base, self._held
+        now, keys = base.values(held), base.keys(held)
+        if len(now) != len(self._values) or not all(map(is_, keys, self._keys)) or self._counts:
             base.clear(held)
-            for key, value in items:
+            for key, value in zip(self._keys, self._values, strict=True):
                 base.__setitem__(held, key, _counting(value))  # of a counter a copy: it may be put back again
-
-    return undo
+        elif not all(map(is_, now, self._values)):
+            for key, value, other in zip(self._keys, self._values, list(now), strict=True):
+                if value is not other:
+                    base.__setitem__(held, key, value)
 
 
 def _counting(value: Any) -> Any:
@@ -324,23 +369,50 @@ def _bits_undo(held: np.random.BitGenerator) -> Callable[[], None]:
     return undo
 
 
-def _tensor_undo(tensor: Tensor, own: Tensor, before: Tensor, gradient: Tensor | None) -> Callable[[], None]:
-    wanted, leaf = tensor.requires_grad, tensor.is_leaf
-    where = own.data_ptr(), own.shape, own.stride(), own.dtype
+class _HeldTensor:
+    """A tensor as it is: its numbers, where they lie, and what autograd knows of it.
 
-    def undo() -> None:
-        now = own_part(tensor.detach())
-        if (now.data_ptr(), now.shape, now.stride(), now.dtype) != where:
-            tensor.data = own  # the memory it had: an optimizer or a graph may know it
-        if not _same(own, before):
-            own.copy_(before)
-        if leaf and tensor.is_leaf:
-            if tensor.requires_grad != wanted:
-                tensor.requires_grad_(wanted)
-            if tensor.grad is not gradient:
-                tensor.grad = gradient
+    Args:
+        tensor: itself.
+        own: the part of it that this process holds, detached.
+        gradient: its `grad`.
+    """
 
-    return undo
+    __slots__ = ("_before", "_bytes", "_gradient", "_leaf", "_own", "_shared", "_tensor", "_view", "_wanted", "_where")
+
+    def __init__(self, tensor: Tensor, own: Tensor, gradient: Tensor | None) -> None:
+        self._tensor, self._own, self._before, self._gradient = tensor, own, own.clone(), gradient
+        self._wanted, self._leaf, self._shared = tensor.requires_grad, tensor.is_leaf, is_shared(tensor)
+        self._where = _where(own)
+        self._view = _bytes_of(own)
+        self._bytes = None if self._view is None else self._view.tobytes()
+
+    def put_back(self) -> None:
+        """Write all of it back."""
+        tensor = self._tensor
+        if _where(own_part(tensor.detach()) if self._shared else tensor) != self._where:
+            tensor.data = self._own  # the memory it had: an optimizer or a graph may know it
+        if (self._view is None or self._view.tobytes() != self._bytes) and not _same(self._own, self._before):
+            self._own.copy_(self._before)
+        if self._leaf and tensor.is_leaf:
+            if tensor.requires_grad != self._wanted:
+                tensor.requires_grad_(self._wanted)
+            if tensor.grad is not self._gradient:
+                tensor.grad = self._gradient
+
+
+def _where(own: Tensor) -> tuple[Any, ...]:
+    return own.data_ptr(), own.shape, own.stride(), own.dtype
+
+
+def _bytes_of(own: Tensor) -> "np.ndarray[Any, Any] | None":
+    """The memory of a small tensor on the CPU; None of others."""
+    if own.device.type != "cpu" or not 0 < own.nbytes <= _FEW_BYTES or not own.is_contiguous() or own.is_complex():
+        return None
+    try:
+        return own.reshape(-1).view(torch.uint8).numpy()
+    except (RuntimeError, TypeError):  # numbers of a kind of their own, whose memory cannot be seen so
+        return None
 
 
 def _lazy_undo(tensor: Tensor) -> Callable[[], None]:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lumbre.base._seeds import preserved_randomness
-from lumbre.base._unchanged import unchanged
+from lumbre.base._seeds import KeptChance
+from lumbre.base._unchanged import kept_chance, unchanged
 
 
 @contextmanager
@@ -22,12 +22,14 @@ def untouched(module: nn.Module, device: torch.device, *beside: Any, training: b
         training: the mode.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
+    chance = kept_chance(device) or KeptChance(device)
     try:
-        with preserved_randomness(device), unchanged(module, *beside):
+        with unchanged(module, *beside):
             module.train(training)
             torch.backends.mha.set_fastpath_enabled(False)  # fused kernels call no parts
             yield
     finally:
+        chance.put_back()
         torch.backends.mha.set_fastpath_enabled(fast)
 
 

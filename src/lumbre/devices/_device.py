@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from lumbre.base import HOST_CHANCE, OptionError, seed_host, stream
+from lumbre.base import HOST_CHANCE, OptionError, kept_chance, seed_host, stream
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -82,6 +82,19 @@ class Seeder:
 def seeder(seed: int, device: torch.device, rank: int = 0) -> Seeder:
     """What seeds the generators of a run."""
     return Seeder(seed, device, rank)
+
+
+def same_chance(device: torch.device, seed: int = 0) -> None:
+    """Seed all generators for a look at a module: the same seed, the same chance.
+
+    Where the generators were noted (`noted_once()`), those of Python and NumPy need no seed: they are put back.
+    """
+    kept = kept_chance(device)
+    if kept is None or seed:
+        seeder(seed, device)("predict", 0, 0)
+    else:
+        kept.put_back()
+        _torch_seeder(device)(stream(seed, "predict", 0, 0))
 
 
 def _torch_seeder(device: torch.device) -> Callable[[int], None]:

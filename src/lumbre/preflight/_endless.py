@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lumbre.base import map_leaves, untouched
-from lumbre.devices import seeder
-from lumbre.preflight._recorder import made_by, nodes_of
+from lumbre.devices import same_chance
+from lumbre.preflight._recorder import ELEMENTWISE, Call, made_by, nodes_of
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -40,6 +40,8 @@ def endless(subject: Subject) -> Iterator[Found]:
     if subject.loss is None or found.failure is not None or len(subject.optimizers) != 1 or subject.own_step:
         return
     if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad or not bool(loss.isfinite()):
+        return
+    if any(call.result is loss and _never_negative(call) for call in found.losses):
         return
     preds = [one for one in tensors(found.pred) if one.requires_grad and one.is_floating_point()]
     if not preds or any(made_by(one) not in _UNBOUNDED for one in preds):
@@ -74,6 +76,14 @@ def endless(subject: Subject) -> Iterator[Found]:
         )
 
 
+def _never_negative(call: Call) -> bool:
+    """Whether it is a loss of torch's that ends at 0, whatever is predicted."""
+    if call.name == "cross_entropy":
+        whole = isinstance(call.target, Tensor) and not call.target.is_floating_point()
+        return whole and call.argument(2, "weight") is None
+    return call.name in ELEMENTWISE and len(call.args) <= 3 and call.kwargs.get("weight") is None
+
+
 @check("LB095", "warning", "A connection around layers whose input was changed", unless=("LB059",), costly=True)
 def changed_in_place(subject: Subject) -> Iterator[Found]:
     """A part of the module begins with an activation in place, such as `nn.ReLU(inplace=True)`: what is given to it is
@@ -106,7 +116,7 @@ def changed_in_place(subject: Subject) -> Iterator[Found]:
     try:
         with untouched(model, subject.device), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            seeder(0, subject.device)("predict", 0, 0)
+            same_chance(subject.device)
             pred = subject.call(map_leaves(_copied, subject.batch.input))
     except Exception:
         return

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import leaves, map_leaves, untouched
-from lumbre.devices import seeder
+from lumbre.devices import same_chance
 from lumbre.preflight._recorder import NORMS
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, in_two_modes, tensors
@@ -35,7 +35,7 @@ def gradients(subject: Subject, rows: int, *judged: Tensor) -> list[list[Tensor 
 
     with untouched(subject.model, subject.device), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seeder(0, subject.device)("predict", 0, 0)
+        same_chance(subject.device)
         # What a module overwrites in place must be no leaf.
         few = map_leaves(cut, subject.batch.input)
         pred = subject.call(map_leaves(_no_leaf, few))
@@ -96,6 +96,7 @@ def mixed_in_training(subject: Subject) -> Iterator[Found]:
     if (
         size < 8
         or not by_rows
+        or subject.row_by_row
         or found.failure is not None
         or not any(leaf.requires_grad for leaf in tensors(found.pred))
     ):

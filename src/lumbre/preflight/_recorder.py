@@ -103,10 +103,15 @@ def _alive(result: Any) -> Tensor | None:
 
 
 class Recorder(TorchFunctionMode):
-    """Keeps the calls that tell of mistakes, also those that fail."""
+    """Keeps the calls that tell of mistakes, also those that fail.
 
-    def __init__(self) -> None:
+    Args:
+        units: note which units of ReLUs are alive.
+    """
+
+    def __init__(self, *, units: bool = False) -> None:
         super().__init__()
+        self._units = units
         self.calls: list[Call] = []
         self.shapes: list[tuple[Shape, Shape]] = []  # before and after view() and its like, in code of the user's own
         self._viewed: dict[int, tuple[weakref.ref[Tensor], Shape]] = {}
@@ -124,10 +129,11 @@ class Recorder(TorchFunctionMode):
         if name not in _RECORDED:
             return func(*args, **kwargs)
         result, units = None, None
-        alike = name in RELUS and _alike(args[0] if args else kwargs.get("input"))
+        noted = self._units and name in RELUS
+        alike = noted and _alike(args[0] if args else kwargs.get("input"))
         try:
             result = func(*args, **kwargs)
-            alive = _alive(result) if name in RELUS else None
+            alive = _alive(result) if noted else None
             units = None if alive is None else Units(alive, alike)
         finally:
             self.calls.append(Call(name, args, kwargs, result, units))

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import as_scalar, leaves, map_leaves, untouched
-from lumbre.devices import seeder
+from lumbre.base import as_scalar, map_leaves, untouched
+from lumbre.devices import same_chance
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -18,12 +18,15 @@ def state_left(subject: Subject) -> Iterator[Found]:
     """In evaluation mode the same rows get another prediction when they come again: a hidden state that is not begun
     anew, statistics or a memory that also follow the rows that are only to be judged, numbers drawn without torch's
     generators."""
-    if subject.evaluated.failure is not None or subject.own_step:
+    if subject.evaluated.failure is not None or subject.own_step or subject.row_by_row:
         return
     with untouched(subject.model, subject.device), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            once, twice, again = (_judged(subject) for _ in range(3))
+            once, twice = (_judged(subject) for _ in range(2))
+            if not any(_differ(a, b) for a, b in zip(once, twice, strict=False)):
+                return
+            again = _judged(subject)
         except Exception:  # a module that takes no second batch, or counts those it has had
             return
     try:  # what the module draws without torch differs after it is put back, too
@@ -43,7 +46,7 @@ def state_left(subject: Subject) -> Iterator[Found]:
 
 
 def _judged(subject: Subject) -> list[Tensor]:
-    seeder(0, subject.device)("predict", 0, 0)
+    same_chance(subject.device)
     return tensors(map_leaves(_own, subject.call(map_leaves(_own, subject.batch.input))))
 
 
@@ -63,7 +66,8 @@ def graph_left(subject: Subject) -> Iterator[Found]:
     """A hidden state, or a sum of losses, keeps its graph from one batch to the next: the second backward pass of the
     run fails, since the first has spent it."""
     model, loss = subject.model, subject.loss
-    if loss is None or subject.trained.failure is not None or subject.trained.backward is not None:
+    first = subject.trained
+    if loss is None or first.failure is not None or first.backward is not None or not first.graph_kept:
         return
     trained = [one for one in model.parameters() if one.requires_grad]
     with (
@@ -73,11 +77,9 @@ def graph_left(subject: Subject) -> Iterator[Found]:
     ):
         warnings.simplefilter("ignore")
         try:
-            for at in range(2):
+            for _ in range(2):
                 value: Any = as_scalar(loss(subject.call(map_leaves(_own, subject.batch.input)), subject.batch.target))
                 if not isinstance(value, Tensor) or not value.requires_grad or not trained:
-                    return
-                if at == 0 and not _keeps_graph(subject):
                     return
                 torch.autograd.grad(value, trained, allow_unused=True)
         except RuntimeError as error:
@@ -92,18 +94,3 @@ def graph_left(subject: Subject) -> Iterator[Found]:
         "a graph for each batch",
         "self.state = state.detach() for what is kept for the next batch",
     )
-
-
-def _keeps_graph(subject: Subject) -> bool:
-    """Whether something that hangs on the module has a graph."""
-    held = (value for part in subject.model.modules() for name, value in vars(part).items() if name != "_parameters")
-    return any(isinstance(leaf, Tensor) and leaf.grad_fn is not None for value in held for leaf in _leaves(value))
-
-
-def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, (Tensor, list, tuple, dict)):
-        try:
-            return list(leaves(value))
-        except Exception:  # other things than tensors
-            return []
-    return []

@@ -1,6 +1,7 @@
 """The module: what it registers, how its layers follow one another, what happens to a single row."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -160,7 +161,7 @@ def rows_mixed(subject: Subject) -> Iterator[Found]:
     are mistaken: attention or a recurrent net without `batch_first=True`, `view` where `transpose` was meant, a softmax
     over the rows, a mean or a mask over the whole batch."""
     model, size, found = subject.model, subject.batch.size, subject.evaluated
-    if size < 3 or found.failure is not None or not _by_rows(subject):
+    if size < 3 or found.failure is not None or not _by_rows(subject) or subject.row_by_row:
         return
     if any(getattr(part, "running_mean", 0) is None for part in model.modules() if isinstance(part, NORMS)):
         return  # it normalizes over the batch, and says so
@@ -196,24 +197,24 @@ _UNMIX = (
 def _mixed_row(subject: Subject, rows: int) -> int | None:
     """A row, among the first `rows` of the batch, whose prediction changes with the others."""
     input = map_leaves(lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) else leaf, subject.batch.input)
-    once, again = (subject.predict(input) for _ in range(2))
+    once, again = tensors(subject.predict(input)), None
     for row in (0, rows - 1):  # a recurrent net over the rows looks at those before, or those after
-        other = subject.predict(map_leaves(lambda leaf, at=row: _all_as(leaf, at), input))
-        if _differs(tensors(once), tensors(again), tensors(other), row):
-            return row
+        other = tensors(subject.predict(map_leaves(lambda leaf, at=row: _all_as(leaf, at), input)))
+        for at, (a, b) in enumerate(zip(once, other, strict=False)):
+            if _differs(a, b, row):
+                again = tensors(subject.predict(input)) if again is None else again
+                if torch.equal(a, again[at]):
+                    return row
     return None
 
 
-def _differs(once: list[Tensor], again: list[Tensor], other: list[Tensor], row: int) -> bool:
-    for a, b, c in zip(once, again, other, strict=False):
-        if not (a.ndim and a.shape == c.shape and len(a) > row and a.is_floating_point()):
-            continue
-        if not torch.equal(a, b) or not torch.isfinite(a).all():
-            continue
-        scale = float(a.std()) + float(a.abs().mean()) * 1e-2
-        if float((a[row] - c[row]).abs().max()) > 1e-3 * scale > 0:
-            return True
-    return False
+def _differs(once: Tensor, other: Tensor, row: int) -> bool:
+    if not (once.ndim and once.shape == other.shape and len(once) > row and once.is_floating_point()):
+        return False
+    if not torch.isfinite(once).all():
+        return False
+    scale = float(once.std()) + float(once.abs().mean()) * 1e-2
+    return float((once[row] - other[row]).abs().max()) > 1e-3 * scale > 0
 
 
 def _all_as(leaf: Any, row: int) -> Any:
@@ -264,12 +265,11 @@ def _wasteful(first: LayerCall, second: LayerCall) -> bool:
 def same_weights(subject: Subject) -> Iterator[Found]:
     """Units that begin with the same weights get the same gradients and stay the same for ever: a layer of a hundred
     is a layer of one."""
-    with untouched(subject.model, subject.device):  # a weight may be computed anew each time it is asked for
-        layers = [
-            (name, part, weight.detach())
-            for name, part in subject.model.named_modules()
-            if isinstance(part, (nn.Linear, *_CONVS)) and (weight := part.weight).requires_grad
-        ]
+    parts = [one for one in subject.model.named_modules() if isinstance(one[1], (nn.Linear, *_CONVS))]
+    held = all("weight" in vars(part)["_parameters"] for _, part in parts)
+    # Where it is no parameter, a weight may be computed anew each time it is asked for.
+    with nullcontext() if held else untouched(subject.model, subject.device):
+        layers = [(name, part, weight.detach()) for name, part in parts if (weight := part.weight).requires_grad]
     for name, part, weight in layers:
         if part.bias is not None and bool((part.bias != part.bias[0]).any()):
             continue
@@ -404,25 +404,19 @@ def mode_switched(subject: Subject) -> Iterator[Found]:
             )
             return
     model = subject.model
-    if any(isinstance(part, (*NORMS, nn.modules.dropout._DropoutNd)) for part in model.modules()):  # pyright: ignore[reportPrivateUsage]
-        with untouched(model, subject.device, training=True):
-            stays = not model.training
-        if stays:
-            yield Found(
-                "a module that stays in evaluation mode when it is put into training mode",
-                "dropout and BatchNorm that train",
-                "def train(self, mode=True): super().train(mode); ...; return self, with the mode that is given",
-            )
-            return
-    by_hand = [
-        name
-        for name, part in model.named_modules()
-        if not part.training and isinstance(part, (*NORMS, nn.modules.dropout._DropoutNd))  # pyright: ignore[reportPrivateUsage]
-    ]
+    kinds = (*NORMS, nn.modules.dropout._DropoutNd)  # pyright: ignore[reportPrivateUsage]
+    modal = {name: part for name, part in model.named_modules() if isinstance(part, kinds)}
+    if modal and not subject.trained.modes.get("", True):
+        yield Found(
+            "a module that stays in evaluation mode when it is put into training mode",
+            "dropout and BatchNorm that train",
+            "def train(self, mode=True): super().train(mode); ...; return self, with the mode that is given",
+        )
+        return
+    by_hand = [name for name, part in modal.items() if not part.training]
     if not model.training or not by_hand:
         return
-    with untouched(model, subject.device, training=True):
-        undone = [name for name, part in model.named_modules() if name in by_hand and part.training]
+    undone = [name for name in by_hand if subject.trained.modes.get(name)]
     if undone:
         yield Found(
             f"{_shown(undone)} in evaluation mode by hand, in a module in training mode",

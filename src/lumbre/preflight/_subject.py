@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn, optim
 
 from lumbre.base import Batch, Loss, Nested, as_scalar, leaves, map_leaves, untouched
-from lumbre.devices import seeder
+from lumbre.devices import same_chance
+from lumbre.preflight._chain import is_chain_of_rows
 from lumbre.preflight._recorder import Call, LayerCall, Recorder, Shape, recorded_layers
 from lumbre.steps import Clip
 
@@ -76,6 +77,8 @@ class Pass:
         gradients: of the parameters by name, None for those that got none.
         backward: what the way back through the graph raised.
         shapes: before and after each view() and its like, in module and loss.
+        modes: of each module when the pass began, by name.
+        graph_kept: whether something that hangs on the module has a graph after the pass; known of training alone.
     """
 
     pred: Nested = None
@@ -90,6 +93,8 @@ class Pass:
     gradients: dict[str, Tensor | None] = field(default_factory=dict[str, "Tensor | None"])
     backward: Exception | None = None
     shapes: Sequence[tuple[Shape, Shape]] = ()
+    modes: dict[str, bool] = field(default_factory=dict[str, bool])
+    graph_kept: bool = False
 
 
 @dataclass(kw_only=True)
@@ -169,7 +174,7 @@ class Subject:
     chosen: Chosen = field(default_factory=Chosen)
     most_numbers: int = 50_000_000
 
-    @property
+    @cached_property
     def target(self) -> Nested:
         """The targets of all rows where they are in memory, else of some, else of the first batch."""
         target = self.batch.target if self.columns is None else self.columns[1]
@@ -213,6 +218,12 @@ class Subject:
                     one.add_(torch.randn_like(one), alpha=0.5 * spread + 0.05)
             return self._pass(training=True)
 
+    @cached_property
+    def row_by_row(self) -> bool:
+        """Whether the module is known to judge each row alone, and to keep nothing from call to call."""
+        known = self.call is self.model and self.evaluated.failure is None
+        return known and is_chain_of_rows(self.model, self.batch.input, self.batch.size, self.evaluated.layers)
+
     def placed(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Pass:
         """The first batch in training mode, with gradients, with other numbers in the parameters.
 
@@ -223,6 +234,21 @@ class Subject:
             for one, other in pairs:
                 one.copy_(other)
             return self._pass(training=True)
+
+    def loss_at(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Any:
+        """The loss of `placed(pairs)` alone, in a third of its time; None where it cannot be computed."""
+        assert self.loss is not None
+        input = map_leaves(_copied, self.batch.input)
+        with untouched(self.model, self.device, self.loss, training=True), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with torch.no_grad():
+                for one, other in pairs:
+                    one.copy_(other)
+            try:
+                with torch.enable_grad():
+                    return as_scalar(self.loss(self.call(input), self.batch.target))
+            except Exception:
+                return None
 
     def elsewhere(self, batches: int) -> Iterator[Pass]:
         """Other rows in training mode, with gradients: a few batches of those that are at hand, spread over them."""
@@ -259,7 +285,7 @@ class Subject:
         kept = [(one, one.detach().clone()) for one in self.model.parameters()] if moved else []
         with untouched(self.model, self.device, training=training), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            seeder(seed, self.device)("predict", 0, 0)
+            same_chance(self.device, seed)
             for part in self.model.modules() if training else ():
                 part.training = part.training and not in_two_modes(part)
             try:
@@ -280,7 +306,7 @@ class Subject:
         assert self.loss is not None
         with untouched(self.model, self.device, self.loss), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            seeder(0, self.device)("predict", 0, 0)
+            same_chance(self.device)
             return self.loss(pred, target)
 
     def one_row(self) -> Pass:
@@ -293,7 +319,7 @@ class Subject:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
-            seeder(0, self.device)("predict", 0, 0)
+            same_chance(self.device)
             try:
                 with recorded_layers(self.model, [], norms):
                     return Pass(self.call(row), norms=norms)
@@ -301,12 +327,12 @@ class Subject:
                 return Pass(norms=norms, failure=error)
 
     def _pass(self, *, training: bool) -> Pass:
-        forward, losses = Recorder(), Recorder()
+        forward, losses = Recorder(units=training), Recorder()
         layers: list[LayerCall] = []
         norms: list[LayerCall] = []
         batch = self.batch
         # A module may work in place on what it is given; the first batch is still to be trained on.
-        input = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch.input)
+        input = map_leaves(_copied, batch.input)
         with (
             untouched(self.model, self.device, self.loss, training=training),
             torch.enable_grad(),
@@ -320,11 +346,11 @@ class Subject:
                 with recorded_layers(self.model, layers, norms), forward:
                     pred = self.call(input)
             except Exception as error:  # whatever the user's module raises is the finding
-                return Pass(forward=forward.calls, layers=layers, norms=norms, failure=error)
+                return Pass(forward=forward.calls, layers=layers, norms=norms, failure=error, modes=modes)
             switched = [
                 name for name, part in self.model.named_modules() if modes.get(name, part.training) != part.training
             ]
-            done = Pass(pred, forward.calls, layers, norms, switched, shapes=forward.shapes)
+            done = Pass(pred, forward.calls, layers, norms, switched, shapes=forward.shapes, modes=modes)
             if self.loss is None:
                 return done
             try:
@@ -332,9 +358,25 @@ class Subject:
                     value: Any = as_scalar(self.loss(pred, batch.target))
             except Exception as error:
                 return replace(done, losses=losses.calls, failure=error, in_loss=True)
-            gradients, failure = _gradients(value, named) if training else ({}, None)
-            shapes = [*forward.shapes, *losses.shapes]
-            return replace(done, loss=value, losses=losses.calls, gradients=gradients, backward=failure, shapes=shapes)
+            kept = training and _keeps_graph(self.model)
+            found, failure = _gradients(value, named) if training else ({}, None)
+            done = replace(done, loss=value, losses=losses.calls, gradients=found, backward=failure, graph_kept=kept)
+            return replace(done, shapes=[*forward.shapes, *losses.shapes])
+
+
+def _keeps_graph(model: nn.Module) -> bool:
+    """Whether something that hangs on the module has a graph."""
+    held = (value for part in model.modules() for name, value in vars(part).items() if name != "_parameters")
+    return any(isinstance(leaf, Tensor) and leaf.grad_fn is not None for value in held for leaf in _held_in(value))
+
+
+def _held_in(value: Any) -> list[Any]:
+    if isinstance(value, (Tensor, list, tuple, dict)):
+        try:
+            return list(leaves(value))
+        except Exception:  # other things than tensors
+            return []
+    return []
 
 
 def _gradients(loss: Any, named: dict[str, nn.Parameter]) -> tuple[dict[str, Tensor | None], Exception | None]:
@@ -352,6 +394,10 @@ def in_two_modes(part: nn.Module) -> bool:
     """Whether it is a layer of torch's that does something else in training."""
     drops = (nn.modules.dropout._DropoutNd, nn.MultiheadAttention, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
     return isinstance(getattr(part, "running_var", None), Tensor) or isinstance(part, drops)
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
 
 
 def _detached(leaf: Any) -> Any:

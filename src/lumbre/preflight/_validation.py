@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import Batch, Nested, brief, describe, map_leaves, untouched
-from lumbre.devices import seeder
+from lumbre.devices import same_chance
 from lumbre.preflight._recorder import CLASSES, loss_inputs
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
@@ -36,7 +36,7 @@ class _Asked:
 def _asked(subject: Subject, batch: Batch) -> _Asked:
     with untouched(subject.model, subject.device, subject.loss), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seeder(0, subject.device)("predict", 0, 0)
+        same_chance(subject.device)
         try:
             pred = subject.call(map_leaves(_copied, batch.input))
         except Exception as error:

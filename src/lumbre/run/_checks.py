@@ -68,7 +68,7 @@ def look_for_mistakes(
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
     # A check may look at a weight that is computed anew each time, such as one under a spectral norm.
-    with noted_once(net.model, net.loss, subject.loss), choices.active(net.model):
+    with noted_once(net.model, net.loss, subject.loss, device=setting.device), choices.active(net.model):
         findings = run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
         findings.constant = constant_losses(subject)
         return findings
