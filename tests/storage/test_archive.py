@@ -90,6 +90,17 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     assert torch.equal(found["b.weight"], model.a.weight)
 
 
+def test_parts_of_one_memory_are_stored_apart(tmp_path: Path) -> None:
+    whole = torch.arange(6.0)
+    given = {"first": whole[:4], "last": whole[2:], "turned": whole.reshape(2, 3).T, "none": whole[:0]}
+    write_archive(tmp_path / "parts.lumbre", given, {})
+    found = read_archive(tmp_path / "parts.lumbre").tensors
+    assert found.keys() == given.keys()
+    assert all(torch.equal(found[name], one) for name, one in given.items())
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "parts.lumbre").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_another_module_is_refused_with_what_differs(fitted: lb.Fitted, tmp_path: Path) -> None:
     fitted.save(tmp_path / "net.lumbre")
     with pytest.raises(ArchiveError, match=r"layers.0.weight has shape \(16, 4\) in the file and \(8, 4\)"):

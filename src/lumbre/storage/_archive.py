@@ -66,6 +66,7 @@ def write_archive(path: Path, state: Mapping[str, Any], document: Mapping[str, A
     values, tensors = _values_apart(state)
     document = {**document, **({"values": values} if values else {})}
     stored: dict[str, Tensor] = {}
+    places: set[int] = set()
     aliases: dict[str, str] = {}
     seen: dict[tuple[object, ...], str] = {}
     forms: dict[str, dict[str, Any]] = {}
@@ -82,11 +83,33 @@ def write_archive(path: Path, state: Mapping[str, Any], document: Mapping[str, A
             forms[name]["parts"] = list(parts)
             parts = {f"{name}{_PART}{part}": value for part, value in parts.items()}
         for part, value in parts.items():
-            stored[part] = value.detach().to("cpu", copy=True).contiguous()
+            held = value.detach().to("cpu").contiguous()
+            place = held.untyped_storage().data_ptr()
+            # What is in memory as it is to be in the file is not copied, but for parts of one memory, which the writer
+            # of safetensors refuses.
+            stored[part] = held.clone() if held.numel() and place in places else held
+            places.add(place)
     text = json.dumps({**document, "schema": SCHEMA, "aliases": aliases, **({"forms": forms} if forms else {})})
-    data = safetensors.torch.save(stored, {"format": "lumbre", "lumbre": text, "lumbre_sha256": _NO_DIGEST})
-    data = data.replace(b'"lumbre_sha256":"' + _NO_DIGEST.encode(), b'"lumbre_sha256":"' + _digest(data), 1)
-    write_whole(path, data)
+    metadata = {"format": "lumbre", "lumbre": text, "lumbre_sha256": _NO_DIGEST}
+
+    def write(temporary: Path) -> None:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # of new files here; safetensors makes one that nobody else may read
+        try:
+            safetensors.torch.save_file(stored, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        temporary.chmod(mode)
+        with temporary.open("rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest().encode()
+            file.seek(0)
+            length = file.read(8)
+            found = _DIGEST.search(file.read(int.from_bytes(length, "little")))
+            assert found is not None
+            file.seek(8 + found.start(1))
+            file.write(digest)
+
+    write_whole(path, write)
 
 
 def _values_apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -127,7 +150,7 @@ def read_archive(path: Path) -> Archive:
             "check the path",
         )
     begin = 8 + found.start(1)
-    if _digest(data[:begin] + _NO_DIGEST.encode() + data[begin + 64 :]) != found.group(1):
+    if _digest(data, begin) != found.group(1):
         raise ArchiveError(
             f"{path}, {len(data)} bytes, which is damaged: its content does not match its own SHA-256",
             "the bytes that were written",
@@ -217,5 +240,9 @@ def _senseless(path: Path, error: Exception) -> ArchiveError:
     )
 
 
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).hexdigest().encode()
+def _digest(data: bytes, begin: int) -> bytes:
+    """The SHA-256 of an archive as it was before it had one, at `begin`. Large files are not copied for it."""
+    view, found = memoryview(data), hashlib.sha256()
+    for part in (view[:begin], _NO_DIGEST.encode(), view[begin + len(_NO_DIGEST) :]):
+        found.update(part)
+    return found.hexdigest().encode()

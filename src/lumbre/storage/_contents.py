@@ -13,7 +13,7 @@ from torch import Tensor
 from lumbre.base import ArchiveError
 from lumbre.storage import _r
 from lumbre.storage._archive import is_archive, read_archive
-from lumbre.storage._files import read_whole
+from lumbre.storage._files import read_head, read_whole
 
 _EXPECTED = "a file of lumbre, of safetensors, or of R's torch or luz"
 _MOST_LINES = 40
@@ -112,18 +112,18 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def _kind(path: Path) -> tuple[str, int]:
-    data = read_whole(path, _EXPECTED)
+    data, size = read_head(path, _EXPECTED)
     if is_archive(data):  # however damaged: its reader says so
-        return _ARCHIVE, len(data)
+        return _ARCHIVE, size
     if data[:2] in (b"\x1f\x8b", b"X\n", b"A\n", b"BZ", b"\xfd7"):
-        return _OF_R, len(data)
+        return _OF_R, size
     length = int.from_bytes(data[:8], "little")
     try:
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         kind = _OF_R if "__r__" in metadata else _PLAIN
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ArchiveError(f"{path}, which begins with {data[:8]!r}", _EXPECTED, "check the path") from error
-    return kind, len(data)
+    return kind, size
 
 
 def _plain(path: Path) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ import lzma
 import os
 import stat
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,22 @@ ALWAYS_ALLOWED_BYTES = 256 << 20
 _LARGEST_DICTIONARY_BYTES = 256 << 20
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes | Callable[[Path], None]) -> None:
     """Write to a temporary name, sync, then rename, so that `path` is never half a file.
+
+    Args:
+        path: the file.
+        data: what it is to hold, or what writes that to the temporary path.
 
     Raises:
         ArchiveError: nothing can be written there.
     """
     try:
         with written_beside(path) as temporary:
-            temporary.write_bytes(data)
+            if isinstance(data, bytes):
+                temporary.write_bytes(data)
+            else:
+                data(temporary)
     except OSError as error:
         raise ArchiveError(
             f"{path}, which cannot be written: {error}",
@@ -41,6 +49,21 @@ def read_whole(path: Path, expected: str) -> bytes:
     """
     try:
         return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ArchiveError(f"{path}, which cannot be read: {error}", expected, "check the path") from error
+
+
+def read_head(path: Path, expected: str) -> tuple[bytes, int]:
+    """The header of a file of safetensors with the eight bytes before it, or what stands there in others; and its size.
+
+    Raises:
+        ArchiveError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            begin = file.read(8)
+            size = os.fstat(file.fileno()).st_size
+            return begin + file.read(min(int.from_bytes(begin, "little"), size)), size
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ArchiveError(f"{path}, which cannot be read: {error}", expected, "check the path") from error
 
