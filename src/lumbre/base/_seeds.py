@@ -87,7 +87,8 @@ class KeptChance:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._python, self._numpy = random.getstate(), np.random.get_state()
+        self._python = random.getstate()
+        self._numpy: Any = np.random.get_state()
         self._memory = _numpy_memory()
         # Of normal numbers NumPy draws two and keeps one, elsewhere than in this memory.
         self._one_left = not isinstance(self._numpy, tuple) or bool(self._numpy[3])
@@ -106,7 +107,8 @@ class KeptChance:
 
 def _numpy_memory() -> tuple[object, bytes] | None:
     """NumPy's global generator and what its memory holds; None where it is of another kind than it begins with."""
-    bits: Any = np.random.get_bit_generator()
+    singleton: Any = np.random  # its types leave this function out
+    bits = singleton.get_bit_generator()
     if type(bits) is not np.random.MT19937:
         return None
     return bits, ctypes.string_at(bits.ctypes.state_address, _MERSENNE_BYTES)

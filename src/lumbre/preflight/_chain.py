@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from lumbre.preflight._recorder import NORMS, LayerCall
 
-_CONVS = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}  # and the dimensions of what they take, rows and channels included
+# And the dimensions of what they take, rows and channels included.
+_CONVS: dict[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
 _PLAIN = frozenset(
     {
         nn.Sequential,
@@ -63,4 +64,4 @@ def _keeps_rows(part: nn.Module) -> bool:
         return kind is nn.LayerNorm and len(part.normalized_shape) == 1
     if isinstance(part, nn.Embedding):
         return kind is nn.Embedding and part.max_norm is None
-    return kind in NORMS and part.running_mean is not None
+    return kind in NORMS and getattr(part, "running_mean", None) is not None

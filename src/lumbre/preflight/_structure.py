@@ -265,7 +265,8 @@ def _wasteful(first: LayerCall, second: LayerCall) -> bool:
 def same_weights(subject: Subject) -> Iterator[Found]:
     """Units that begin with the same weights get the same gradients and stay the same for ever: a layer of a hundred
     is a layer of one."""
-    parts = [one for one in subject.model.named_modules() if isinstance(one[1], (nn.Linear, *_CONVS))]
+    named = subject.model.named_modules()
+    parts = [(name, part) for name, part in named if isinstance(part, (nn.Linear, *_CONVS))]
     held = all("weight" in vars(part)["_parameters"] for _, part in parts)
     # Where it is no parameter, a weight may be computed anew each time it is asked for.
     with nullcontext() if held else untouched(subject.model, subject.device):
