@@ -323,3 +323,12 @@ def test_loaders_and_few_rows_are_refused(penguins) -> None:
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y))
     with pytest.raises(lb.DataError, match="asks for rows by their numbers"):
         regressor(x, y, 1).importance(loader)
+
+
+def test_a_model_without_a_loss_is_not_told_of_another_call(in_tmp) -> None:
+    x, y = torch.randn(20, 2), torch.randn(20, 1)
+    regressor(x, y, 1).save("small.lumbre")
+    alone = lb.load("small.lumbre", Small)
+    with pytest.raises(lb.RecipeError, match="no loss") as caught:
+        alone.importance((x, y))
+    assert "evaluate" not in str(caught.value)

@@ -183,6 +183,18 @@ def test_calibration_of_more_classes_is_of_the_predicted_one() -> None:
     assert f"error {sum(gaps):.3f}" in chart.labels.subtitle
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_calibration_counts_a_row_of_weight_2_like_two_rows(classes: int) -> None:
+    frame = scores(200, classes)
+    often = np.arange(200) % 3 + 1
+    weighted = plots.calibration(frame.assign(weight=often.astype(float)))
+    twice = plots.calibration(frame.iloc[np.repeat(np.arange(200), often)])
+    pd.testing.assert_frame_equal(weighted.data, twice.data, check_dtype=False)
+    assert weighted.labels.subtitle == twice.labels.subtitle.replace(f"{often.sum():,} rows", "200 rows")
+    light = plots.calibration(frame.assign(weight=0.01)).data
+    pd.testing.assert_frame_equal(light, plots.calibration(frame).data, check_dtype=False)
+
+
 def test_probabilities_that_are_right_about_themselves_have_no_calibration_error() -> None:
     generator = np.random.default_rng(0)
     share = generator.random(1_000_000)

@@ -166,7 +166,7 @@ def test_a_loaded_model_reports_the_run_that_made_it(classifier: lb.Fitted, alon
     ]
     assert "CrossEntropyLoss()" in after.text
     with_data = reported(loaded, tmp_path / "report.html", blobs(30, seed=1))
-    assert "Not evaluated. Received: evaluate() of a model that was loaded with its class alone" in with_data.text
+    assert "Not evaluated. Received: a model that was loaded with its class alone" in with_data.text
     assert "Confusion matrix of 30 rows" in with_data.alts
 
 

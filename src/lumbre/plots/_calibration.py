@@ -21,7 +21,7 @@ def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> "ggplot":
     With two classes it looks at the probability of the second one; with more at that of the predicted class, which
     is right or not. The bars are 95 % intervals (Wilson, 1927) for the share; the subtitle gives the expected
     calibration error: the mean distance between the two, by rows (Guo et al., "On Calibration of Modern Neural
-    Networks", 2017).
+    Networks", 2017). A row of weight 2 counts like two rows; weights below 1 on average are brought to an average of 1.
 
     Args:
         fitted: a `Fitted`; or a frame with the columns truth and probability_<class>.
@@ -50,7 +50,7 @@ def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> "ggplot":
 
     if not 2 <= bins <= 100:
         raise OptionError(f"bins={bins}", "a whole number from 2 to 100", "bins=10")
-    names, truth, shares, _ = truth_and_probabilities(fitted, data)
+    names, truth, shares, weights = truth_and_probabilities(fitted, data)
     if len(names) == 2:
         probability, right = shares[:, 1], truth == 1
         x_title, y_title = f"probability of {literal(names[1])}", f"share of {literal(names[1])}"
@@ -58,11 +58,12 @@ def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> "ggplot":
         probability, right = shares.max(1), shares.argmax(1) == truth
         x_title, y_title = "probability of the predicted class", "share of right predictions"
     which = np.clip((probability * bins).astype(int), 0, bins - 1)
-    rows = np.bincount(which, minlength=bins)
+    by = np.ones(len(which)) if weights is None else weights / min(1.0, weights.mean())
+    rows = np.bincount(which, by, bins)
     filled = rows > 0
     rows = rows[filled]
-    mean = np.bincount(which, probability, bins)[filled] / rows
-    share = np.bincount(which, right, bins)[filled] / rows
+    mean = np.bincount(which, by * probability, bins)[filled] / rows
+    share = np.bincount(which, by * right, bins)[filled] / rows
     low, high = _wilson(share, rows)
     table = pd.DataFrame({"probability": mean, "share": share, "low": low, "high": high, "rows": rows})
     error = float(np.sum(rows * np.abs(mean - share)) / rows.sum())
@@ -74,7 +75,7 @@ def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> "ggplot":
         + p9.geom_point(p9.aes(size="rows"), colour=TRAIN)
         + p9.scale_size_continuous(range=(1.5, 7), limits=(1, max(2, rows.max())), labels=_thousands)
         + p9.coord_equal(xlim=(0, 1), ylim=(0, 1))
-        + p9.labs(x=x_title, y=y_title, subtitle=f"expected calibration error {error:.3f}, {rows.sum():,} rows")
+        + p9.labs(x=x_title, y=y_title, subtitle=f"expected calibration error {error:.3f}, {len(which):,} rows")
         + p9.theme_minimal()
         + p9.theme(figure_size=(5.8, 4.6))
     )

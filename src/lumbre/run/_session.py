@@ -138,7 +138,7 @@ class Session:
         """Prediction and loss of a batch, without gradients."""
         if self.loss is None:
             raise RecipeError(
-                "evaluate() of a model that was loaded with its class alone, so that there is no loss",
+                "a model that was loaded with its class alone, so that it has no loss to be judged with",
                 "a model with its recipe",
                 "lumbre.load(path, lumbre.setup(Net, loss=..., optimizer=..., metrics=...))",
             )
