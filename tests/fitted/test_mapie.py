@@ -12,9 +12,9 @@ from torch import Tensor, nn, optim
 
 import lumbre as lb
 
-I, K = torch.arange(60).double(), torch.arange(90).double()
-X = torch.sin(1.7 * I)[:, None]
-Y = 2 * X + 1 + (torch.sin(37 * I) * (1 + torch.cos(5 * I)))[:, None]
+J, K = torch.arange(60).double(), torch.arange(90).double()
+X = torch.sin(1.7 * J)[:, None]
+Y = 2 * X + 1 + (torch.sin(37 * J) * (1 + torch.cos(5 * J)))[:, None]
 SCORES = 1.5 * torch.stack([torch.sin(1.3 * K), torch.sin(2.1 * K + 1), torch.sin(0.7 * K + 2)], 1)
 CLASSES = (SCORES + 1.2 * torch.stack([torch.sin(11 * K), torch.sin(17 * K), torch.sin(29 * K)], 1)).argmax(1)
 
