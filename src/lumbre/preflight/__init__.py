@@ -21,6 +21,7 @@ from lumbre.preflight import (
     _state,
     _steps,
     _structure,
+    _terms,
     _validation,
     _views,
 )
@@ -44,6 +45,7 @@ _FILES = (
     _padding,
     _domains,
     _endless,
+    _terms,
     _labels,
     _state,
     _validation,

@@ -1,5 +1,6 @@
 """The rows: numbers, scales, what training and validation share."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -106,7 +107,7 @@ def wild_targets(subject: Subject) -> Iterator[Found]:
         if call.name not in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss") or not isinstance(target, Tensor):
             continue
         size = float(target.detach().float().square().mean().sqrt())
-        if target is subject.batch.target and size > 100:
+        if size > 100 and any(target is one for one in tensors(subject.batch.target)):
             yield Found(
                 f"targets of a size of {size:.3g}",
                 "targets of mean 0 and spread about 1",
@@ -289,6 +290,16 @@ def _new_classes(subject: Subject) -> str:
     new = theirs[~torch.isin(theirs, ours)]
     if new.numel() >= 5 and new.numel() > 0.05 * theirs.numel():
         return f"validation labels that no training row has: {new.unique()[:5].tolist()}"
+    kinds, counts = ours.unique(return_counts=True)
+    shares = counts.double() / max(1, ours.numel())
+    # By chance alone no more than one set in a million has none of them.
+    absent = (1 - shares).log() * theirs.numel() < math.log(1e-6)
+    absent &= ~torch.isin(kinds, theirs)
+    if bool(absent.any()) and theirs.numel():
+        return (
+            f"no validation row of class {kinds[absent][0].item()}, of which {float(shares[absent][0]):.0%} of the "
+            "training rows are"
+        )
     return ""
 
 

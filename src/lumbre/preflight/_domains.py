@@ -19,7 +19,7 @@ def outside(subject: Subject) -> Iterator[Found]:
     """Losses of torch that take what they are given, and mean something else: `KLDivLoss` of what are no logarithms of
     probabilities, `PoissonNLLLoss` of a rate where its logarithm is wanted, labels of 0 and 1 where -1 and 1 are,
     a triplet whose parts are the same, `CTCLoss` with the blank among the labels or inputs that are too short, class
-    probabilities that do not add up to 1."""
+    probabilities that do not add up to 1, `BCELoss` of a softmax where several labels hold at once."""
     for call in subject.loss_calls:
         look = _DOMAINS.get(call.name)
         if look is not None and isinstance(call.input, Tensor):
@@ -158,6 +158,25 @@ def _soft_classes(call: Call) -> Iterator[Found]:
         )
 
 
+def _excluding(call: Call) -> Iterator[Found]:
+    """Probabilities of a softmax share a whole: of several labels that hold at once, none can be near 1."""
+    given, target = call.input, call.target
+    if made_by(given) != "Softmax" or not isinstance(target, Tensor) or target.shape != given.shape or given.ndim < 2:
+        return
+    values = given.detach().float()
+    dims = [dim for dim in range(1, given.ndim) if bool(((values.sum(dim) - 1).abs() < 1e-3).all())]
+    if len(dims) != 1 or given.shape[dims[0]] < 2:
+        return
+    held = target.detach().float().sum(dims[0])
+    several = float((held > 1.5).float().mean())
+    if several > 0.1:
+        yield Found(
+            f"BCELoss of a softmax, and targets of which several hold at once in {several:.0%} of the rows",
+            "a probability for each label by itself: those of a softmax add up to 1",
+            "torch.sigmoid() in place of the softmax; or leave it out, with nn.BCEWithLogitsLoss()",
+        )
+
+
 _DOMAINS: dict[str, Callable[[Call], Iterator[Found]]] = {
     "kl_div": _kl_divergence,
     "poisson_nll_loss": _poisson,
@@ -169,6 +188,7 @@ _DOMAINS: dict[str, Callable[[Call], Iterator[Found]]] = {
     "triplet_margin_with_distance_loss": _triplet,
     "ctc_loss": _ctc,
     "cross_entropy": _soft_classes,
+    "binary_cross_entropy": _excluding,
 }
 
 

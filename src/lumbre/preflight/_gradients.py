@@ -75,6 +75,26 @@ def no_gradient(subject: Subject) -> Iterator[Found]:
         )
 
 
+@check("LB121", "warning", "Parameters that a step of one's own does not reach", unless=("LB022",), costly=True)
+def not_reached(subject: Subject) -> Iterator[Found]:
+    """A module's own `step()` is taken for the first batch, without its updates. It asks for an update of these
+    parameters, and none of its losses has a gradient by them: a generator's loss of a detached picture, an encoder
+    under `no_grad()`."""
+    taken = subject.taken
+    if taken is None:
+        return
+    asked = [name for name, one in subject.model.named_parameters() if id(one) in taken.asked]
+    missed = [name for name, one in subject.model.named_parameters() if id(one) in taken.asked - taken.reached]
+    if missed:
+        every = " - all there are" if len(missed) == len(asked) else ""
+        yield Found(
+            f"a step that updates {_listed(missed)}{every}, by losses that have no gradient by them",
+            "a way from a loss of the step back to every parameter that it updates",
+            "leave out detach(), .data and torch.no_grad() between these layers and their loss; detach what the other "
+            "optimizer's loss is given, not this one's",
+        )
+
+
 @check("LB069", "warning", "A loss whose own parameters are not trained")
 def loss_not_held(subject: Subject) -> Iterator[Found]:
     """A loss that is a plain function calls a module with parameters. They get gradients, and no optimizer holds them;
@@ -114,7 +134,7 @@ def _modules_behind(function: Any) -> Iterator[tuple[str, nn.Module]]:
             yield name, value
 
 
-@check("LB024", "warning", "Gradients that are zero or vanish", several=True)
+@check("LB024", "warning", "Gradients that are zero or vanish", several=True, unless=("LB019",))
 def vanishing(subject: Subject) -> Iterator[Found]:
     """No weight gets a gradient, only biases (all weights begin at zero, or nothing passes a layer); or the first
     layers get a ten-millionth of what the last ones get."""

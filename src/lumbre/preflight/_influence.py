@@ -13,7 +13,7 @@ from lumbre.preflight._recorder import NORMS
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, in_two_modes, tensors
 
-_ROWS, _MOST_COLUMNS = 32, 5_000
+_ROWS, _MOST_COLUMNS, _FEWEST_STEPS = 32, 5_000, 4
 
 
 def gradients(subject: Subject, rows: int, *judged: Tensor) -> list[list[Tensor | None]]:
@@ -84,6 +84,12 @@ def mixed_rows(subject: Subject, rows: int) -> bool:
     return False
 
 
+def rows_compared(subject: Subject) -> bool:
+    """Whether predictions are of each row beside each other one, (rows, rows), as for a contrastive loss."""
+    preds = [one for one in tensors(subject.evaluated.pred) if one.ndim]
+    return bool(preds) and all(one.ndim == 2 and one.shape[0] == one.shape[1] == subject.batch.size for one in preds)
+
+
 @check("LB085", "warning", "Rows that see one another in training", unless=("LB020", "LB018", "LB032"), costly=True)
 def mixed_in_training(subject: Subject) -> Iterator[Found]:
     """In training mode, and there alone, the prediction of a row changes with the other rows, by more than batch
@@ -98,6 +104,7 @@ def mixed_in_training(subject: Subject) -> Iterator[Found]:
         or not by_rows
         or subject.row_by_row
         or found.failure is not None
+        or rows_compared(subject)
         or not any(leaf.requires_grad for leaf in tensors(found.pred))
     ):
         return
@@ -211,14 +218,61 @@ def _idle(part: Tensor, gradient: Tensor | None, *, several: bool) -> Iterator[i
     yield from (int(one) for one in idle.nonzero()[:1, 0])
 
 
+@check("LB119", "warning", "Steps that have no influence", unless=("LB068", "LB057", "LB024", "LB029"), costly=True)
+def half_unread(subject: Subject) -> Iterator[Found]:
+    """The second half of every sequence, or of every row or column of pixels, could be anything: no prediction of the
+    first rows depends on it, neither by its gradient nor where its values change places between rows. The first step
+    was read where the last one was meant, or a slice is too short."""
+    size = subject.batch.size
+    parts = tensors(subject.batch.input)
+    if size < 4 or subject.evaluated.failure is not None or any(not one.ndim or len(one) != size for one in parts):
+        return
+    rows = min(size, _ROWS)
+    try:
+        (found,) = gradients(subject, rows, torch.ones(rows, dtype=torch.bool))
+    except Exception:  # a module that cannot be differentiated by its input
+        return
+    for at, (part, gradient) in enumerate(zip(parts, found, strict=True)):
+        for dim in _unread(part[:rows], gradient):
+            half = (part.shape[dim] + 1) // 2
+            index = (*(slice(None) for _ in range(dim)), slice(half, None))
+            if bool((part[index] == part[:1][index]).all()):
+                continue
+            ways = ({}, {"moved": True}, *([{"training": True}] if gradient is None else []))
+            if not any(_moves(subject, rows, at, index, **way) for way in ways) and _moves(subject, rows, at, None):
+                of = f" of input {at}" if len(parts) > 1 else ""
+                yield Found(
+                    f"positions {half} to {part.shape[dim] - 1} of dimension {dim}{of}, the second half, on which no "
+                    "prediction depends",
+                    "inputs that are used",
+                    "look at where forward() loses them: [:, -1] for the last step of a recurrent net, not [:, 0]; a "
+                    "slice that is too short; or leave them out",
+                )
+                return
+
+
+def _unread(part: Tensor, gradient: Tensor | None) -> Iterator[int]:
+    """Dimensions of which the second half may have no influence: where it has no gradient, and of whole numbers."""
+    if gradient is None:
+        if part.ndim == 2 and part.shape[1] >= _FEWEST_STEPS and not part.is_complex() and part.dtype != torch.bool:
+            yield 1
+        return
+    if part.ndim < 3 or not bool(gradient.isfinite().all()) or not bool((gradient != 0).any()):
+        return
+    for dim in range(1 if part.ndim == 3 else 2, part.ndim):
+        used = (gradient != 0).transpose(0, dim).flatten(1).any(1)
+        if len(used) >= _FEWEST_STEPS and not bool(used[(len(used) + 1) // 2 :].any()):
+            yield dim
+
+
 def _vary(subject: Subject) -> bool:
     """Whether predictions differ between the rows of the batch."""
     preds = [one.detach() for one in tensors(subject.evaluated.pred) if one.ndim and len(one) == subject.batch.size]
     return any(bool((one != one[:1]).any()) for one in preds)
 
 
-def _moves(subject: Subject, rows: int, at: int, index: int | None, **way: bool) -> bool:
-    """Whether predictions change where values of this input, or column of it, change places between the rows."""
+def _moves(subject: Subject, rows: int, at: int, index: Any, **way: bool) -> bool:
+    """Whether predictions change where values of this input, or of a part of it, change places between the rows."""
     count = iter(range(len(tensors(subject.batch.input))))
 
     def turned(leaf: Any) -> Any:
@@ -229,7 +283,8 @@ def _moves(subject: Subject, rows: int, at: int, index: int | None, **way: bool)
             if index is None:
                 part = part.roll(1, 0)
             else:
-                part[:, index] = part[:, index].roll(1, 0)
+                where = index if isinstance(index, tuple) else (slice(None), index)
+                part[where] = part[where].roll(1, 0)
         return part
 
     few = map_leaves(lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) else leaf, subject.batch.input)

@@ -14,6 +14,7 @@ from lumbre.preflight._subject import Pass, Subject, tensors
 _TRIES, _DEPTH, _SHOWN = 2, 3, 3
 _SMALL_MOMENTUM, _LARGE_MOMENTUM = 0.02, 0.9
 _MUCH_DROPPED, _NEARLY_ALL_DROPPED = 0.8, 0.9
+_ENOUGH_WEIGHTS = 24
 
 
 @check("LB070", "warning", "Weights outside the module", unless=("LB026",))
@@ -237,3 +238,31 @@ def much_dropout(subject: Subject) -> Iterator[Found]:
             f"p={max(1 - share, 0.1):.2g}, if {share:.2g} was meant as the share that is kept",
             None if share >= _NEARLY_ALL_DROPPED else "hint",
         )
+
+
+@check("LB120", "warning", "A last layer that is frozen before it has learned")
+def frozen_head(subject: Subject) -> Iterator[Found]:
+    """The last layer is not trained, its weights are as torch draws them, and layers before it are trained: predictions
+    go through numbers that were drawn by chance. (Fixed layers before trained ones are a method of their own.)"""
+    found = subject.trained
+    calls = [call for call in found.layers if isinstance(call.layer, (nn.Linear, nn.modules.conv._ConvNd))]  # pyright: ignore[reportPrivateUsage]
+    if found.failure is not None or subject.own_step or len(calls) < 2:
+        return
+    learning = any(one.requires_grad for call in calls[:-1] for one in call.layer.parameters())
+    if learning and _as_drawn(calls[-1].layer):
+        yield Found(
+            f"{calls[-1].name!r}, the last layer, which is not trained, with first weights as torch draws them",
+            "a last layer that learns the task",
+            "requires_grad_(True) for the last layer, made anew for this task; what is to be frozen are the layers "
+            "before it, once they have learned something",
+        )
+
+
+def _as_drawn(layer: nn.Module) -> bool:
+    """Whether weights that are not trained are spread evenly to the bound that torch draws them with."""
+    weight = getattr(layer, "weight", None)
+    if not isinstance(weight, Tensor) or weight.requires_grad or weight.numel() < _ENOUGH_WEIGHTS:
+        return False
+    given = weight.detach().float() * weight[0].numel() ** 0.5
+    mean_square = float(given.square().mean())
+    return float(given.abs().max()) <= 1.0001 and 0.25 < mean_square < 0.42

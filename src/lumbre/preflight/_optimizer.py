@@ -12,6 +12,8 @@ from lumbre.base import is_adaptive, map_leaves, rate_in, untouched
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
+_OWN_RATES = ("OneCycleLR", "CyclicLR")  # which take no notice of the optimizer's
+
 
 def _groups(subject: Subject) -> Iterator[tuple[optim.Optimizer, dict[str, Any]]]:
     for optimizer in subject.optimizers.values():
@@ -78,7 +80,9 @@ def _pull(subject: Subject, group: dict[str, Any], value: float) -> float:
 @check("LB035", "warning", "A schedule that does not fit the run", several=True)
 def schedule(subject: Subject) -> Iterator[Found]:
     """A scheduler that is made for more or fewer steps than the run has ends high, rises again, or stops the run; one
-    that counts in epochs what was meant in batches hardly moves, or is at its end after a part of the run."""
+    that counts in epochs what was meant in batches hardly moves, or is at its end after a part of the run. A warm-up
+    that is longer than the run never comes to the rate that the optimizer was given."""
+    base = max((rate_in(group) or 0.0 for _, group in _groups(subject)), default=0.0)
     for one in subject.schedules:
         steps = len(one.rates)
         if one.failure:
@@ -92,6 +96,11 @@ def schedule(subject: Subject) -> Iterator[Found]:
                 (one.name, f"{idle} of the {steps} steps") if one.name else ("a schedule", f"{idle / steps:.0%}")
             )
             received = f"{name}, under 1 % of its highest rate in {where} of this run"
+        elif steps >= 10 and one.name not in _OWN_RATES and max(one.rates) < 0.1 * base:
+            received = (
+                f"{one.name or 'a schedule'}, whose rate comes to {max(one.rates):.1g} at most in the {steps} steps of "
+                f"this run, where the optimizer has {base:g}"
+            )
         else:
             continue
         yield Found(

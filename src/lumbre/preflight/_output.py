@@ -324,7 +324,7 @@ def no_scalar(subject: Subject) -> Iterator[Found]:
         )
 
 
-@check("LB025", "warning", "A loss at the start that is far from chance", unless=("LB038", "LB039"))
+@check("LB025", "warning", "A loss at the start that is far from chance", unless=("LB038", "LB039", "LB019"))
 def far_from_chance(subject: Subject) -> Iterator[Found]:
     """Before training a classifier knows nothing, so its cross-entropy should be near log(classes). Many times that
     means first weights that are far too wide, or inputs on a wild scale: the first epochs go into undoing it."""

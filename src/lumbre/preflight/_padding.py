@@ -11,7 +11,7 @@ from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
 _ROWS, _FEWEST_STEPS, _FEWEST_LENGTHS = 8, 6, 3
-_SHARE_PADDED, _CHANGED, _SAME = 0.25, 1e-2, 1e-6
+_SHARE_PADDED, _SHARE_JUDGED, _CHANGED, _SAME = 0.25, 0.05, 1e-2, 1e-6
 _POSITIONS = ("pos", "pe")
 
 
@@ -149,3 +149,54 @@ def _has_positions(model: nn.Module) -> bool:
     tables = sum(isinstance(part, nn.Embedding) for part in model.modules())
     names = [name.rpartition(".")[2].lower() for name, _ in (*model.named_parameters(), *model.named_buffers())]
     return tables > 1 or any(name.startswith(_POSITIONS) for name in names)
+
+
+@check("LB118", "warning", "Padding that the loss counts", unless=("LB023",))
+def padding_judged(subject: Subject) -> Iterator[Found]:
+    """Rows end in padding, the targets at these steps are one number in all rows, and the loss has a gradient by the
+    predictions for them: much of what it shows, and of what is learned, is to say the padding. (The first step of
+    padding is not looked at, since it may stand for the end of a sentence; nor are inputs that are to be given again.)
+    """
+    found, target = subject.evaluated, subject.batch.target
+    if found.failure is not None or not isinstance(found.loss, Tensor) or not found.loss.requires_grad:
+        return
+    if not isinstance(target, Tensor) or target.ndim < 2 or len(target) != subject.batch.size:
+        return
+    parts = [one for one in tensors(subject.batch.input) if one.ndim >= 2 and len(one) == len(target)]
+    known = [(one, lengths) for one in parts if (lengths := lengths_of(one)) is not None]
+    known = [(one, lengths) for one, lengths in known if one.shape[1] == target.shape[1]]
+    if not known or any(one.shape == target.shape and torch.equal(one, target) for one in parts):
+        return
+    steps, lengths = target.shape[1], torch.stack([one for _, one in known]).amax(0)
+    behind = torch.arange(steps, device=lengths.device) > lengths[:, None]
+    rest = target[behind]
+    if float(behind.float().mean()) < _SHARE_JUDGED or not bool((rest == rest.flatten()[0]).all()):
+        return
+    preds = [one for one in tensors(found.pred) if one.requires_grad and one.is_floating_point()]
+    try:
+        slopes: tuple[Tensor | None, ...] = torch.autograd.grad(found.loss, preds, retain_graph=True, allow_unused=True)
+    except RuntimeError:  # a graph that cannot be walked twice
+        return
+    for slope in slopes:
+        counted = None if slope is None else _by_step(slope, len(target), steps)
+        if counted is not None and float((counted[behind] != 0).float().mean()) > 0.9:
+            share = float((counted[behind] != 0).sum()) / max(1, int((counted != 0).sum()))
+            yield Found(
+                f"a loss that counts padding: {share:.0%} of the steps that it judges",
+                "a loss over the steps that are there",
+                f"ignore_index={int(rest.flatten()[0])} in the loss; or (loss * mask).sum() / mask.sum()"
+                if not target.is_floating_point()
+                else 'reduction="none", and (loss * mask).sum() / mask.sum() over the steps that are there',
+            )
+            return
+
+
+def _by_step(slope: Tensor, rows: int, steps: int) -> Tensor | None:
+    """How large a gradient by predictions is at each step of each row, of shape (rows, steps)."""
+    if len(slope) == rows * steps:
+        return slope.reshape(rows, steps, -1).abs().amax(2)
+    if len(slope) == rows:
+        for dim in range(1, slope.ndim):
+            if slope.shape[dim] == steps:
+                return slope.movedim(dim, 1).reshape(rows, steps, -1).abs().amax(2)
+    return None

@@ -29,6 +29,7 @@ _WITH_DOMAINS = (
     "ctc_loss",
 )
 _LOSSES = (*ELEMENTWISE, *CLASSES, *BINARY)
+_SUMS = ("add", "add_", "__add__", "__radd__", "__iadd__")
 _SUBTRACTIONS = ("sub", "__sub__", "rsub", "__rsub__")
 RELUS = ("relu", "relu_")
 _IN_FORWARD = ("softmax", "log_softmax", *RELUS, "dropout", "dropout2d", "dropout3d", "scaled_dot_product_attention")
@@ -113,6 +114,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self._units = units
         self.calls: list[Call] = []
+        self.sums: list[Call] = []  # of single numbers, of which a loss is put together
         self.shapes: list[tuple[Shape, Shape]] = []  # before and after view() and its like, in code of the user's own
         self._viewed: dict[int, tuple[weakref.ref[Tensor], Shape]] = {}
 
@@ -125,6 +127,11 @@ class Recorder(TorchFunctionMode):
             result = func(*args, **kwargs)
             if _called_by_own():
                 self._reshaped(args[0] if args else kwargs.get("input"), result)
+            return result
+        if name in _SUMS:
+            result = func(*args, **kwargs)
+            if isinstance(result, Tensor) and result.ndim == 0:
+                self.sums.append(Call(name, args, kwargs, result))
             return result
         if name not in _RECORDED:
             return func(*args, **kwargs)

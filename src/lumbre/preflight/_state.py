@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lumbre.base import as_scalar, map_leaves, untouched
 from lumbre.devices import same_chance
+from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, loss_inputs
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -94,3 +95,38 @@ def graph_left(subject: Subject) -> Iterator[Found]:
         "a graph for each batch",
         "self.state = state.detach() for what is kept for the next batch",
     )
+
+
+@check("LB122", "warning", "Predictions that are drawn by chance in evaluation", unless=("LB032", "LB078"), costly=True)
+def drawn_in_evaluation(subject: Subject) -> Iterator[Found]:
+    """In evaluation mode the same rows get other predictions by other random numbers: noise, a sample or a drop path
+    that `forward()` draws whatever the mode. Figures of validation then go up and down by themselves. (Looked at are
+    predictions that a loss of torch compares with labels or measurements, not pictures that are made from noise.)"""
+    found = subject.evaluated
+    preds = [one for one in tensors(found.pred) if one.is_floating_point()]
+    if found.failure is not None or subject.own_step or len(preds) != 1 or not _supervised(subject):
+        return
+    try:
+        once, again, other = (tensors(subject.predict(_given(subject), seed=seed)) for seed in (0, 0, 1))
+    except Exception:  # a module that takes no second batch
+        return
+    if any(torch.equal(a, b) and _differ(a, c) for a, b, c in zip(once, again, other, strict=False)):
+        yield Found(
+            "predictions in evaluation mode that change with the random numbers that are drawn",
+            "predictions that depend on their rows alone",
+            "`if self.training:` before what is drawn by chance, or its mean in evaluation; nn.Dropout as a layer of "
+            'the module. Where it is meant: ignore=("LB122",)',
+        )
+
+
+def _given(subject: Subject) -> Any:
+    return map_leaves(_own, subject.batch.input)
+
+
+def _supervised(subject: Subject) -> bool:
+    """Whether the loss is one of torch's, of predictions and targets that are no input."""
+    shapes = {one.shape for one in tensors(subject.batch.input)}
+    asked = loss_inputs(subject.loss_calls, (*CLASSES, *BINARY, *ELEMENTWISE))
+    targets = [call.target for call in asked if isinstance(call.target, Tensor)]
+    held = tensors(subject.batch.target)
+    return any(one is mine and one.shape not in shapes for one in targets for mine in held)

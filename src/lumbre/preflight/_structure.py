@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lumbre.base import brief, leaves, map_leaves, untouched
-from lumbre.preflight._influence import mixed_rows
-from lumbre.preflight._recorder import NORMS, LayerCall, made_by, times_used
+from lumbre.preflight._influence import mixed_rows, rows_compared
+from lumbre.preflight._recorder import NORMS, LayerCall, times_used
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -163,8 +163,18 @@ def rows_mixed(subject: Subject) -> Iterator[Found]:
     model, size, found = subject.model, subject.batch.size, subject.evaluated
     if size < 3 or found.failure is not None or not _by_rows(subject) or subject.row_by_row:
         return
-    if any(getattr(part, "running_mean", 0) is None for part in model.modules() if isinstance(part, NORMS)):
-        return  # it normalizes over the batch, and says so
+    loose = [name for name, part in model.named_modules() if isinstance(part, NORMS) and part.running_mean is None]
+    if loose:  # it normalizes over the batch, and says so
+        yield Found(
+            f"{loose[0]!r}, a {type(model.get_submodule(loose[0])).__name__} with track_running_stats=False: in "
+            "evaluation, too, a prediction changes with the other rows of its batch",
+            "running statistics for evaluation",
+            "leave track_running_stats=False out; GroupNorm or LayerNorm where batches are small",
+            "hint",
+        )
+        return
+    if rows_compared(subject):
+        return
     # A few rows tell; a module that takes batches of one size alone is given them all.
     for rows in dict.fromkeys((min(size, FEW_ROWS), size)):
         try:
@@ -351,23 +361,6 @@ def channels_last(subject: Subject) -> Iterator[Found]:
             f"pictures {last} for a convolution: the channels stand last",
             f"(rows, channels, height, width), here {(last[0], last[3], last[1], last[2])}",
             "x.permute(0, 3, 1, 2), not view() or reshape()",
-        )
-
-
-@check("LB019", "warning", "Softmax of one score")
-def softmax_of_one(subject: Subject) -> Iterator[Found]:
-    """The softmax of a single score is 1: the output does not depend on the input."""
-    pred = subject.evaluated.pred
-    if (
-        isinstance(pred, Tensor)
-        and pred.ndim > 1
-        and pred.shape[-1] == 1
-        and made_by(pred) in ("Softmax", "LogSoftmax")
-    ):
-        yield Found(
-            "a softmax over one score, which is always 1",
-            "a sigmoid for one score, a softmax for several",
-            "leave it out, with nn.BCEWithLogitsLoss()",
         )
 
 

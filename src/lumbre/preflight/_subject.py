@@ -12,6 +12,7 @@ from torch import Tensor, nn, optim
 from lumbre.base import Batch, Loss, Nested, as_scalar, leaves, map_leaves, untouched
 from lumbre.devices import same_chance
 from lumbre.preflight._chain import is_chain_of_rows
+from lumbre.preflight._dry import Taken, dry_step
 from lumbre.preflight._recorder import Call, LayerCall, Recorder, Shape, recorded_layers
 from lumbre.steps import Clip
 
@@ -79,6 +80,7 @@ class Pass:
         shapes: before and after each view() and its like, in module and loss.
         modes: of each module when the pass began, by name.
         graph_kept: whether something that hangs on the module has a graph after the pass; known of training alone.
+        sums: of single numbers, in the loss.
     """
 
     pred: Nested = None
@@ -95,6 +97,7 @@ class Pass:
     shapes: Sequence[tuple[Shape, Shape]] = ()
     modes: dict[str, bool] = field(default_factory=dict[str, bool])
     graph_kept: bool = False
+    sums: Sequence[Call] = ()
 
 
 @dataclass(kw_only=True)
@@ -267,9 +270,19 @@ class Subject:
             batch = Batch(map_leaves(cut, self.seen[0]), map_leaves(cut, self.seen[1]), size)
             yield replace(self, batch=batch)._pass(training=True)
 
+    @cached_property
+    def taken(self) -> Taken | None:
+        """A step of the module's own without its updates; None where it has none, or it cannot be shown alone."""
+        if not self.own_step or not self.optimizers:
+            return None
+        found = dry_step(self.model, self.optimizers, self.batch, self.device)
+        return found if found.failure is None else None
+
     @property
     def loss_calls(self) -> Sequence[Call]:
-        """Calls of torch's functions in the loss."""
+        """Calls of torch's functions in the loss; of a step of the module's own, in the step."""
+        if self.own_step:
+            return [] if self.taken is None else self.taken.calls
         return () if self.evaluated.failure and not self.evaluated.in_loss else self.evaluated.losses
 
     def predict(self, input: Nested, *, moved: bool = False, training: bool = False, seed: int = 0) -> Nested:
@@ -361,7 +374,7 @@ class Subject:
             kept = training and _keeps_graph(self.model)
             found, failure = _gradients(value, named) if training else ({}, None)
             done = replace(done, loss=value, losses=losses.calls, gradients=found, backward=failure, graph_kept=kept)
-            return replace(done, shapes=[*forward.shapes, *losses.shapes])
+            return replace(done, shapes=[*forward.shapes, *losses.shapes], sums=losses.sums)
 
 
 def _keeps_graph(model: nn.Module) -> bool:

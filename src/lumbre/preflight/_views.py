@@ -1,13 +1,13 @@
 """Dimensions: numbers that `view` brings to other places, weights of attention that add up the wrong way."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, permutations
 from math import prod
 from operator import mul
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from lumbre.preflight._recorder import Shape, kind_of, nodes_of
+from lumbre.preflight._recorder import Call, LayerCall, Shape, kind_of, made_by, nodes_of, origin
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -113,3 +113,38 @@ def _weighted(preds: list[Tensor]) -> Iterator[tuple[Shape, int]]:
             result, dim = getattr(factor, "_saved_result", None), getattr(factor, "_saved_dim", None)
             if isinstance(result, Tensor) and isinstance(dim, int):
                 yield tuple(result.shape), dim if dim < 2**63 else dim - 2**64
+
+
+@check("LB019", "warning", "Softmax of one score")
+def softmax_of_one(subject: Subject) -> Iterator[Found]:
+    """The softmax of a single score is 1: the output does not depend on the input. So are weights of attention whose
+    softmax goes over the one score of each step, not over the steps."""
+    found = subject.evaluated
+    pred = found.pred
+    if (
+        isinstance(pred, Tensor)
+        and pred.ndim > 1
+        and pred.shape[-1] == 1
+        and made_by(pred) in ("Softmax", "LogSoftmax")
+    ) or any(_of_single_score(call, found.layers) for call in found.forward):
+        yield Found(
+            "a softmax over one score, which is always 1",
+            "a sigmoid for one score, a softmax for several",
+            "leave it out, with nn.BCEWithLogitsLoss(); for weights of attention softmax(dim=...) over the steps",
+        )
+
+
+def _of_single_score(call: Call, layers: Sequence[LayerCall]) -> bool:
+    """Whether a softmax goes over the outputs of a layer that has a single one."""
+    given, dim = call.input, call.argument(1, "dim")
+    if call.name not in ("softmax", "log_softmax") or not isinstance(given, Tensor) or not isinstance(dim, int):
+        return False
+    if given.ndim < 2 or given.shape[dim] != 1 or given.numel() < 2:
+        return False
+    node, place = origin(given), dim % given.ndim
+    for one in layers:
+        if node is not None and one.made is node and isinstance(one.output, Tensor) and one.output.ndim == given.ndim:
+            single = getattr(one.layer, "out_features", getattr(one.layer, "out_channels", 0)) == 1
+            if single and place == (given.ndim - 1 if isinstance(one.layer, nn.Linear) else 1):
+                return True
+    return False

@@ -1,0 +1,257 @@
+"""What a loss is made of: how it grows with the rows, terms without a gradient, terms beside which others vanish."""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from lumbre.base import as_scalar, is_adaptive, map_leaves, untouched
+from lumbre.devices import seeder
+from lumbre.preflight._recorder import BINARY, CLASSES, Call, Recorder, kind_of, loss_inputs, nodes_of
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject, tensors
+
+_MOST_NUMBERS, _MOST_TERMS = 2_000_000, 8
+_SHARE, _NEAR = 0.02, 1e-3
+_LARGE, _TIMES = 100.0, 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class _Grown:
+    """The loss of the rows of a batch, each of them taken several times.
+
+    Attributes:
+        value: of it.
+        slopes: by the predictions of the rows, as they stand first; None where it does not depend on them.
+    """
+
+    value: float
+    slopes: list[Tensor | None]
+
+
+def _grown(subject: Subject, times: int) -> _Grown | None:
+    """None for a loss that does not take them, or does not give one finite number."""
+    size, loss = subject.batch.size, subject.loss
+    if loss is None:
+        return None
+    given: list[Tensor] = []
+
+    def repeated(leaf: Any) -> Any:
+        by_rows = isinstance(leaf, Tensor) and leaf.ndim and len(leaf) % size == 0
+        return torch.cat([leaf.detach()] * times) if by_rows else leaf
+
+    def predicted(leaf: Any) -> Any:
+        leaf = repeated(leaf)
+        if isinstance(leaf, Tensor) and leaf.is_floating_point():
+            given.append(leaf.detach().requires_grad_())
+            return given[-1]
+        return leaf
+
+    with untouched(subject.model, subject.device, loss), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seeder(0, subject.device)("predict", 0, 0)
+        try:
+            pred = map_leaves(predicted, subject.evaluated.pred)
+            value: Any = as_scalar(loss(pred, map_leaves(repeated, subject.batch.target)))
+            found: Any = torch.autograd.grad(value, given, allow_unused=True)
+        except Exception:  # a loss that takes the module's own predictions only, or compares rows with one another
+            return None
+    if not math.isfinite(float(value.detach())):
+        return None
+    return _Grown(float(value.detach()), [None if one is None else one[: len(one) // times] for one in found])
+
+
+@check("LB114", "warning", "A loss that depends on the number of rows", unless=("LB006",), costly=True)
+def grows(subject: Subject) -> Iterator[Found]:
+    """The loss is asked for the same rows once, twice and three times. A mean stays what it is, a sum grows with them.
+    One that becomes smaller is a mean that was divided by the batch size again: the rate is that many times lower. One
+    of which a part stays and a part grows weighs its terms by the batch size. (A sum alone is a hint, and only for
+    optimizers that take steps as large as the gradient.)"""
+    found = subject.evaluated
+    preds = tensors(found.pred)
+    if subject.loss is None or found.failure is not None or subject.batch.size < 2 or not preds:
+        return
+    if sum(one.numel() for one in preds) > _MOST_NUMBERS:
+        return
+    grown = [_grown(subject, times) for times in (1, 2, 3)]
+    if any(one is None for one in grown):
+        return
+    once, twice, thrice = (one for one in grown if one is not None)
+    size = abs(once.value)
+    if size > 0 and _close(twice.value, once.value / 2, size) and _close(thrice.value, once.value / 3, size):
+        yield Found(
+            f"a loss of {once.value:.3g}, and of {twice.value:.3g} for the same rows taken twice",
+            "a mean over the rows, which does not depend on how many they are",
+            "leave out the division by the batch size: the loss is a mean already",
+        )
+        return
+    added, kept = twice.value - once.value, 2 * once.value - twice.value
+    if not _close(thrice.value, kept + 3 * added, size + abs(thrice.value)):
+        return  # rows are compared with one another
+    parts = list(zip(once.slopes, twice.slopes, strict=True))
+    sums = any(_weighs(one, None if one is None or two is None else 2 * two - one) for one, two in parts)
+    means = any(_weighs(one, None if one is None or two is None else 2 * (one - two)) for one, two in parts)
+    if sums and means:
+        yield Found(
+            "a loss of which one part is a sum over the rows of the batch, and another a mean",
+            "terms that are all means over the rows, or all sums: their weights else depend on the batch size",
+            '.sum(1).mean() in place of .sum(); reduction="sum" divided by len(x)',
+        )
+    elif sums and subject.optimizers and not any(is_adaptive(one) for one in subject.optimizers.values()):
+        yield Found(
+            "a loss that is a sum over the rows of the batch, and an optimizer whose steps grow with it",
+            "a mean over the rows, for which a learning rate is right whatever the batch size",
+            'reduction="mean"; or a learning rate divided by the batch size',
+            "hint",
+        )
+
+
+def _close(one: float, other: float, size: float) -> bool:
+    return abs(one - other) <= _NEAR * size
+
+
+def _weighs(whole: Tensor | None, part: Tensor | None) -> bool:
+    if whole is None or part is None:
+        return False
+    size = float(whole.norm())
+    return math.isfinite(size) and size > 0 and float(part.norm()) > _SHARE * size
+
+
+@check("LB115", "warning", "A term of the loss that has no gradient", unless=("LB023",), costly=True)
+def term_without_gradient(subject: Subject) -> Iterator[Found]:
+    """A number is added to the loss that changes with the predictions and has no gradient: it was counted
+    (`argmax()`, a comparison), rounded, detached, or went over `.item()` or NumPy. The loss shows it, and nothing is
+    learned by it. (What does not change is a constant.)"""
+    found = subject.evaluated
+    dead = _dead(found.sums)
+    if subject.loss is None or found.failure is not None or not dead or not tensors(found.pred):
+        return
+    other = Recorder()
+    rolled = map_leaves(lambda leaf: leaf.detach().roll(1, 0) if _rows(leaf) else leaf, found.pred)
+    try:
+        with other:
+            subject.loss_of(rolled, subject.batch.target)
+    except Exception:  # a loss that takes the module's own predictions only
+        return
+    if len(other.sums) != len(found.sums):
+        return
+    for at, position, value in dead:
+        again = _value(other.sums[at].argument(position, ("input", "other")[position]))
+        if again is not None and not math.isclose(again, value, rel_tol=1e-6, abs_tol=1e-12):
+            yield Found(
+                f"a term of {value:.3g} in the loss that changes with the predictions and has no gradient",
+                "terms that the weights can learn from",
+                "scores in place of argmax(), a comparison or round(); leave out detach(), .data, .item() and "
+                "torch.tensor(...) on the way to this term",
+            )
+            return
+
+
+def _rows(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.ndim > 0 and leaf.is_floating_point()
+
+
+def _dead(sums: Any) -> list[tuple[int, int, float]]:
+    """(which sum, which of its numbers, its value) of numbers without a graph that are added to one with a graph."""
+    dead: list[tuple[int, int, float]] = []
+    for at, call in enumerate(sums):
+        both = [call.argument(0, "input"), call.argument(1, "other")]
+        alive = [isinstance(one, Tensor) and one.requires_grad for one in both]
+        if sum(alive) == 1:
+            position = alive.index(False)
+            value = _value(both[position])
+            if value is not None and value != 0:
+                dead.append((at, position, value))
+    return dead
+
+
+def _value(one: Any) -> float | None:
+    if isinstance(one, Tensor):
+        one = one.detach() if one.numel() == 1 else None
+    if one is None or isinstance(one, bool) or not isinstance(one, (Tensor, int, float)):
+        return None
+    value = float(one)
+    return value if math.isfinite(value) else None
+
+
+@check("LB116", "hint", "A term beside which the others vanish", unless=("LB050", "LB114", "LB056"), costly=True)
+def dominated(subject: Subject) -> Iterator[Found]:
+    """Of the terms of the loss, one is a thousand times as large as each of the others, and so is its gradient by the
+    predictions: these are hardly learned before the large one is."""
+    found, loss = subject.evaluated, subject.evaluated.loss
+    preds = [one for one in tensors(found.pred) if one.requires_grad and one.is_floating_point()]
+    if found.failure is not None or not isinstance(loss, Tensor) or loss.ndim or loss.grad_fn is None or not preds:
+        return
+    values = _addends(found.sums)
+    edges = _terms(loss.grad_fn)
+    if not 2 <= len(edges) <= _MOST_TERMS or len(values) < 2:
+        return
+    sizes: list[float] = []
+    for edge in edges:
+        try:
+            slopes: Any = torch.autograd.grad(edge, preds, retain_graph=True, allow_unused=True)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        except (RuntimeError, TypeError):  # a graph that cannot be walked twice
+            return
+        sizes.append(math.hypot(*(float(one.float().norm()) for one in slopes if one is not None)))
+    largest, next_one = sorted(sizes, reverse=True)[:2]
+    big, small = sorted((abs(one) for one in values), reverse=True)[:2]
+    if largest > _TIMES * next_one > 0 and big > max(_LARGE, _TIMES * small) and small > 0:
+        yield Found(
+            f"a term of {big:.3g} in the loss beside one of {small:.3g}, with a gradient {largest / next_one:.0f} "
+            "times as large",
+            "terms of about the same size",
+            "targets of mean 0 and spread 1 for every term, or weights for the terms",
+        )
+
+
+def _terms(root: Any) -> list[GradientEdge]:
+    """The ends of the sums that a loss is made of."""
+    waiting, ends = [(root, 0)], list[GradientEdge]()
+    while waiting and len(ends) <= _MOST_TERMS:
+        node, place = waiting.pop()
+        if kind_of(node) == "Add":
+            waiting += [(one, at) for one, at in node.next_functions if one is not None]
+        else:
+            ends.append(GradientEdge(node, place))
+    return ends
+
+
+def _addends(sums: Any) -> list[float]:
+    """The numbers that are added to one another, without those that are sums of others."""
+    made = {id(call.result) for call in sums}
+    both = [one for call in sums for one in (call.argument(0, "input"), call.argument(1, "other"))]
+    values = [_value(one) for one in both if isinstance(one, Tensor) and one.requires_grad and id(one) not in made]
+    return [one for one in values if one is not None]
+
+
+@check("LB117", "warning", "A mean that is taken too early")
+def mean_too_early(subject: Subject) -> Iterator[Found]:
+    """`torch.exp(-loss)` is the probability of the right class for one row. Of a mean over the batch it is none: a
+    focal loss then weights all rows alike."""
+    loss = subject.evaluated.loss
+    calls = [call for call in loss_inputs(subject.loss_calls, (*CLASSES, *BINARY)) if _is_mean(call)]
+    if not calls or not isinstance(loss, Tensor) or loss.grad_fn is None:
+        return
+    means = {call.result.grad_fn for call in calls}
+    given = dict(nodes_of([loss]))
+    for node, before in given.items():
+        if kind_of(node) != "Exp":
+            continue
+        for one in before:
+            if kind_of(one) in ("Neg", "Mul") and any(mean in means for mean in given.get(one, ())):
+                yield Found(
+                    f"exp(-loss) of a {calls[0].name} that is a mean over the batch already",
+                    "a probability for each row, and the mean at the end",
+                    f'F.{calls[0].name}(..., reduction="none"), and .mean() after the weights',
+                )
+                return
+
+
+def _is_mean(call: Call) -> bool:
+    several = isinstance(call.target, Tensor) and call.target.numel() > 1
+    return several and isinstance(call.result, Tensor) and call.result.ndim == 0 and call.result.grad_fn is not None
