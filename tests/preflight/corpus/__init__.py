@@ -6,6 +6,10 @@ it was written down before the programs, these before the checks. On the half "d
 """
 
 from corpus import (
+    asked_attention_losses,
+    asked_inputs_steps,
+    asked_layers_columns,
+    asked_terms_dimensions,
     data_and_rates,
     grown_data,
     grown_nets,
@@ -18,11 +22,16 @@ from corpus import (
 )
 
 __all__ = [
+    "ASKED",
     "CASES",
     "GROWN",
     "HEALTHY",
     "REPORTED",
     "Program",
+    "asked_attention_losses",
+    "asked_inputs_steps",
+    "asked_layers_columns",
+    "asked_terms_dimensions",
     "data_and_rates",
     "grown_data",
     "grown_nets",
@@ -33,6 +42,7 @@ __all__ = [
     "reported_tables_nets",
     "sound",
 ]
+from corpus.asked import ASKED as ASKED
 from corpus.program import CASES as CASES
 from corpus.program import GROWN as GROWN
 from corpus.program import HEALTHY as HEALTHY
