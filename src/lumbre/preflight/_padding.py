@@ -174,7 +174,7 @@ def padding_judged(subject: Subject) -> Iterator[Found]:
         return
     preds = [one for one in tensors(found.pred) if one.requires_grad and one.is_floating_point()]
     try:
-        slopes: tuple[Tensor | None, ...] = torch.autograd.grad(found.loss, preds, retain_graph=True, allow_unused=True)
+        slopes: Any = torch.autograd.grad(found.loss, preds, retain_graph=True, allow_unused=True)
     except RuntimeError:  # a graph that cannot be walked twice
         return
     for slope in slopes:
