@@ -304,7 +304,6 @@ class Gated(nn.Module):
 @pytest.mark.parametrize(
     ("broken", "sound", "data"),
     [
-        (lambda: Attended(-1), lambda: Attended(1), (STEPS, Y)),
         (lambda: Levels(torch.round), lambda: Levels(torch.tanh), None),
         (lambda: Levels(torch.sign), lambda: Levels(torch.relu), None),
         (lambda: Levels(torch.floor), lambda: Levels(F.hardtanh), None),
@@ -316,6 +315,11 @@ class Gated(nn.Module):
 def test_gradients_of_exactly_zero(broken: Made, sound: Made, data: Any) -> None:
     assert codes(broken, data) == ["LB071"]
     assert codes(sound, data) == []
+
+
+def test_attention_over_the_one_score_of_each_step() -> None:
+    assert codes(lambda: Attended(-1), (STEPS, Y)) == ["LB019"]
+    assert codes(lambda: Attended(1), (STEPS, Y)) == []
 
 
 def grouped(*rates: float) -> Any:

@@ -227,6 +227,8 @@ def half_unread(subject: Subject) -> Iterator[Found]:
     parts = tensors(subject.batch.input)
     if size < 4 or subject.evaluated.failure is not None or any(not one.ndim or len(one) != size for one in parts):
         return
+    if not any(one.ndim >= 3 or (one.ndim == 2 and not one.is_floating_point()) for one in parts):
+        return
     rows = min(size, _ROWS)
     try:
         (found,) = gradients(subject, rows, torch.ones(rows, dtype=torch.bool))

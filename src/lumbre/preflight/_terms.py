@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from lumbre.base import as_scalar, is_adaptive, map_leaves, untouched
+from lumbre.base import as_scalar, map_leaves, untouched
 from lumbre.devices import seeder
 from lumbre.preflight._recorder import BINARY, CLASSES, Call, Recorder, kind_of, loss_inputs, nodes_of
 from lumbre.preflight._registry import Found, check
@@ -70,8 +70,7 @@ def _grown(subject: Subject, times: int) -> _Grown | None:
 def grows(subject: Subject) -> Iterator[Found]:
     """The loss is asked for the same rows once, twice and three times. A mean stays what it is, a sum grows with them.
     One that becomes smaller is a mean that was divided by the batch size again: the rate is that many times lower. One
-    of which a part stays and a part grows weighs its terms by the batch size. (A sum alone is a hint, and only for
-    optimizers that take steps as large as the gradient.)"""
+    of which a part stays and a part grows weighs its terms by the batch size. (Of a sum alone nothing is said.)"""
     found = subject.evaluated
     preds = tensors(found.pred)
     if subject.loss is None or found.failure is not None or subject.batch.size < 2 or not preds:
@@ -101,13 +100,6 @@ def grows(subject: Subject) -> Iterator[Found]:
             "a loss of which one part is a sum over the rows of the batch, and another a mean",
             "terms that are all means over the rows, or all sums: their weights else depend on the batch size",
             '.sum(1).mean() in place of .sum(); reduction="sum" divided by len(x)',
-        )
-    elif sums and subject.optimizers and not any(is_adaptive(one) for one in subject.optimizers.values()):
-        yield Found(
-            "a loss that is a sum over the rows of the batch, and an optimizer whose steps grow with it",
-            "a mean over the rows, for which a learning rate is right whatever the batch size",
-            'reduction="mean"; or a learning rate divided by the batch size',
-            "hint",
         )
 
 
