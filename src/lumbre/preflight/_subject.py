@@ -81,6 +81,7 @@ class Pass:
         modes: of each module when the pass began, by name.
         graph_kept: whether something that hangs on the module has a graph after the pass; known of training alone.
         sums: of single numbers, in the loss.
+        drew: whether the module drew random numbers.
     """
 
     pred: Nested = None
@@ -98,6 +99,7 @@ class Pass:
     modes: dict[str, bool] = field(default_factory=dict[str, bool])
     graph_kept: bool = False
     sums: Sequence[Call] = ()
+    drew: bool = False
 
 
 @dataclass(kw_only=True)
@@ -355,6 +357,7 @@ class Subject:
             modes = {name: part.training for name, part in self.model.named_modules()}
             # What forward() adds is taken away afterwards.
             named = {name: one for name, one in self.model.named_parameters() if one.requires_grad}
+            state = _generator_state(self.device)
             try:
                 with recorded_layers(self.model, layers, norms), forward:
                     pred = self.call(input)
@@ -363,7 +366,10 @@ class Subject:
             switched = [
                 name for name, part in self.model.named_modules() if modes.get(name, part.training) != part.training
             ]
-            done = Pass(pred, forward.calls, layers, norms, switched, shapes=forward.shapes, modes=modes)
+            drew = not torch.equal(state, _generator_state(self.device))
+            done = Pass(
+                pred, forward.calls, layers, norms, switched, shapes=forward.shapes, modes=modes, drew=drew
+            )
             if self.loss is None:
                 return done
             try:
@@ -401,6 +407,12 @@ def _gradients(loss: Any, named: dict[str, nn.Parameter]) -> tuple[dict[str, Ten
         return {}, error
     gradients: dict[str, Tensor | None] = dict(zip(named, found, strict=True))
     return {k: one.to_dense() if one is not None and one.is_sparse else one for k, one in gradients.items()}, None
+
+
+def _generator_state(device: torch.device) -> Tensor:
+    """The state of torch's generators, of the processor and of the GPU where one is used."""
+    state = torch.get_rng_state()
+    return torch.cat([state, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else state
 
 
 def in_two_modes(part: nn.Module) -> bool:
