@@ -3,10 +3,17 @@
 The quick test takes the pairs of the newest checks alone; the other half is only counted, in `make_docs.py`.
 """
 
+from collections.abc import Callable
+
 import pytest
-from corpus.asked import ASKED
+import torch
+from corpus.asked import ASKED, rows
 from corpus.harness import checked, made
 from corpus.program import Case
+from torch import Tensor, nn, optim
+from torch.nn import functional as F
+
+import lumbre as lb
 
 # What no look before a run tells.
 _HARDLY = ("inplace_input", "masked_mean_all", "node_mask_forgotten", "sum_loss", "wrong_padding_idx")
@@ -36,3 +43,21 @@ def test_a_pair_of_the_newest_checks(case: Case) -> None:
 def test_a_pair(case: Case) -> None:
     assert named(case)
     assert false_alarms(case) == []
+
+
+def codes(loss: Callable[[Tensor, Tensor], Tensor]) -> list[str]:
+    torch.manual_seed(0)
+    x = rows()
+    found = lb.setup(lambda: nn.Linear(6, 1), loss=loss, optimizer=optim.Adam).check((x, x[:, :1] + x[:, 1:2]))
+    return [one.code for one in found]
+
+
+def test_terms_of_a_loss() -> None:
+    def counted(pred: Tensor, y: Tensor, *, dead: bool) -> Tensor:
+        off = (pred - y).abs().mean()
+        return F.mse_loss(pred, y) + (off.detach() if dead else off)
+
+    assert "LB115" in codes(lambda pred, y: counted(pred, y, dead=True))
+    assert codes(lambda pred, y: counted(pred, y, dead=False)) == []
+    assert "LB116" in codes(lambda pred, y: F.l1_loss(pred, y) + (1e4 * (pred - y)).square().mean())
+    assert "LB116" not in codes(lambda pred, y: F.l1_loss(pred, y) + (3 * (pred - y)).square().mean())

@@ -1,7 +1,7 @@
 """The loop: events, context, plan, history, and `train`, the one function in which epochs and batches are nested.
 
-Used by callbacks, fitted, inspection, plots, report, resume, run, trials, tune and the root modules. It knows nothing
-of files, optimizers or data formats; those come in through the protocols of `base`.
+Used by callbacks, fitted, inspection, plots, preflight, report, resume, run, trials, tune and the root modules. It
+knows nothing of files, optimizers or data formats; those come in through the protocols of `base`.
 """
 
 from lumbre.core._context import Context

@@ -367,9 +367,7 @@ class Subject:
                 name for name, part in self.model.named_modules() if modes.get(name, part.training) != part.training
             ]
             drew = not torch.equal(state, _generator_state(self.device))
-            done = Pass(
-                pred, forward.calls, layers, norms, switched, shapes=forward.shapes, modes=modes, drew=drew
-            )
+            done = Pass(pred, forward.calls, layers, norms, switched, shapes=forward.shapes, modes=modes, drew=drew)
             if self.loss is None:
                 return done
             try:
