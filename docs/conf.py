@@ -1,5 +1,6 @@
 """The documentation's build."""
 
+import sys
 import tomllib
 from pathlib import Path
 
@@ -7,29 +8,41 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
+ROOT = Path(__file__).parents[1]
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+
 project = "lumbre"
 author = "The lumbre authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions += ["code_pages", "downloads", "offline", "public_names"]  # docs/extensions
 html_theme = "furo"
 html_title = "lumbre"
+html_static_path = ["_static"]
+html_css_files = ["lumbre.css"]
+html_copy_source = False
 exclude_patterns = ["_build"]
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
+python_maximum_signature_line_length = 80  # longer signatures have a line for each parameter
+default_role = "code"  # what docstrings put between single backticks
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 napoleon_use_ivar = True
 # "width" in a type is a word, not a link to one of the attributes of that name.
 suppress_warnings = ["ref.python"]
 
-ROOT = Path(__file__).parents[1]
-REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
-
 
 def lead_to_the_repository(app: Sphinx, page: nodes.document) -> None:
-    """The first page is the README's text: what it links that has no page here gets its full address."""
+    """What a page links that has no page here, such as a program, gets its full address in the repository."""
     for link in list(page.findall(addnodes.pending_xref)):
-        unknown = link.get("refdoc") == "index" and link["reftype"] == "myst" and link["refdomain"] is None
-        if unknown and (ROOT / link["reftarget"]).exists():
-            address = f"{REPOSITORY}/blob/main/{link['reftarget']}"
+        if link["reftype"] != "myst" or link["refdomain"] is not None:
+            continue
+        target = (app.srcdir / link["refdoc"]).parent / link["reftarget"].partition("#")[0]
+        place = target.resolve()
+        if place.exists() and place.is_relative_to(ROOT) and not place.is_relative_to(app.srcdir):
+            address = f"{REPOSITORY}/blob/main/{place.relative_to(ROOT).as_posix()}"
             link.replace_self(nodes.reference("", "", *link.children, refuri=address))
 
 

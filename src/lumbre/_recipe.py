@@ -293,7 +293,8 @@ class Recipe(Spec):
             >>> from torch import nn, optim
             >>> recipe = lb.setup(lambda: nn.Linear(3, 1), loss=nn.MSELoss(), optimizer=optim.Adam)
             >>> data = torch.ones(64, 3), torch.ones(64, 1)
-            >>> chart = recipe.plot_lr(data, 5, callbacks=lb.callbacks.LearningRate(lb.schedules.cosine()))
+            >>> falling = lb.callbacks.LearningRate(lb.schedules.cosine())
+            >>> chart = recipe.plot_lr(data, 5, callbacks=falling)
             >>> [round(rate, 6) for rate in chart.data["lr"][:3]]
             [0.001, 0.000976, 0.000905]
         """
@@ -338,7 +339,8 @@ class Recipe(Spec):
         Example:
             >>> import torch, lumbre as lb
             >>> from torch import nn, optim
-            >>> recipe = lb.setup(lambda: nn.Linear(3, 2), loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+            >>> net, loss = nn.Linear(3, 2), nn.CrossEntropyLoss()
+            >>> recipe = lb.setup(net, loss=loss, optimizer=optim.Adam)
             >>> recipe = recipe.set_opt_hparams(lr=0.1)
             >>> recipe.overfit_one_batch((torch.eye(3), torch.tensor([0, 1, 0]))).learned
             True
@@ -433,8 +435,8 @@ class Recipe(Spec):
             >>> import torch, lumbre as lb
             >>> from torch import nn, optim
             >>> x = torch.linspace(-1, 1, 60).reshape(60, 1)
-            >>> recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD, metrics=lb.metrics.MAE())
-            >>> recipe = recipe.set_hparams(in_features=1, out_features=1)
+            >>> net, loss, metric = lambda: nn.Linear(1, 1), nn.MSELoss(), lb.metrics.MAE()
+            >>> recipe = lb.setup(net, loss=loss, optimizer=optim.SGD, metrics=metric)
             >>> found = recipe.cross_validate((x, 3 * x), folds=3, epochs=2, verbose=False)
             >>> list(found.summary()["metric"]), found.predictions.shape, len(found.models)
             (['loss', 'mae'], torch.Size([60, 1]), 3)

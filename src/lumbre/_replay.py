@@ -84,7 +84,9 @@ def replay(
 
     Example:
         >>> import torch, lumbre as lb
-        >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+        >>> recipe = lb.setup(
+        ...     torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD
+        ... )
         >>> recipe = recipe.set_hparams(in_features=2, out_features=1)
         >>> data = torch.ones(4, 2), torch.ones(4, 1)
         >>> recipe.fit(data, epochs=2, verbose=False).save("line.lumbre")

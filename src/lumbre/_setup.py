@@ -41,7 +41,9 @@ def setup(
     Example:
         >>> import lumbre as lb
         >>> from torch import nn, optim
-        >>> lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD, metrics=lb.metrics.MAE())
+        >>> lb.setup(
+        ...     nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD, metrics=lb.metrics.MAE()
+        ... )
         Recipe
           module: Linear
           loss: MSELoss()

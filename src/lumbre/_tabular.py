@@ -61,7 +61,9 @@ def tabular(
 
     Example:
         >>> import lumbre as lb
-        >>> fitted = lb.tabular(lb.datasets.penguins(), target="species", epochs=10, verbose=False)
+        >>> fitted = lb.tabular(
+        ...     lb.datasets.penguins(), target="species", epochs=10, verbose=False
+        ... )
         >>> fitted.predict_classes(lb.datasets.penguins().head(2)).tolist()
         ['Adelie', 'Adelie']
     """

@@ -32,5 +32,5 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_commands_are_these() -> None:
     found = subprocess.run([sys.executable, "-m", "lumbre.cli", "--help"], capture_output=True, text=True, check=True)
-    assert "{demo,replay,new,datasets}" in found.stdout
+    assert "{demo,replay,explain,new,datasets}" in found.stdout
     assert subprocess.run([sys.executable, "-m", "lumbre.cli"], capture_output=True, check=False).returncode == 2

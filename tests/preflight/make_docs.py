@@ -19,8 +19,9 @@ _HEAD = """# Preflight
 
 Most training mistakes raise no error. Before the first epoch `fit()` looks for about a second at the module, one batch
 and the data; `recipe.check(data)` looks at everything and returns the findings. Each says what was received, what was
-expected, and what to write instead. An error stops the run: it cannot train. A warning is a `PreflightWarning`. A hint
-is reported only by `check()`: it costs little, or may be intended.
+expected, and what to write instead; [each code](codes/index.md) has a page with an example, which `lumbre explain`
+prints, too. An error stops the run: it cannot train. A warning is a `PreflightWarning`. A hint is reported only by
+`check()`: it costs little, or may be intended.
 
 - `recipe.check(data, test_data=test)` also checks whether test rows were used for training or validation.
 - `fit(..., ignore=("LB038",))` and `check(..., ignore=...)` skip checks; `fit(..., preflight=False)` skips all of them.

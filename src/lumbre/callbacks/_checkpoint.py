@@ -37,7 +37,9 @@ class ModelCheckpoint(Callback):
     Example:
         >>> import lumbre as lb
         >>> keep = lb.callbacks.ModelCheckpoint("best.lumbre", monitor="valid_acc")
-        >>> last_three = lb.callbacks.ModelCheckpoint("runs/{epoch:03d}.lumbre", best_only=False, keep=3)
+        >>> last_three = lb.callbacks.ModelCheckpoint(
+        ...     "runs/{epoch:03d}.lumbre", best_only=False, keep=3
+        ... )
     """
 
     def __init__(

@@ -37,7 +37,9 @@ class LearningRate(Callback):
     Example:
         >>> import lumbre as lb
         >>> warm = lb.callbacks.LearningRate(lb.schedules.cosine(warmup=0.1))
-        >>> halved_every_ten = lb.callbacks.LearningRate(lambda epoch, epochs: 0.5 ** (epoch // 10), step_on="epoch")
+        >>> halved_every_ten = lb.callbacks.LearningRate(
+        ...     lambda epoch, epochs: 0.5 ** (epoch // 10), step_on="epoch"
+        ... )
     """
 
     optimizer: str | None = None
@@ -132,8 +134,12 @@ class LRScheduler(Callback):
         >>> import lumbre as lb
         >>> from torch.optim import lr_scheduler
         >>> steps = lb.callbacks.LRScheduler(lr_scheduler.StepLR, step_size=10, gamma=0.5)
-        >>> cycle = lb.callbacks.LRScheduler(lr_scheduler.OneCycleLR, step_on="batch", max_lr=0.1)
-        >>> lower = lb.callbacks.LRScheduler(lr_scheduler.ReduceLROnPlateau, monitor="valid_loss", patience=3)
+        >>> cycle = lb.callbacks.LRScheduler(
+        ...     lr_scheduler.OneCycleLR, step_on="batch", max_lr=0.1
+        ... )
+        >>> lower = lb.callbacks.LRScheduler(
+        ...     lr_scheduler.ReduceLROnPlateau, monitor="valid_loss", patience=3
+        ... )
     """
 
     optimizer: str | None = None

@@ -34,8 +34,12 @@ class GradualUnfreezing(Callback):
 
     Example:
         >>> import lumbre as lb
-        >>> plan = lb.callbacks.GradualUnfreezing({"head": 0, "body.layer4": 3, "body.layer3": 5})
-        >>> same = lb.callbacks.GradualUnfreezing(["head", "body.layer4", "body.layer3"], every=2)
+        >>> plan = lb.callbacks.GradualUnfreezing(
+        ...     {"head": 0, "body.layer4": 3, "body.layer3": 5}
+        ... )
+        >>> same = lb.callbacks.GradualUnfreezing(
+        ...     ["head", "body.layer4", "body.layer3"], every=2
+        ... )
     """
 
     def __init__(self, plan: Mapping[str, int] | Iterable[str], *, every: int = 1) -> None:

@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder for the picture and the model (default: here)",
     )
     _add_replay(commands)
+    explain = commands.add_parser(
+        "explain", help="say what a code such as LB007 means, with an example; needs no network"
+    )
+    explain.add_argument("code", help="the code that stands before a finding, such as LB007")
     _add_new(commands)
     _add_datasets(commands)
     given = vars(parser.parse_args(arguments))
@@ -54,6 +58,10 @@ def _run(command: str, given: dict[str, Any]) -> int:
         from lumbre.datasets import fetchable
 
         return fetch(list(fetchable()) if given["all"] else given["names"], given["root"])
+    if command == "explain":
+        from lumbre.cli._explain import run as explain_code
+
+        return explain_code(given["code"])
     from lumbre.cli._replay import run as run_again
 
     return run_again(given.pop("file"), {name: place for name, place in given.items() if place is not None})

@@ -53,16 +53,17 @@ class Callback:
           epoch_begin
             train_begin
               train_batch_begin
-                (after_pred, after_loss, before_backward, before_step, after_step: eager engine only)
+                (after_pred, after_loss, before_backward, before_step, after_step:
+                 eager engine only)
               train_batch_end
             train_end
-            valid_begin, valid_batch_begin, valid_batch_end, valid_end    with validation data
+            valid_begin, valid_batch_begin, valid_batch_end, valid_end
           epoch_end
-        interrupt                                                         Ctrl-C
-        failure                                                           an error, which is then raised
+        interrupt    Ctrl-C
+        failure      an error, which is then raised
         fit_end
-        evaluate_begin, evaluate_batch_begin, evaluate_batch_end, evaluate_end    in Fitted.evaluate
-        predict_begin, predict_batch_begin, predict_batch_end, predict_end        in Fitted.predict
+        evaluate_begin, evaluate_batch_begin, evaluate_batch_end, evaluate_end
+        predict_begin, predict_batch_begin, predict_batch_end, predict_end
 
     Gradients are off in every handler. A handler of `train_batch_begin` may put another batch into `ctx.batch`. What a
     callback has to remember it keeps in itself, and hands over in `state_dict`.

@@ -50,7 +50,9 @@ def from_csv(
     Example:
         >>> import lumbre as lb
         >>> lb.datasets.penguins(drop_missing=True).to_csv("penguins.csv", index=False)
-        >>> lb.data.from_csv("penguins.csv", target="species", features=["bill_length_mm", "sex"])
+        >>> lb.data.from_csv(
+        ...     "penguins.csv", target="species", features=["bill_length_mm", "sex"]
+        ... )
         FrameData(333 rows, 2 features, target 'species')
     """
     import pandas as pd

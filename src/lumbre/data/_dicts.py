@@ -109,7 +109,10 @@ def from_dicts(data: Any, *, target: str | Sequence[str] | None, features: str |
 
     Example:
         >>> import torch, lumbre as lb
-        >>> rows = [{"size": [1.0, 2.0], "label": 0, "name": "a"}, {"size": [3.0, 4.0], "label": 1, "name": "b"}]
+        >>> rows = [
+        ...     {"size": [1.0, 2.0], "label": 0, "name": "a"},
+        ...     {"size": [3.0, 4.0], "label": 1, "name": "b"},
+        ... ]
         >>> data = lb.data.from_dicts(rows, target="label", features="size")
         >>> len(data), data[1]
         (2, (tensor([3., 4.]), 1))

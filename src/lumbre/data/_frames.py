@@ -196,11 +196,16 @@ def from_frame(
 
     Example:
         >>> import lumbre as lb
-        >>> data = lb.data.from_frame(lb.datasets.penguins(drop_missing=True), target="species",
-        ...                           features=["bill_length_mm", "body_mass_g", "sex"])
+        >>> data = lb.data.from_frame(
+        ...     lb.datasets.penguins(drop_missing=True),
+        ...     target="species",
+        ...     features=["bill_length_mm", "body_mass_g", "sex"],
+        ... )
         >>> len(data), data.width, data.classes
         (333, 4, ('Adelie', 'Chinstrap', 'Gentoo'))
-        >>> lb.data.from_frame(lb.datasets.penguins(), target="species", missing="indicate").width
+        >>> lb.data.from_frame(
+        ...     lb.datasets.penguins(), target="species", missing="indicate"
+        ... ).width
         15
     """
     one_of("categories", categories, ("one-hot", "codes"))

@@ -368,8 +368,12 @@ def from_parquet(
     Example:
         >>> import lumbre as lb
         >>> lb.datasets.penguins(drop_missing=True).to_parquet("penguins.parquet")
-        >>> lb.data.from_parquet("penguins.parquet", target="body_mass_g", features=["bill_length_mm", "sex"],
-        ...                      levels={"sex": ["female", "male"]})
+        >>> lb.data.from_parquet(
+        ...     "penguins.parquet",
+        ...     target="body_mass_g",
+        ...     features=["bill_length_mm", "sex"],
+        ...     levels={"sex": ["female", "male"]},
+        ... )
         ParquetData(333 rows in 1 row groups, 2 features)
     """
     at_least(1, window=window)

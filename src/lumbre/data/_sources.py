@@ -35,7 +35,9 @@ class InMemoryDataset(Dataset[Any]):
 
     Example:
         >>> import torch, lumbre as lb
-        >>> data = lb.data.InMemoryDataset(torch.arange(6).reshape(3, 2), torch.tensor([0, 1, 0]))
+        >>> data = lb.data.InMemoryDataset(
+        ...     torch.arange(6).reshape(3, 2), torch.tensor([0, 1, 0])
+        ... )
         >>> len(data), data[1]
         (3, (tensor([2, 3]), tensor(1)))
     """

@@ -50,7 +50,9 @@ class Effects:
     Example:
         >>> import lumbre as lb, torch
         >>> x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
-        >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.Adam)
+        >>> line = lb.setup(
+        ...     torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.Adam
+        ... )
         >>> line = line.set_hparams(in_features=2, out_features=1).set_opt_hparams(lr=0.1)
         >>> fitted = line.fit((x, 3 * x[:, :1] - x[:, 1:]), epochs=40, verbose=False)
         >>> fitted.effects(x).frame()["slope"].round(1).tolist()

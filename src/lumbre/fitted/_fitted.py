@@ -42,8 +42,9 @@ class Fitted:
     Example:
         >>> import lumbre as lb, torch
         >>> x, y = torch.randn(60, 4), torch.arange(60) % 3
-        >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
-        >>> fitted = recipe.set_hparams(in_features=4, out_features=3).fit((x, y), epochs=2, verbose=False)
+        >>> loss, optimizer = torch.nn.CrossEntropyLoss(), torch.optim.SGD
+        >>> recipe = lb.setup(lambda: torch.nn.Linear(4, 3), loss=loss, optimizer=optimizer)
+        >>> fitted = recipe.fit((x, y), epochs=2, verbose=False)
         >>> fitted.predict_probabilities(x).shape
         torch.Size([60, 3])
         >>> list(fitted.compare((x, y)).columns)[:5]

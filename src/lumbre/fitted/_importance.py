@@ -66,7 +66,9 @@ class Importance:
     Example:
         >>> import lumbre as lb, torch
         >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-        >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.Adam)
+        >>> line = lb.setup(
+        ...     torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.Adam
+        ... )
         >>> line = line.set_hparams(in_features=3, out_features=1).set_opt_hparams(lr=0.1)
         >>> fitted = line.fit((x, x[:, :1] + 3 * x[:, 1:2]), epochs=20, verbose=False)
         >>> fitted.importance((x, x[:, :1] + 3 * x[:, 1:2])).frame()["feature"].tolist()

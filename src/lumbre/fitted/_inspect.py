@@ -139,7 +139,11 @@ def gradients(
         ...         return x**2
         >>> net = nn.Sequential(Square(), nn.Flatten())
         >>> found = lb.inspect.gradients(
-        ...     net, torch.tensor([[2.0]]), loss=lambda pred, _: 0.2 * pred.sum(), layers=["input", "0"], keep=True
+        ...     net,
+        ...     torch.tensor([[2.0]]),
+        ...     loss=lambda pred, _: 0.2 * pred.sum(),
+        ...     layers=["input", "0"],
+        ...     keep=True,
         ... )
         >>> found["input"], found["0"]
         (tensor([[0.8000]]), tensor([[0.2000]]))

@@ -43,7 +43,9 @@ class Conformal:
         >>> import lumbre as lb, torch
         >>> x = torch.linspace(0, 1, 99)[:, None]
         >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
-        >>> fitted = line.set_hparams(in_features=1, out_features=1).fit((x, 2 * x), epochs=1, verbose=False)
+        >>> fitted = line.set_hparams(in_features=1, out_features=1).fit(
+        ...     (x, 2 * x), epochs=1, verbose=False
+        ... )
         >>> found = fitted.conformal((x, 2 * x), level=0.9)
         >>> list(fitted.predict(x, interval=True).columns)
         ['prediction', 'lower', 'upper']

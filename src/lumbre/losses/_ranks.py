@@ -90,7 +90,10 @@ class Cox(DistributionLoss):
         >>> import torch, lumbre as lb
         >>> target = torch.tensor([[1.0, 1.0], [2.0, 1.0], [3.0, 0.0]])
         >>> loss = lb.losses.Cox()
-        >>> bool(loss(torch.tensor([2.0, 1.0, 0.0]), target) < loss(torch.tensor([0.0, 1.0, 2.0]), target))
+        >>> bool(
+        ...     loss(torch.tensor([2.0, 1.0, 0.0]), target)
+        ...     < loss(torch.tensor([0.0, 1.0, 2.0]), target)
+        ... )
         True
     """
 

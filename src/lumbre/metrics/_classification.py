@@ -149,7 +149,9 @@ class Perplexity(ClassMetric):
     Example:
         >>> import torch, lumbre as lb
         >>> metric = lb.metrics.Perplexity()
-        >>> state = metric.update(metric.init(torch.device("cpu")), torch.zeros(2, 8), torch.tensor([3, 5]))
+        >>> state = metric.update(
+        ...     metric.init(torch.device("cpu")), torch.zeros(2, 8), torch.tensor([3, 5])
+        ... )
         >>> round(metric.compute(state), 6)
         8.0
     """

@@ -45,8 +45,13 @@ class From(Metric):
     Example:
         >>> import torch, lumbre as lb
         >>> from sklearn.metrics import balanced_accuracy_score
-        >>> metric = lb.metrics.From(balanced_accuracy_score, takes="classes", higher_is_better=True)
-        >>> pred, target = torch.tensor([[2.0, 1.0], [3.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, 1])
+        >>> metric = lb.metrics.From(
+        ...     balanced_accuracy_score, takes="classes", higher_is_better=True
+        ... )
+        >>> pred, target = (
+        ...     torch.tensor([[2.0, 1.0], [3.0, 1.0], [0.0, 1.0]]),
+        ...     torch.tensor([0, 1, 1]),
+        ... )
         >>> metric.compute(metric.update(metric.init(torch.device("cpu")), pred, target))
         0.75
     """

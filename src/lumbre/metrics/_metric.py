@@ -39,11 +39,19 @@ class Metric(ABC):
         >>> import torch, lumbre as lb
         >>> class Positives(lb.metrics.Metric):
         ...     name = "Positives"
-        ...     def init(self, device): return torch.zeros((), device=device)
-        ...     def update(self, state, pred, target): return state + (pred > 0).sum()
-        ...     def compute(self, state): return state.item()
+        ...
+        ...     def init(self, device):
+        ...         return torch.zeros((), device=device)
+        ...
+        ...     def update(self, state, pred, target):
+        ...         return state + (pred > 0).sum()
+        ...
+        ...     def compute(self, state):
+        ...         return state.item()
         >>> metric = Positives()
-        >>> state = metric.update(metric.init(torch.device("cpu")), torch.tensor([1.0, -1.0, 3.0]), None)
+        >>> state = metric.update(
+        ...     metric.init(torch.device("cpu")), torch.tensor([1.0, -1.0, 3.0]), None
+        ... )
         >>> metric.compute(state)
         2.0
     """

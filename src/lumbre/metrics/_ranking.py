@@ -130,8 +130,13 @@ class BinaryAUROC(_BinaryCurve):
     Example:
         >>> import torch, lumbre as lb
         >>> auroc = lb.metrics.BinaryAUROC()
-        >>> scores, target = torch.tensor([0.9, 0.8, 0.4, 0.5, 0.3, 0.2]), torch.tensor([1, 1, 1, 0, 0, 0])
-        >>> round(auroc.compute(auroc.update(auroc.init(torch.device("cpu")), scores, target)), 4)
+        >>> scores, target = (
+        ...     torch.tensor([0.9, 0.8, 0.4, 0.5, 0.3, 0.2]),
+        ...     torch.tensor([1, 1, 1, 0, 0, 0]),
+        ... )
+        >>> round(
+        ...     auroc.compute(auroc.update(auroc.init(torch.device("cpu")), scores, target)), 4
+        ... )
         0.8889
     """
 
@@ -226,7 +231,10 @@ class AUROC(_ClassCurves):
     Example:
         >>> import torch, lumbre as lb
         >>> auroc = lb.metrics.AUROC(average="none")
-        >>> logits, target = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.5, 0.0]]), torch.tensor([0, 1, 0])
+        >>> logits, target = (
+        ...     torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.5, 0.0]]),
+        ...     torch.tensor([0, 1, 0]),
+        ... )
         >>> auroc.compute(auroc.update(auroc.init(torch.device("cpu")), logits, target))
         [1.0, 1.0]
     """

@@ -21,7 +21,13 @@ class MAE(Mean):
     Example:
         >>> import torch, lumbre as lb
         >>> mae = lb.metrics.MAE()
-        >>> mae.compute(mae.update(mae.init(torch.device("cpu")), torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0])))
+        >>> mae.compute(
+        ...     mae.update(
+        ...         mae.init(torch.device("cpu")),
+        ...         torch.tensor([1.0, 2.0]),
+        ...         torch.tensor([2.0, 4.0]),
+        ...     )
+        ... )
         1.5
     """
 
@@ -75,7 +81,9 @@ class R2(Metric):
         >>> import torch, lumbre as lb
         >>> r2 = lb.metrics.R2()
         >>> target = torch.tensor([1.0, 2.0, 3.0])
-        >>> r2.compute(r2.update(r2.init(torch.device("cpu")), torch.tensor([1.0, 2.0, 4.0]), target))
+        >>> r2.compute(
+        ...     r2.update(r2.init(torch.device("cpu")), torch.tensor([1.0, 2.0, 4.0]), target)
+        ... )
         0.5
     """
 

@@ -31,7 +31,9 @@ class Sets:
 
     Example:
         >>> import lumbre as lb
-        >>> sets = lb.metrics.Sets(lb.metrics.Accuracy(), valid=[lb.metrics.AUROC(), lb.metrics.ConfusionMatrix()])
+        >>> sets = lb.metrics.Sets(
+        ...     lb.metrics.Accuracy(), valid=[lb.metrics.AUROC(), lb.metrics.ConfusionMatrix()]
+        ... )
         >>> [metric.name for metric in sets.valid]
         ['Acc', 'AUROC', 'Confusion']
     """

@@ -48,9 +48,13 @@ def tabular(
 
     Example:
         >>> import lumbre as lb
-        >>> data = lb.data.from_frame(lb.datasets.penguins(), target="species", missing="indicate")
+        >>> data = lb.data.from_frame(
+        ...     lb.datasets.penguins(), target="species", missing="indicate"
+        ... )
         >>> recipe = lb.setup(lb.nets.tabular(data))
-        >>> recipe.fit(data, epochs=5, valid_data=0.2, verbose=False).evaluate(data).metrics["acc"] > 0.9
+        >>> recipe.fit(data, epochs=5, valid_data=0.2, verbose=False).evaluate(data).metrics[
+        ...     "acc"
+        ... ] > 0.9
         True
     """
     one_of("kind", kind, ("tabm", "mlp", "resnet"))

@@ -37,7 +37,9 @@ def plot_attribution(
     Example:
         >>> import lumbre as lb
         >>> names = ["mass = 4200", "sex = female"]
-        >>> chart = lb.plots.plot_attribution(names, [0.3, -0.1], "probability of Adelie", (0.4, 0.6), adds_up=True)
+        >>> chart = lb.plots.plot_attribution(
+        ...     names, [0.3, -0.1], "probability of Adelie", (0.4, 0.6), adds_up=True
+        ... )
         >>> chart.labels.y
         'change of the probability of Adelie'
     """

@@ -40,9 +40,16 @@ def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> "ggplot":
     Example:
         >>> import lumbre as lb, pandas as pd
         >>> shares = pd.Series([0.9, 0.2, 0.7, 0.6])
-        >>> frame = pd.DataFrame({"truth": ["yes", "no", "no", "yes"], "probability_no": 1 - shares,
-        ...                       "probability_yes": shares})
-        >>> lb.plots.calibration(frame, bins=2).data[["probability", "share"]].round(2).to_numpy().tolist()
+        >>> frame = pd.DataFrame(
+        ...     {
+        ...         "truth": ["yes", "no", "no", "yes"],
+        ...         "probability_no": 1 - shares,
+        ...         "probability_yes": shares,
+        ...     }
+        ... )
+        >>> lb.plots.calibration(frame, bins=2).data[["probability", "share"]].round(
+        ...     2
+        ... ).to_numpy().tolist()
         [[0.2, 0.0], [0.73, 0.67]]
     """
     p9 = import_extra("plotnine", "plots", "draw charts")

@@ -35,7 +35,9 @@ def confusion(fitted: Any, data: Any = None) -> "ggplot":
 
     Example:
         >>> import lumbre as lb, pandas as pd
-        >>> frame = pd.DataFrame({"truth": ["cat", "cat", "dog"], "predicted": ["cat", "dog", "dog"]})
+        >>> frame = pd.DataFrame(
+        ...     {"truth": ["cat", "cat", "dog"], "predicted": ["cat", "dog", "dog"]}
+        ... )
         >>> lb.plots.confusion(frame).data[["count", "share"]].to_numpy().tolist()
         [[1.0, 0.5], [1.0, 0.5], [0.0, 0.0], [1.0, 1.0]]
     """

@@ -43,8 +43,13 @@ def roc(fitted: Any, data: Any = None, *, positive: Any = None) -> "ggplot":
     Example:
         >>> import lumbre as lb, pandas as pd
         >>> shares = pd.Series([0.9, 0.2, 0.7, 0.6])
-        >>> frame = pd.DataFrame({"truth": ["yes", "no", "no", "yes"], "probability_no": 1 - shares,
-        ...                       "probability_yes": shares})
+        >>> frame = pd.DataFrame(
+        ...     {
+        ...         "truth": ["yes", "no", "no", "yes"],
+        ...         "probability_no": 1 - shares,
+        ...         "probability_yes": shares,
+        ...     }
+        ... )
         >>> lb.plots.roc(frame).labels.subtitle
         'yes (AUC 0.7500)'
     """
@@ -81,8 +86,13 @@ def precision_recall(fitted: Any, data: Any = None, *, positive: Any = None) -> 
     Example:
         >>> import lumbre as lb, pandas as pd
         >>> shares = pd.Series([0.9, 0.2, 0.7, 0.6])
-        >>> frame = pd.DataFrame({"truth": ["yes", "no", "no", "yes"], "probability_no": 1 - shares,
-        ...                       "probability_yes": shares})
+        >>> frame = pd.DataFrame(
+        ...     {
+        ...         "truth": ["yes", "no", "no", "yes"],
+        ...         "probability_no": 1 - shares,
+        ...         "probability_yes": shares,
+        ...     }
+        ... )
         >>> lb.plots.precision_recall(frame).labels.subtitle
         'yes (AP 0.8333)'
     """

@@ -78,7 +78,9 @@ def predictions_grid(fitted: FittedModel, data: Any, n: int = 16, *, choose: str
         >>> x, y = torch.rand(8, 1, 6, 6), torch.arange(8) % 2
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 2))
         >>> recipe = lb.setup(net, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
-        >>> grid = lb.plots.predictions_grid(recipe.fit((x, y), epochs=1, verbose=False), (x, y), 4, choose="first")
+        >>> grid = lb.plots.predictions_grid(
+        ...     recipe.fit((x, y), epochs=1, verbose=False), (x, y), 4, choose="first"
+        ... )
         >>> grid.tensor.dtype, grid.frame["truth"].tolist()
         (torch.uint8, [0, 1, 0, 1])
         >>> grid.save("grid.png")
@@ -116,7 +118,9 @@ def most_wrong(fitted: FittedModel, data: Any, n: int = 16) -> "PictureGrid | pd
         >>> import lumbre as lb, torch
         >>> x, y = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [1.0], [9.0]])
         >>> line = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
-        >>> fitted = line.set_hparams(in_features=1, out_features=1).fit((x, y), epochs=1, verbose=False)
+        >>> fitted = line.set_hparams(in_features=1, out_features=1).fit(
+        ...     (x, y), epochs=1, verbose=False
+        ... )
         >>> lb.plots.most_wrong(fitted, (x, y), 1)[["row", "truth", "x0"]].to_numpy().tolist()
         [[2.0, 9.0, 2.0]]
     """

@@ -42,8 +42,12 @@ def decision_regions(fitted: FittedModel, data: Any, *, resolution: int = 200, r
     Example:
         >>> import lumbre as lb, torch
         >>> x = torch.randn(60, 2)
-        >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.Adam)
-        >>> fitted = recipe.set_hparams(in_features=2, out_features=2).fit((x, (x[:, 0] > 0).long()), verbose=False)
+        >>> recipe = lb.setup(
+        ...     torch.nn.Linear, loss=torch.nn.CrossEntropyLoss(), optimizer=torch.optim.Adam
+        ... )
+        >>> fitted = recipe.set_hparams(in_features=2, out_features=2).fit(
+        ...     (x, (x[:, 0] > 0).long()), verbose=False
+        ... )
         >>> chart = lb.plots.decision_regions(fitted, (x, (x[:, 0] > 0).long()), resolution=50)
         >>> list(chart.data.columns), len(chart.data)
         (['x', 'y', 'predicted', 'probability'], 2500)

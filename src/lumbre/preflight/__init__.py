@@ -1,6 +1,6 @@
 """Findings before the costly run: what would train silently wrong, or fail late, is said first.
 
-Used by report, run and the root modules. The model is left as it was; `run` says what is looked at, and for how long.
+Used by cli, report, run and the root modules. The model is left as it was; `run` says what is looked at, and for how long.
 """
 
 # In the order in which the checks are to run: what costs nothing first.
@@ -26,6 +26,7 @@ from lumbre.preflight import (
     _views,
 )
 from lumbre.preflight._constant import constant_losses
+from lumbre.preflight._explained import codes, explained
 from lumbre.preflight._finding import Finding, Findings
 from lumbre.preflight._registry import CHECKS, Check, run_checks
 from lumbre.preflight._structure import FEW_ROWS
@@ -64,6 +65,8 @@ __all__ = [
     "Schedule",
     "Subject",
     "Watched",
+    "codes",
     "constant_losses",
+    "explained",
     "run_checks",
 ]

@@ -29,12 +29,12 @@ class Finding:
 
     @property
     def page(self) -> str:
-        """Its place in the docs."""
-        return f"preflight.html#{self.code.lower()}"
+        """Its page in the docs; `lumbre explain` prints the same without a network."""
+        return f"codes/{self.code}.html"
 
     def __str__(self) -> str:
         said = f"received: {self.received}\n  expected: {self.expected}\n  instead: {self.fix}"
-        return f"{self.severity} {self.code}\n  {said}"
+        return f"{self.severity} {self.code}\n  {said}\n  more: lumbre explain {self.code}"
 
 
 class Findings:
@@ -68,7 +68,8 @@ class Findings:
         """
         for finding in self._findings:
             if finding.severity == "error":
-                raise PreflightError(f"({finding.code}) {finding.received}", finding.expected, finding.fix)
+                fix = f"{finding.fix}\n  more: lumbre explain {finding.code}"
+                raise PreflightError(f"({finding.code}) {finding.received}", finding.expected, fix)
 
     @property
     def warnings(self) -> list[Finding]:

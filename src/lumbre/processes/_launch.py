@@ -56,7 +56,9 @@ def launch(fn: Callable[..., Any], *args: Any, devices: int) -> Any:
         >>> import torch, lumbre as lb
         >>> def train(rows):
         ...     x = torch.linspace(-1, 1, rows)[:, None]
-        ...     recipe = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+        ...     recipe = lb.setup(
+        ...         torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD
+        ...     )
         ...     recipe = recipe.set_hparams(in_features=1, out_features=1)
         ...     fitted = recipe.fit((x, 3 * x), epochs=2, device="cpu", verbose=False)
         ...     return torch.distributed.get_world_size(), fitted.predict(x).shape

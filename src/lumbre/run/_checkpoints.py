@@ -62,7 +62,9 @@ class Checkpoints:
         >>> line = line.set_hparams(in_features=1, out_features=1).set_opt_hparams(lr=0.1)
         >>> x = torch.linspace(-1, 1, 64)[:, None]
         >>> _ = line.fit((x, 2 * x), epochs=2, resume=keep, verbose=False)
-        >>> longer = line.fit((x, 2 * x), epochs=5, resume=keep, verbose=False)  # goes on after epoch 2
+        >>> longer = line.fit(
+        ...     (x, 2 * x), epochs=5, resume=keep, verbose=False
+        ... )  # goes on after epoch 2
         >>> int(longer.history["epoch"].max())
         5
     """

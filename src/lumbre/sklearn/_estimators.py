@@ -143,8 +143,12 @@ class Classifier(ClassifierMixin, _Estimator):
         >>> from sklearn.datasets import load_iris
         >>> from sklearn.model_selection import cross_val_score
         >>> from torch import nn, optim
-        >>> recipe = lb.setup(nn.Linear, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam).set_opt_hparams(lr=0.05)
-        >>> recipe = recipe.set_hparams(in_features=lb.sklearn.Size.FEATURES, out_features=lb.sklearn.Size.OUTPUTS)
+        >>> recipe = lb.setup(
+        ...     nn.Linear, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam
+        ... ).set_opt_hparams(lr=0.05)
+        >>> recipe = recipe.set_hparams(
+        ...     in_features=lb.sklearn.Size.FEATURES, out_features=lb.sklearn.Size.OUTPUTS
+        ... )
         >>> classifier = lb.sklearn.Classifier(recipe, epochs=20, preflight=False)
         >>> bool(cross_val_score(classifier, *load_iris(return_X_y=True), cv=3).mean() > 0.9)
         True
@@ -219,10 +223,14 @@ class Regressor(RegressorMixin, _Estimator):
     Example:
         >>> import lumbre as lb, numpy as np
         >>> from torch import nn, optim
-        >>> recipe = lb.setup(nn.LazyLinear, loss=nn.MSELoss(), optimizer=optim.Adam).set_opt_hparams(lr=0.1)
+        >>> recipe = lb.setup(
+        ...     nn.LazyLinear, loss=nn.MSELoss(), optimizer=optim.Adam
+        ... ).set_opt_hparams(lr=0.1)
         >>> recipe = recipe.set_hparams(out_features=1)
         >>> x = np.linspace(-1, 1, 60)[:, None]
-        >>> lb.sklearn.Regressor(recipe, epochs=50).fit(x, 3 * x[:, 0] + 1).score(x, 3 * x[:, 0] + 1) > 0.99
+        >>> lb.sklearn.Regressor(recipe, epochs=50).fit(x, 3 * x[:, 0] + 1).score(
+        ...     x, 3 * x[:, 0] + 1
+        ... ) > 0.99
         True
     """
 

@@ -83,8 +83,15 @@ def param_groups(module: nn.Module, groups: Mapping[str, Mapping[str, Any]], **d
         >>> import lumbre as lb
         >>> from torch import nn, optim
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-        >>> optimizer = optim.AdamW(lb.param_groups(net, {"0": {"lr": 1e-4}, "*.bias": {"weight_decay": 0}}, lr=1e-3))
-        >>> [(group["lr"], group["weight_decay"], len(group["params"])) for group in optimizer.param_groups]
+        >>> optimizer = optim.AdamW(
+        ...     lb.param_groups(
+        ...         net, {"0": {"lr": 1e-4}, "*.bias": {"weight_decay": 0}}, lr=1e-3
+        ...     )
+        ... )
+        >>> [
+        ...     (group["lr"], group["weight_decay"], len(group["params"]))
+        ...     for group in optimizer.param_groups
+        ... ]
         [(0.0001, 0.01, 2), (0.001, 0, 1), (0.001, 0.01, 1)]
     """
     return grouped(module.named_parameters(), groups, **defaults)
@@ -106,7 +113,10 @@ def matrices_and_rest(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Pa
         >>> class Net(nn.Sequential):
         ...     def configure_optimizers(self, lr=0.02):
         ...         matrices, rest = lb.matrices_and_rest(self)
-        ...         return {"muon": optim.Muon(matrices, lr=lr), "adamw": optim.AdamW(rest, lr=lr / 20)}
+        ...         return {
+        ...             "muon": optim.Muon(matrices, lr=lr),
+        ...             "adamw": optim.AdamW(rest, lr=lr / 20),
+        ...         }
         >>> net = Net(nn.Embedding(10, 4), nn.Linear(4, 8), nn.Linear(8, 2))
         >>> [len(part) for part in lb.matrices_and_rest(net)]
         [2, 3]

@@ -61,7 +61,9 @@ def inspect_file(path: str | Path) -> FileContents:
 
     Example:
         >>> import torch, lumbre as lb
-        >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+        >>> recipe = lb.setup(
+        ...     torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD
+        ... )
         >>> recipe = recipe.set_hparams(in_features=2, out_features=1)
         >>> fitted = recipe.fit((torch.zeros(4, 2), torch.zeros(4, 1)), epochs=1, verbose=False)
         >>> fitted.save("line.lumbre")
@@ -97,7 +99,9 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
 
     Example:
         >>> import torch, lumbre as lb
-        >>> recipe = lb.setup(torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD)
+        >>> recipe = lb.setup(
+        ...     torch.nn.Linear, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD
+        ... )
         >>> recipe = recipe.set_hparams(in_features=2, out_features=1)
         >>> fitted = recipe.fit((torch.zeros(4, 2), torch.zeros(4, 1)), epochs=1, verbose=False)
         >>> fitted.save("line.lumbre")

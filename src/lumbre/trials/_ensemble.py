@@ -183,7 +183,9 @@ def load_ensemble(path: str | Path, module: Any, *, device: str | torch.device =
         >>> from torch import nn, optim
         >>> recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
         >>> recipe = recipe.set_hparams(in_features=2, out_features=1)
-        >>> recipe.ensemble((torch.zeros(4, 2), torch.zeros(4, 1)), n=3, epochs=1, verbose=False).save("three.lumbre")
+        >>> recipe.ensemble(
+        ...     (torch.zeros(4, 2), torch.zeros(4, 1)), n=3, epochs=1, verbose=False
+        ... ).save("three.lumbre")
         >>> lb.load_ensemble("three.lumbre", nn.Linear).predict(torch.zeros(5, 2)).shape
         torch.Size([5, 1])
     """

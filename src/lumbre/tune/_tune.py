@@ -80,7 +80,9 @@ def tune(
         >>> recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD)
         >>> recipe = recipe.set_hparams(in_features=1, out_features=1)
         >>> space = {"opt_hparams": {"lr": lb.LogRange(1e-4, 0.5), "momentum": [0.0, 0.9]}}
-        >>> tuned = lb.tune(recipe, space, (x, 3 * x), trials=6, epochs=3, valid_data=0.25, verbose=False)
+        >>> tuned = lb.tune(
+        ...     recipe, space, (x, 3 * x), trials=6, epochs=3, valid_data=0.25, verbose=False
+        ... )
         >>> len(tuned.frame())
         6
         >>> fitted = tuned.best.fit((x, 3 * x), **tuned.best_options, verbose=False)

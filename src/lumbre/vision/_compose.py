@@ -33,7 +33,13 @@ class Augment(Transform):
 
     Example:
         >>> import torch, lumbre.vision as vision
-        >>> augment = vision.Augment([vision.ToFloat(), vision.RandomCrop(28, padding=2), vision.Normalize(0.13, 0.31)])
+        >>> augment = vision.Augment(
+        ...     [
+        ...         vision.ToFloat(),
+        ...         vision.RandomCrop(28, padding=2),
+        ...         vision.Normalize(0.13, 0.31),
+        ...     ]
+        ... )
         >>> images = torch.randint(256, (8, 1, 28, 28), dtype=torch.uint8)
         >>> augment(images, vision.row_seeds(range(8), seed=0, epoch=1)).shape
         torch.Size([8, 1, 28, 28])

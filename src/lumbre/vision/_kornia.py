@@ -34,7 +34,11 @@ class FromKornia(Transform):
     Example:
         >>> import kornia.augmentation as K, torch
         >>> from lumbre.vision import Augment, FromKornia, RandomHorizontalFlip, ToFloat
-        >>> steps = [ToFloat(), RandomHorizontalFlip(), FromKornia(K.RandomGaussianBlur((3, 3), (0.1, 2.0), p=0.3))]
+        >>> steps = [
+        ...     ToFloat(),
+        ...     RandomHorizontalFlip(),
+        ...     FromKornia(K.RandomGaussianBlur((3, 3), (0.1, 2.0), p=0.3)),
+        ... ]
         >>> augment = Augment(steps)
     """
 

@@ -55,7 +55,9 @@ class ColorJitter(Transform):
     Example:
         >>> import torch
         >>> from lumbre.vision import ColorJitter, row_seeds
-        >>> ColorJitter(brightness=0.2, hue=0.1)(torch.rand(4, 3, 8, 8), row_seeds(range(4))).shape
+        >>> ColorJitter(brightness=0.2, hue=0.1)(
+        ...     torch.rand(4, 3, 8, 8), row_seeds(range(4))
+        ... ).shape
         torch.Size([4, 3, 8, 8])
     """
 

@@ -32,7 +32,9 @@ def row_seeds(rows: Tensor | Sequence[int], *, seed: int = 0, epoch: int = 0) ->
     Example:
         >>> import torch
         >>> from lumbre.vision import row_seeds
-        >>> torch.equal(row_seeds([7, 3], epoch=1), row_seeds(torch.tensor([3, 7]), epoch=1).flip(0))
+        >>> torch.equal(
+        ...     row_seeds([7, 3], epoch=1), row_seeds(torch.tensor([3, 7]), epoch=1).flip(0)
+        ... )
         True
     """
     numbers = rows.cpu() if isinstance(rows, Tensor) else torch.tensor(list(rows))
@@ -67,7 +69,10 @@ def uniform(seeds: Tensor, name: str, draws: int = 1) -> Tensor:
     Example:
         >>> import torch
         >>> from lumbre.vision import uniform
-        >>> few, many = uniform(torch.tensor([5]), "angle", 2), uniform(torch.tensor([1, 5]), "angle", 3)
+        >>> few, many = (
+        ...     uniform(torch.tensor([5]), "angle", 2),
+        ...     uniform(torch.tensor([1, 5]), "angle", 3),
+        ... )
         >>> torch.equal(few[0], many[1, :2])
         True
     """

@@ -54,8 +54,13 @@ class Transform(ABC):
     Example:
         >>> import torch
         >>> from lumbre.vision import RandomHorizontalFlip, row_seeds
-        >>> images, boxes = torch.rand(2, 3, 8, 10), torch.tensor([[[0.0, 0, 4, 8]], [[0.0, 0, 4, 8]]])
-        >>> RandomHorizontalFlip(p=1)(images, row_seeds(range(2)), boxes=boxes).boxes[0].tolist()
+        >>> images, boxes = (
+        ...     torch.rand(2, 3, 8, 10),
+        ...     torch.tensor([[[0.0, 0, 4, 8]], [[0.0, 0, 4, 8]]]),
+        ... )
+        >>> RandomHorizontalFlip(p=1)(images, row_seeds(range(2)), boxes=boxes).boxes[
+        ...     0
+        ... ].tolist()
         [[6.0, 0.0, 10.0, 8.0]]
     """
 
