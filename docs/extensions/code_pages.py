@@ -5,8 +5,9 @@ They are in no table of contents: a hundred entries beside every page would hide
 
 from pathlib import Path
 
-from lumbre.preflight import codes, explained
 from sphinx.application import Sphinx
+
+from lumbre.preflight import codes, explained
 
 MARK = "<!-- one row for each code -->"
 FOLDER = "codes"

@@ -13,12 +13,13 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-import lumbre
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+import lumbre
 
 LEFT_OUT = {
     "Callback": "on_\\w+",  # the page on how a fit runs lists the events in their order
@@ -76,7 +77,7 @@ class Public(SphinxDirective):
             thing = getattr(importlib.import_module(private) if private else found, name)
             rows += [f"   * - :py:obj:`{name} <{place}.{name}>`", f"     - {first_line(thing)}"]
             bodies += self.of(place, name, thing)
-        lines = rows + [""] + bodies
+        lines = [*rows, "", *bodies]
         holder = nodes.container()
         self.state.nested_parse(StringList(lines, module), 0, holder)
         return holder.children
