@@ -9,7 +9,9 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
-REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"][
+    "Repository"
+]
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "lumbre"
@@ -25,7 +27,9 @@ exclude_patterns = ["_build"]
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
-python_maximum_signature_line_length = 80  # longer signatures have a line for each parameter
+python_maximum_signature_line_length = (
+    80  # longer signatures have a line for each parameter
+)
 default_role = "code"  # what docstrings put between single backticks
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -39,9 +43,15 @@ def lead_to_the_repository(app: Sphinx, page: nodes.document) -> None:
     for link in list(page.findall(addnodes.pending_xref)):
         if link["reftype"] != "myst" or link["refdomain"] is not None:
             continue
-        target = (app.srcdir / link["refdoc"]).parent / link["reftarget"].partition("#")[0]
+        target = (app.srcdir / link["refdoc"]).parent / link["reftarget"].partition(
+            "#"
+        )[0]
         place = target.resolve()
-        if place.exists() and place.is_relative_to(ROOT) and not place.is_relative_to(app.srcdir):
+        if (
+            place.exists()
+            and place.is_relative_to(ROOT)
+            and not place.is_relative_to(app.srcdir)
+        ):
             address = f"{REPOSITORY}/blob/main/{place.relative_to(ROOT).as_posix()}"
             link.replace_self(nodes.reference("", "", *link.children, refuri=address))
 

@@ -38,9 +38,16 @@ def draw(program: str, root: str | None) -> None:
     """Run a program and keep its pictures, small."""
     tutorial = EXAMPLES / "tutorials" / f"{program}.py"
     path = tutorial if tutorial.exists() else EXAMPLES / f"{program}.py"
-    arguments = [*RUNS[program], *(["--root", root] if root and program in WITH_MNIST else [])]
+    arguments = [
+        *RUNS[program],
+        *(["--root", root] if root and program in WITH_MNIST else []),
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, path, *arguments, "--pictures", folder], cwd=folder, check=True)
+        subprocess.run(
+            [sys.executable, path, *arguments, "--pictures", folder],
+            cwd=folder,
+            check=True,
+        )
         for picture in sorted(Path(folder).glob("*.png")):
             shrink(picture, PICTURES / program / picture.name)
 
@@ -51,7 +58,9 @@ def shrink(picture: Path, target: Path) -> None:
     with Image.open(picture) as opened:
         image = opened.convert("RGB")
     if image.width > WIDTH:
-        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
+        image = image.resize(
+            (WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS
+        )
     image.save(target, optimize=True)
     colours = 512
     while target.stat().st_size > BYTES:
@@ -65,8 +74,12 @@ def shrink(picture: Path, target: Path) -> None:
 
 def main() -> None:
     """Draw what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("programs", nargs="*", help=f"of {', '.join(RUNS)}; all where none is given")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "programs", nargs="*", help=f"of {', '.join(RUNS)}; all where none is given"
+    )
     parser.add_argument("--root", help="folder that holds (or will hold) mnist/")
     given = parser.parse_args()
     for program in given.programs or RUNS:

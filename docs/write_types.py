@@ -96,7 +96,14 @@ ARRAYS: dict[str, Any] = {
     "datetime64": np.array(["2024-01-01", "2024-01-02"], dtype="datetime64[D]"),
     "text, objects": np.array(["a", "b"]),
 }
-PICTURES = {"1": "1 bit", "L": "8-bit grey", "I;16": "16-bit grey", "F": "float grey", "P": "palette", "RGB": "RGB"}
+PICTURES = {
+    "1": "1 bit",
+    "L": "8-bit grey",
+    "I;16": "16-bit grey",
+    "F": "float grey",
+    "P": "palette",
+    "RGB": "RGB",
+}
 PICTURES |= {"RGBA": "RGBA", "CMYK": "CMYK"}
 R_VALUES = {
     "character, deferred or not": ("chr_deferred_na.rds", "x"),
@@ -136,7 +143,7 @@ def said(function: Callable[[], str]) -> str:
 def feature(make: Callable[..., Any]) -> str:
     """What a column becomes as a feature."""
     for options, beside in (({}, ""), ({"dates": "parts"}, 'with `dates="parts"` ')):
-        found = said(lambda: kind(make(**options)))  # noqa: B023
+        found = said(lambda: kind(make(**options)))
         if found != "refused":
             return beside + found
     return "refused"
@@ -158,21 +165,27 @@ def target(made: Any) -> str:
     return classes or str(made.target.dtype).removeprefix("torch.")
 
 
-def of_frames(columns: dict[str, Any], make: Callable[[dict[str, Any]], Any]) -> Iterator[tuple[str, ...]]:
+def of_frames(
+    columns: dict[str, Any], make: Callable[[dict[str, Any]], Any]
+) -> Iterator[tuple[str, ...]]:
     """Type, what it is as a feature, as a target, and in a frame that is passed as it is."""
     for name, values in columns.items():
         frame = make({"x": values, "other": [1.0, 2.0]})
 
         def aimed() -> str:
-            data = lb.data.from_frame(frame, target="x", features=["other"])  # noqa: B023
+            data = lb.data.from_frame(frame, target="x", features=["other"])
             return target(data.encoding.encode(data.frame, need_target=True))
 
         def raw() -> str:
-            return str(lb.data._accept.numeric_matrix(frame).dtype).removeprefix("torch.")  # noqa: B023
+            return str(lb.data._accept.numeric_matrix(frame).dtype).removeprefix(
+                "torch."
+            )
 
         yield (
             name,
-            feature(lambda **options: lb.data.from_frame(frame, features=["x"], **options)),  # noqa: B023
+            feature(
+                lambda **options: lb.data.from_frame(frame, features=["x"], **options)
+            ),
             said(aimed),
             said(raw),
         )
@@ -187,14 +200,22 @@ def of_parquet(folder: Path) -> Iterator[tuple[str, ...]]:
         pq.write_table(pa.table({"x": values, "other": [1.0, 2.0]}), path)
 
         def aimed() -> str:
-            data = lb.data.from_parquet(path, target="x", features=["other"])  # noqa: B023
-            return f"classes {data.classes}" if data.classes else str(data.fetch(range(2), 1)[1].dtype)[6:]
+            data = lb.data.from_parquet(path, target="x", features=["other"])
+            return (
+                f"classes {data.classes}"
+                if data.classes
+                else str(data.fetch(range(2), 1)[1].dtype)[6:]
+            )
 
         levels = {"x": [str(value) for value in values.to_pylist()]}
         yield (
             name,
-            feature(lambda **options: lb.data.from_parquet(path, features=["x"], **options)),  # noqa: B023
-            said(lambda: kind(lb.data.from_parquet(path, features=["x"], levels=levels))),  # noqa: B023
+            feature(
+                lambda **options: lb.data.from_parquet(path, features=["x"], **options)
+            ),
+            said(
+                lambda: kind(lb.data.from_parquet(path, features=["x"], levels=levels))
+            ),
             said(aimed),
         )
 
@@ -206,7 +227,9 @@ def of_arrays(folder: Path) -> Iterator[tuple[str, ...]]:
 
         def tensor(mode: Any) -> str:
             array = np.load(folder / "a.npy", mmap_mode=mode)
-            return str(lb.data._accept.accept((array, None), 0).fetch(range(2), 1)[0].dtype).removeprefix("torch.")
+            return str(
+                lb.data._accept.accept((array, None), 0).fetch(range(2), 1)[0].dtype
+            ).removeprefix("torch.")
 
         yield name, said(lambda: tensor(None)), said(lambda: tensor("r"))
 
@@ -216,9 +239,14 @@ def of_pictures(folder: Path) -> Iterator[tuple[str, ...]]:
     for mode, name in PICTURES.items():
         place = folder / mode.replace(";", "_") / "class"
         place.mkdir(parents=True)
-        Image.new(mode, (4, 4)).save(place / ("a.tif" if mode in ("F", "CMYK") else "a.png"))
+        Image.new(mode, (4, 4)).save(
+            place / ("a.tif" if mode in ("F", "CMYK") else "a.png")
+        )
         picture = lb.datasets.image_folder(place.parent)[0][0]
-        yield name, f"{str(picture.dtype).removeprefix('torch.')} {tuple(picture.shape)}"
+        yield (
+            name,
+            f"{str(picture.dtype).removeprefix('torch.')} {tuple(picture.shape)}",
+        )
 
 
 def of_r() -> Iterator[tuple[str, ...]]:
@@ -232,7 +260,10 @@ def of_r() -> Iterator[tuple[str, ...]]:
 def table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> list[str]:
     """A table of Markdown."""
     lines = [heads, ("---",) * len(heads), *((f"`{row[0]}`", *row[1:]) for row in rows)]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines] + [""]
+    return [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+        for line in lines
+    ] + [""]
 
 
 def page() -> str:
@@ -256,9 +287,20 @@ def page() -> str:
             lines += [f"## {title}", "", *table(frames, of_frames(columns, make))]
         heads = ("type", "feature of `from_parquet`", "with `levels=`", "target")
         lines += ["## Parquet", "", *table(heads, of_parquet(folder))]
-        lines += ["Folders such as `year=2024` are a column of texts, a category whose values are known.", ""]
-        lines += ["## Arrays, `.npy`", "", *table(("type", "as it is", "memory map"), of_arrays(folder))]
-        lines += ["## Pictures", "", *table(("kind", "of `image_folder`, 4 by 4"), of_pictures(folder))]
+        lines += [
+            "Folders such as `year=2024` are a column of texts, a category whose values are known.",
+            "",
+        ]
+        lines += [
+            "## Arrays, `.npy`",
+            "",
+            *table(("type", "as it is", "memory map"), of_arrays(folder)),
+        ]
+        lines += [
+            "## Pictures",
+            "",
+            *table(("kind", "of `image_folder`, 4 by 4"), of_pictures(folder)),
+        ]
         lines += ["## R", "", *table(("type", "of `lumbre.r.load`"), of_r())]
     return "\n".join(lines).rstrip() + "\n"
 

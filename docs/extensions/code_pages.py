@@ -20,7 +20,10 @@ def write(app: Sphinx) -> None:
     for old in set(folder.glob("LB*.md")) - {folder / f"{code}.md" for code in codes()}:
         old.unlink()
     for code in codes():
-        page, text = folder / f"{code}.md", f"---\norphan: true\n---\n{explained(code)}\n{BACK}"
+        page, text = (
+            folder / f"{code}.md",
+            f"---\norphan: true\n---\n{explained(code)}\n{BACK}",
+        )
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             page.write_text(text, encoding="utf-8")
 
@@ -28,8 +31,13 @@ def write(app: Sphinx) -> None:
 def fill_the_index(app: Sphinx, name: str, source: list[str]) -> None:
     """The index has a row for each page."""
     if name == f"{FOLDER}/index":
-        rows = [f"| [{code}]({code}.md) | {said.severity} | {said.title} |" for code, said in codes().items()]
-        source[0] = source[0].replace(MARK, "\n".join(["| code | kind | what it says |", "|---|---|---|", *rows]))
+        rows = [
+            f"| [{code}]({code}.md) | {said.severity} | {said.title} |"
+            for code, said in codes().items()
+        ]
+        source[0] = source[0].replace(
+            MARK, "\n".join(["| code | kind | what it says |", "|---|---|---|", *rows])
+        )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -25,7 +25,10 @@ def parts(page: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     at = 0
     for block in BLOCK.finditer(page):
-        found += [("markdown", page[at : block.start()].strip()), (block[1], block[2].rstrip())]
+        found += [
+            ("markdown", page[at : block.start()].strip()),
+            (block[1], block[2].rstrip()),
+        ]
         at = block.end()
     found.append(("markdown", page[at:].strip()))
     return [(kind, text) for kind, text in found if text]
@@ -36,7 +39,9 @@ def script(page: str) -> str:
     lines = [f"# Needs: {NEEDS}"]
     for kind, text in parts(page):
         if kind == "markdown":
-            lines += [f"\n# {head}" for head in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+            lines += [
+                f"\n# {head}" for head in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            ]
         elif kind == "python":
             lines += ["", text]
     return "\n".join(lines).lstrip() + "\n"
@@ -57,12 +62,20 @@ def notebook(page: str, folder: Path, repository: str) -> Any:
         elif kind == "text" and cells and cells[-1].cell_type == "code":
             cells[-1].outputs = [new_output("stream", name="stdout", text=text + "\n")]
         else:
-            cells.append(_markdown(f"```\n{text}\n```" if kind == "text" else text, folder, repository))
+            cells.append(
+                _markdown(
+                    f"```\n{text}\n```" if kind == "text" else text, folder, repository
+                )
+            )
     cells.insert(1, new_markdown_cell(f"Needs `{NEEDS}`."))
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"  # the same at every build
     made = new_notebook(cells=cells)
-    made.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    made.metadata.kernelspec = {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    }
     nbformat.validate(made)
     return made
 
@@ -72,7 +85,9 @@ def _markdown(text: str, folder: Path, repository: str) -> Any:
 
     def inside(picture: re.Match[str]) -> str:
         place = folder / picture[2]
-        attachments[place.name] = {"image/png": base64.b64encode(place.read_bytes()).decode()}
+        attachments[place.name] = {
+            "image/png": base64.b64encode(place.read_bytes()).decode()
+        }
         return f"![{picture[1]}](attachment:{place.name})"
 
     def absolute(link: re.Match[str]) -> str:
@@ -93,7 +108,10 @@ def add_links(app: Sphinx, name: str, source: list[str]) -> None:
             for end, kind in (("ipynb", "notebook"), ("py", "script"))
         )
         source[0] = re.sub(
-            r"\A(# .*\n)", rf'\1\n<p class="downloads">Download this page: {links}</p>\n', source[0], count=1
+            r"\A(# .*\n)",
+            rf'\1\n<p class="downloads">Download this page: {links}</p>\n',
+            source[0],
+            count=1,
         )
 
 
@@ -108,7 +126,9 @@ def write(app: Sphinx, error: Exception | None) -> None:
         page = path.read_text(encoding="utf-8")
         if "```python" in page:
             (target / f"{path.stem}.py").write_text(script(page), encoding="utf-8")
-            nbformat.write(notebook(page, path.parent, repository), target / f"{path.stem}.ipynb")
+            nbformat.write(
+                notebook(page, path.parent, repository), target / f"{path.stem}.ipynb"
+            )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

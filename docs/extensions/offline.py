@@ -13,7 +13,10 @@ _LOADED = re.compile(
     r"|<link\b(?![^>]*rel=[\"'](?:canonical|search)[\"'])[^>]*\bhref=[\"'](?:https?:)?//[^>]*>"
     r"|url\([\"']?(?:https?:)?//[^)]*\)|@import\s+[\"'](?:https?:)?//[^;]*"
 )
-_CODE = re.compile(r'<div class="(?:[\w-]+ )?highlight-(\w+)[^"]*"><div class="highlight"><pre>(.*?)</pre>', re.DOTALL)
+_CODE = re.compile(
+    r'<div class="(?:[\w-]+ )?highlight-(\w+)[^"]*"><div class="highlight"><pre>(.*?)</pre>',
+    re.DOTALL,
+)
 
 
 def loaded_from_elsewhere(text: str) -> list[str]:
@@ -24,7 +27,11 @@ def loaded_from_elsewhere(text: str) -> list[str]:
 def too_long(page: str) -> list[str]:
     """Lines of code that are wider than 88 columns. Printed text is broken by the style sheet."""
     blocks = [code for language, code in _CODE.findall(page) if language != "text"]
-    lines = [line for code in blocks for line in html.unescape(re.sub(r"<[^>]+>", "", code)).splitlines()]
+    lines = [
+        line
+        for code in blocks
+        for line in html.unescape(re.sub(r"<[^>]+>", "", code)).splitlines()
+    ]
     return [line for line in lines if len(line) > WIDTH]
 
 
@@ -37,7 +44,9 @@ def look(app: Sphinx, error: Exception | None) -> None:
         text = path.read_text(encoding="utf-8")
         where = path.relative_to(app.outdir)
         found += [f"{where} loads {one}" for one in loaded_from_elsewhere(text)]
-        found += [f"{where} has a line of {len(one)} columns: {one}" for one in too_long(text)]
+        found += [
+            f"{where} has a line of {len(one)} columns: {one}" for one in too_long(text)
+        ]
     if found:
         raise ExtensionError("\n".join(found))
 

@@ -45,9 +45,18 @@ def first_line(thing: Any) -> str:
 def members(kind: type) -> list[str]:
     """What a class has to be read about: documented, public, and not of a base that is documented elsewhere."""
     bases = kind.__mro__[1:]
-    inherited = {name for base in bases if not base.__name__.startswith("_") for name in vars(base)}
+    inherited = {
+        name
+        for base in bases
+        if not base.__name__.startswith("_")
+        for name in vars(base)
+    }
     left_out = LEFT_OUT.get(kind.__name__, "$")
-    own = {name: part for base in reversed(kind.__mro__) for name, part in vars(base).items()}
+    own = {
+        name: part
+        for base in reversed(kind.__mro__)
+        for name, part in vars(base).items()
+    }
     return [
         name
         for name, part in own.items()
@@ -69,13 +78,23 @@ class Public(SphinxDirective):
         """A table of names, and what autodoc makes of each."""
         module = self.arguments[0]
         found = public_module(module)
-        names = list(self.content) or sorted(found.__all__, key=lambda name: (name.lower(), name))
-        rows, bodies = [".. list-table::", "   :widths: auto", "   :class: names", ""], []
+        names = list(self.content) or sorted(
+            found.__all__, key=lambda name: (name.lower(), name)
+        )
+        rows, bodies = (
+            [".. list-table::", "   :widths: auto", "   :class: names", ""],
+            [],
+        )
         for entry in names:
             name, _, private = (part.strip() for part in entry.partition("="))
             place = private or module
-            thing = getattr(importlib.import_module(private) if private else found, name)
-            rows += [f"   * - :py:obj:`{name} <{place}.{name}>`", f"     - {first_line(thing)}"]
+            thing = getattr(
+                importlib.import_module(private) if private else found, name
+            )
+            rows += [
+                f"   * - :py:obj:`{name} <{place}.{name}>`",
+                f"     - {first_line(thing)}",
+            ]
             bodies += self.of(place, name, thing)
         lines = [*rows, "", *bodies]
         holder = nodes.container()
@@ -87,7 +106,11 @@ class Public(SphinxDirective):
         """Lines of reStructuredText that document one name."""
         if inspect.isclass(thing):
             shown = ", ".join(members(thing))
-            return [f".. autoclass:: {place}.{name}", *([f"   :members: {shown}"] if shown else []), ""]
+            return [
+                f".. autoclass:: {place}.{name}",
+                *([f"   :members: {shown}"] if shown else []),
+                "",
+            ]
         directive = "autofunction" if callable(thing) else "autodata"
         return [f".. {directive}:: {place}.{name}", ""]
 
@@ -96,18 +119,32 @@ class Public(SphinxDirective):
 def public_places() -> dict[str, str]:
     """The public name by the last part of it, such as {"Callback": "lumbre.Callback"}."""
     modules = {"lumbre": lumbre} | {
-        f"lumbre.{name}": thing for name in lumbre.__all__ if isinstance(thing := getattr(lumbre, name), ModuleType)
+        f"lumbre.{name}": thing
+        for name in lumbre.__all__
+        if isinstance(thing := getattr(lumbre, name), ModuleType)
     }
-    return {name: f"{place}.{name}" for place, module in reversed(modules.items()) for name in module.__all__}
+    return {
+        name: f"{place}.{name}"
+        for place, module in reversed(modules.items())
+        for name in module.__all__
+    }
 
 
-def lead_to_public_names(app: Sphinx, env: Any, node: addnodes.pending_xref, content: nodes.Node) -> Any:
+def lead_to_public_names(
+    app: Sphinx, env: Any, node: addnodes.pending_xref, content: nodes.Node
+) -> Any:
     """A type in a signature is named by its file; the reference has it under its public name."""
     target = node.get("reftarget", "")
     place = public_places().get(target.rpartition(".")[2])
-    if node.get("refdomain") != "py" or not target.startswith("lumbre.") or place is None:
+    if (
+        node.get("refdomain") != "py"
+        or not target.startswith("lumbre.")
+        or place is None
+    ):
         return None
-    return env.get_domain("py").resolve_xref(env, node["refdoc"], app.builder, "obj", place, node, content)
+    return env.get_domain("py").resolve_xref(
+        env, node["refdoc"], app.builder, "obj", place, node, content
+    )
 
 
 def without_private_files(app: Sphinx, page: nodes.document) -> None:
@@ -117,9 +154,21 @@ def without_private_files(app: Sphinx, page: nodes.document) -> None:
             prefix.parent.remove(prefix)
 
 
-def without_catch_all(app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: Any, gives: Any) -> Any:
+def without_catch_all(
+    app: Sphinx,
+    what: str,
+    name: str,
+    thing: Any,
+    options: Any,
+    signature: Any,
+    gives: Any,
+) -> Any:
     """`**unknown` only catches misspelt options, to name the right ones."""
-    return None if signature is None else (re.sub(r",? ?\*\*unknown(: \w+)?", "", signature), gives)
+    return (
+        None
+        if signature is None
+        else (re.sub(r",? ?\*\*unknown(: \w+)?", "", signature), gives)
+    )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
