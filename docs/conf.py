@@ -1,11 +1,10 @@
 """The documentation's build."""
 
+import re
 import sys
 import tomllib
 from pathlib import Path
 
-from docutils import nodes
-from sphinx import addnodes
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
@@ -38,23 +37,23 @@ napoleon_use_ivar = True
 suppress_warnings = ["ref.python"]
 
 
-def lead_to_the_repository(app: Sphinx, page: nodes.document) -> None:
+LINK = re.compile(r"\]\((\.\./[^)#\s]+)")
+
+
+def lead_to_the_repository(app: Sphinx, name: str, source: list[str]) -> None:
     """What a page links that has no page here, such as a program, gets its full address in the repository."""
-    for link in list(page.findall(addnodes.pending_xref)):
-        if link["reftype"] != "myst" or link["refdomain"] is not None:
-            continue
-        target = (app.srcdir / link["refdoc"]).parent / link["reftarget"].partition(
-            "#"
-        )[0]
-        place = target.resolve()
-        if (
-            place.exists()
-            and place.is_relative_to(ROOT)
-            and not place.is_relative_to(app.srcdir)
-        ):
-            address = f"{REPOSITORY}/blob/main/{place.relative_to(ROOT).as_posix()}"
-            link.replace_self(nodes.reference("", "", *link.children, refuri=address))
+
+    def address(link: re.Match[str]) -> str:
+        place = (Path(app.srcdir) / name).parent.joinpath(link[1]).resolve()
+        inside = place.is_relative_to(app.srcdir) or not place.is_relative_to(ROOT)
+        return (
+            link[0]
+            if inside
+            else f"]({REPOSITORY}/blob/main/{place.relative_to(ROOT).as_posix()}"
+        )
+
+    source[0] = LINK.sub(address, source[0])
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("doctree-read", lead_to_the_repository)
+    app.connect("source-read", lead_to_the_repository)

@@ -21,11 +21,11 @@ from sphinx.util.docutils import SphinxDirective
 
 import lumbre
 
-LEFT_OUT = {
-    "Callback": "on_\\w+",  # the page on how a fit runs lists the events in their order
-    "Classifier": "set_\\w+_request",  # scikit-learn adds these to every estimator
-    "Regressor": "set_\\w+_request",
-}
+LEFT_OUT = (
+    (lumbre.Callback, r"on_\w+"),  # its own docstring lists the events, in their order
+    (lumbre.sklearn.Classifier, r"set_\w+_request"),  # scikit-learn adds these
+    (lumbre.sklearn.Regressor, r"set_\w+_request"),
+)
 
 
 def public_module(name: str) -> Any:
@@ -51,7 +51,9 @@ def members(kind: type) -> list[str]:
         if not base.__name__.startswith("_")
         for name in vars(base)
     }
-    left_out = LEFT_OUT.get(kind.__name__, "$")
+    left_out = (
+        "|".join(names for base, names in LEFT_OUT if issubclass(kind, base)) or "$"
+    )
     own = {
         name: part
         for base in reversed(kind.__mro__)
