@@ -57,6 +57,7 @@ def members(kind: type) -> list[str]:
     own = {
         name: part
         for base in reversed(kind.__mro__)
+        if base.__module__.startswith("lumbre")
         for name, part in vars(base).items()
     }
     return [
