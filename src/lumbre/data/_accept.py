@@ -15,9 +15,10 @@ from lumbre.base import DataError, Nested, Source, leaves
 from lumbre.data._columns import Column
 from lumbre.data._encoding import FrameEncoding
 from lumbre.data._frames import FrameData, numeric_matrix
+from lumbre.data._numbers import as_tensor
 from lumbre.data._pairs import as_pair
 from lumbre.data._parquet import ParquetData
-from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken, as_tensor
+from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken
 from lumbre.data._tables import Table, is_frame, is_series
 from lumbre.data._weights import WeightedRows, as_weights
 from lumbre.data._wrapped import unwrapped

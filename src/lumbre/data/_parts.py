@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, did_you_mean
-from lumbre.data._sources import as_tensor
+from lumbre.data._numbers import as_tensor
 
 Names: TypeAlias = str | list[str] | None
 """The name of a part, or of several; None for all the others."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from lumbre.base import HOST_CHANCE, DataError, Nested, Rows, Source, describe, leaves, map_leaves, seed_host, stream
+from lumbre.data._numbers import as_tensor
 from lumbre.data._pairs import as_pair
 from lumbre.data._shown import as_html, as_text, facts_of, first_pictures
 
@@ -423,82 +424,3 @@ def users_object(source: Source) -> Any:
     """What of the user's makes the rows of a source: a data set or a function; None for rows in memory alone."""
     inner = source.source if isinstance(source, Taken) else source
     return inner.dataset if isinstance(inner, MapSource) else getattr(inner, "transform", None)
-
-
-_MOST_DENSE = 1 << 26  # numbers of a sparse tensor or matrix that is made dense at once
-
-
-def _in_rows(tensor: Tensor) -> Tensor:
-    """A tensor from which rows can be taken: dense, and without what autograd knows of it.
-
-    Raises:
-        DataError: its rows differ in length, are masked or not there, or it is sparse and too large.
-    """
-    kind = type(tensor).__name__
-    if tensor.is_nested or kind == "MaskedTensor" or tensor.is_meta:
-        kind = "nested tensor" if tensor.is_nested else "tensor on the device meta" if tensor.is_meta else kind
-        raise DataError(
-            f"a {kind}",
-            "a tensor with a row of the same shape for each example, whose numbers are all there",
-            "torch.nested.to_padded_tensor(x, 0.0), which fills the rows up; tensor.get_data() or tensor.to_tensor(0.0)"
-            " for one with a mask",
-        )
-    if tensor.layout != torch.strided:
-        if tensor.numel() > _MOST_DENSE:
-            raise DataError(
-                f"a sparse tensor of shape {tuple(tensor.shape)}",
-                f"one of up to {_MOST_DENSE} numbers, which is made dense, or one of SciPy",
-                "scipy.sparse.csr_matrix, of which the rows of a batch are made dense when they are asked for",
-            )
-        tensor = tensor.to_dense()
-    return tensor.detach() if tensor.requires_grad else tensor
-
-
-def as_tensor(value: Any) -> Tensor:
-    """An array or sequence of numbers as a tensor: float64 in torch's default dtype, small integers widened.
-
-    Raises:
-        DataError: the values are no numbers, or too large for that type.
-    """
-    if isinstance(value, Tensor):
-        return _in_rows(value)
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise DataError(
-            f"a masked array with {int(np.ma.count_masked(value))} masked values",
-            "numbers without gaps: the mask would be lost, and what lies under it taken for values",
-            "value.filled(...), or leave these rows out",
-        )
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise DataError(
-            f"a {type(value).__name__} whose parts differ in shape: {error}",
-            "rows of the same length",
-            "pad or cut them to one length; or a torch Dataset of rows, and a DataLoader that puts them together",
-        ) from error
-    if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"values of type {array.dtype}, such as {array.reshape(-1).tolist()[0]!r}" if array.size else "no values",
-            "numbers",
-            "encode them first; lumbre.data.from_frame(df, target=...) does it for data frames",
-        )
-    if array.dtype == np.uint64 and array.size and array.max() >= 2**63:
-        raise DataError(
-            f"whole numbers beyond int64, such as {array.max()}",
-            "numbers up to 2**63 - 1",
-            "array.astype(float) for measurements",
-        )
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)  # torch has no longer ones
-    if array.dtype.kind in "iu" and array.dtype != np.uint8:
-        array = array.astype(np.int64, copy=False)
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    made = tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
-    if made.dtype != tensor.dtype and int(made.isinf().sum()) > int(tensor.isinf().sum()):
-        raise DataError(
-            f"an array with {tensor[made.isinf() & ~tensor.isinf()][0]:g}, beyond float32",
-            f"numbers up to {torch.finfo(made.dtype).max:.2g}",
-            "look at these rows: they may be marks for missing values; or take the logarithm",
-        )
-    return made
