@@ -375,7 +375,11 @@ class WithExtra(nn.Module):
         self.kept = state
 
 
-@pytest.mark.parametrize("callback", [None, lb.callbacks.EMA(0.9), lb.callbacks.KeepBestModel("train_loss")], ids=repr)
+@pytest.mark.parametrize(
+    "callback",
+    [None, lb.callbacks.EMA(0.9), lb.callbacks.KeepBestModel("train_loss")],
+    ids=["alone", "averaged", "best"],
+)
 def test_what_a_module_keeps_beside_tensors_is_in_the_file(callback: Any, tmp_path: Path) -> None:
     x, y = blobs()
     fitted = recipe(WithExtra).fit((x, y), epochs=2, verbose=False, callbacks=[callback] if callback else [])
