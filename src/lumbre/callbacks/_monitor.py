@@ -38,19 +38,20 @@ class Monitor:
         if min_delta < 0:
             raise OptionError(f"min_delta={min_delta}", "zero or more", f"min_delta={-min_delta}")
         self.name = name
-        # Not `mode`: what a callback was made with, by these names, is compared with that of older checkpoints.
+        # Not `mode`, `start` and `ties`: what a callback was made with, by these names, is compared with that of older
+        # checkpoints.
         self._given = mode
         self.direction = mode or "min"
         self._min_delta = min_delta
         self._baseline = baseline
-        self._start = start
-        self._ties = ties
+        self._first_epoch = start
+        self._which = ties
         self.best: float | None = baseline
 
     @property
     def watch(self) -> tuple[object, ...]:
         """What it was made with."""
-        return self.name, self._given, self._min_delta, self._baseline, self._start, self._ties
+        return self.name, self._given, self._min_delta, self._baseline, self._first_epoch, self._which
 
     def begin(self, ctx: Context) -> None:
         """Forget the last run, and check the name against what this run will record."""
@@ -81,7 +82,7 @@ class Monitor:
     def looks(self, ctx: Context) -> bool:
         """Whether the epoch is looked at: the first of these or a later one, and validated where that is watched."""
         left_out = self.name.startswith("valid_") and self.name in ctx.monitored
-        return ctx.epoch >= self._start and not (left_out and self.name not in ctx.history.last())
+        return ctx.epoch >= self._first_epoch and not (left_out and self.name not in ctx.history.last())
 
     def value(self, ctx: Context) -> float:
         """The epoch's value."""
@@ -111,7 +112,7 @@ class Monitor:
             return False
         sign = -1.0 if self.direction == "max" else 1.0
         better = self.best is None or sign * (self.best - value) > self._min_delta
-        if better or (self._ties == "last" and value == self.best):
+        if better or (self._which == "last" and value == self.best):
             self.best = value
             return True
         return False

@@ -53,7 +53,9 @@ def from_csv(
         >>> lb.data.from_csv(
         ...     "penguins.csv", target="species", features=["bill_length_mm", "sex"]
         ... )
-        FrameData(333 rows, 2 features, target 'species')
+        FrameData of 333 rows
+          features: 2: bill_length_mm, sex
+          target: species: Adelie 146, Chinstrap 68, Gentoo 119
     """
     import pandas as pd
 

@@ -374,7 +374,9 @@ def from_parquet(
         ...     features=["bill_length_mm", "sex"],
         ...     levels={"sex": ["female", "male"]},
         ... )
-        ParquetData(333 rows in 1 row groups, 2 features)
+        ParquetData of 333 rows in 1 row groups
+          features: 2: bill_length_mm, sex
+          target: body_mass_g
     """
     at_least(1, window=window)
     check_options(standardize, unknown, missing, dates, hash, scale_target)

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.utils.data import Dataset
 
 from lumbre.base import attributes_of, held_by_function, is_users_own, print_of, prints_of_globals, values_of_class
+from lumbre.callbacks import On
 from lumbre.core import Callback
 from lumbre.data import objects_behind
 from lumbre.resume._state import Run, is_kept_number
@@ -40,6 +41,7 @@ class HiddenState:
         self._before: dict[str, Any] | None = None
         self._looked = False
         self._said: list[str] = []
+        self._written: set[str] = set()  # what the functions of `On` hold: most write down what they see
 
     def begin(self) -> None:
         """Look for the first time."""
@@ -58,6 +60,9 @@ class HiddenState:
         # A hook that was registered since is one of this run, which registers it again when it is resumed.
         names = [name for name in names if not name.endswith("]") or (name in before and name in after)]
         changed = [name for name in names if after.get(name) != before.get(name) and name not in self._said]
+        changed = [
+            name for name in changed if name not in self._written or not _only_grew(before.get(name), after.get(name))
+        ]
         self._said += changed
         if changed:
             more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
@@ -92,10 +97,12 @@ class HiddenState:
         for one in run.callbacks:
             if is_users_own(type(one)) and type(one).state_dict is Callback.state_dict:
                 add(type(one).__name__, one)
+            there = set(found)
             for function in _functions_of(one):
                 add(_name(function), function)
+            self._written |= set(found) - there if isinstance(one, On) else set()
         for one in plan.context.optimizers.values():
-            if is_users_own(type(one)):
+            if is_users_own(type(one)) and type(one).state_dict is optim.Optimizer.state_dict:
                 own = {key: value for key, value in attributes_of(one).items() if key[0] != "_"}
                 found |= {
                     f"{type(one).__name__}.{key}": print_of(value, known)
@@ -111,6 +118,15 @@ class HiddenState:
             if not isinstance(one, nn.Module):
                 add(name, one)
         return found | prints_of_globals(*holders, known=known)
+
+
+def _only_grew(before: Any, after: Any) -> bool:
+    """Whether nothing has changed between two prints but that lists have more entries at their ends."""
+    if not isinstance(before, (list, tuple)) or not isinstance(after, (list, tuple)):
+        return bool(before == after)
+    if len(before) == len(after) == 2 and isinstance(before[0], int) and isinstance(before[1], list):
+        return before[0] <= after[0] and _only_grew([*before[1]], [*after[1]][: len(before[1])])
+    return len(before) == len(after) and all(map(_only_grew, before, after))
 
 
 def _functions_of(one: Callback) -> Iterator[Any]:
