@@ -1,6 +1,6 @@
 """Pairs after questions of others: of the half that was looked at, causes are named and sound twins left alone.
 
-The quick test takes the pairs of the newest checks alone; the other half is only counted, in `make_docs.py`.
+The quick test takes the pairs of the newest checks alone; no test runs those of the other half.
 """
 
 from collections.abc import Callable

@@ -64,11 +64,14 @@ def test_a_task_that_no_row_of_the_first_batch_has(loss: Any) -> None:
 
 
 def test_rates_that_a_schedule_or_a_bound_makes_small() -> None:
-    def noam(optimizer: optim.Optimizer) -> Any:
-        return lr_scheduler.LambdaLR(optimizer, lambda at: 64**-0.5 * min((at + 1) ** -0.5, (at + 1) * 4000**-1.5))
+    def noam(warm: int) -> Any:
+        def made(optimizer: optim.Optimizer) -> Any:
+            return lr_scheduler.LambdaLR(optimizer, lambda at: 64**-0.5 * min((at + 1) ** -0.5, (at + 1) * warm**-1.5))
 
-    by_batch = lb.callbacks.LRScheduler(noam, step_on="batch")
-    assert codes(small, opt=optim.AdamW, lr=1.0, callbacks=by_batch, epochs=20) == []
+        return lb.callbacks.LRScheduler(made, step_on="batch")
+
+    assert codes(small, opt=optim.AdamW, lr=1.0, callbacks=noam(40), epochs=20) == []
+    assert codes(small, opt=optim.AdamW, lr=1.0, callbacks=noam(4000), epochs=20) == ["LB035"]  # it is never over
     assert codes(small, opt=optim.AdamW, lr=1.0) == ["LB033"]
     assert codes(small, opt=optim.SGD, lr=20.0, callbacks=lb.callbacks.GradientClip(0.25)) == []
     assert "LB033" in codes(small, opt=optim.SGD, lr=20.0, callbacks=lb.callbacks.GradientClip(5.0))

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -77,6 +77,11 @@ def _pull(subject: Subject, group: dict[str, Any], value: float) -> float:
     return decayed / moved if moved > 0 else 0.0
 
 
+def _rises_on(rates: Sequence[float]) -> bool:
+    """Whether the warm-up is not over at the end. A peak may be far below the rate of an optimizer that is a factor."""
+    return rates[0] < rates[-1] == max(rates)
+
+
 @check("LB035", "warning", "A schedule that does not fit the run", several=True)
 def schedule(subject: Subject) -> Iterator[Found]:
     """A scheduler that is made for more or fewer steps than the run has ends high, rises again, or stops the run; one
@@ -96,7 +101,7 @@ def schedule(subject: Subject) -> Iterator[Found]:
                 (one.name, f"{idle} of the {steps} steps") if one.name else ("a schedule", f"{idle / steps:.0%}")
             )
             received = f"{name}, under 1 % of its highest rate in {where} of this run"
-        elif steps >= 10 and one.name not in _OWN_RATES and max(one.rates) < 0.1 * base:
+        elif steps >= 10 and one.name not in _OWN_RATES and _rises_on(one.rates) and max(one.rates) < 0.1 * base:
             received = (
                 f"{one.name or 'a schedule'}, whose rate comes to {max(one.rates):.1g} at most in the {steps} steps of "
                 f"this run, where the optimizer has {base:g}"

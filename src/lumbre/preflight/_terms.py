@@ -12,7 +12,7 @@ from torch.autograd.graph import GradientEdge
 
 from lumbre.base import as_scalar, map_leaves, untouched
 from lumbre.devices import seeder
-from lumbre.preflight._recorder import BINARY, CLASSES, Call, Recorder, kind_of, loss_inputs, nodes_of
+from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, Recorder, kind_of, loss_inputs, nodes_of
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -75,14 +75,21 @@ def grows(subject: Subject) -> Iterator[Found]:
     preds = tensors(found.pred)
     if subject.loss is None or found.failure is not None or subject.batch.size < 2 or not preds:
         return
-    if sum(one.numel() for one in preds) > _MOST_NUMBERS:
+    if _from_torch(subject) or sum(one.numel() for one in preds) > _MOST_NUMBERS:
         return
-    grown = [_grown(subject, times) for times in (1, 2, 3)]
-    if any(one is None for one in grown):
+    once = _grown(subject, 1)
+    twice = None if once is None else _grown(subject, 2)
+    if once is None or twice is None:
         return
-    once, twice, thrice = (one for one in grown if one is not None)
     size = abs(once.value)
-    if size > 0 and _close(twice.value, once.value / 2, size) and _close(thrice.value, once.value / 3, size):
+    falls = size > 0 and _close(twice.value, once.value / 2, size)
+    parts = list(zip(once.slopes, twice.slopes, strict=True))
+    sums = any(_weighs(one, None if one is None or two is None else 2 * two - one) for one, two in parts)
+    means = any(_weighs(one, None if one is None or two is None else 2 * (one - two)) for one, two in parts)
+    thrice = _grown(subject, 3) if falls or (sums and means) else None
+    if thrice is None:
+        return
+    if falls and _close(thrice.value, once.value / 3, size):
         yield Found(
             f"a loss of {once.value:.3g}, and of {twice.value:.3g} for the same rows taken twice",
             "a mean over the rows, which does not depend on how many they are",
@@ -92,15 +99,18 @@ def grows(subject: Subject) -> Iterator[Found]:
     added, kept = twice.value - once.value, 2 * once.value - twice.value
     if not _close(thrice.value, kept + 3 * added, size + abs(thrice.value)):
         return  # rows are compared with one another
-    parts = list(zip(once.slopes, twice.slopes, strict=True))
-    sums = any(_weighs(one, None if one is None or two is None else 2 * two - one) for one, two in parts)
-    means = any(_weighs(one, None if one is None or two is None else 2 * (one - two)) for one, two in parts)
     if sums and means:
         yield Found(
             "a loss of which one part is a sum over the rows of the batch, and another a mean",
             "terms that are all means over the rows, or all sums: their weights else depend on the batch size",
             '.sum(1).mean() in place of .sum(); reduction="sum" divided by len(x)',
         )
+
+
+def _from_torch(subject: Subject) -> bool:
+    """Whether the loss is what one call of torch's gave: a mean or a sum, of which it is known how it grows."""
+    found = subject.evaluated
+    return any(call.result is found.loss for call in loss_inputs(found.losses, (*CLASSES, *BINARY, *ELEMENTWISE)))
 
 
 def _close(one: float, other: float, size: float) -> bool:
