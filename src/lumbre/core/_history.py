@@ -28,6 +28,9 @@ class History:
             "validation". On a GPU the time of a step shows where the host waits for it.
     """
 
+    # Not a field: it is told of the run at hand, and not by files.
+    interrupted = False
+
     records: list[tuple[str, str, int, Any]] = field(default_factory=list[tuple[str, str, int, Any]])
     train_seconds: list[float] = field(default_factory=list[float])
     valid_seconds: list[float] = field(default_factory=list[float])

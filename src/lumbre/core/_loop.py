@@ -8,7 +8,6 @@ from lumbre.base import (
     Batch,
     Batches,
     DataError,
-    Joiner,
     Losses,
     LumbreError,
     Meter,
@@ -76,7 +75,7 @@ def train(plan: Plan) -> None:
             fire("epoch_end", ctx)
             keeper.epoch_done(lap("callbacks", now))
     except KeyboardInterrupt:
-        ctx.stop(f"Interrupted in epoch {ctx.epoch} of {plan.epochs[1]}; the model and the history so far are kept.")
+        _book_interrupt(plan)
         fire("interrupt", ctx)
     except SystemExit:  # the end of the process was asked for
         fire("interrupt", ctx)
@@ -128,6 +127,13 @@ def _book(plan: Plan, began: float, now: float) -> float:
     now = ctx.history.lap("metrics", now)
     ctx.history.train_seconds.append(now - began)
     return now
+
+
+def _book_interrupt(plan: Plan) -> None:
+    """Say that Ctrl-C ended the run."""
+    ctx = plan.context
+    ctx.history.interrupted = True
+    ctx.stop(f"Interrupted in epoch {ctx.epoch} of {plan.epochs[1]}; the model and the history so far are kept.")
 
 
 def _leave(plan: Plan, began: float) -> None:
@@ -227,22 +233,21 @@ def evaluate(
 def predict(
     context: Context,
     listeners: Listeners,
-    step: Callable[[Nested], Nested],
+    step: Callable[[Batch, int], Nested],
     batches: Batches,
     seed_step: Callable[[str, int, int], None],
-) -> Joiner:
-    """The predictions for `batches`, gathered in order; in evaluation mode, without gradients."""
+    add: Callable[[Nested, Batch], None],
+) -> None:
+    """The prediction for each of `batches`, by its number from 0, goes to `add`; in evaluation mode, no gradients."""
     ctx, fire = context, listeners.fire
     ctx.model.eval()
-    gathered = Joiner(step)
     fire("predict_begin", ctx)
     for batch in batches.epoch(1):
         ctx.batch = batch
         seed_step("predict", 1, ctx.batch_index)
         fire("predict_batch_begin", ctx)
-        ctx.pred = step(batch.input)
-        gathered.add(ctx.pred, batch)
+        ctx.pred = step(batch, ctx.batch_index)
+        add(ctx.pred, batch)
         ctx.batch_index += 1
         fire("predict_batch_end", ctx)
     fire("predict_end", ctx)
-    return gathered

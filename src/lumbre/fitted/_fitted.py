@@ -1,6 +1,6 @@
 """What `fit()` gives back: the trained model, what happened, and what can be done with it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,8 @@ from lumbre.fitted._export import example_input, export
 from lumbre.fitted._features import numbered_rows
 from lumbre.fitted._given import given_batches
 from lumbre.fitted._importance import Importance, importance
-from lumbre.fitted._intervals import Calibration, Conformal, calibrate, conformal, stored, with_intervals
-from lumbre.fitted._passes import evaluated, predicted
+from lumbre.fitted._intervals import Calibration, Conformal, calibrate, conformal, stored
+from lumbre.fitted._passes import Wanted, evaluated, predicted
 from lumbre.fitted._shown import fitted_html, fitted_text
 from lumbre.metrics import Metric
 from lumbre.run import Session
@@ -47,14 +47,6 @@ class Fitted:
         >>> fitted = recipe.fit((x, y), epochs=2, verbose=False)
         >>> fitted.predict_probabilities(x).shape
         torch.Size([60, 3])
-        >>> list(fitted.compare((x, y)).columns)[:5]
-        ['row', 'truth', 'predicted', 'correct', 'probability']
-        >>> fitted.examples((x, y), 2, choose="worst").input.shape
-        torch.Size([2, 4])
-        >>> fitted.report("report.html", (x, y))
-        >>> fitted.export("line.pt2")
-        >>> torch.export.load("line.pt2").module()(torch.zeros(7, 4)).shape
-        torch.Size([7, 3])
     """
 
     def __init__(self, session: Session, history: History, engine: str, remarks: Remarks | None = None) -> None:
@@ -96,6 +88,11 @@ class Fitted:
     def remarks(self) -> list[str]:
         """What was noticed while the model was trained, each in a line with its code; empty after loading."""
         return [] if self._remarks is None else list(self._remarks.lines)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the run; false after loading."""
+        return self._history.interrupted
 
     @property
     def ledger(self) -> "pd.DataFrame":
@@ -152,12 +149,14 @@ class Fitted:
         num_workers: int | None = None,
         callbacks: Callback | Iterable[Callback] = (),
         interval: bool = False,
+        augment: Callable[..., Any] | None = None,
+        times: int = 1,
+        to: str | Path | None = None,
     ) -> Nested:
         """The model's output for each row of `data`, in order.
 
-        Every part of the output is joined along its rows, whichever dimension they are in: tensors, structures of them,
-        distributions, data classes and other objects that hold tensors, lists with an entry for each row. What belongs
-        to all rows, such as a table of weights, stays as it is. There are as many predictions as rows, or an error.
+        Every part of the output is joined along its rows, whichever dimension they are in: tensors, structures and
+        objects that hold them, lists with an entry for each row. What belongs to all rows stays as it is.
 
         Args:
             data: an input, or a pair (input, target) whose target is left aside; whatever `fit()` takes, or a frame
@@ -168,6 +167,10 @@ class Fitted:
             callbacks: hear the `predict_...` events.
             interval: give a DataFrame with the columns prediction, lower and upper, on the scale of the target; of
                 classes prediction, set and size. `conformal()` comes before.
+            augment: transforms as for `fit()`; the output is the mean over `times` draws of them. Not with `interval`.
+            times: how many draws.
+            to: write to this Parquet file, in pieces, and give its path: columns prediction, or
+                prediction_<class or number>; or those of `interval`. Needs pyarrow.
 
         Returns:
             A float32 tensor of shape (rows, ...) on the CPU, or tensors in the structure that the module returns.
@@ -176,9 +179,9 @@ class Fitted:
             DataError: the data cannot be used as it is, or the output has not a row for each of its rows.
             OptionError: an option cannot apply to this data.
         """
+        wanted = Wanted(interval=interval, augment=augment, times=times, to=to)
         rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True, in_order=True)
-        output = predicted(self._session, rows, callbacks, self.save)
-        return with_intervals(self._session, output) if interval else output
+        return predicted(self._session, rows, callbacks, self.save, wanted)
 
     def predict_classes(
         self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
@@ -356,9 +359,8 @@ class Fitted:
             DataError: the data cannot be used as it is, or has no gradient.
             OptionError: an option is impossible.
         """
-        against = (
-            baseline if isinstance(baseline, (int, float)) else self._feed(baseline, need_target=False, counted=True)
-        )
+        number = isinstance(baseline, (int, float))
+        against = baseline if number else self._feed(baseline, need_target=False, counted=True)
         given = self._feed(rows, batch_size, need_target=False)
         return attribute(self._session, given, of, method, against, steps, patches, batch_size)
 

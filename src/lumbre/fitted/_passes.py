@@ -1,16 +1,34 @@
 """A pass over data that trains nothing: loss and metrics, or predictions; callbacks hear of both."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from lumbre.base import Batch, Batches, Nested, OptionError, divisor_of
+import torch
+from torch import Tensor
+
+from lumbre.base import (
+    Batch,
+    Batches,
+    DataError,
+    Joiner,
+    Nested,
+    OptionError,
+    at_least,
+    describe,
+    divisor_of,
+    leaves,
+    map_leaves,
+)
 from lumbre.core import Callback, Context, Listeners, evaluate, predict
 from lumbre.data import LoaderFeed, RowFeed, Stripe, forms, same_forms
 from lumbre.devices import seeder
 from lumbre.fitted._evaluation import Evaluation, Values
+from lumbre.fitted._intervals import with_intervals
+from lumbre.fitted._pieces import numbers_frame, pieces_at
 from lumbre.fitted._response import response_scale
-from lumbre.run import Session, callback_list, in_order, make_meter, share
+from lumbre.run import Session, augmenter, callback_list, check_augment, in_order, make_meter, share
 
 _Callbacks: TypeAlias = Callback | Iterable[Callback]
 _Save: TypeAlias = Callable[..., None]
@@ -29,16 +47,85 @@ def evaluated(session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callback
         return Evaluation(Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))
 
 
-def predicted(session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callbacks, save: _Save) -> Nested:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What `predict()` is to give beside the output of the module.
+
+    Attributes:
+        interval: intervals or sets of classes in its place.
+        augment: changes inputs, as in `fit()`; None leaves them as they are.
+        times: over how many such changes the mean is taken.
+        to: the Parquet file to write to, or None.
+    """
+
+    interval: bool = False
+    augment: Callable[..., Any] | None = None
+    times: int = 1
+    to: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, times=self.times)
+        if self.augment is not None:
+            check_augment(self.augment)
+            if self.interval:
+                raise OptionError(
+                    "interval=True beside augment",
+                    "one of the two: conformal() learned how far predictions for inputs as they are may be wrong",
+                    "predict(data, interval=True)",
+                )
+        elif self.times > 1:
+            raise OptionError(
+                f"times={self.times} without augment",
+                "what changes the inputs, so that the predictions differ",
+                f"augment=lumbre.vision.Augment([...]), times={self.times}",
+            )
+
+
+def predicted(
+    session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callbacks, save: _Save, wanted: Wanted
+) -> Nested | Path:
     """The prediction for each row, in order; `save` is what a callback saves the model with."""
     context, listeners = _context(session, rows, "predict", save), Listeners(callback_list(callbacks))
     with session.running(batches=rows.length):
         seed_step = seeder(session.seed, session.device, session.world.rank)
-        found = predict(context, listeners, session.predicted, _Inputs(share(rows, rows), session), seed_step)
+        step, batches = _step(session, wanted, seed_step), _Inputs(share(rows, rows), session)
+        if wanted.to is not None:
+            frame = with_intervals if wanted.interval else numbers_frame
+            with pieces_at(session, wanted.to, session.predicted, lambda output: frame(session, output)) as pieces:
+                predict(context, listeners, step, batches, seed_step, pieces.add)
+            return Path(wanted.to)
+        found = Joiner(session.predicted)
+        predict(context, listeners, step, batches, seed_step, found.add)
     stripe, columns = rows.order if isinstance(rows, RowFeed) else None, found.columns()
     if isinstance(stripe, Stripe):
         columns = in_order(session.world.gather(columns), stripe)
-    return found.built(columns)
+    output = found.built(columns)
+    return with_intervals(session, output) if wanted.interval else output
+
+
+def _step(
+    session: Session, wanted: Wanted, seed_step: Callable[[str, int, int], None]
+) -> Callable[[Batch, int], Nested]:
+    """What predicts a batch: as it is, or the mean over several changes of it."""
+    if wanted.augment is None:
+        return lambda batch, index: session.predicted(batch.input)
+    change = augmenter(wanted.augment, session.seed, seed_step)
+
+    def mean(batch: Batch, index: int) -> Nested:
+        turns = range(1, wanted.times + 1)
+        outputs = [session.predicted(change(batch, turn, index).input) for turn in turns]
+        columns = [list(column) for column in zip(*map(leaves, outputs), strict=True)]
+        for first, *_ in columns:
+            if not isinstance(first, Tensor) or not first.is_floating_point():
+                raise DataError(
+                    f"an output that holds {describe(first)}, of which there is no mean",
+                    "tensors of floating-point numbers",
+                    "predict() without augment=",
+                )
+        means = iter([torch.stack(column).mean(0) for column in columns])
+        return map_leaves(lambda _: next(means), outputs[0])
+
+    return mean
 
 
 class _Inputs:

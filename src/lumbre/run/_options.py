@@ -103,7 +103,7 @@ class Options:
                     f'{did_you_mean(str(code), [*CHECKS, *Remarks.codes])}ignore=("LB038",)',
                 )
         if self.augment is not None:
-            _check_augment(self.augment)
+            check_augment(self.augment)
 
     def _check_valid_every(self) -> None:
         if not _whole(self.valid_every, 1):
@@ -200,7 +200,12 @@ def _check_sampler(sampler: object, shuffle: bool | None) -> None:
         )
 
 
-def _check_augment(augment: object) -> None:
+def check_augment(augment: object) -> None:
+    """See that it can change the inputs of a batch.
+
+    Raises:
+        OptionError: it cannot.
+    """
     fix = "augment=lumbre.vision.Augment([lumbre.vision.RandomHorizontalFlip(), ...])"
     if not callable(augment):
         raise OptionError(f"augment={augment!r}", "transforms of lumbre.vision, or a function (input, row_seeds)", fix)
