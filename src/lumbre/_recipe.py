@@ -103,6 +103,8 @@ class Recipe(Spec):
                 DataLoader. The first dimension counts the rows.
             epochs: how many passes over the data; or (fewest, most), between which callbacks may stop the run.
             valid_data: data to validate on after each epoch, or a fraction in (0, 1) of the rows to hold out for it.
+                Of several sets, `{"near": a, "far": b}`, each a pair, a frame, a Dataset or a loader, each has values
+                of its own such as "valid_far_loss"; "valid_loss", and what the checks look at, is the first.
             valid_every: validate after every so many epochs, and after the last.
             callbacks: one or several `Callback` objects, called in their order.
             batch_size: rows in a batch; 32 where not given.

@@ -97,8 +97,8 @@ class Progress(Callback):
         began = perf_counter()
         assert self._screen is not None
         self._epochs_done += 1
-        values = {name: of for name in ("train", "valid") if (of := ctx.history.last(name))}
-        best = self._is_best(ctx.epoch, values)
+        best = self._is_best(ctx.epoch, {name: ctx.history.last(name) for name in ("train", "valid")})
+        values = ctx.history.newest()
         if self._is_shown(ctx) and values:
             self._screen.row(Row(ctx.epoch, values, monotonic() - self._epoch_began, best))
         self._spent += perf_counter() - began

@@ -122,7 +122,7 @@ class Lines:
     def row(self, row: Row) -> None:
         for name, values in row.values.items():
             shown = " - ".join(f"{_title(metric)}: {format_value(value)}" for metric, value in values.items())
-            self.note(f"{name.capitalize()} metrics: {shown}")
+            self.note(f"{name.capitalize().replace('_', ' ')} metrics: {shown}")
 
     def close(self) -> None:
         """Every line is whole."""

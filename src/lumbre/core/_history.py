@@ -65,6 +65,17 @@ class History:
             if set_name in (None, name)
         }
 
+    def newest(self) -> dict[str, dict[str, Any]]:
+        """The newest epoch's values by set: of "valid" without those that a set with a name of its own shows, too."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, metric, _, value in reversed(
+            list(takewhile(lambda record: record[2] == self.records[-1][2], reversed(self.records)))
+        ):
+            found.setdefault(name, {})[metric] = value
+        told = {metric for name, values in found.items() if name.startswith("valid_") for metric in values}
+        found["valid"] = {metric: value for metric, value in found.get("valid", {}).items() if metric not in told}
+        return {name: values for name, values in found.items() if values}
+
     def frame(self) -> "pd.DataFrame":
         """A DataFrame with columns set, metric, epoch, value; one row a number.
 

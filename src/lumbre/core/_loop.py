@@ -182,24 +182,35 @@ def _no_batch(epoch: int) -> DataError:
 
 
 def _validate(plan: Plan, batches: Batches) -> None:
-    """One pass over the validation data, with its events."""
+    """One pass over the validation data, with its events; over all sets, where there are several."""
     ctx, fire = plan.context, plan.listeners.fire
     began = perf_counter()
-    plan.valid_meter.reset()
     ctx.phase, ctx.batch_index = "valid", 0
     fire("valid_begin", ctx)
+    values = _judge(plan, batches, plan.valid_meter)
+    ctx.history.add(ctx.epoch, "valid", values)
+    if plan.valid_name is not None:
+        ctx.history.add(ctx.epoch, f"valid_{plan.valid_name}", values)
+    for name, (others, meter) in plan.also.items():
+        ctx.history.add(ctx.epoch, f"valid_{name}", _judge(plan, others, meter))
+    ctx.history.valid_seconds.append(perf_counter() - began)
+    fire("valid_end", ctx)
+
+
+def _judge(plan: Plan, batches: Batches, meter: Meter) -> dict[str, object]:
+    """Loss and metrics of the model as it is, on a set to validate on."""
+    ctx, fire = plan.context, plan.listeners.fire
+    meter.reset()
     for batch in batches.epoch(ctx.epoch):
         ctx.batch = batch
         plan.seed_step("valid", ctx.epoch, ctx.batch_index)
         fire("valid_batch_begin", ctx)
         ctx.pred, losses = plan.engine.valid_step(batch)
-        plan.valid_meter.update(batch, ctx.pred, losses)
+        meter.update(batch, ctx.pred, losses)
         ctx.loss = total_loss(losses)
         ctx.batch_index += 1
         fire("valid_batch_end", ctx)
-    ctx.history.add(ctx.epoch, "valid", plan.valid_meter.compute())
-    ctx.history.valid_seconds.append(perf_counter() - began)
-    fire("valid_end", ctx)
+    return meter.compute()
 
 
 def evaluate(

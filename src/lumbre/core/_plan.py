@@ -1,6 +1,6 @@
 """Everything a run needs, made ready: what `run/_plan.py` puts together and the loop executes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
@@ -36,6 +36,8 @@ class Plan:
         engine: executes a step.
         train: training batches.
         valid: validation batches, or None.
+        valid_name: the name of these batches, where there are several sets to validate on; else None.
+        also: the other sets by name, each with its meter.
         train_meter: loss and metrics of the training pass.
         valid_meter: loss and metrics of the validation pass.
         epochs: (fewest, most) epochs.
@@ -59,6 +61,8 @@ class Plan:
     listeners: Listeners
     seed_step: Callable[[str, int, int], None]
     switch: Callable[[bool], None]
+    valid_name: str | None = None
+    also: Mapping[str, tuple[Batches, Meter]] = field(default_factory=dict[str, tuple[Batches, Meter]])
     max_steps: float = inf
     valid_every: int = 1
     keeper: Keeper = field(default_factory=NothingKept)

@@ -24,7 +24,7 @@ from lumbre.data._feed import LoaderFeed, RowFeed, mover
 from lumbre.data._frames import FrameData, from_frame
 from lumbre.data._order import Order, RowOrder, Stripe, WeightedOrder, balanced_weights, shuffled
 from lumbre.data._own_random import objects_behind, own_random, restore_own_random
-from lumbre.data._pairs import as_pair
+from lumbre.data._pairs import PAIR_KEYS, as_pair
 from lumbre.data._parquet import ParquetData, WindowOrder, from_parquet, parquet_by
 from lumbre.data._quantiles import weighted_quantiles
 from lumbre.data._record import data_record, forms, in_words, row_dims, same_forms
@@ -53,6 +53,7 @@ from lumbre.data._weights import WeightedRows, that_count
 from lumbre.data._wrapped import unwrapped
 
 __all__ = [
+    "PAIR_KEYS",
     "ArraySource",
     "FrameData",
     "InMemoryDataset",

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lumbre.base import DataError, Nested, describe
 
-_PAIR_KEYS = (("input", "target"), ("x", "y"))
+PAIR_KEYS = (("input", "target"), ("x", "y"))
 _MASKS = ("train_mask", "input_id", "edge_label_index")  # of graphs whose nodes or edges do not all count
 
 
@@ -26,13 +26,13 @@ def as_pair(item: Any) -> tuple[Nested, Nested]:
         return item, None
     if isinstance(item, Mapping):
         item = _plain(item)
-        for input, target in _PAIR_KEYS:
+        for input, target in PAIR_KEYS:
             if set(item) == {input, target}:
                 return item[input], item[target]
         return item, None
     if isinstance(item, (tuple, list)):
         fields = getattr(item, "_fields", ())
-        for input, target in _PAIR_KEYS:
+        for input, target in PAIR_KEYS:
             if set(fields) == {input, target}:
                 return getattr(item, input), getattr(item, target)
         if len(item) == 2:

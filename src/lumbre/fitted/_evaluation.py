@@ -75,15 +75,9 @@ def run_lines(history: History, engine: str) -> list[tuple[str, str]]:
     ):
         if seconds:
             lines.append((f"{name} time per epoch", format_seconds(sum(seconds) / len(seconds))))
-    for set_name in ("train", "valid"):
-        values = history.last(set_name)
-        if values:
-            lines.append(
-                (
-                    f"last {set_name}",
-                    ", ".join(f"{name} {format_value(value)}" for name, value in values.items()),
-                )
-            )
+    for set_name, values in history.newest().items():
+        shown = ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
+        lines.append((f"last {set_name.replace('_', ' ')}", shown))
     spent = history.phase_seconds
     if total := sum(spent.values()):
         shares = sorted(((seconds / total, phase) for phase, seconds in spent.items()), reverse=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lumbre.base import DataError, import_extra
 from lumbre.core import History
-from lumbre.plots._colours import TRAIN, VALID
+from lumbre.plots._colours import PALETTE, TRAIN, VALID
 from lumbre.plots._text import literal
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MOST_MARKED = 50  # epochs: the marks of more would run into a band
 _COLOURS = {"train": TRAIN, "valid": VALID}
+_OF_SETS = (VALID, *PALETTE[2:])
 
 
 def plot_history(history: History, constant: Mapping[str, float] | None = None) -> "ggplot":
@@ -32,7 +33,12 @@ def plot_history(history: History, constant: Mapping[str, float] | None = None) 
     p9 = import_extra("plotnine", "plots", "draw charts")
     import pandas as pd
 
-    frame = pd.DataFrame(list(history.scalars()), columns=["set", "metric", "epoch", "value"])
+    records = list(history.scalars())
+    named = [name for name in dict.fromkeys(record[0] for record in records) if name.startswith("valid_")]
+    told = {record[1] for record in records if record[0] in named}  # of "valid" once more
+    shown = [record for record in records if record[0] != "valid" or record[1] not in told]
+    frame = pd.DataFrame(shown, columns=["set", "metric", "epoch", "value"])
+    colours = _COLOURS | {name: _OF_SETS[number % len(_OF_SETS)] for number, name in enumerate(named)}
     if frame.empty:
         raise DataError("a history without a number", "at least one epoch", "fit() for an epoch or more first")
     frame["metric"] = pd.Categorical(frame["metric"], categories=list(dict.fromkeys(frame["metric"])))
@@ -53,7 +59,7 @@ def plot_history(history: History, constant: Mapping[str, float] | None = None) 
         + (p9.geom_point(size=1.8, data=marked) if len(marked) else [])
         + [p9.geom_hline(p9.aes(yintercept="value"), data=one, linetype="dashed", alpha=0.6) for one in guess]
         + p9.facet_wrap("metric", scales="free_y", labeller=literal)
-        + p9.scale_colour_manual(values=_COLOURS)
+        + p9.scale_colour_manual(values=colours)
         + p9.scale_x_continuous(breaks=_breaks(epochs))
         + p9.labs(x="epoch", y="", colour="", shape="", caption="dashed: the best constant prediction" if guess else "")
         + p9.theme_minimal()

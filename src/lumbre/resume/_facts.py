@@ -63,9 +63,14 @@ def facts_of(recipe: Spec, options: Options, session: Session) -> dict[str, str]
         "device": session.device.type,
         "torch": str(torch.__version__),
         "train_data": _data(data["train"]),
-        "valid_data": _data(data.get("valid"))
-        + ("" if options.valid_every == 1 else f", every {options.valid_every} epochs"),
+        "valid_data": _judged_on(data) + ("" if options.valid_every == 1 else f", every {options.valid_every} epochs"),
     }
+
+
+def _judged_on(data: Mapping[str, DataRecord]) -> str:
+    """The sets to validate on, with their names where they have any."""
+    sets = {name.removeprefix("valid_"): one for name, one in data.items() if name.startswith("valid_")}
+    return "; ".join(f"{name}: {_data(one)}" for name, one in sets.items()) or _data(data.get("valid"))
 
 
 def needs_epochs(callbacks: "list[Callback]") -> str | None:

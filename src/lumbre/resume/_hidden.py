@@ -109,7 +109,7 @@ class HiddenState:
                     for key, value in own.items()
                     if key not in _OF_OPTIMIZERS
                 }
-        for batches in (plan.train, plan.valid):
+        for batches in (plan.train, plan.valid, *(others for others, _ in plan.also.values())):
             objects, kept = objects_behind(batches)
             known |= {id(generator) for generator in kept}
             for one in objects:

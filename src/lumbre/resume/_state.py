@@ -371,6 +371,7 @@ def _take_chance(run: Run, within: bool) -> dict[str, Any]:
     return {
         "train": own_random(plan.train, within=within),
         "valid": own_random(plan.valid, within=False),
+        "also": [own_random(others, within=False) for others, _ in plan.also.values()],
         "host": isinstance(seed_step, Seeder) and seed_step.drawn,
     }
 
@@ -378,6 +379,8 @@ def _take_chance(run: Run, within: bool) -> dict[str, Any]:
 def _give_chance(run: Run, state: dict[str, Any]) -> None:
     restore_own_random(run.plan.train, state["train"])
     restore_own_random(run.plan.valid, state["valid"])
+    for (others, _), states in zip(run.plan.also.values(), state.get("also", ()), strict=True):
+        restore_own_random(others, states)
     seed_step: Any = run.plan.seed_step
     if isinstance(seed_step, Seeder):
         seed_step.drawn = bool(state.get("host", False))

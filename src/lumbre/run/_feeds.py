@@ -1,15 +1,17 @@
 """Prepares the data once: batches to train and validate on, and the facts about them that are needed later."""
 
-from collections.abc import Callable, Sized
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sized
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from lumbre.base import Batch, Batches, DataRecord, OptionError, Source, seed_host, stream
 from lumbre.data import (
+    PAIR_KEYS,
     Augmented,
     FrameData,
     FrameEncoding,
@@ -21,6 +23,7 @@ from lumbre.data import (
     RowFeed,
     Stripe,
     Taken,
+    WeightedRows,
     accept,
     by_places,
     class_names,
@@ -28,6 +31,7 @@ from lumbre.data import (
     data_record,
     held_out,
     in_parts,
+    is_frame,
     parted,
     parts_of,
     sampling_weights,
@@ -54,6 +58,8 @@ class TrainingData:
         draws: how likely each training row is drawn, of shape (rows,); None draws every row once an epoch.
         weights: of the training rows, float64 of shape (rows,), or None.
         valid_weights: of the validation rows, or None.
+        valid_name: the name of the validation rows, where there are several sets of them.
+        also: the other sets by name, each with the weights of its rows, or None.
     """
 
     train: Source | Loaded
@@ -63,6 +69,10 @@ class TrainingData:
     draws: Tensor | None = None
     weights: Tensor | None = None
     valid_weights: Tensor | None = None
+    valid_name: str | None = None
+    also: Mapping[str, tuple[Source | Loaded, Tensor | None]] = field(
+        default_factory=dict[str, tuple[Source | Loaded, Tensor | None]]
+    )
 
 
 def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None, weights: Any = None) -> TrainingData:
@@ -116,17 +126,68 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None, we
     if train_rows is not None and valid_rows is not None and not isinstance(source, Loaded):
         parts = (None, None) if row_weights is None else (row_weights[train_rows], row_weights[valid_rows])
         return TrainingData(Taken(source, train_rows), Taken(source, valid_rows), encoding, classes, draws, *parts)
-    valid = valid_weights = None
-    if valid_data is not None:
-        inner = accepted
-        while isinstance(inner, Taken):
-            inner = inner.source
-        parts = parts_of(inner.loader if isinstance(inner, Loaded) else inner)
-        valid_data = by_places(in_parts(valid_data, parts), getattr(inner, "names", None), need_target=True)
-        whole = getattr(getattr(inner, "target", None), "dtype", None) == torch.int64
-        valid, valid_weights = given_data(valid_data, encoding, seed, need_target=True)
-        valid, valid_weights = counted_rows(whole_targets(valid, wanted=whole), valid_weights)
-    return TrainingData(source, valid, encoding, classes, draws, row_weights, valid_weights)
+    sets = valid_sets(valid_data, getattr(accepted, "input", None))
+    also = {name: _to_judge_on(one, accepted, encoding, seed) for name, one in sets.items()}
+    first = next(iter(also), None)
+    valid, valid_weights = (None, None) if first is None else also.pop(first)
+    return TrainingData(source, valid, encoding, classes, draws, row_weights, valid_weights, first or None, also)
+
+
+def valid_sets(valid_data: Any, known: Any = None) -> dict[str, Any]:
+    """Validation data by name; one without names, and a fraction, has the name "". Empty without any.
+
+    A dict is one of sets where each of its values is data with a target: a pair in a tuple, a frame, a loader. A dict
+    of input and target, and one of the inputs that the module has in training, is a single set.
+
+    Args:
+        valid_data: as `fit()` takes it.
+        known: the input of the training data, where that is in memory.
+
+    Raises:
+        OptionError: there is no set, or one has a name that cannot stand in that of a metric.
+    """
+    if valid_data is None:
+        return {}
+    if not isinstance(valid_data, dict):
+        return {"": valid_data}
+    sets: dict[Any, Any] = valid_data  # pyright: ignore[reportUnknownVariableType]
+    if not sets:
+        raise OptionError(
+            "valid_data={}", "one set or more", 'valid_data={"near": a, "far": b}; or leave it out to train without'
+        )
+    alike = any(sets.keys() == set(keys) for keys in PAIR_KEYS) or (
+        isinstance(known, dict) and known.keys() == sets.keys()
+    )
+    if alike or not all(map(_is_set, sets.values())):
+        return {"": sets}
+    for name in sets:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise OptionError(
+                f"a set {name!r} in valid_data", "names of letters, digits and _", 'valid_data={"near": a, "far": b}'
+            )
+    return dict(sets)
+
+
+def _is_set(value: Any) -> bool:
+    if isinstance(value, tuple):
+        pair: tuple[Any, ...] = value  # pyright: ignore[reportUnknownVariableType]
+        return len(pair) == 2 and not any(isinstance(part, (str, bytes, int, float)) for part in pair)
+    kinds = (FrameData, ParquetData, Dataset, DataLoader, WeightedRows, str, Path)
+    return isinstance(value, kinds) or (is_frame(value) and len(getattr(value, "shape", (0, 0))) == 2)
+
+
+def _to_judge_on(
+    data: Any, accepted: Source | Loaded | FrameData, encoding: FrameEncoding | None, seed: int
+) -> tuple[Source | Loaded, Tensor | None]:
+    """Rows to validate on, as those that are trained on, and their weights."""
+    inner = accepted
+    while isinstance(inner, Taken):
+        inner = inner.source
+    parts = parts_of(inner.loader if isinstance(inner, Loaded) else inner)
+    data = by_places(in_parts(data, parts), getattr(inner, "names", None), need_target=True)
+    whole = getattr(getattr(inner, "target", None), "dtype", None) == torch.int64
+    rows, weights = given_data(data, encoding, seed, need_target=True)
+    return counted_rows(whole_targets(rows, wanted=whole), weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +197,8 @@ class Feeds:
     Attributes:
         data: the rows behind the batches, with the encoding of frames and the names of classes.
         train: training batches, augmented; of each batch a process has its part.
-        valid: validation batches, or None.
+        valid: validation batches, or None; of several sets those of the first.
+        also: those of other sets by name, where there are several.
         first: the first training batch, as the module will see it.
         batch_size: rows of a batch, in all processes that share it.
         fewest_rows: rows of the smallest part of a batch that any process computes; None where only a loader knows.
@@ -149,6 +211,7 @@ class Feeds:
     data: TrainingData
     train: Batches
     valid: Batches | None
+    also: Mapping[str, Batches]
     first: Batch
     batch_size: int
     fewest_rows: int | None
@@ -160,13 +223,15 @@ class Feeds:
     @property
     def weighted(self) -> bool:
         """Whether rows to train or to validate on have weights."""
-        return self.data.weights is not None or self.data.valid_weights is not None
+        others = any(weights is not None for _, weights in self.data.also.values())
+        return self.data.weights is not None or self.data.valid_weights is not None or others
 
     def may_hold(self, label: int | None) -> bool:
         """Whether a target may be `label`; true where that cannot be seen without reading all the data."""
         if label is None:
             return False
-        sets = [self.data.train] if self.data.valid is None else [self.data.train, self.data.valid]
+        others = [rows for rows, _ in self.data.also.values()]
+        sets = [self.data.train, *([] if self.data.valid is None else [self.data.valid]), *others]
         return self.augmented or any(_may_hold(one, label) for one in sets)
 
 
@@ -178,9 +243,12 @@ def make_feeds(data: Any, options: Options, setting: Setting) -> Feeds:
         OptionError: an option cannot apply to this data.
     """
     given = training_data(data, options.valid_data, setting.seed, options.sampler, options.weights)
-    train, valid = _both(given, options, setting)
-    first = train.first()
-    records = {"train": data_record(train, first)} | ({} if valid is None else {"valid": data_record(valid)})
+    train, judged = _batches(given, options, setting)
+    first, others = train.first(), dict(judged)
+    valid = others.pop(next(iter(judged))) if judged else None
+    records = {"train": data_record(train, first)} | {
+        f"valid_{name}" if name else "valid": data_record(one) for name, one in judged.items()
+    }
     batches: Batches = train
     if options.augment is not None:
         change = augmenter(options.augment, setting.seed, setting.seed_step, repeated=given.draws is not None)
@@ -190,6 +258,7 @@ def make_feeds(data: Any, options: Options, setting: Setting) -> Feeds:
         data=given,
         train=share(batches, train),
         valid=None if valid is None else share(valid, valid),
+        also={name: share(one, one) for name, one in others.items()},
         first=first,
         batch_size=_whole_batch(train) or first.size,
         fewest_rows=_fewest_rows(train, first.size),
@@ -200,10 +269,10 @@ def make_feeds(data: Any, options: Options, setting: Setting) -> Feeds:
     )
 
 
-def _both(
+def _batches(
     given: TrainingData, options: Options, setting: Setting
-) -> tuple[RowFeed | LoaderFeed, RowFeed | LoaderFeed | None]:
-    """Training and validation batches. A ready validation loader is left as it is."""
+) -> tuple[RowFeed | LoaderFeed, dict[str, RowFeed | LoaderFeed]]:
+    """Training batches, and by name those of each set to validate on. A ready validation loader is left as it is."""
     rows = not hasattr(given.train, "loader")
     shuffle = True if rows and options.shuffle is None else options.shuffle
     common: dict[str, Any] = {"batch_size": options.batch_size, "num_workers": options.num_workers}
@@ -218,14 +287,19 @@ def _both(
         world=setting.world,
         **common,
     )
-    if given.valid is None:
-        return train, None
-    ready = hasattr(given.valid, "loader")
-    weights = given.valid_weights
-    options_of_feed: dict[str, Any] = {} if ready else common
-    return train, feed(
-        given.valid, setting.device, setting.seed, weights=weights, world=setting.world, **options_of_feed
-    )
+    sets = {} if given.valid is None else {given.valid_name or "": (given.valid, given.valid_weights)}
+    sets |= given.also
+    return train, {
+        name: feed(
+            rows,
+            setting.device,
+            setting.seed,
+            weights=weights,
+            world=setting.world,
+            **({} if hasattr(rows, "loader") else common),
+        )
+        for name, (rows, weights) in sets.items()
+    }
 
 
 def _fewest_rows(train: RowFeed | LoaderFeed, first: int) -> int | None:

@@ -114,32 +114,24 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         session = replace(session, sharded=sharded, loss=net.loss, choices=choices)
     listeners = Listeners(one for one in options.callbacks if one.everywhere or session.world.leads)
     own_step = own_method(net.model, "step")  # whose loss is one of which nothing is known
-
-    def see_training_data() -> None:
-        with torch.no_grad(), session.precision.autocast():
-            for index, batch in enumerate(feeds.train.epoch(context.epoch)):
-                setting.seed_step("statistics", context.epoch, index)
-                net.call(batch.input)
-
     context = Context(
         model=session.trained,
         optimizers=net.optimizers,
         device=session.device,
         epochs=options.epoch_range,
         batches_per_epoch=feeds.train.length,
-        monitored=_monitored(session, options.callbacks, list(net.optimizers), validated=feeds.valid is not None),
+        monitored=_monitored(session, options.callbacks, list(net.optimizers), feeds),
         save=lambda path: session.save(path, context.history, session.described(engine.reason)),
         minimize=lambda loss, optimizer: minimize(loss, optimizer),
-        see_training_data=see_training_data,
+        see_training_data=lambda: _see_training_data(session, setting, feeds, net, context.epoch),
         loss_module=net.loss_module,
         loss_parameters=trained_by_loss(net.loss_module, net.model),
         skipped=lambda: engine.skipped,
         logged=own_step or any(isinstance(one, On) or is_users_own(type(one)) for one in options.callbacks),
     )
     may_ignore = feeds.may_hold(ignored_label(net.loss))
-    weighted, valid_weighted = feeds.data.weights is not None, feeds.data.valid_weights is not None
+    weighted = feeds.data.weights is not None
     divisor = divisor_of(net.loss, may_ignore=may_ignore, weighted=weighted)
-    valid_divisor = divisor_of(net.loss, may_ignore=may_ignore, weighted=valid_weighted)
     train_meter = make_meter(session, session.recipe.metrics.train, None if own_step else divisor, weighted=weighted)
     engine, minimize = make_engine(
         session,
@@ -158,7 +150,12 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         train=feeds.train,
         valid=feeds.valid,
         train_meter=train_meter,
-        valid_meter=make_meter(session, session.recipe.metrics.valid, valid_divisor, weighted=valid_weighted),
+        valid_meter=_valid_meter(session, net, may_ignore, feeds.data.valid_weights),
+        valid_name=feeds.data.valid_name,
+        also={
+            name: (one, _valid_meter(session, net, may_ignore, feeds.data.also[name][1]))
+            for name, one in feeds.also.items()
+        },
         epochs=options.epoch_range,
         max_steps=options.max_steps or inf,
         valid_every=options.valid_every,
@@ -168,6 +165,21 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         switch=_switch(session.trained, net),
     )
     return plan, session
+
+
+def _see_training_data(session: Session, setting: Setting, feeds: Feeds, net: Net, epoch: int) -> None:
+    """Call the module on every training batch of an epoch, without gradients."""
+    with torch.no_grad(), session.precision.autocast():
+        for index, batch in enumerate(feeds.train.epoch(epoch)):
+            setting.seed_step("statistics", epoch, index)
+            net.call(batch.input)
+
+
+def _valid_meter(session: Session, net: Net, may_ignore: bool, weights: Tensor | None) -> LossMeter:
+    """Loss and metrics of a set to validate on, whose rows may have weights."""
+    weighted = weights is not None
+    divisor = divisor_of(net.loss, may_ignore=may_ignore, weighted=weighted)
+    return make_meter(session, session.recipe.metrics.valid, divisor, weighted=weighted)
 
 
 def _switch(model: nn.Module, net: Net) -> Callable[[bool], None]:
@@ -190,22 +202,31 @@ def _switch(model: nn.Module, net: Net) -> Callable[[bool], None]:
 
 
 def _monitored(
-    session: Session, callbacks: Sequence[Callback], optimizers: Sequence[str], *, validated: bool
+    session: Session, callbacks: Sequence[Callback], optimizers: Sequence[str], feeds: Feeds
 ) -> dict[str, bool | None]:
     """Names of the values that callbacks may watch, such as "valid_loss", and whether more of them is better."""
-    sets = {"valid": session.recipe.metrics.valid} if validated else {}
+    named = [] if feeds.data.valid_name is None else [feeds.data.valid_name, *feeds.also]
+    judged = [] if feeds.valid is None else ["valid", *(f"valid_{name}" for name in named)]
+    sets = dict.fromkeys(judged, session.recipe.metrics.valid)
     sets["train"] = session.recipe.metrics.train
     losses: dict[str, bool | None] = {"loss": False}
     if isinstance(session.loss, NamedLosses):
         losses |= {f"loss_{name}": False for name in session.loss.parts}
-    known = {
-        f"{set_name}_{name}": higher
+    recorded = [
+        (f"{set_name}_{name}", higher)
         for set_name, metrics in sets.items()
-        for name, higher in {
-            **losses,
-            **{metric.name.lower(): metric.higher_is_better for metric in metrics if not metric.by_class},
-        }.items()
-    }
+        for name, higher in [*losses.items(), *((one.name.lower(), one.higher_is_better) for one in metrics)]
+    ]
+    names = [name for name, _ in recorded]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None and feeds.data.valid_name is not None:
+        raise OptionError(
+            f"sets in valid_data of which two values have the name {twice!r}",
+            "names that give each value a name of its own",
+            'other names, such as valid_data={"near": a, "far": b}',
+        )
+    by_class = {f"{set_name}_{one.name.lower()}" for set_name, of in sets.items() for one in of if one.by_class}
+    known = {name: higher for name, higher in recorded if name not in by_class}
     if any(isinstance(one, (LearningRate, LRScheduler)) for one in callbacks):
         known |= dict.fromkeys(["train_lr"] if len(optimizers) == 1 else [f"train_lr_{name}" for name in optimizers])
     return known

@@ -20,7 +20,7 @@ def with_weights(net: Net, spec: Spec, feeds: Feeds, setting: Setting) -> Net:
     """
     if feeds.data.weights is not None:
         check_weighing(spec.metrics.train)
-    if feeds.data.valid_weights is not None:
+    if any(weights is not None for weights in (feeds.data.valid_weights, *(w for _, w in feeds.data.also.values()))):
         check_weighing(spec.metrics.valid)
     name = type(net.model).__name__
     own_step = own_method(net.model, "step")

@@ -240,7 +240,7 @@ def best_epoch(fitted: Fitted, callbacks: Sequence[Any], recipe: Spec) -> int:
     if watchers:
         watch: Any = watchers[0].watch
         name, mode, min_delta, best, start, ties = watch
-        sign = -1.0 if (mode or _mode(name, recipe)) == "max" else 1.0
+        sign = -1.0 if (mode or _mode(name, recipe, fitted)) == "max" else 1.0
         for epoch, value in zip(epochs, history[name].tolist(), strict=True):
             if epoch < start or math.isnan(value):
                 continue
@@ -249,11 +249,13 @@ def best_epoch(fitted: Fitted, callbacks: Sequence[Any], recipe: Spec) -> int:
     return found
 
 
-def _mode(monitor: str, recipe: Spec) -> str:
+def _mode(monitor: str, recipe: Spec, fitted: Fitted) -> str:
     """Which way is better, as the metric says: the run has refused a value of which nobody knows it."""
-    set_name, _, name = monitor.partition("_")
-    metrics = recipe.metrics.train if set_name == "train" else recipe.metrics.valid
-    return "max" if any(one.name.lower() == name and one.higher_is_better for one in metrics) else "min"
+    for set_name in dict.fromkeys(fitted.history["set"]):
+        metrics = recipe.metrics.train if set_name == "train" else recipe.metrics.valid
+        if any(f"{set_name}_{one.name.lower()}" == monitor and one.higher_is_better for one in metrics):
+            return "max"
+    return "min"
 
 
 def median_epoch(epochs: Sequence[int]) -> int:
