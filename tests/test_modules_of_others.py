@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn, optim
@@ -230,6 +231,13 @@ class Masked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x * self.draw()) if self.training else self.layer(x)
+
+
+def test_a_method_of_a_table_is_no_obstacle_to_checkpoints(tmp_path: Path) -> None:
+    """Comparing a table with something gives a table, which is neither true nor false."""
+    column = pd.Series([1.0, 2.0])
+    plain, kept = (recipe(lambda: Masked(column.mean)).fit(blobs(), resume=at, **OPTIONS) for at in (None, tmp_path))
+    assert same(plain, kept)
 
 
 @pytest.mark.parametrize("draw", [random.random, np.random.rand, lambda: random.choice([0.5, 1.0, 2.0])])

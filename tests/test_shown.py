@@ -5,6 +5,7 @@ import re
 import struct
 import zlib
 from base64 import b64decode
+from math import nan
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import nn, optim
 
 import lumbre as lb
-from lumbre.base import folded_text, html_pictures, png
+from lumbre.base import folded_text, html_pictures, lines_svg, png
 
 
 class Fine(nn.Module):
@@ -123,6 +124,11 @@ def test_a_model_shows_its_curve_and_folds_a_long_net() -> None:
     assert all(len(points.split()) == 3 for points in re.findall(r'points="([^"]+)"', html))
     assert re.search(r"<details><summary>Fine\( \.\.\. \d+ more lines</summary><pre", html)
     assert "monospace" in html
+
+
+def test_a_line_of_every_second_epoch_is_drawn_in_long_runs() -> None:
+    drawn = lines_svg({"train": [1.0] * 900, "valid": [nan, 2.0] * 450}, title="loss")
+    assert [len(points.split()) for points in re.findall(r'points="([^"]+)"', drawn)] == [300, 225]
 
 
 def test_a_curve_needs_two_finite_points() -> None:

@@ -8,6 +8,7 @@ from lumbre.base._budget import Budget
 from lumbre.base._buffers import give_buffers, load_state, may_change, put_buffer, put_buffers
 from lumbre.base._call import caller, class_of, own_method
 from lumbre.base._checks import at_least, has_column, one_of
+from lumbre.base._curve import lines_svg
 from lumbre.base._divisor import Divisor, divisor_of, ignored_label, nothing_for_nothing, reduction_of
 from lumbre.base._errors import (
     ArchiveError,
@@ -33,7 +34,7 @@ from lumbre.base._files import written_beside
 from lumbre.base._fork import can_fork, start_autograd
 from lumbre.base._hints import loss_hint
 from lumbre.base._joined import Column, Joiner, joined
-from lumbre.base._nested import Nested, concatenate, describe, leaves, map_leaves, pair_count, row_count
+from lumbre.base._nested import Nested, cloned, concatenate, describe, leaves, map_leaves, pair_count, row_count
 from lumbre.base._optimizers import (
     Traits,
     has_modes,

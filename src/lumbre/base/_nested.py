@@ -99,6 +99,11 @@ def concatenate(parts: Sequence[Nested]) -> Nested:
     return first
 
 
+def cloned(value: Nested) -> Nested:
+    """The same structure with tensors of its own: what is done to them in place is not done to these."""
+    return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, value)
+
+
 def describe(value: Nested) -> str:
     """`value` in words for an error: `tensor of shape (5, 4), float32`."""
     if isinstance(value, Tensor):

@@ -97,7 +97,8 @@ def _of_object(value: Any, inner: Callable[[Any], Any]) -> Any:
     if isinstance(value, functools.partial):
         return [inner(part) for part in (value.func, value.args, value.keywords)]
     if isinstance(value, types.MethodType):
-        return None if value.__self__ in _GLOBAL_GENERATORS else inner(value.__self__)  # which runs seed themselves
+        kept = any(value.__self__ is one for one in _GLOBAL_GENERATORS)  # which runs seed themselves
+        return None if kept else inner(value.__self__)
     if isinstance(value, types.FunctionType):
         return [inner(part) for part in held_by_function(value).values()]
     plain = not isinstance(value, (type, nn.Module)) and is_users_own(type(value))

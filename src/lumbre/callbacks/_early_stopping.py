@@ -48,7 +48,7 @@ class EarlyStopping(Callback):
         start: int = 1,
     ) -> None:
         at_least(1, patience=patience)
-        if start != self.start:
+        if start != self.start:  # what a callback was made with is compared with that of checkpoints older than this
             self.start = start
         self.monitor = monitor
         self.patience = patience

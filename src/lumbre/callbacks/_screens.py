@@ -9,7 +9,7 @@ from html import escape
 from time import monotonic
 from typing import Any, Protocol, TextIO
 
-from lumbre.callbacks._curve import lines_svg
+from lumbre.base import lines_svg
 from lumbre.core import format_value
 
 _BAR = 24

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -28,7 +28,7 @@ class History:
             "validation". On a GPU the time of a step shows where the host waits for it.
     """
 
-    # Not a field: it is told of the run at hand, and not by files.
+    # Not a field: it belongs to the run at hand, and stands in no file.
     interrupted = False
 
     records: list[tuple[str, str, int, Any]] = field(default_factory=list[tuple[str, str, int, Any]])
@@ -58,23 +58,21 @@ class History:
 
     def last(self, set_name: str | None = None) -> dict[str, Any]:
         """The newest epoch's values: `{"loss": ...}` of one set, or `{"train_loss": ...}` of all."""
-        newest = takewhile(lambda record: record[2] == self.records[-1][2], reversed(self.records))
         return {
             metric if set_name else f"{name}_{metric}": value
-            for name, metric, _, value in reversed(list(newest))
+            for name, metric, _, value in self._of_newest()
             if set_name in (None, name)
         }
 
     def newest(self) -> dict[str, dict[str, Any]]:
         """The newest epoch's values by set: of "valid" without those that a set with a name of its own shows, too."""
         found: dict[str, dict[str, Any]] = {}
-        for name, metric, _, value in reversed(
-            list(takewhile(lambda record: record[2] == self.records[-1][2], reversed(self.records)))
-        ):
+        for name, metric, _, value in _once(self._of_newest()):
             found.setdefault(name, {})[metric] = value
-        told = {metric for name, values in found.items() if name.startswith("valid_") for metric in values}
-        found["valid"] = {metric: value for metric, value in found.get("valid", {}).items() if metric not in told}
-        return {name: values for name, values in found.items() if values}
+        return found
+
+    def _of_newest(self) -> list[tuple[str, str, int, Any]]:
+        return list(takewhile(lambda record: record[2] == self.records[-1][2], reversed(self.records)))[::-1]
 
     def frame(self) -> "pd.DataFrame":
         """A DataFrame with columns set, metric, epoch, value; one row a number.
@@ -109,6 +107,19 @@ class History:
         for set_name, metric, epoch, value in self.records:
             if isinstance(value, (int, float)):
                 yield set_name, metric, epoch, float(value)
+
+    def drawn(self) -> list[tuple[str, str, int, float]]:
+        """The records for a chart: single numbers, of "valid" without those that a set with a name shows, too."""
+        return _once(list(self.scalars()))
+
+
+_Record = TypeVar("_Record", bound=tuple[str, str, int, Any])
+
+
+def _once(records: list[_Record]) -> list[_Record]:
+    """Without the values of "valid" that stand under the name of the first of several sets, too."""
+    by_name = {record[1] for record in records if record[0].startswith("valid_")}
+    return [record for record in records if record[0] != "valid" or record[1] not in by_name]
 
 
 def _numbers(name: str, value: object) -> Iterator[tuple[str, object]]:

@@ -315,7 +315,10 @@ def _is_scalars(part: Any) -> bool:
     return (
         isinstance(part, (list, tuple))
         and not hasattr(part, "_fields")
-        and all(isinstance(value, (int, float, np.generic, Tensor)) and np.ndim(value) == 0 for value in part)
+        and all(
+            isinstance(value, (int, float, np.generic)) or (isinstance(value, Tensor) and not value.ndim)
+            for value in part
+        )
     )
 
 

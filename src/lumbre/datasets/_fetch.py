@@ -1,4 +1,4 @@
-"""Data sets fetched ahead of use, for rooms without a network: a folder or a USB stick that many machines read."""
+"""Data sets fetched ahead of use, for machines without a network: a folder or a USB stick that many machines read."""
 
 import hashlib
 from collections.abc import Callable, Iterable

@@ -349,15 +349,15 @@ def not_alike(session: Session, pred: Nested, target: Nested) -> DataError:
     """The error for numbers that cannot be set beside one another: of a loss that takes more than one number as the
     truth of a row, what it says itself.
     """
+    expected = "as many numbers in a row of both"
+    fix = getattr(session.loss, "instead_of_comparing", None)
+    if isinstance(session.loss, UNLIKE_TARGETS):
+        expected = f"predictions on the scale of the targets; those of {type(session.loss).__name__} are not"
+        fix = "predict(), and compare its values as this model means them"
     return DataError(
         f"predictions that are a {describe(pred)}, targets that are a {describe(target)}",
-        "as many numbers in a row of both"
-        if not isinstance(session.loss, UNLIKE_TARGETS)
-        else f"predictions on the scale of the targets; those of {type(session.loss).__name__} are not",
-        getattr(session.loss, "instead_of_comparing", None)
-        or "target[:, None], or a last layer with as many outputs as the target has"
-        if not isinstance(session.loss, UNLIKE_TARGETS)
-        else "predict(), and compare its values as this model means them",
+        expected,
+        fix or "target[:, None], or a last layer with as many outputs as the target has",
     )
 
 

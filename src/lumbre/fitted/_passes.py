@@ -39,7 +39,7 @@ def evaluated(session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callback
     batches = share(rows, rows)
     context, listeners = _context(session, rows, "evaluate", save), Listeners(callback_list(callbacks))
     if any(metric.of_response for metric in session.recipe.metrics.valid):
-        response_scale(session)
+        response_scale(session)  # raises where it is not known what the predictions are
     weighted, metrics = isinstance(rows, RowFeed) and rows.weights is not None, session.recipe.metrics.valid
     meter = make_meter(session, metrics, divisor_of(session.loss, weighted=weighted), weighted=weighted)
     with session.running(batches=rows.length):

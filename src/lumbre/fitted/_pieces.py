@@ -61,7 +61,7 @@ class Pieces:
         self._waiting = Joiner(self._again)
         schema = None if self._writer is None else self._writer.schema
         table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-        # Data may be read from files, too: of errors of the disk only those of this file are told as such.
+        # Data may be read from files, too: only errors of this file are errors of `to`.
         try:
             if self._writer is None:
                 self._writer = parquet.ParquetWriter(self._path, table.schema)

@@ -1,13 +1,24 @@
 """What is printed of a trained model and of examples, and what a notebook shows of them: curve, net and pictures."""
 
+from math import nan
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from lumbre.base import Nested, folded_text, html_code, html_facts, html_folded, html_pictures, is_pictures, map_leaves
-from lumbre.core import History, format_value
+from lumbre.base import (
+    Nested,
+    folded_text,
+    html_code,
+    html_facts,
+    html_folded,
+    html_pictures,
+    is_pictures,
+    lines_svg,
+    map_leaves,
+)
+from lumbre.core import History
 from lumbre.fitted._evaluation import run_lines
-from lumbre.plots import TRAIN, VALID, under_pictures
+from lumbre.plots import under_pictures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +26,6 @@ if TYPE_CHECKING:
 _LINES = 20
 _ROWS = 5
 _PICTURES = 32
-_WIDTH, _HEIGHT, _MARGIN = 300, 110, 6
 
 
 def fitted_text(model: nn.Module, history: History, engine: str) -> str:
@@ -35,35 +45,14 @@ def fitted_html(model: nn.Module, history: History, engine: str) -> str:
 
 
 def loss_curve(history: History) -> str:
-    """The loss by epoch as a small SVG, training and validation; "" for less than two epochs."""
-    records = [one for one in history.scalars() if one[1] == "loss" and abs(one[3]) < float("inf")]
-    values = [value for *_, value in records]
-    if history.epochs < 2 or len(values) < 2:
+    """The loss by epoch as a small SVG, a line for each set; "" for less than two epochs."""
+    if history.epochs < 2:
         return ""
-    low, high = min(values), max(values)
-    wide, tall = _WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN
-
-    def at(epoch: int, value: float) -> str:
-        x = _MARGIN + wide * (epoch - 1) / (history.epochs - 1)
-        y = _MARGIN + tall * (high - value) / (high - low or 1.0)
-        return f"{x:.1f},{y:.1f}"
-
-    lines: list[str] = []
-    legend: list[str] = []
-    for name, colour in (("train", TRAIN), ("valid", VALID)):
-        points = [(epoch, value) for set_name, _, epoch, value in records if set_name == name]
-        if points:
-            path = " ".join(at(*point) for point in points)
-            lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>')
-            ends = f"{name} {format_value(points[0][1])} to {format_value(points[-1][1])}"
-            legend.append(f'<span style="color:{colour}">&#9644;</span> {ends}')
-    title = f"loss in {history.epochs} epochs"
-    return (
-        f'<figure style="margin:6px 0"><svg role="img" aria-label="{title}" width="{_WIDTH}" '
-        f'height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}"><path d="M{_MARGIN} {_MARGIN}V{_HEIGHT - _MARGIN}'
-        f'H{_WIDTH - _MARGIN}" fill="none" stroke="currentColor" stroke-opacity="0.3"/>{"".join(lines)}</svg>'
-        f'<figcaption style="font-size:smaller">{title}: {" &nbsp; ".join(legend)}</figcaption></figure>'
-    )
+    shown = [one for one in history.drawn() if one[1] == "loss"]
+    lines = {name: [nan] * history.epochs for name, *_ in shown}
+    for name, _, epoch, value in shown:
+        lines[name][epoch - 1] = value
+    return lines_svg(lines, title=f"loss in {history.epochs} epochs")
 
 
 def examples_text(input: Nested, frame: "pd.DataFrame") -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import Nested, leaves, map_leaves
+from lumbre.base import Nested, cloned, leaves
 
 Step = Callable[..., tuple[Nested, Tensor]]
 
@@ -22,7 +22,7 @@ class Replay:
     """
 
     def __init__(self, step: Step, arguments: tuple[Any, ...]) -> None:
-        self._inputs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, arguments)
+        self._inputs = cloned(arguments)
         self._places = _tensors(self._inputs)
         self._start, self._outputs = recorded(step, self._inputs)
 
@@ -32,7 +32,7 @@ class Replay:
             place.copy_(leaf, non_blocking=True)
         self._start()
         pred, loss = self._outputs
-        return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, pred), loss.clone()
+        return cloned(pred), loss.clone()
 
 
 def recorded(step: Step, inputs: tuple[Any, ...]) -> tuple[Callable[[], None], tuple[Nested, Tensor]]:

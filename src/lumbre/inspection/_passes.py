@@ -16,6 +16,7 @@ from lumbre.base import (
     Nested,
     OptionError,
     at_least,
+    cloned,
     describe,
     divisor_of,
     leaves,
@@ -329,7 +330,7 @@ def _gradients(
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent):
             with subject.autocast():
                 # A copy goes in: a layer that works in place could not change a leaf.
-                copied = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, began)
+                copied = cloned(began)
                 value = total_loss(loss(_call(subject, copied), batch.target))
             if not value.requires_grad or value.numel() != 1:
                 raise DataError(

@@ -33,11 +33,9 @@ def plot_history(history: History, constant: Mapping[str, float] | None = None) 
     p9 = import_extra("plotnine", "plots", "draw charts")
     import pandas as pd
 
-    records = list(history.scalars())
+    records = history.drawn()
     named = [name for name in dict.fromkeys(record[0] for record in records) if name.startswith("valid_")]
-    told = {record[1] for record in records if record[0] in named}  # of "valid" once more
-    shown = [record for record in records if record[0] != "valid" or record[1] not in told]
-    frame = pd.DataFrame(shown, columns=["set", "metric", "epoch", "value"])
+    frame = pd.DataFrame(records, columns=["set", "metric", "epoch", "value"])
     colours = _COLOURS | {name: _OF_SETS[number % len(_OF_SETS)] for number, name in enumerate(named)}
     if frame.empty:
         raise DataError("a history without a number", "at least one epoch", "fit() for an epoch or more first")

@@ -260,7 +260,7 @@ def shift(subject: Subject) -> Iterator[Found]:
     they are (Kolmogorov and Smirnov's distance, at a chance of about one in a million)."""
     if subject.columns is None or subject.valid is None:
         return
-    said = _new_classes(subject)
+    said = _other_classes(subject)
     for a, b in zip(tensors(subject.columns[0]), tensors(subject.valid[0]), strict=False):
         if said or a.shape[1:] != b.shape[1:] or a.dtype != b.dtype or min(len(a), len(b)) < 30 or a.is_complex():
             break
@@ -277,7 +277,7 @@ def shift(subject: Subject) -> Iterator[Found]:
         )
 
 
-def _new_classes(subject: Subject) -> str:
+def _other_classes(subject: Subject) -> str:
     if subject.columns is None or subject.valid is None:
         return ""
     ours, theirs = subject.columns[1], subject.valid[1]

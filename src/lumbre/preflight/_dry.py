@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, map_leaves, untouched
+from lumbre.base import Batch, cloned, untouched
 from lumbre.core import Context
 from lumbre.devices import seeder
 from lumbre.preflight._recorder import Call, Recorder
@@ -97,8 +97,7 @@ def dry_step(model: nn.Module, optimizers: Mapping[str, optim.Optimizer], batch:
         logged=True,
     )
     ctx.epoch = 1
-    copied = Batch(map_leaves(_copied, batch.input), map_leaves(_copied, batch.target), batch.size)
-    ctx.batch = copied
+    ctx.batch = Batch(cloned(batch.input), cloned(batch.target), batch.size)
     with untouched(model, device, training=True), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         seeder(0, device)("predict", 0, 0)
@@ -109,7 +108,3 @@ def dry_step(model: nn.Module, optimizers: Mapping[str, optim.Optimizer], batch:
             taken.failure = error
     taken.calls = recorder.calls
     return taken
-
-
-def _copied(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, Tensor) else leaf

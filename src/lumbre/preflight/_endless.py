@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import map_leaves, untouched
+from lumbre.base import cloned, map_leaves, untouched
 from lumbre.devices import same_chance
 from lumbre.preflight._recorder import ELEMENTWISE, Call, made_by, nodes_of
 from lumbre.preflight._registry import Found, check
@@ -117,7 +117,7 @@ def changed_in_place(subject: Subject) -> Iterator[Found]:
         with untouched(model, subject.device), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             same_chance(subject.device)
-            pred = subject.call(map_leaves(_copied, subject.batch.input))
+            pred = subject.call(cloned(subject.batch.input))
     except Exception:
         return
     finally:
@@ -131,10 +131,6 @@ def changed_in_place(subject: Subject) -> Iterator[Found]:
                 "nn.ReLU(), without inplace=True, as the first layer of it",
             )
             return
-
-
-def _copied(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, Tensor) else leaf
 
 
 def _users(preds: list[Tensor], node: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import leaves, map_leaves, untouched
+from lumbre.base import cloned, leaves, map_leaves, untouched
 from lumbre.devices import same_chance
 from lumbre.preflight._recorder import NORMS
 from lumbre.preflight._registry import Found, check
@@ -153,7 +153,7 @@ def _follows(subject: Subject, input: Any) -> bool:
         for part in subject.model.modules():
             part.training = part.training and not in_two_modes(part)
         before = [(one, one.clone()) for one in _kept(subject)]
-        subject.call(map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, input))
+        subject.call(cloned(input))
         now = _kept(subject)
         return len(now) != len(before) or any(
             one is not two or not torch.equal(one, old) for (one, old), two in zip(before, now, strict=True)
@@ -165,22 +165,31 @@ def _kept(subject: Subject) -> list[Tensor]:
     return [*subject.model.buffers(), *held]
 
 
+def _by_input(subject: Subject, parts: list[Tensor]) -> tuple[int, list[Tensor | None]]:
+    """How many rows are looked at, and the gradient of their predictions by each part of the input.
+
+    No gradients where there are too few rows, a part is not one of rows, or the module cannot be differentiated so.
+    """
+    size = subject.batch.size
+    rows = min(size, _ROWS)
+    by_rows = bool(parts) and all(one.ndim and len(one) == size for one in parts)
+    if size < 4 or not by_rows or subject.evaluated.failure is not None:
+        return rows, []
+    try:
+        (found,) = gradients(subject, rows, torch.ones(rows, dtype=torch.bool))
+    except Exception:
+        return rows, []
+    return rows, found
+
+
 @check("LB068", "warning", "An input that has no influence", unless=("LB057", "LB024", "LB029", "LB043"), costly=True)
 def no_influence(subject: Subject) -> Iterator[Found]:
     """One of several inputs, a column of a table or a channel of a picture could be anything: no prediction of the
     first rows depends on it, neither by its gradient nor where its values change places between rows."""
-    size = subject.batch.size
     parts = tensors(subject.batch.input)
-    by_rows = bool(parts) and all(one.ndim and len(one) == size for one in parts)
-    if size < 4 or not by_rows or subject.evaluated.failure is not None:
-        return
-    rows = min(size, _ROWS)
-    try:
-        (found,) = gradients(subject, rows, torch.ones(rows, dtype=torch.bool))
-    except Exception:  # a module that cannot be differentiated by its input
-        return
+    rows, found = _by_input(subject, parts)
     known = any(one is not None and bool((one != 0).any()) for one in found)
-    if not known and (len(parts) < 2 or not _vary(subject)):
+    if not found or (not known and (len(parts) < 2 or not _vary(subject))):
         return
     for at, (part, gradient) in enumerate(zip(parts, found, strict=True)):
         for index in _idle(part[:rows], gradient, several=len(parts) > 1):
@@ -223,18 +232,11 @@ def half_unread(subject: Subject) -> Iterator[Found]:
     """The second half of every sequence, or of every row or column of pixels, could be anything: no prediction of the
     first rows depends on it, neither by its gradient nor where its values change places between rows. The first step
     was read where the last one was meant, or a slice is too short."""
-    size = subject.batch.size
     parts = tensors(subject.batch.input)
-    if size < 4 or subject.evaluated.failure is not None or any(not one.ndim or len(one) != size for one in parts):
-        return
     if not any(one.ndim >= 3 or (one.ndim == 2 and not one.is_floating_point()) for one in parts):
         return
-    rows = min(size, _ROWS)
-    try:
-        (found,) = gradients(subject, rows, torch.ones(rows, dtype=torch.bool))
-    except Exception:  # a module that cannot be differentiated by its input
-        return
-    for at, (part, gradient) in enumerate(zip(parts, found, strict=True)):
+    rows, found = _by_input(subject, parts)
+    for at, (part, gradient) in enumerate(zip(parts, found, strict=False)):
         for dim in _unread(part[:rows], gradient):
             half = (part.shape[dim] + 1) // 2
             index = (*(slice(None) for _ in range(dim)), slice(half, None))

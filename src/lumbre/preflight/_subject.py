@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Nested, as_scalar, leaves, map_leaves, untouched
+from lumbre.base import Batch, Loss, Nested, as_scalar, cloned, leaves, map_leaves, untouched
 from lumbre.devices import same_chance
 from lumbre.preflight._chain import is_chain_of_rows
 from lumbre.preflight._dry import Taken, dry_step
@@ -241,9 +241,9 @@ class Subject:
             return self._pass(training=True)
 
     def loss_at(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Any:
-        """The loss of `placed(pairs)` alone, in a third of its time; None where it cannot be computed."""
+        """The loss of `placed(pairs)` alone, without gradients; None where it cannot be computed."""
         assert self.loss is not None
-        input = map_leaves(_copied, self.batch.input)
+        input = cloned(self.batch.input)
         with untouched(self.model, self.device, self.loss, training=True), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with torch.no_grad():
@@ -347,7 +347,7 @@ class Subject:
         norms: list[LayerCall] = []
         batch = self.batch
         # A module may work in place on what it is given; the first batch is still to be trained on.
-        input = map_leaves(_copied, batch.input)
+        input = cloned(batch.input)
         with (
             untouched(self.model, self.device, self.loss, training=training),
             torch.enable_grad(),
@@ -417,10 +417,6 @@ def in_two_modes(part: nn.Module) -> bool:
     """Whether it is a layer of torch's that does something else in training."""
     drops = (nn.modules.dropout._DropoutNd, nn.MultiheadAttention, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
     return isinstance(getattr(part, "running_var", None), Tensor) or isinstance(part, drops)
-
-
-def _copied(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, Tensor) else leaf
 
 
 def _detached(leaf: Any) -> Any:

@@ -116,7 +116,7 @@ def _values_apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, T
     """What is no tensor, as JSON can hold it; and all tensors, also those within the former."""
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     values: dict[str, Any] = {}
-    for name in state.keys() - tensors.keys():
+    for name in [name for name in state if name not in tensors]:
         try:
             values[name] = pack(state[name], tensors, f"{_VALUE_PREFIX}{name}")
         except ResumeError as error:
@@ -176,8 +176,8 @@ def read_archive(path: Path) -> Archive:
             parts = {part: tensors.pop(f"{name}{_PART}{part}") for part in told["parts"]}
             tensors[name] = from_parts(parts, told)
         tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
-        told = document.pop("values", {})
-        values = {name: unpack(value, tensors, torch.device("cpu")) for name, value in told.items()}
+        packed = document.pop("values", {})
+        values = {name: unpack(value, tensors, torch.device("cpu")) for name, value in packed.items()}
         own, loss = _parted({name: one for name, one in tensors.items() if not name.startswith(_VALUE_PREFIX)})
         return Archive(own, upgraded(document), loss, values)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, ResumeError) as error:

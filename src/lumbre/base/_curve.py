@@ -39,8 +39,9 @@ def lines_svg(lines: Mapping[str, Sequence[float]], *, title: str) -> str:
         f'<text x="{_WIDTH - _EDGE}" y="{_HEIGHT - 6}" text-anchor="end">epoch {most}</text>',
     ]
     for number, (name, values) in enumerate(lines.items()):
-        colour, stride = _COLOURS[number % len(_COLOURS)], -(-len(values) // _MOST)
-        points = [(index, value) for index, value in enumerate(values) if isfinite(value) and index % stride == 0]
+        colour = _COLOURS[number % len(_COLOURS)]
+        points = [(index, value) for index, value in enumerate(values) if isfinite(value)]
+        points = points[:: max(1, -(-len(points) // _MOST))]
         drawn = " ".join(place(*point) for point in (points * 2 if len(points) == 1 else points))  # twice: a dot
         parts.append(
             f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2" stroke-linecap="round"/>'
