@@ -1,7 +1,9 @@
 # Every command makes .venv if it is missing and installs what it needs, on the versions of constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
-# Python compiles what is imported; pip would compile all of it, for some 30 s in torch alone.
+# Python compiles what is imported; pip would compile all of it, for some 30 s in torch alone. What is compiled is kept,
+# also where the environment says otherwise: a process that imports torch anew would spend some 5 s on it.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
 # One process more than there are cores, at most four; 0 runs all tests in one process.
