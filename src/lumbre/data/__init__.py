@@ -15,6 +15,7 @@ from lumbre.data._accept import (
     weighted,
     whole_targets,
 )
+from lumbre.data._aligned import in_one_order
 from lumbre.data._augmented import Augmented
 from lumbre.data._columns import Column
 from lumbre.data._csv import from_csv

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from lumbre.base import DataError, Nested, Source, leaves
+from lumbre.data._aligned import in_one_order
 from lumbre.data._columns import Column
 from lumbre.data._encoding import FrameEncoding
 from lumbre.data._frames import FrameData, numeric_matrix
@@ -88,6 +89,7 @@ def accept(data: Any, seed: int) -> Accepted | WeightedRows:
     if type(data).__name__ == "Bunch" and {"data", "target"} <= set(data):  # of scikit-learn
         return _of_bunch(data)
     if _is_columns(data):
+        in_one_order(data)
         input, target = as_pair(data)
         if any(isinstance(leaf, np.memmap) or _is_large(leaf) for leaf in leaves((input, target))):
             return ArraySource(_tensors(input), _tensors(target))
@@ -127,6 +129,7 @@ def weighted(data: Any, weights: Any) -> WeightedRows:
         >>> len(data), data.weights.tolist()
         (4, [1.0, 2.0, 0.5, 0.0])
     """
+    in_one_order(data, weights)
     rows = accept(data, 0)
     found = parted(rows, weights)[1]
     source = rows if isinstance(rows, FrameData) else data
@@ -205,6 +208,8 @@ def by_names(data: Any, encoding: FrameEncoding, *, need_target: bool) -> InMemo
     input, target = as_pair(data)
     if target is None or not _is_table(input):
         return None
+    if need_target:
+        in_one_order(input, target)
     values: Nested = None
     if is_frame(target) and encoding.target is not None:
         values = encoding.target_of(target)
@@ -254,6 +259,7 @@ def by_places(data: Any, names: Nested, *, need_target: bool) -> Any:
     input, target = as_pair(data)
     if not need_target and is_frame(target):
         target = None
+    in_one_order(input, target)
     return _in_place(input, names[0]), _in_place(target, names[1])
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lumbre.base import DataError, OptionError, Source, stream
 from lumbre.data._accept import accept, parted, taken
+from lumbre.data._aligned import in_one_order
 from lumbre.data._frames import FrameData
 from lumbre.data._parquet import ParquetData
 from lumbre.data._rounding import balanced
@@ -143,6 +144,7 @@ def split(
             "lumbre.split(data, 0.6, 0.2, 0.2)",
         )
     check_order(ordered, gap, stratify=stratify, group=group)
+    in_one_order(data, stratify, group, ordered)
     if isinstance(data, ParquetData) and stratify is None and group is None and not is_given(ordered):
         return data.parts(fractions, seed)
     accepted = countable(data, seed)
@@ -230,6 +232,7 @@ def folds(data: Any, k: int, *, stratify: Any = None, group: Any = None, seed: i
         >>> [(len(train), len(valid)) for train, valid in lb.data.folds(data, 4)]
         [(7, 3), (7, 3), (8, 2), (8, 2)]
     """
+    in_one_order(data, stratify, group)
     accepted = countable(data, seed)
     fold_of = fold_numbers(accepted, k, stratify=stratify, group=group, seed=seed)
     return ((_take(accepted, fold_of != fold), _take(accepted, fold_of == fold)) for fold in range(k))

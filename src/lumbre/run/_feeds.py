@@ -30,6 +30,7 @@ from lumbre.data import (
     columns_encoding,
     data_record,
     held_out,
+    in_one_order,
     in_parts,
     is_frame,
     parted,
@@ -85,6 +86,7 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None, we
         OptionError: `valid_data` is an impossible fraction, or a fraction of data that cannot be cut; or `sampler`
             stands beside data whose rows cannot be drawn.
     """
+    in_one_order(data, weights)
     accepted, row_weights = parted(accept(data, seed), weights)
     drawn, kept = accepted, None if row_weights is None else that_count(row_weights)
     if row_weights is not None and kept is not None:

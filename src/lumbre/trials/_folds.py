@@ -16,6 +16,7 @@ from lumbre.data import (
     fold_numbers,
     group_numbers,
     held_out,
+    in_one_order,
     is_given,
     of_seed,
     ordered_folds,
@@ -157,6 +158,7 @@ def fold_parts(
             raise OptionError(f"{name}={value!r}", f"a whole number from {least}", "folds=5, repeats=1")
     repeated = repeats if repeats > 1 else None
     check_order(ordered, gap, stratify=stratify, group=group, repeats=repeated, sampler=None)
+    in_one_order(data, stratify, group, ordered)
     accepted = countable(with_weights(data, options), seed)
     if is_given(ordered):
         order = rows_in_order(accepted, ordered)
