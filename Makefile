@@ -105,6 +105,11 @@ clean:
 	$(INSTALL) -e ".[plots,docs]"
 	touch $@ .venv/.plots
 
+.venv/.all: .venv/bin/python pyproject.toml constraints.txt # what tests and documentation need, in one installation
+	$(INSTALL) torch
+	$(INSTALL) -e ".[dev,docs]"
+	touch $@ .venv/.dev .venv/.docs .venv/.plots
+
 # The environment of the other libraries. fastai installs torchvision, whose default build does not load with a CPU-only
 # torch and then breaks packages that look for it. Nothing here needs it, so it is removed.
 .venv-peers/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.txt

@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
 from programs import run_program
 
 from conftest import ROOT
 
 
+@pytest.mark.slow
 def test_it_learns_and_draws(tmp_path: Path) -> None:
     done = run_program(
         ROOT / "examples" / "activations.py", "--quick", "--pictures", str(tmp_path / "pictures"), folder=tmp_path

@@ -61,6 +61,7 @@ def test_get_started_learns_the_digits_and_hears_its_own_metric_and_callback(tmp
     assert re.search(r"Valid metrics.*\nGap", said)
 
 
+@pytest.mark.slow
 def test_custom_loop_finds_middle_and_spread_both_ways_to_the_same_bits(tmp_path: Path) -> None:
     said = quick("custom_loop", tmp_path)
     assert "train_loss_middle" in said
@@ -112,6 +113,7 @@ def test_mnist_cnn_reads_drawn_digits(tmp_path: Path) -> None:
     assert (tmp_path / "mnist-cnn.lumbre").stat().st_size > 4 * 1_199_882
 
 
+@pytest.mark.slow
 def test_autoencoder_draws_better_than_the_mean_image(tmp_path: Path) -> None:
     said = quick("mnist_autoencoder", tmp_path)
     error, mean_image = numbers(r"(?:error:|image:) (\d\.\d+)", said)
@@ -120,6 +122,7 @@ def test_autoencoder_draws_better_than_the_mean_image(tmp_path: Path) -> None:
     assert picture_size(tmp_path / "autoencoder.png") == (10 * 30 + 2, 2 * 30 + 2)
 
 
+@pytest.mark.slow
 def test_transfer_trains_the_head_alone_and_tells_cats_from_dogs(tmp_path: Path) -> None:
     said = quick("dogs_vs_cats", tmp_path)
     assert numbers(r"Valid metrics: .*Acc: (\S+)", said)[-1] >= 0.8

@@ -63,6 +63,7 @@ def test_reviews_never_seen_are_judged_rightly(tmp_path: Path) -> None:
     assert figure(said, "acc") >= 0.95
 
 
+@pytest.mark.slow
 def test_gpt_learns_more_than_how_frequent_letters_are(tmp_path: Path) -> None:
     said = quick("chargpt", tmp_path)
     text = (ROOT / "examples" / "sonnets.txt").read_text(encoding="utf-8")
@@ -73,6 +74,7 @@ def test_gpt_learns_more_than_how_frequent_letters_are(tmp_path: Path) -> None:
     assert set("".join(samples)) <= set(text)
 
 
+@pytest.mark.slow
 def test_the_generator_draws_what_the_real_images_show(tmp_path: Path) -> None:
     said = quick("mnist_dcgan", tmp_path)
     # All grey, as the first weights draw, would differ by about 0.36.
@@ -84,6 +86,7 @@ def test_the_generator_draws_what_the_real_images_show(tmp_path: Path) -> None:
     assert ((brightness < 0.2) | (brightness > 0.8)).float().mean() > 0.8  # black and white, not grey
 
 
+@pytest.mark.slow
 def test_mixup_learns_and_gathers_accuracy_in_validation_only(tmp_path: Path) -> None:
     said = quick("mnist_mixup", tmp_path)
     assert figure(said, "test accuracy") >= 0.9
@@ -93,6 +96,7 @@ def test_mixup_learns_and_gathers_accuracy_in_validation_only(tmp_path: Path) ->
     assert train_losses(said)[-1] > 2 * float(re.findall(r"Valid metrics: Loss: (\S+)", said)[-1])
 
 
+@pytest.mark.slow
 def test_triplets_bring_digits_to_their_like(tmp_path: Path) -> None:
     said = quick("mnist_triplet", tmp_path)
     losses = train_losses(said)
@@ -100,6 +104,7 @@ def test_triplets_bring_digits_to_their_like(tmp_path: Path) -> None:
     assert figure(said, "new digits nearest to their like") >= 0.95
 
 
+@pytest.mark.slow
 def test_unet_finds_the_discs_and_draws_its_history(tmp_path: Path) -> None:
     said = quick("pets_unet", tmp_path)
     assert "LearningRates of " in said
@@ -113,6 +118,7 @@ def test_accumulated_small_batches_end_where_large_ones_do(tmp_path: Path) -> No
     assert figure(said, "accuracy") >= 0.9
 
 
+@pytest.mark.slow
 def test_a_stream_is_learned_over_one_cycle_of_the_learning_rate(tmp_path: Path) -> None:
     said = quick("text_generation", tmp_path)
     losses = train_losses(said)

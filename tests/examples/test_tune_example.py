@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
 from programs import run_program
 
 from conftest import ROOT
 
 
+@pytest.mark.slow
 def test_penguins(tmp_path: Path) -> None:
     arguments = ("--quick", "--study", "tune.journal")
     done = run_program(ROOT / "examples" / "tune_penguins.py", *arguments, folder=tmp_path)

@@ -69,6 +69,7 @@ _MISTAKES_FLOAT64 = torch.__version__.startswith(("2.11.", "2.12."))
 
 
 @pytest.mark.skipif(_MISTAKES_FLOAT64, reason="torch 2.11 and 2.12 cannot run compiled attention in float64")
+@pytest.mark.slow
 def test_fifty_steps_of_a_transformer_agree() -> None:
     x, y = torch.randn(80, 8, dtype=torch.float64), torch.arange(80) % 3
     eager, compiled = both(Attention, (x, y), epochs=10, batch_size=16)
@@ -397,7 +398,7 @@ class Largest(Peeks):
         return torch.maximum(state, pred.max())
 
 
-@pytest.mark.parametrize("metric", [Peeks, Grows, Largest])
+@pytest.mark.parametrize("metric", [Grows, *(pytest.param(one, marks=pytest.mark.slow) for one in (Peeks, Largest))])
 def test_metrics_of_all_kinds_leave_the_step_a_graph(metric) -> None:
     recipe = lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD, metrics=[metric()])
     eager, compiled = (
@@ -407,6 +408,7 @@ def test_metrics_of_all_kinds_leave_the_step_a_graph(metric) -> None:
     assert compiled.history["value"].tolist() == pytest.approx(eager.history["value"].tolist(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_buffer_that_adds_up_in_float64_goes_on() -> None:
     """A pass of torch over Python's numbers would lose the additions."""
 
