@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from torch import Tensor, nn
+
+_OF_TORCH = frozenset(vars(nn.Module()))
 _KNOWN = frozenset({*sys.stdlib_module_names, "torch", "numpy", "pandas", "lumbre", "polars", "pyarrow"})
 
 
@@ -14,6 +17,17 @@ def attributes_of(one: Any) -> dict[str, Any]:
     """The attributes of an object, those in slots too."""
     slots = {name: getattr(one, name) for name in slots_of(type(one)) if hasattr(one, name)}
     return slots | getattr(one, "__dict__", {})
+
+
+def attributes_of_module(part: nn.Module) -> dict[str, Any]:
+    """What a module keeps in attributes of its own: neither torch's, nor parameters, buffers and parts, nor what one of
+    torch's norms computes from these."""
+    own = part._parameters.keys()  # pyright: ignore[reportPrivateUsage]
+    return {
+        name: value
+        for name, value in vars(part).items()
+        if name not in _OF_TORCH and not (isinstance(value, Tensor) and (f"{name}_orig" in own or f"{name}_g" in own))
+    }
 
 
 def slots_of(kind: type) -> list[str]:

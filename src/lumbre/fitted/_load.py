@@ -19,7 +19,18 @@ from lumbre.fitted._fitted import Fitted
 from lumbre.fitted._intervals import checked_after
 from lumbre.processes import join_world
 from lumbre.report import record_from
-from lumbre.run import Session, Spec, choices_from, loss_function, make_module, restore_loss
+from lumbre.run import (
+    BESIDE,
+    Beside,
+    Session,
+    Spec,
+    choices_from,
+    give_beside,
+    loss_function,
+    loss_module,
+    make_module,
+    restore_loss,
+)
 from lumbre.storage import Archive, checked_model, read_archive
 
 
@@ -81,13 +92,17 @@ def restored(
     precision = Precision(document["precision"], place)
     with preserved_randomness(place):
         model = make_module(recipe.module, recipe.hparams)
+    loss = loss_function(recipe, model, place)
+    beside = Beside(model, loss_module(loss, model))
     _fill(Path(path), model, archive)
     model = model.to(place)
+    give_beside(model, loss_module(loss, model), archive.values.get(BESIDE, {}))
     model.eval()  # a `train` that somebody wrote may return nothing
     session = Session(
         recipe=recipe,
         model=model,
-        loss=loss_function(recipe, model, place),
+        loss=loss,
+        beside=beside,
         device=place,
         precision=precision,
         choices=choices_from(document, place),
@@ -156,6 +171,7 @@ def _unmarked(value: Any) -> Any:
 
 def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
     stored: dict[str, Any] = {**archive.tensors, **archive.values}
+    stored.pop(BESIDE, None)
     give_buffers(model, archive.tensors)
     _give_shapes(model, archive.tensors)
     wanted: dict[str, Any] = model.state_dict()

@@ -14,14 +14,21 @@ from typing import Any
 from torch import Tensor, nn, optim
 from torch.utils.data import Dataset
 
-from lumbre.base import attributes_of, held_by_function, is_users_own, print_of, prints_of_globals, values_of_class
+from lumbre.base import (
+    attributes_of,
+    attributes_of_module,
+    held_by_function,
+    is_users_own,
+    print_of,
+    prints_of_globals,
+    values_of_class,
+)
 from lumbre.callbacks import On
 from lumbre.core import Callback
 from lumbre.data import objects_behind
 from lumbre.resume._state import Run, is_kept_number
 from lumbre.storage import CheckpointWarning
 
-_OF_TORCH = frozenset(vars(nn.Module()))
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _OF_OPTIMIZERS = ("defaults", "state", "param_groups")
 _SHOWN = 6
@@ -151,7 +158,6 @@ def _of_module(part: nn.Module) -> Iterator[tuple[str, Any]]:
     """The attributes of a module that a checkpoint does not hold."""
     if type(part).get_extra_state is not nn.Module.get_extra_state:
         return
-    own = part._parameters.keys()  # pyright: ignore[reportPrivateUsage]
     for name in _HOOKS:
         for number, hook in vars(part).get(name, {}).items():
             if is_users_own(hook) or is_users_own(type(hook)):
@@ -159,9 +165,8 @@ def _of_module(part: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, value in values_of_class(type(part)).items():
         if name not in vars(part):
             yield name, value
-    for name, value in vars(part).items():
-        derived = isinstance(value, Tensor) and (f"{name}_orig" in own or f"{name}_g" in own)  # by a norm of torch
-        if name not in _OF_TORCH and not is_kept_number(value) and not derived:
+    for name, value in attributes_of_module(part).items():
+        if not is_kept_number(value):
             yield name, value
 
 

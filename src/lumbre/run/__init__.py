@@ -5,11 +5,12 @@ together: the loop is in `core`, the step in `steps`, and neither imports this p
 """
 
 from lumbre.run._batches import counted_rows, feed, given_data, in_order, share
+from lumbre.run._beside import BESIDE, Beside, give_beside
 from lumbre.run._build import build
 from lumbre.run._checkpoints import Checkpoints, as_checkpoints
 from lumbre.run._choices import choices_from
 from lumbre.run._feeds import augmenter, valid_sets
-from lumbre.run._loss import restore_loss
+from lumbre.run._loss import loss_module, restore_loss
 from lumbre.run._net import check_hparams, has_loss, loss_function, make_module, no_loss, no_optimizer
 from lumbre.run._options import Options, callback_list, check_augment, options_from
 from lumbre.run._plan import make_meter

@@ -27,6 +27,7 @@ from lumbre.base import (
     tried,
 )
 from lumbre.devices import Precision
+from lumbre.run._beside import Beside
 from lumbre.run._loss import loss_module, own_loss, trained_by_loss
 from lumbre.run._setting import Setting
 from lumbre.run._spec import Spec
@@ -44,6 +45,7 @@ class Net:
         call: the module, made ready for the form of its input.
         loss: the loss function; None for a module with a step of its own.
         optimizers: by name.
+        beside: what module and loss held beside tensors when they were built.
         weighted: rows have weights, which the loss is to take.
     """
 
@@ -51,6 +53,7 @@ class Net:
     call: Callable[[Nested], Nested]
     loss: LossFunction | None
     optimizers: dict[str, optim.Optimizer]
+    beside: Beside
     weighted: bool = False
 
     @property
@@ -113,7 +116,7 @@ def make_net(spec: Spec, first: Batch, setting: Setting) -> Net:
     optimizers = make_optimizers(spec, model, loss, setting.device)
     if isinstance(loss, NamedLosses) and not own_method(model, "step"):
         _check_names(type(model).__name__, list(loss.parts), list(optimizers))
-    return Net(model, call, loss, optimizers)
+    return Net(model, call, loss, optimizers, Beside(model, loss_module(loss, model), first))
 
 
 def _refuse_unknown_shapes(model: nn.Module) -> None:

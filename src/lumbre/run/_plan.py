@@ -75,6 +75,7 @@ def make_session(
         choices=choices,
         advice=_advice(options, setting, feeds, net, choices),
         seen=_seen_scale(spec, setting, feeds, net),
+        beside=net.beside,
     )
     if made.units is not None and made.scale.name is not None:
         raise OptionError(

@@ -35,9 +35,10 @@ from lumbre.data import FrameEncoding, forms, in_words, same_forms
 from lumbre.devices import Precision, kept_memory
 from lumbre.processes import Sharded, World
 from lumbre.report import RunRecord
+from lumbre.run._beside import BESIDE, Beside
 from lumbre.run._choices import Choices
 from lumbre.run._loss import learned_by_loss, loss_module
-from lumbre.run._net import LossFunction, loss_function
+from lumbre.run._net import LossFunction, loss_function, make_module
 from lumbre.run._spec import Spec
 from lumbre.storage import LOSS_PREFIX, write_archive
 
@@ -63,6 +64,7 @@ class Session:
         advice: sentences for the user, said before the first epoch.
         seen: the scale of predictions where neither recipe nor module nor loss says it: seen from what a loss calls, or
             as its file tells.
+        beside: knows what the module held beside its tensors when it was built; None where nothing was noted.
         after: what was found out after training, as JSON holds it: "temperature", "calibration", "intervals",
             "baselines".
     """
@@ -82,6 +84,7 @@ class Session:
     sharded: Sharded | None = None
     advice: list[str] = field(default_factory=list[str])
     seen: Scale = field(default_factory=Scale)
+    beside: Beside | None = field(default=None, repr=False, compare=False)
     after: Mapping[str, Any] = field(default_factory=dict[str, Any])
     # Filled once it is known that the loss can take the weights of rows.
     _weighing: list[bool] = field(default_factory=list[bool], init=False, repr=False, compare=False)
@@ -224,7 +227,19 @@ class Session:
             "scale": [self.scale.kind, self.scale.name],
             "after": dict(self.after),
         }
-        write_archive(path, {**state, **self._learned_by_loss()}, document)
+        write_archive(path, {**state, **self._learned_by_loss(), **self._beside_tensors()}, document)
+
+    def _beside_tensors(self) -> dict[str, Any]:
+        """What modules keep beside tensors, where training has changed it, under one name."""
+        if self.beside is None or self.sharded is not None:
+            return {}
+        found = self.beside.kept(
+            self.model,
+            self.loss_module,
+            lambda: make_module(self.recipe.module, self.recipe.hparams),
+            lambda model, rows: replace(self, model=model).predict_step(rows),
+        )
+        return {BESIDE: found} if found else {}
 
     def _learned_by_loss(self) -> dict[str, Tensor]:
         """What the loss has learned, under names that stand apart from the module's."""

@@ -41,7 +41,7 @@ _SECONDS_TO_SEE = 20.0
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint was not written, or one that is damaged was passed over."""
+    """A checkpoint was not written, a damaged one was passed over, or a file does not hold all that it should."""
 
 
 @dataclass(frozen=True, slots=True)
