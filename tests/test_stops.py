@@ -1,6 +1,7 @@
 """A stop belongs to the run that made it: what goes on from a folder is not ended by what ended it before."""
 
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ def fit(folder: Any = None, epochs: Any = 10, callbacks: Any = (), **options: An
     recipe = lb.setup(nn.Linear, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
     recipe = recipe.set_hparams(in_features=4, out_features=3)
     keep = None if folder is None else lb.Checkpoints(folder, allow_changes="callbacks")
-    return recipe.fit(blobs(40), epochs=epochs, callbacks=callbacks, resume=keep, **{"verbose": False, **options})
+    return recipe.fit(
+        blobs(40), epochs=epochs, callbacks=callbacks, resume=keep, **{"verbose": False, "ignore": ["LB089"], **options}
+    )
 
 
 def impatient(patience: int = 2, **options: Any) -> EarlyStopping:
@@ -149,3 +152,89 @@ def test_a_limit_of_time_leaves_the_bits_as_they_are_and_is_checked(tmp_path: Pa
     strict.fit(blobs(40), epochs=2, max_seconds=1e-9, resume=tmp_path, verbose=False)
     longer = strict.fit(blobs(40), epochs=2, max_seconds=50, resume=tmp_path, verbose=False)
     assert epochs_of(longer) == 2, "another limit is no other run"
+
+
+ALIKE: dict[str, Any] = {"patience": 2, "restore_best": True}
+OTHERWISE: dict[str, tuple[EarlyStopping, dict[str, Any]]] = {
+    "smaller min_delta": (EarlyStopping("train_loss", min_delta=9.0, patience=2), {"monitor": "train_loss", **ALIKE}),
+    "another value": (EarlyStopping("valid_loss", min_delta=9.0, patience=2), {"monitor": "train_loss", **ALIKE}),
+    "another mode": (EarlyStopping("train_loss", mode="max", patience=2), {"monitor": "train_loss", **ALIKE}),
+    "no baseline": (
+        EarlyStopping("train_loss", baseline=0.0, patience=2),
+        {"monitor": "train_loss", "patience": 2, "min_delta": 0.02},
+    ),
+    "a later start": (
+        EarlyStopping("train_loss", min_delta=9.0, patience=2),
+        {"monitor": "train_loss", "min_delta": 9.0, "patience": 2, "start": 5},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+@pytest.mark.filterwarnings("ignore:EarlyStopping.restore_best=True. watches something else")
+def test_another_judgement_gives_the_run_that_had_it_from_the_start(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, options = OTHERWISE[name]
+    stopped = fit(tmp_path, callbacks=before, valid_data=0.25)
+    assert epochs_of(stopped) in (2, 3)
+    longer = fit(tmp_path, callbacks=EarlyStopping(**options), valid_data=0.25, verbose=True)
+    assert "Going on" in capsys.readouterr().out
+    same(longer, fit(callbacks=EarlyStopping(**options), valid_data=0.25))
+    assert epochs_of(longer) > epochs_of(stopped)
+
+
+def test_a_judgement_that_would_have_stopped_leaves_a_stopped_run_stopped(tmp_path: Path) -> None:
+    fit(tmp_path, callbacks=impatient())
+    strict = EarlyStopping("train_loss", patience=2, min_delta=8.0)
+    assert epochs_of(fit(tmp_path, callbacks=strict)) == 3
+
+
+def test_the_best_of_what_came_before_is_found_anew_or_missed_aloud(tmp_path: Path) -> None:
+    """By the greatest loss the first epoch was the best; by the least, one of which no weights are kept."""
+    fit(tmp_path, epochs=3, callbacks=KeepBestModel("train_loss", mode="max"))
+    other = KeepBestModel("train_loss")
+    with pytest.warns(UserWarning, match=r"KeepBestModel watches something else.*its best epoch is 3"):
+        longer = fit(tmp_path, epochs=5, callbacks=other)
+    assert other.best_epoch == 5
+    same(longer, fit(epochs=5, callbacks=KeepBestModel("train_loss")))
+
+    again = tmp_path / "again"
+    fit(again, epochs=3, callbacks=KeepBestModel("train_loss"))
+    alike = KeepBestModel("train_loss", min_delta=1e-9)
+    same(fit(again, epochs=5, callbacks=alike), fit(epochs=5, callbacks=KeepBestModel("train_loss")))
+
+
+def test_files_of_the_best_are_judged_anew(tmp_path: Path) -> None:
+    def keep(**options: Any) -> lb.callbacks.ModelCheckpoint:
+        return lb.callbacks.ModelCheckpoint(tmp_path / "best-{epoch}.lumbre", monitor="train_loss", **options)
+
+    fit(tmp_path / "run", epochs=3, callbacks=keep(mode="max"))
+    assert {one.name for one in tmp_path.glob("*.lumbre")} == {"best-1.lumbre"}
+    fit(tmp_path / "run", epochs=5, callbacks=keep())
+    assert {one.name for one in tmp_path.glob("*.lumbre")} == {f"best-{epoch}.lumbre" for epoch in (1, 4, 5)}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [({"patience": 9}, {"patience": 0, "min_delta": 9.0}), ({"patience": 0, "min_delta": 9.0}, {"patience": 9})],
+    ids=["stricter", "milder"],
+)
+def test_a_plateau_is_lowered_by_the_options_of_now(before: Any, now: Any, tmp_path: Path) -> None:
+    def plateau(options: Any) -> lb.Callback:
+        return lb.schedules.plateau("train_loss", factor=0.5, **options)
+
+    rate = fit(tmp_path, epochs=2, callbacks=plateau(before)).history_wide["train_lr"].tolist()
+    longer = fit(tmp_path, epochs=5, callbacks=plateau(now)).history_wide["train_lr"].tolist()
+    assert longer[:2] == rate
+    lowered = [later < earlier for earlier, later in pairwise(longer[2:])]
+    assert any(lowered) == (now["patience"] == 0)
+
+
+def test_a_scheduler_of_torch_takes_its_new_options(tmp_path: Path) -> None:
+    def falling(gamma: float) -> lb.Callback:
+        return lb.callbacks.LRScheduler(optim.lr_scheduler.ExponentialLR, gamma=gamma)
+
+    fit(tmp_path, epochs=2, callbacks=falling(0.5))
+    rates = fit(tmp_path, epochs=4, callbacks=falling(0.1)).history_wide["train_lr"].tolist()
+    assert rates == pytest.approx([1e-3, 5e-4, 2.5e-4, 2.5e-5])

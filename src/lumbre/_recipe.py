@@ -104,7 +104,7 @@ class Recipe(Spec):
             epochs: how many passes over the data; or (fewest, most), between which callbacks may stop the run.
             valid_data: data to validate on after each epoch, or a fraction in (0, 1) of the rows to hold out for it.
                 Of several sets, `{"near": a, "far": b}`, each a pair, a frame, a Dataset or a loader, each has values
-                of its own such as "valid_far_loss"; "valid_loss", and what the checks look at, is the first.
+                of its own such as "valid_far_loss"; "valid_loss" is the first. The checks look at each.
             valid_every: validate after every so many epochs, and after the last.
             callbacks: one or several `Callback` objects, called in their order.
             batch_size: rows in a batch; 32 where not given.
@@ -194,7 +194,8 @@ class Recipe(Spec):
                 one.left_out, one.constant = findings.left_out, findings.constant
                 one.endless = any(found.code == "LB094" for found in findings)
             for progress in shown:
-                progress.notes += session.advice if kept is None else [*session.advice, *kept.notes(options)]
+                found = [] if kept is None else kept.notes(options, plan.context.monitored)
+                progress.notes += [*session.advice, *found]
             session = session if kept is None else kept.chosen(session)
             with session.choices.active(session.model):
                 if kept is None:

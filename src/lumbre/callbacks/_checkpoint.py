@@ -112,10 +112,14 @@ class ModelCheckpoint(Callback):
         while self.keep is not None and len(self._written) > self.keep:
             self._file(self._written.pop(0)).unlink(missing_ok=True)
 
+    def judge_again(self, ctx: Context) -> None:
+        """Judge what came before anew, where this callback watches something else than when the run was stopped."""
+        self._monitor.judge_again(ctx)
+
     def state_dict(self) -> dict[str, Any]:
         """The best value, and the values that name the files written. Files are not kept by path, so that no path in a
         stored state can be removed."""
-        return {"best": self._monitor.best, "written": self._written}
+        return {**self._monitor.state(), "written": self._written}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a kept state, in which names of files are made of numbers: of no other path."""
@@ -123,7 +127,8 @@ class ModelCheckpoint(Callback):
         for one in written:
             if set(one) != set(self._fields) or not all(isinstance(value, (int, float)) for value in one.values()):
                 raise ValueError(f"{one} names no file that this callback has written")
-        self._monitor.best, self._written = state["best"], written
+        self._monitor.load(state)
+        self._written = written
 
     def _file(self, values: Mapping[str, Any]) -> Path:
         try:

@@ -1,10 +1,11 @@
 """Stop when nothing gets better any more."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lumbre.base import at_least
 from lumbre.callbacks._monitor import Monitor
-from lumbre.callbacks._weights import give_back, weights_of
+from lumbre.callbacks._weights import give_back, say_of_lost, weights_of
 from lumbre.core import Callback, Context
 
 
@@ -12,8 +13,10 @@ class EarlyStopping(Callback):
     """End the run when a value has not improved for some epochs.
 
     A run with `resume=` that it has ended goes on where more epochs are asked for, with the patience counted anew, or
-    more patience. With `epochs=(fewest, most)` it waits for the fewest, and an improvement meanwhile starts the count
-    anew. A value of NaN is no improvement.
+    more patience. What has changed since in `monitor`, `mode`, `min_delta`, `baseline` or `start` counts for its
+    earlier epochs, too: it waits as if it had been made so from the start (of another best epoch it has no weights).
+    With `epochs=(fewest, most)` it waits for the fewest, and an improvement meanwhile starts the count anew. A value of
+    NaN is no improvement.
 
     Args:
         monitor: set and metric to watch, such as "valid_loss" or "valid_acc".
@@ -56,6 +59,7 @@ class EarlyStopping(Callback):
         self._monitor = Monitor(monitor, mode, min_delta, baseline, start=start)
         self._waited = 0
         self._weights: dict[str, Any] | None = None
+        self._best_epoch: int | None = None  # whose weights these are
 
     @property
     def watch(self) -> tuple[object, ...]:
@@ -66,7 +70,7 @@ class EarlyStopping(Callback):
         """Start afresh."""
         self._monitor.begin(ctx)
         self._waited = 0
-        self._weights = None
+        self._weights = self._best_epoch = None
 
     def on_epoch_end(self, ctx: Context) -> None:
         """Count the epochs without improvement."""
@@ -75,7 +79,7 @@ class EarlyStopping(Callback):
         if self._monitor.improved(ctx):
             self._waited = 0
             if self.restore_best:
-                self._weights = weights_of(ctx)
+                self._weights, self._best_epoch = weights_of(ctx), ctx.epoch
             return
         self._waited += 1
         if self.exhausted(self._waited) and ctx.epoch >= ctx.epochs[0]:
@@ -99,10 +103,39 @@ class EarlyStopping(Callback):
             give_back(ctx, self._weights)
             self._weights = None
 
+    def waited(self, state: Mapping[str, Any], records: Sequence[Any], monitored: Mapping[str, bool | None]) -> int:
+        """The epochs without improvement of a kept state, as this callback counts them.
+
+        Args:
+            state: what `state_dict()` gave; empty where there was no such callback.
+            records: of the history that belongs to it.
+            monitored: the names of values, and whether more of them is better.
+        """
+        if self._monitor.watched(state):
+            return state.get("waited", 0)
+        return _without(self._monitor.judged(records, monitored)[1])
+
+    def judge_again(self, ctx: Context) -> None:
+        """Count anew what came before, where this callback watches something else than when the run was stopped."""
+        found = self._monitor.judge_again(ctx)
+        if found is None:
+            return
+        self._waited = _without(found)
+        best = max((epoch for epoch, better in found if better), default=None)
+        if self.restore_best and best is not None and best != self._best_epoch:
+            say_of_lost("EarlyStopping(restore_best=True)", best)
+        self._weights = self._weights if best == self._best_epoch else None
+
     def state_dict(self) -> dict[str, Any]:
-        """The best value, the epochs waited since, and the best weights where they are kept."""
-        return {"best": self._monitor.best, "waited": self._waited, "weights": self._weights}
+        """The best value, the epochs waited since, and the best weights with their epoch, where they are kept."""
+        return {**self._monitor.state(), "waited": self._waited, "weights": self._weights, "epoch": self._best_epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a kept state."""
-        self._monitor.best, self._waited, self._weights = state["best"], state["waited"], state["weights"]
+        self._monitor.load(state)
+        self._waited, self._weights, self._best_epoch = state["waited"], state["weights"], state.get("epoch")
+
+
+def _without(judged: list[tuple[int, bool]]) -> int:
+    """How many epochs at the end were no improvement."""
+    return next((at for at, (_, better) in enumerate(reversed(judged)) if better), len(judged))

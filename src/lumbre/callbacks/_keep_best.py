@@ -3,7 +3,7 @@
 from typing import Any
 
 from lumbre.callbacks._monitor import Monitor
-from lumbre.callbacks._weights import give_back, weights_of
+from lumbre.callbacks._weights import give_back, say_of_lost, weights_of
 from lumbre.core import Callback, Context
 
 
@@ -13,7 +13,8 @@ class KeepBestModel(Callback):
     A loss that is a module gets back what it had learned by then, too.
 
     The copy lies on the CPU. It comes back also when the run was interrupted. Where no epoch had a number that could be
-    compared (all were NaN), the model keeps its last weights.
+    compared (all were NaN), the model keeps its last weights. A run that goes on with another `monitor`, `mode` or
+    `min_delta` judges its earlier epochs anew; of another best epoch it has no weights, which a warning says.
 
     Args:
         monitor: set and metric that tell the best epoch.
@@ -75,10 +76,22 @@ class KeepBestModel(Callback):
             give_back(ctx, self._weights)
             self._weights = None
 
+    def judge_again(self, ctx: Context) -> None:
+        """Judge what came before anew, where this callback watches something else than when the run was stopped."""
+        found = self._monitor.judge_again(ctx)
+        if found is None:
+            return
+        best = max((epoch for epoch, better in found if better), default=None)
+        if best != self.best_epoch:
+            self._weights = self.best_epoch = None
+            if best is not None:
+                say_of_lost("KeepBestModel", best)
+
     def state_dict(self) -> dict[str, Any]:
         """The best value, its epoch and its weights."""
-        return {"best": self._monitor.best, "best_epoch": self.best_epoch, "weights": self._weights}
+        return {**self._monitor.state(), "best_epoch": self.best_epoch, "weights": self._weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a kept state."""
-        self._monitor.best, self.best_epoch, self._weights = state["best"], state["best_epoch"], state["weights"]
+        self._monitor.load(state)
+        self.best_epoch, self._weights = state["best_epoch"], state["weights"]

@@ -15,6 +15,8 @@ from lumbre.core import Callback, Context
 _STEP_ON = ("epoch", "batch")
 _HELD = "held_lr"
 _PASSED = "passed_batches"
+_MADE, _MONITOR = "lumbre: made with", "lumbre: monitor"
+_PLAIN = (bool, int, float, str)
 
 
 class LearningRate(Callback):
@@ -171,6 +173,7 @@ class LRScheduler(Callback):
         self._rate = float("nan")
         self._state: Mapping[str, Any] | None = None
         self._passed = 0
+        self._made: dict[str, Any] = {}
 
     @property
     def watches(self) -> bool:
@@ -205,6 +208,9 @@ class LRScheduler(Callback):
         # come before the first update, and so does the end of an epoch at which a run goes on.
         own._opt_called = True  # pyright: ignore[reportAttributeAccessIssue]
         self._watch(ctx)
+        held: dict[str, Any] = getattr(self._live, "__dict__", {})
+        self._made = {key: one for key, one in kwargs.items() if type(one) in _PLAIN and held.get(key, ...) == one}
+        self._made |= {} if self._watched is None else {_MONITOR: self._watched.name}
         if self._state is not None:
             self._restore(self._state)
 
@@ -247,7 +253,7 @@ class LRScheduler(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What the scheduler remembers."""
-        state = {} if self._live is None else self._live.state_dict()
+        state = {} if self._live is None else {**self._live.state_dict(), _MADE: self._made}
         return {**state, _PASSED: self._passed} if self._passed else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -260,10 +266,21 @@ class LRScheduler(Callback):
         self._state = None
         if state:
             self._passed = int(state.get(_PASSED, 0))
-            self._live.load_state_dict({name: value for name, value in state.items() if name != _PASSED})
+            fresh = dict(getattr(self._live, "__dict__", {}))
+            self._live.load_state_dict({name: one for name, one in state.items() if name not in (_PASSED, _MADE)})
+            self._take_changes(fresh, state.get(_MADE, {}))
             # Making a scheduler sets the rates of its first step; these are the ones it had come to.
             for group, rate in zip(self._live.optimizer.param_groups, self._live.get_last_lr(), strict=True):
                 set_rate(group, rate)
+
+    def _take_changes(self, fresh: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        """What the scheduler was made with otherwise before a run that goes on stands as it is now, where torch's
+        schedulers take it from their state: a `ReduceLROnPlateau` that compares otherwise begins to compare anew."""
+        own = vars(self._live) if hasattr(self._live, "__dict__") else {}
+        changed = {key for key, one in self._made.items() if key in before and before[key] != one}
+        own.update({key: fresh[key] for key in changed if key in fresh and key != "total_steps"})
+        if isinstance(self._live, ReduceLROnPlateau) and changed & {"mode", "threshold", "threshold_mode", _MONITOR}:
+            own.update({key: fresh[key] for key in ("best", "num_bad_epochs", "mode_worse") if key in fresh})
 
     def _watch(self, ctx: Context) -> None:
         """Find out whether the scheduler wants a metric, and whether the run has it."""

@@ -1,6 +1,7 @@
 """The watch over one value of the history: which way is better, and whether it got better."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from lumbre.base import OptionError, at_least, did_you_mean, one_of
 from lumbre.core import Context
@@ -47,6 +48,7 @@ class Monitor:
         self._first_epoch = start
         self._which = ties
         self.best: float | None = baseline
+        self.other = False
 
     @property
     def watch(self) -> tuple[object, ...]:
@@ -108,11 +110,57 @@ class Monitor:
         if not self.looks(ctx):
             return False
         value = self.value(ctx)
-        if math.isnan(value):
-            return False
-        sign = -1.0 if self.direction == "max" else 1.0
-        better = self.best is None or sign * (self.best - value) > self._min_delta
-        if better or (self._which == "last" and value == self.best):
+        if self._better(value, self.best, self.direction):
             self.best = value
             return True
         return False
+
+    def _better(self, value: float, best: float | None, direction: str) -> bool:
+        if math.isnan(value):
+            return False
+        sign = -1.0 if direction == "max" else 1.0
+        better = best is None or sign * (best - value) > self._min_delta
+        return better or (self._which == "last" and value == best)
+
+    def judged(
+        self, records: Sequence[Sequence[object]], monitored: Mapping[str, bool | None]
+    ) -> tuple[float | None, list[tuple[int, bool]]]:
+        """What it would have made of the epochs of a history: the best value, and which epochs were better.
+
+        Args:
+            records: of a history.
+            monitored: the names of values, and whether more of them is better.
+        """
+        direction = self._given or ("max" if monitored.get(self.name) else "min")
+        best, found = self._baseline, list[tuple[int, bool]]()
+        for set_name, metric, epoch, value in records:
+            if f"{set_name}_{metric}" != self.name or not isinstance(value, (int, float)):
+                continue
+            if not isinstance(epoch, int) or epoch < self._first_epoch:
+                continue
+            better = self._better(float(value), best, direction)
+            best = float(value) if better else best
+            found.append((epoch, better))
+        return best, found
+
+    def state(self) -> dict[str, object]:
+        """The best value, and what was watched."""
+        return {"best": self.best, "watch": list(self.watch)}
+
+    def load(self, state: Mapping[str, object]) -> None:
+        """Go on from a kept state; where something else was watched then, `judge_again` comes next."""
+        self.best = state["best"]  # pyright: ignore[reportAttributeAccessIssue]
+        self.other = not self.watched(state)
+
+    def watched(self, state: Mapping[str, object]) -> bool:
+        """Whether a kept state is of this watch; states of older checkpoints do not say it."""
+        return state.get("watch", list(self.watch)) == list(self.watch)
+
+    def judge_again(self, ctx: Context) -> list[tuple[int, bool]] | None:
+        """Judge the epochs of a run that goes on anew, where something else was watched before: each with whether it
+        was better; None where nothing has changed."""
+        if not self.other:
+            return None
+        self.other = False
+        self.best, found = self.judged(ctx.history.records, ctx.monitored)
+        return found

@@ -1,6 +1,7 @@
 """A copy of the weights of a run on the CPU, taken and given back."""
 
 import copy
+import warnings
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,3 +44,13 @@ def _give(module: nn.Module, weights: dict[str, Any]) -> None:
     for name, value in weights.items():
         state[name] = shared_like(value, state[name]) if isinstance(value, Tensor) else value
     load_state(module, state)
+
+
+def say_of_lost(name: str, epoch: int) -> None:
+    """Warn that a callback, judging anew what came before, finds its best epoch in one whose weights are gone."""
+    warnings.warn(
+        f"{name} watches something else than when the run was stopped: its best epoch is {epoch}, of which no weights "
+        "are kept. The run ends with those of a later epoch that is better, else with its last ones.",
+        UserWarning,
+        stacklevel=3,
+    )

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from lumbre.base import LumbreError, ResumeError, brief, is_out_of_memory
-from lumbre.callbacks import EarlyStopping
+from lumbre.callbacks import EarlyStopping, KeepBestModel, ModelCheckpoint
 from lumbre.core import Plan
 from lumbre.processes import World, lock_patience, network_error
 from lumbre.resume._facts import facts_of, needs_epochs
@@ -71,7 +71,9 @@ class RunKeeper:
         self._asked: int | None = None
         position = (1, 0) if stored is None else stored.document["position"]
         self.start = (int(position[0]), int(position[1]))
-        self.stopped = stored is not None and stop_stands(stored.document, run.callbacks, run.plan.epochs)
+        self.stopped = stored is not None and stop_stands(
+            stored.document, run.callbacks, run.plan.epochs, run.plan.context.monitored
+        )
 
     def restore(self) -> None:
         """Bring the stored state back; in a run that starts afresh, make sure that its state can be stored."""
@@ -81,6 +83,9 @@ class RunKeeper:
                 self._hidden.begin()
             return
         bring_back(self._run, self._state(self._stored))
+        for one in self._run.callbacks:
+            if isinstance(one, (EarlyStopping, KeepBestModel, ModelCheckpoint)):
+                one.judge_again(self._context)
         if self._context.stop_reason is not None and not self.stopped:
             self._context.stop_reason = None
             for one in self._run.callbacks:
@@ -354,14 +359,14 @@ class KeptRun:
             "if the change is meant",
         )
 
-    def notes(self, options: Options) -> list[str]:
-        """What to say of the run that was found."""
+    def notes(self, options: Options, monitored: Mapping[str, bool | None]) -> list[str]:
+        """What to say of the run that was found, whose values have the names in `monitored`."""
         if self.stored is None:
             return []
         (epoch, batch), most = self.stored.document["position"], options.epoch_range[1]
         if epoch > most:
             return [f"The run in {self.when.folder} is complete: nothing is left to train."]
-        if stop_stands(self.stored.document, options.callbacks, options.epoch_range):
+        if stop_stands(self.stored.document, options.callbacks, options.epoch_range, monitored):
             return [
                 f"The run in {self.when.folder} is complete, it stopped early: nothing is left to train. "
                 "It goes on with more epochs, or with more patience."
