@@ -136,6 +136,41 @@ def test_checks_before_training_go_through_with_several_sets(tmp_path: Path) -> 
     assert "valid_far" in (tmp_path / "report.html").read_text()
 
 
+def found(valid_data: Any, **options: Any) -> dict[str, str]:
+    """What the checks find, by code."""
+    recipe = lb.setup(nn.Linear, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    recipe = recipe.set_hparams(in_features=4, out_features=3)
+    texts: dict[str, str] = {}
+    for one in recipe.check(blobs(40), valid_data=valid_data, **options):
+        texts[one.code] = f"{texts.get(one.code, '')} {one.received}"
+    return texts
+
+
+def test_each_set_is_looked_at_before_training() -> None:
+    x, y = (one[40:60] for one in blobs(60))
+    sound = {"near": (x[:10], y[:10]), "far": (x[10:], y[10:])}
+    assert found(sound).keys() == found(sound["near"]).keys()
+    for name in sound:
+        wrong = {
+            "LB063": (x[:, :3], y),
+            "LB064": (x.masked_fill(x > 2, torch.nan), y),
+            "LB041": blobs(40),
+        }
+        for code, data in wrong.items():
+            assert f"validation ({name})" in found(sound | {name: data})[code]
+        assert "class labels from 1 to 3" in found(sound | {name: (x, y + 1)})["LB063"]
+    loader = DataLoader(TensorDataset(x, y + 1), batch_size=8)
+    assert "validation (far)" in found(sound | {"far": loader})["LB063"]
+    with pytest.raises(lb.PreflightError, match=r"validation \(far\)"):
+        fit(sound | {"far": (x[:, :3], y)}, preflight=True)
+
+
+def test_training_rows_may_be_a_set_and_the_test_set_may_be_none_of_them() -> None:
+    rows = tuple(one[40:60] for one in blobs(60))
+    assert "LB041" not in found({"new": rows, "train": blobs(40)})
+    assert "validation (far) set" in found({"near": NEAR, "far": rows}, test_data=rows)["LB046"]
+
+
 def test_names_that_cannot_be_are_refused() -> None:
     with pytest.raises(lb.OptionError, match=r"valid_data=\{\}"):
         fit({})

@@ -45,7 +45,8 @@ class Mixup(_Mix):
     Holds for any loss: `share * loss(pred, target) + (1 - share) * loss(pred, partner's target)`. The share is drawn
     from Beta(alpha, alpha) once for a batch and is at least 0.5 for a row's own target, with which training metrics
     compare; so they come out lower than on unmixed rows. Validation is not mixed. Where rows have weights, the loss of
-    each target counts by the weight of the row that it comes from.
+    each target counts by the weight of the row that it comes from. Of processes that share a batch each mixes its own
+    rows, with a share of its own.
 
     Args:
         alpha: strength, above 0: small values leave most batches nearly unmixed, 1 mixes evenly.

@@ -30,7 +30,7 @@ def nearly_shared(subject: Subject) -> Iterator[Found]:
     row as two rows are from each other, where others are far from all: of pictures and sequences, not of tables. A
     split in time, whose windows meet at its border alone, is meant.)"""
     train = _single(subject.seen)
-    for name, pair in (("validation", subject.seen_valid), ("test", subject.seen_test)):
+    for name, pair in subject.judged.items():
         held = _single(pair)
         if train is None or held is None or train.shape[1:] != held.shape[1:] or train.dtype != held.dtype:
             continue
@@ -120,7 +120,7 @@ def scaled_by_themselves(subject: Subject) -> Iterator[Found]:
     training rows have: each set was scaled by its own statistics. A column then means something else in both, and one
     row alone cannot be scaled at all."""
     train = _single(subject.seen)
-    for name, pair in (("validation", subject.seen_valid), ("test", subject.seen_test)):
+    for name, pair in subject.judged.items():
         held = _single(pair)
         if train is None or held is None or train.ndim != 2 or held.shape[1:] != train.shape[1:]:
             continue
@@ -162,7 +162,7 @@ def relabelled(subject: Subject) -> Iterator[Found]:
     train = _single(subject.seen)
     if train is None or not loss_inputs(subject.loss_calls, (*CLASSES, *BINARY)):
         return
-    for name, pair in (("validation", subject.seen_valid), ("test", subject.seen_test)):
+    for name, pair in subject.judged.items():
         held = _single(pair)
         if held is None or held.shape[1:] != train.shape[1:] or train.numel() > subject.most_numbers:
             continue

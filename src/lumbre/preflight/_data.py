@@ -190,7 +190,7 @@ def shared_rows(subject: Subject) -> Iterator[Found]:
     """Rows that were trained on tell nothing about new ones. Compared are whole inputs, exactly, before augmentation;
     of data sets that read their rows from elsewhere some rows, and the numbers of all where both sets are parts of one;
     of streams the first batches."""
-    for name, other in (("validation", subject.seen_valid), ("test", subject.seen_test)):
+    for name, other in subject.judged.items():
         if name in subject.twice:
             shared, rows = subject.twice[name]
             if shared >= 2 and shared >= 0.01 * rows:
@@ -242,15 +242,16 @@ def _shared(train: Tensor, held: Tensor) -> int:
 def test_validates(subject: Subject) -> Iterator[Found]:
     """Who looks at validation figures to choose a model has fitted it to these rows too: what is measured on them
     again is too good. Looked at when `recipe.check(..., test_data=...)` is told of the test set."""
-    if subject.seen_valid is None or subject.seen_test is None:
-        return
-    pairs = list(zip(tensors(subject.seen_valid[0]), tensors(subject.seen_test[0]), strict=False))
-    if pairs and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs):
-        yield Found(
-            "a test set that is the validation set",
-            "rows for the last test that nothing was chosen by",
-            "valid_data=0.2 cuts validation rows from the training rows",
-        )
+    for name, pair in subject.judged.items():
+        if name == "test" or pair is None or subject.seen_test is None:
+            continue
+        pairs = list(zip(tensors(pair[0]), tensors(subject.seen_test[0]), strict=False))
+        if pairs and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs):
+            yield Found(
+                f"a test set that is the {name} set",
+                "rows for the last test that nothing was chosen by",
+                "valid_data=0.2 cuts validation rows from the training rows",
+            )
 
 
 @check("LB042", "warning", "Validation rows of another kind")

@@ -119,7 +119,9 @@ class Subject:
             can be read but the first batch.
         seen_valid: the same of the validation rows.
         seen_test: the same of the rows to test on.
-        twice: (shared, all) of the rows of a set, "validation" or "test", that are training rows by their numbers in
+        valid_name: what the validation rows are called: "validation", of several sets such as "validation (near)".
+        seen_also: the same of further validation sets, by such names; None for one of rows that are trained on.
+        twice: (shared, all) of the rows of a set, by its name or "test", that are training rows by their numbers in
             one data set.
         in_order: whether a loader gives the rows in the order in which they lie in `columns`.
         held: the first batch of each set that is not trained on, "validation" and "test"; or what reading it raised.
@@ -156,6 +158,10 @@ class Subject:
     seen: tuple[Nested, Nested] | None = None
     seen_valid: tuple[Nested, Nested] | None = None
     seen_test: tuple[Nested, Nested] | None = None
+    valid_name: str = "validation"
+    seen_also: Mapping[str, tuple[Nested, Nested] | None] = field(
+        default_factory=dict[str, "tuple[Nested, Nested] | None"]
+    )
     twice: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, "tuple[int, int]"])
     in_order: bool = False
     held: Mapping[str, Batch | Exception] = field(default_factory=dict[str, "Batch | Exception"])
@@ -186,6 +192,11 @@ class Subject:
         if self.columns is None and self.seen is not None and _alike(self.seen[1], target):
             target = self.seen[1]
         return map_leaves(_detached, target)
+
+    @property
+    def judged(self) -> dict[str, tuple[Nested, Nested] | None]:
+        """What is known of the rows of each set that is not trained on, by its name."""
+        return {self.valid_name: self.seen_valid, **self.seen_also, "test": self.seen_test}
 
     @property
     def has_one_row(self) -> bool:

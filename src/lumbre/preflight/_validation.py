@@ -94,7 +94,7 @@ def _misfits(subject: Subject, name: str, batch: Batch | Exception) -> Iterator[
             f"targets of the same shape in both: the {name} loss compares each row with all others",
             "y.unsqueeze(1), or y.squeeze(1), for these targets",
         )
-    elif labels := _labels_out_of_range(subject, (subject.seen_valid if name == "validation" else subject.seen_test)):
+    elif labels := _labels_out_of_range(subject, subject.judged.get(name)):
         yield Found(f"{name} data with {labels[0]}", labels[1], "the labels of the training data")
 
 
@@ -139,11 +139,12 @@ def other_type(subject: Subject) -> Iterator[Found]:
     """Validation rows with NaN give a validation loss of NaN, which no early stopping can follow. Rows of another type
     than the training rows, such as whole numbers from 0 to 255 beside floats from 0 to 1, are mostly scaled
     otherwise."""
-    seen = {"validation": subject.seen_valid, "test": subject.seen_test}
     for name, batch in subject.held.items():
         if isinstance(batch, Exception):
             continue
-        gaps = [part for part, bad in zip(("input", "target"), _gaps(seen[name], batch), strict=True) if bad]
+        gaps = [
+            part for part, bad in zip(("input", "target"), _gaps(subject.judged.get(name), batch), strict=True) if bad
+        ]
         if gaps:
             yield Found(
                 f"NaN or infinite values in the {' and the '.join(gaps)} of the {name} data",

@@ -1,6 +1,6 @@
 """The checks of a run that is about to begin: what they look at, and for how long."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from lumbre.preflight import Findings, Subject, constant_losses, run_checks
 from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
 from lumbre.run._chosen import chosen
-from lumbre.run._feeds import Feeds
+from lumbre.run._feeds import Feeds, TrainingData
 from lumbre.run._known import Known, Reading, drawn_anew, first_batch, in_order, known_rows, rows_twice
 from lumbre.run._net import Net
 from lumbre.run._options import Options
@@ -108,29 +108,49 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
 
 def _let_see(subject: Subject, options: Options, feeds: Feeds, test: Any, reading: Reading) -> None:
     """What is known of the rows of all sets."""
-    given = (feeds.data.train, feeds.data.valid, test)
-    train, valid, held = sets = [known_rows(one, replace(reading, epoch=at)) for at, one in enumerate(given, 1)]
+    data = feeds.data
+    names = _names(data)
+    reading = replace(reading, seconds=reading.seconds / max(1, len(names)))
+    given = (data.train, data.valid, test, *(rows for rows, _ in data.also.values()))
+    train, valid, held, *more = sets = [known_rows(one, replace(reading, epoch=at)) for at, one in enumerate(given, 1)]
     subject.columns = None if options.augment is not None else train.columns
     subject.valid, subject.test = valid.columns, held.columns
-    subject.seen, subject.seen_valid, subject.seen_test = (one.seen for one in sets)
-    named: dict[str, Known] = {"validation": valid, "test": held}
-    twice = {name: rows_twice(train, one) for name, one in named.items()}
+    subject.seen, subject.seen_valid, subject.seen_test = train.seen, valid.seen, held.seen
+    also = dict(zip(names[1:], more, strict=True))
+    subject.valid_name = names[0]
+    subject.seen_also = {name: None if _trained_on(name) else one.seen for name, one in also.items()}
+    named: dict[str, Known] = {names[0]: valid, **also, "test": held}
+    twice = {name: rows_twice(train, one) for name, one in named.items() if not _trained_on(name)}
     subject.twice = {name: found for name, found in twice.items() if found is not None}
-    subject.in_order = subject.columns is not None and in_order(getattr(feeds.data.train, "loader", None))
-    subject.held = _first_batches(feeds, valid, test, held, subject.device)
+    subject.in_order = subject.columns is not None and in_order(getattr(data.train, "loader", None))
+    subject.held = _first_batches(feeds, named, test, subject.device)
     subject.drawn_anew = [name for name, one in named.items() if drawn_anew(one)]
-    names = zip(("training", "validation", "test"), sets, strict=True)
-    subject.unseen = [f"{name} data: {one.missing}" for name, one in names if one.missing]
+    of_sets = zip(("training", names[0], "test", *names[1:]), sets, strict=True)
+    subject.unseen = [f"{name} data: {one.missing}" for name, one in of_sets if one.missing]
+
+
+def _names(data: TrainingData) -> list[str]:
+    """What the sets to validate on are called in findings; "validation" where there is one, or none."""
+    if data.valid_name is None:
+        return ["validation"]
+    return [f"validation ({name})" for name in (data.valid_name, *data.also)]
+
+
+def _trained_on(name: str) -> bool:
+    """Whether a set is called one of training rows, on which somebody wants to see the values, too."""
+    return name.startswith("validation (train")
 
 
 def _first_batches(
-    feeds: Feeds, valid: Known, test: Any, held: Known, device: torch.device
+    feeds: Feeds, named: Mapping[str, Known], test: Any, device: torch.device
 ) -> dict[str, Batch | Exception]:
-    """A batch of the sets that are not trained on."""
+    """A batch of the sets that are not trained on, by the names of what is known of them."""
     found: dict[str, Batch | Exception] = {}
     size = max(1, feeds.batch_size // feeds.processes)
-    sets = (("validation", feeds.data.valid, valid, feeds.valid), ("test", test, held, None))
-    for name, data, known, batches in sets:
+    rows = (feeds.data.valid, *(rows for rows, _ in feeds.data.also.values()), test)
+    for (name, known), data, batches in zip(
+        named.items(), rows, (feeds.valid, *feeds.also.values(), None), strict=True
+    ):
         try:
             batch = None if data is None else first_batch(data, known, batches, size, device)
         except Exception as error:  # the run would end with it after an epoch
