@@ -189,6 +189,7 @@ def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
             "the module whose weights were saved",
             "pass the class, and the hyper-parameters, that it was saved with",
         )
+    _make_precise(model, archive.tensors)
     load_state(model, stored)
     for part in model.modules():
         known = next((one for one in (*part.parameters(recurse=False), *part.buffers(recurse=False)) if one.ndim), None)
@@ -198,6 +199,15 @@ def _fill(path: Path, model: nn.Module, archive: Archive) -> None:
 
 def _is_tensor(name: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return isinstance(stored.get(name), Tensor) and isinstance(wanted[name], Tensor)
+
+
+def _make_precise(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
+    """Give float32 tensors the float64 that they have in the file: a module is built in torch's default type, which may
+    have been another."""
+    for name, one in (*model.named_parameters(), *model.named_buffers()):
+        value = stored.get(name)
+        if value is not None and value.dtype == torch.float64 and one.dtype == torch.float32 and not is_lazy(one):
+            one.data = one.data.double()
 
 
 def _give_shapes(model: nn.Module, stored: Mapping[str, Any]) -> None:
