@@ -6,7 +6,6 @@ Used by fitted, report, trials, tune and the root modules. It draws what it is g
 from lumbre.plots._attribution import plot_attribution, plot_attribution_maps
 from lumbre.plots._baselines import plot_baselines
 from lumbre.plots._calibration import calibration
-from lumbre.plots._colours import TRAIN, VALID
 from lumbre.plots._comparison import Examples, FittedModel
 from lumbre.plots._confusion import confusion
 from lumbre.plots._curves import precision_recall, roc
@@ -27,6 +26,7 @@ from lumbre.plots._pictures import (
 )
 from lumbre.plots._plane import decision_regions
 from lumbre.plots._rates import plot_rates
+from lumbre.plots._theme import light_to_dark, theme
 from lumbre.plots._trials import plot_trial_parameter, plot_trials
 from lumbre.plots._weights import weight_distributions
 
@@ -57,6 +57,7 @@ __all__ = [
     "predictions_grid",
     "residuals",
     "roc",
+    "theme",
     "training_ridges",
     "update_ratios",
     "weight_distributions",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lumbre.base import import_extra
-from lumbre.plots._colours import TRAIN, VALID
 from lumbre.plots._pictures import PictureGrid, as_shown, is_images
 from lumbre.plots._text import literal, literals
+from lumbre.plots._theme import Look, current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -43,7 +43,7 @@ def plot_attribution(
         >>> chart.labels.y
         'change of the probability of Adelie'
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     lines = sorted(zip(names, values, strict=True), key=lambda one: -abs(one[1]))
@@ -62,13 +62,12 @@ def plot_attribution(
     return (
         p9.ggplot(table, p9.aes("feature", "value", fill="up"))
         + p9.geom_col(width=0.7)
-        + p9.geom_hline(yintercept=0, colour="#4d4d4d", size=0.5)
+        + p9.geom_hline(yintercept=0, colour=look.rule, size=0.5)
         + p9.coord_flip()
-        + p9.scale_fill_manual({True: TRAIN, False: VALID}, guide=None)
+        + p9.scale_fill_manual({True: look.train, False: look.valid}, guide=None)
         + p9.scale_x_discrete(labels=literals)
         + p9.labs(y=f"change of the {literal(response)}", x="", subtitle=said)
-        + p9.theme_minimal()
-        + p9.theme(
+        + look.theme(
             figure_size=(6.4, 1.3 + 0.27 * len(table)),
             panel_grid_major_y=p9.element_blank(),
             panel_grid_minor=p9.element_blank(),
@@ -91,6 +90,7 @@ def plot_attribution_maps(images: Tensor | None, values: Tensor, texts: Sequence
         MissingExtraError: plotnine, which brings matplotlib, is not installed.
     """
     matplotlib: Any = import_extra("matplotlib.figure", "plots", "draw images with texts")
+    look = current_look()
     colours: Any = import_extra("matplotlib.colors", "plots", "draw images with texts")
     import pandas as pd
 
@@ -100,10 +100,10 @@ def plot_attribution_maps(images: Tensor | None, values: Tensor, texts: Sequence
     across = 2 if len(values) > 2 else 1
     down = -(-len(values) // across)
     figure = matplotlib.Figure(
-        figsize=(across * (1.9 * panels + 0.9), down * 2.35), facecolor="white", layout="constrained"
+        figsize=(across * (1.9 * panels + 0.9), down * 2.35), facecolor=look.paper, layout="constrained"
     )
     grid = figure.subplots(down, across * panels, squeeze=False)
-    colour = colours.LinearSegmentedColormap.from_list("more and less", [VALID, "#ffffff", TRAIN])
+    colour = colours.LinearSegmentedColormap.from_list("more and less", [look.valid, look.blank, look.train])
     for axes in grid.flat:
         axes.set_axis_off()
     for number, (value, text) in enumerate(zip(values, texts, strict=True)):
@@ -112,7 +112,7 @@ def plot_attribution_maps(images: Tensor | None, values: Tensor, texts: Sequence
         if shown is not None:
             height, width = shown[number].shape[:2]
             place[0].imshow(shown[number], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            _framed(place[0])
+            _framed(place[0], look)
         else:
             height, width = value.shape
         most = float(value.abs().max()) or 1.0
@@ -120,17 +120,17 @@ def plot_attribution_maps(images: Tensor | None, values: Tensor, texts: Sequence
             value.numpy(), cmap=colour, vmin=-most, vmax=most, interpolation="nearest", extent=(0, width, height, 0),
             aspect="equal" if shown is not None else "auto",
         )  # fmt: skip
-        _framed(place[-1])
-        place[0].set_title(text, fontsize=8, loc="left", parse_math=False)
+        _framed(place[-1], look)
+        place[0].set_title(text, fontsize=8, loc="left", parse_math=False, color=look.ink)
         bar = figure.colorbar(drawn, ax=place[-1], shrink=0.8, pad=0.03)
-        bar.ax.tick_params(labelsize=6, length=2)
+        bar.ax.tick_params(labelsize=6, length=2, colors=look.soft)
         bar.ax.locator_params(nbins=5)
         bar.outline.set_visible(False)
     return PictureGrid(figure, pd.DataFrame({"row": range(len(texts)), "text": list(texts)}))
 
 
-def _framed(axes: Any) -> None:
+def _framed(axes: Any, look: Look) -> None:
     axes.set_axis_on()
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
-        spine.set(color="#bbbbbb", linewidth=0.6)
+        spine.set(color=look.context, linewidth=0.6)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from lumbre.base import import_extra
-from lumbre.plots._colours import TRAIN, VALID
+from lumbre.plots._theme import current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -22,7 +22,7 @@ def plot_baselines(frame: Any, metric: str = "loss") -> "ggplot":
     Raises:
         MissingExtraError: plotnine is not installed.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     table = frame.dropna(subset=["difference"])
@@ -33,13 +33,12 @@ def plot_baselines(frame: Any, metric: str = "loss") -> "ggplot":
     value = f"; the net: {own['value'].iloc[0]:.4g}" if len(own) else ""
     return (
         p9.ggplot(table, p9.aes("difference", "model", colour="worse"))
-        + p9.geom_vline(xintercept=0, linetype="dashed", colour="#4d4d4d")
+        + p9.geom_vline(xintercept=0, linetype="dashed", colour=look.rule)
         + p9.geom_segment(p9.aes(x="low", xend="high", yend="model"), size=0.9)
         + p9.geom_point(size=2.6)
-        + p9.scale_colour_manual({True: VALID, False: TRAIN}, guide=None)
+        + p9.scale_colour_manual({True: look.valid, False: look.train}, guide=None)
         + p9.labs(x=f"the net is better by ({metric})", y="", subtitle=f"lines: 95 % intervals{value}")
-        + p9.theme_minimal()
-        + p9.theme(
+        + look.theme(
             figure_size=(6.0, 1.2 + 0.35 * len(table)),
             panel_grid_major_y=p9.element_blank(),
             panel_grid_minor=p9.element_blank(),

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lumbre.base import OptionError, import_extra
-from lumbre.plots._colours import TRAIN
 from lumbre.plots._comparison import truth_and_probabilities
 from lumbre.plots._text import literal
+from lumbre.plots._theme import current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -52,7 +52,7 @@ def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> "ggplot":
         ... ).to_numpy().tolist()
         [[0.2, 0.0], [0.73, 0.67]]
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     if not 2 <= bins <= 100:
@@ -76,15 +76,14 @@ def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> "ggplot":
     error = float(np.sum(rows * np.abs(mean - share)) / rows.sum())
     return (
         p9.ggplot(table, p9.aes("probability", "share"))
-        + p9.geom_abline(slope=1, intercept=0, linetype="dashed", colour="#7f7f7f")
-        + p9.geom_errorbar(p9.aes(ymin="low", ymax="high"), width=0.015, colour=TRAIN)
-        + p9.geom_line(colour=TRAIN)
-        + p9.geom_point(p9.aes(size="rows"), colour=TRAIN)
+        + p9.geom_abline(slope=1, intercept=0, linetype="dashed", colour=look.rule)
+        + p9.geom_errorbar(p9.aes(ymin="low", ymax="high"), width=0.015, colour=look.train)
+        + p9.geom_line(colour=look.train)
+        + p9.geom_point(p9.aes(size="rows"), colour=look.train)
         + p9.scale_size_continuous(range=(1.5, 7), limits=(1, max(2, rows.max())), labels=_thousands)
         + p9.coord_equal(xlim=(0, 1), ylim=(0, 1))
         + p9.labs(x=x_title, y=y_title, subtitle=f"expected calibration error {error:.3f}, {len(which):,} rows")
-        + p9.theme_minimal()
-        + p9.theme(figure_size=(5.8, 4.6))
+        + look.theme(figure_size=(5.8, 4.6))
     )
 
 

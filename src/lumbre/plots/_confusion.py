@@ -7,6 +7,7 @@ import numpy as np
 from lumbre.base import DataError, import_extra
 from lumbre.plots._comparison import class_names, comparison, row_weights
 from lumbre.plots._text import literals
+from lumbre.plots._theme import Look, current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -41,7 +42,7 @@ def confusion(fitted: Any, data: Any = None) -> "ggplot":
         >>> lb.plots.confusion(frame).data[["count", "share"]].to_numpy().tolist()
         [[1.0, 0.5], [1.0, 0.5], [0.0, 0.0], [1.0, 1.0]]
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     frame = comparison(fitted, data, ["truth", "predicted"])
@@ -75,12 +76,12 @@ def confusion(fitted: Any, data: Any = None) -> "ggplot":
     right = f"{counts.trace() / (counts.sum() or 1):.1%} of {rows} on the diagonal"
     chart = (
         p9.ggplot(table, p9.aes("predicted", "truth"))
-        + p9.geom_tile(p9.aes(fill="share"), colour="#d9d9d9", size=0.3)
-        + p9.scale_fill_gradient(low="#ffffff", high="#08306b", limits=(0, 1), labels=_percents)
+        + p9.geom_tile(p9.aes(alpha="share"), fill=look.deep)
+        + p9.geom_tile(fill="none", colour=look.grid, size=0.4)
+        + p9.scale_alpha_continuous(range=(0, 1), limits=(0, 1), labels=_percents)
         + p9.coord_equal()
-        + p9.labs(x="predicted class", y="true class", fill="share of the\ntrue class", subtitle=right)
-        + p9.theme_minimal()
-        + p9.theme(panel_grid=p9.element_blank())
+        + p9.labs(x="predicted class", y="true class", alpha="share of the\ntrue class", subtitle=right)
+        + look.theme(panel_grid=p9.element_blank())
         + _axes(p9, texts)
     )
     if size > _MOST_WITH_SHARES:
@@ -93,7 +94,7 @@ def confusion(fitted: Any, data: Any = None) -> "ggplot":
             + p9.labs(subtitle=f"{right};\nper cent: share of the true class")
             + p9.theme(figure_size=(side + 0.4, side), legend_position="none")
         )
-    return chart + _numbers(p9, table, size) if size <= _MOST_WITH_COUNTS else chart
+    return chart + _numbers(p9, look, table, size) if size <= _MOST_WITH_COUNTS else chart
 
 
 def _axes(p9: Any, names: list[str]) -> list[Any]:
@@ -111,7 +112,7 @@ def _axes(p9: Any, names: list[str]) -> list[Any]:
     ]
 
 
-def _numbers(p9: Any, table: Any, size: int) -> list[Any]:
+def _numbers(p9: Any, look: Look, table: Any, size: int) -> list[Any]:
     with_shares = size <= _MOST_WITH_SHARES
     filled = table[table["count"] > 0].assign(
         label=lambda cells: [
@@ -122,7 +123,7 @@ def _numbers(p9: Any, table: Any, size: int) -> list[Any]:
     letters = 9 if size <= 6 else 7 if with_shares else 6
     return [
         p9.geom_text(p9.aes(label="label"), data=filled[dark], colour=colour, size=letters, show_legend=False)
-        for dark, colour in ((filled["share"] > 0.5, "white"), (filled["share"] <= 0.5, "black"))
+        for dark, colour in ((filled["share"] > 0.5, look.paper), (filled["share"] <= 0.5, look.ink))
         if dark.any()
     ]
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lumbre.base import DataError, OptionError, did_you_mean, import_extra
-from lumbre.plots._colours import class_colours, class_linetypes
 from lumbre.plots._comparison import truth_and_probabilities
 from lumbre.plots._text import literal, literals
+from lumbre.plots._theme import Look, current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -53,12 +53,12 @@ def roc(fitted: Any, data: Any = None, *, positive: Any = None) -> "ggplot":
         >>> lb.plots.roc(frame).labels.subtitle
         'yes (AUC 0.7500)'
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     frame, note = _curves(fitted, data, positive, roc_points, ("false_positive_rate", "true_positive_rate"), "AUC")
     return (
-        _chart(p9, frame, note, p9.geom_path(size=0.9))
+        _chart(p9, look, frame, note, p9.geom_path(size=0.9))
         + p9.aes(x="false_positive_rate", y="true_positive_rate")
-        + p9.geom_abline(slope=1, intercept=0, linetype="dashed", colour="#7f7f7f")
+        + p9.geom_abline(slope=1, intercept=0, linetype="dashed", colour=look.rule)
         + p9.labs(x="false positive rate", y="true positive rate")
     )
 
@@ -96,10 +96,10 @@ def precision_recall(fitted: Any, data: Any = None, *, positive: Any = None) -> 
         >>> lb.plots.precision_recall(frame).labels.subtitle
         'yes (AP 0.8333)'
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     frame, note = _curves(fitted, data, positive, precision_recall_points, ("recall", "precision"), "AP")
     return (
-        _chart(p9, frame, note, p9.geom_step(direction="vh", size=0.9))
+        _chart(p9, look, frame, note, p9.geom_step(direction="vh", size=0.9))
         + p9.aes(x="recall", y="precision")
         + p9.labs(x="recall", y="precision")
     )
@@ -191,17 +191,16 @@ def _thinned(x: Array, y: Array) -> Array:
     return np.unique(np.r_[np.searchsorted(length, np.linspace(0, length[-1], _MOST_POINTS)), 0, len(x) - 1])
 
 
-def _chart(p9: Any, frame: Any, note: str, line: Any) -> Any:
+def _chart(p9: Any, look: Look, frame: Any, note: str, line: Any) -> Any:
     count = frame["class"].cat.categories.size
     chart = (
         p9.ggplot(frame, p9.aes(colour="class", linetype="class"))
         + line
-        + p9.scale_colour_manual(values=class_colours(count), labels=literals)
-        + p9.scale_linetype_manual(values=class_linetypes(count), labels=literals)
+        + p9.scale_colour_manual(values=look.colours(count), labels=literals)
+        + p9.scale_linetype_manual(values=look.linetypes(count), labels=literals)
         + p9.coord_equal(xlim=(0, 1), ylim=(0, 1))
         + p9.labs(colour="", linetype="")
-        + p9.theme_minimal()
-        + p9.theme(figure_size=(6.6, 4.4), legend_key_width=28)
+        + look.theme(figure_size=(6.6, 4.4), legend_key_width=28)
     )
     if count == 1:
         alone = frame["class"].cat.categories[0]

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lumbre.base import import_extra
-from lumbre.plots._colours import TRAIN, VALID
 from lumbre.plots._text import literal, literals
+from lumbre.plots._theme import current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -30,7 +32,7 @@ def plot_effects(
     Raises:
         MissingExtraError: plotnine is not installed.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     levels = list(dict.fromkeys(curves["value"])) if isinstance(curves["value"].iloc[0], str) else None
@@ -42,7 +44,7 @@ def plot_effects(
         rows = None if rows is None else rows.assign(value=pd.Categorical(rows["value"], categories=levels))
     chart = p9.ggplot(table, p9.aes("value", "response"))
     if rows is not None:
-        chart += p9.geom_line(p9.aes(group="row"), data=rows, colour="#999999", alpha=0.35, size=0.35)
+        chart += p9.geom_line(p9.aes(group="row"), data=rows, colour=look.context, alpha=0.35, size=0.35)
     if levels is None:
         chart += p9.geom_line(p9.aes(colour="kind", linetype="kind"), size=1.2)
     else:
@@ -51,11 +53,10 @@ def plot_effects(
     single = "" if rows is None else f"; grey: {rows['row'].nunique()} single rows"
     chart = (
         chart
-        + p9.scale_colour_manual([TRAIN, VALID], name=" ", breaks=kinds)
+        + p9.scale_colour_manual([look.train, look.valid], name=" ", breaks=kinds)
         + p9.scale_linetype_manual(["solid", "dashed"], name=" ", breaks=kinds)
         + p9.labs(x=literal(feature), y=literal(response), subtitle=f"average over all rows{single}")
-        + p9.theme_minimal()
-        + p9.theme(figure_size=(5.6, 4.2), legend_position="bottom" if len(kinds) > 1 else "none")
+        + look.theme(figure_size=(5.6, 4.2), legend_position="bottom" if len(kinds) > 1 else "none")
     )
     return chart + _panels(p9, table) if "output" in table else chart
 
@@ -73,7 +74,7 @@ def plot_effect_surface(surface: Any, *, response: str = "prediction") -> "ggplo
     Raises:
         MissingExtraError: plotnine is not installed.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     x, y = [name for name in surface.columns if name not in ("output", "response")]
@@ -83,11 +84,10 @@ def plot_effect_surface(surface: Any, *, response: str = "prediction") -> "ggplo
             table[name] = pd.Categorical(table[name], categories=list(dict.fromkeys(table[name])))
     chart = (
         p9.ggplot(table, p9.aes("x", "y", fill="response"))
-        + p9.geom_tile()
+        + ([p9.geom_tile()] if not _is_even(table) else _smooth(p9))
         + p9.scale_fill_cmap("cividis")
         + p9.labs(x=literal(x), y=literal(y), fill=literal(response), subtitle="partial dependence")
-        + p9.theme_minimal()
-        + p9.theme(figure_size=(5.8, 4.2), panel_grid=p9.element_blank())
+        + look.theme(figure_size=(5.8, 4.2), panel_grid=p9.element_blank())
     )
     return chart + _panels(p9, table) if "output" in table else chart
 
@@ -106,7 +106,7 @@ def plot_slopes(slopes: Any, spreads: Mapping[Any, float], *, response: str = "p
     Raises:
         MissingExtraError: plotnine is not installed.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     factor = slopes["feature"].map(lambda name: spreads.get(name, 1.0)).astype(float)
@@ -115,17 +115,17 @@ def plot_slopes(slopes: Any, spreads: Mapping[Any, float], *, response: str = "p
     table["feature"] = pd.Categorical(table["feature"].astype(str), categories=names[::-1])
     chart = (
         p9.ggplot(table, p9.aes("slope", "feature"))
-        + p9.geom_vline(xintercept=0, linetype="dashed", colour="#4d4d4d")
-        + p9.geom_segment(p9.aes(x="low", xend="high", yend="feature"), colour=TRAIN, size=0.9)
-        + p9.geom_point(colour=TRAIN, size=2.6)
+        + p9.geom_vline(xintercept=0, linetype="dashed", colour=look.rule)
+        + p9.geom_segment(p9.aes(x="low", xend="high", yend="feature"), colour=look.train, size=0.9)
+        + p9.geom_point(colour=look.train, size=2.6)
         + p9.scale_y_discrete(labels=literals)
+        + p9.scale_x_continuous(breaks=_few)
         + p9.labs(
             x=f"change of the {literal(response)}",
             y="",
             subtitle="for one standard deviation more, or another level;\nlines: 90 % of the rows",
         )
-        + p9.theme_minimal()
-        + p9.theme(
+        + look.theme(
             figure_size=(6.4, 1.6 + 0.3 * len(names)),
             panel_grid_major_y=p9.element_blank(),
             panel_grid_minor=p9.element_blank(),
@@ -137,6 +137,29 @@ def plot_slopes(slopes: Any, spreads: Mapping[Any, float], *, response: str = "p
     across = min(count, 3)
     size = (2.2 + 2.3 * across, 1.3 + (0.8 + 0.27 * len(names)) * -(-count // across))
     return chart + p9.facet_wrap("output", ncol=across, labeller=literal) + p9.theme(figure_size=size)
+
+
+def _is_even(table: Any) -> bool:
+    """Whether both features are numbers whose values lie evenly, so that there is something between them."""
+    places = [np.unique(table[name]) for name in ("x", "y") if table[name].dtype.kind in "iuf"]
+    return len(places) == 2 and all(len(one) > 2 and np.allclose(np.diff(one, 2), 0) for one in places)
+
+
+def _smooth(p9: Any) -> list[Any]:
+    """A surface without steps, up to the edges."""
+    return [
+        p9.geom_raster(interpolation="bilinear"),
+        p9.scale_x_continuous(expand=(0, 0)),
+        p9.scale_y_continuous(expand=(0, 0)),
+    ]
+
+
+def _few(limits: Any) -> list[float]:
+    """Three ticks: zero, and one on each side where the axis reaches; more would touch those of the next panel."""
+    reach = max(abs(limits[0]), abs(limits[1])) or 1.0
+    size = 10 ** np.floor(np.log10(reach))
+    far = size * next(step for step in (5, 2, 1) if step * size <= reach)
+    return [tick for tick in (-far, 0.0, far) if limits[0] <= tick <= limits[1]]
 
 
 def _panels(p9: Any, table: Any) -> list[Any]:

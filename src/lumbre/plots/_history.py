@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING
 
 from lumbre.base import DataError, import_extra
 from lumbre.core import History
-from lumbre.plots._colours import PALETTE, TRAIN, VALID
 from lumbre.plots._text import literal
+from lumbre.plots._theme import current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
 
 _MOST_MARKED = 50  # epochs: the marks of more would run into a band
-_COLOURS = {"train": TRAIN, "valid": VALID}
-_OF_SETS = (VALID, *PALETTE[2:])
 
 
 def plot_history(history: History, constant: Mapping[str, float] | None = None) -> "ggplot":
@@ -30,13 +28,15 @@ def plot_history(history: History, constant: Mapping[str, float] | None = None) 
         MissingExtraError: plotnine is not installed.
         DataError: there is nothing to draw.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     records = history.drawn()
     named = [name for name in dict.fromkeys(record[0] for record in records) if name.startswith("valid_")]
     frame = pd.DataFrame(records, columns=["set", "metric", "epoch", "value"])
-    colours = _COLOURS | {name: _OF_SETS[number % len(_OF_SETS)] for number, name in enumerate(named)}
+    of_sets = [look.valid, *look.palette[2:]]
+    colours = {"train": look.train, "valid": look.valid}
+    colours |= {name: of_sets[number % len(of_sets)] for number, name in enumerate(named)}
     if frame.empty:
         raise DataError("a history without a number", "at least one epoch", "fit() for an epoch or more first")
     frame["metric"] = pd.Categorical(frame["metric"], categories=list(dict.fromkeys(frame["metric"])))
@@ -53,15 +53,18 @@ def plot_history(history: History, constant: Mapping[str, float] | None = None) 
     panels = frame["metric"].nunique()
     return (
         p9.ggplot(frame, p9.aes("epoch", "value", colour="set", shape="set"))
-        + (p9.geom_line(p9.aes(group="set"), data=joined) if len(joined) else [])
+        + (p9.geom_line(p9.aes(group="set"), data=joined, size=0.9) if len(joined) else [])
         + (p9.geom_point(size=1.8, data=marked) if len(marked) else [])
-        + [p9.geom_hline(p9.aes(yintercept="value"), data=one, linetype="dashed", alpha=0.6) for one in guess]
+        + [p9.geom_hline(p9.aes(yintercept="value"), data=one, linetype="dashed", colour=look.rule) for one in guess]
         + p9.facet_wrap("metric", scales="free_y", labeller=literal)
         + p9.scale_colour_manual(values=colours)
         + p9.scale_x_continuous(breaks=_breaks(epochs))
         + p9.labs(x="epoch", y="", colour="", shape="", caption="dashed: the best constant prediction" if guess else "")
-        + p9.theme_minimal()
-        + p9.theme(figure_size=(2 + 3.5 * min(panels, 3), 3.2 * -(-panels // 3)), legend_position="top")
+        + look.theme(
+            figure_size=(2 + 3.5 * min(panels, 3), 3.2 * -(-panels // 3)),
+            legend_position="top",
+            legend_justification="left",
+        )
     )
 
 

@@ -4,8 +4,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lumbre.base import import_extra
-from lumbre.plots._colours import TRAIN
 from lumbre.plots._text import literals
+from lumbre.plots._theme import Look, current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -35,7 +35,7 @@ def plot_importance(frame: Any, metric: str = "loss") -> "ggplot":
         >>> lb.plots.plot_importance(frame, "loss").labels.x
         'increase of the loss when shuffled'
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     title = "increase of the loss when shuffled" if metric == "loss" else f"{metric}: how much worse when shuffled"
@@ -43,19 +43,18 @@ def plot_importance(frame: Any, metric: str = "loss") -> "ggplot":
     if all(places):
         numbers = [[int(number) for number in place.groups()] for place in places if place is not None]
         table = frame.assign(row=[row for row, _ in numbers], column=[column for _, column in numbers])
-        return _map(p9, table, title)
+        return _map(p9, look, table, title)
     table = frame.sort_values("importance", ascending=False, kind="stable").head(_MOST_FEATURES)
     names = [str(name) for name in table["feature"]]
     table = table.assign(feature=pd.Categorical(names, categories=names[::-1]))
     return (
         p9.ggplot(table, p9.aes("importance", "feature"))
-        + p9.geom_vline(xintercept=0, linetype="dashed", colour="#4d4d4d")
-        + p9.geom_segment(p9.aes(x="low", xend="high", yend="feature"), colour=TRAIN, size=0.9)
-        + p9.geom_point(colour=TRAIN, size=2.6)
+        + p9.geom_vline(xintercept=0, linetype="dashed", colour=look.rule)
+        + p9.geom_segment(p9.aes(x="low", xend="high", yend="feature"), colour=look.train, size=0.9)
+        + p9.geom_point(colour=look.train, size=2.6)
         + p9.scale_y_discrete(labels=literals)
         + p9.labs(x=title, y="", subtitle=_note(len(frame)))
-        + p9.theme_minimal()
-        + p9.theme(
+        + look.theme(
             figure_size=(6.4, 1.2 + 0.27 * len(table)),
             panel_grid_major_y=p9.element_blank(),
             panel_grid_minor=p9.element_blank(),
@@ -68,18 +67,17 @@ def _note(count: int) -> str:
     return f"{more}lines: 95 % intervals"
 
 
-def _map(p9: Any, table: Any, title: str) -> Any:
+def _map(p9: Any, look: Look, table: Any, title: str) -> Any:
     most = float(table["importance"].abs().max()) or 1.0
     return (
         p9.ggplot(table, p9.aes("column", "row", fill="importance"))
-        + p9.geom_tile(colour="#ffffff")
+        + p9.geom_tile(colour=look.paper)
         + p9.scale_y_reverse(breaks=_whole)
         + p9.scale_x_continuous(breaks=_whole)
-        + p9.scale_fill_gradient2(low="#D55E00", mid="#f7f7f7", high="#0072B2", midpoint=0, limits=(-most, most))
+        + p9.scale_fill_gradient2(low=look.valid, mid=look.blank, high=look.train, midpoint=0, limits=(-most, most))
         + p9.coord_equal()
         + p9.labs(x="column of patches", y="row of patches", fill=title.replace(" when", "\nwhen"))
-        + p9.theme_minimal()
-        + p9.theme(figure_size=(5.6, 4.2), panel_grid=p9.element_blank())
+        + look.theme(figure_size=(5.6, 4.2), panel_grid=p9.element_blank())
     )
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, OptionError, at_least, did_you_mean, import_extra
-from lumbre.plots._colours import LINETYPES, PALETTE, SHAPES, TRAIN, VALID
 from lumbre.plots._text import literal, literals
+from lumbre.plots._theme import LINETYPES, Look, current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _MOST_PANELS = 24
 _MOST_RIDGES = 12
 _MOST_POINTS = 2_000
-_ACROSS = 4
 _TITLE = 26
 _MOST_LINES = 16
 
@@ -43,7 +42,7 @@ def layer_histograms(inspection: "Inspection") -> "ggplot":
         MissingExtraError: plotnine is not installed.
         DataError: there are no finite values.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
 
     drawn = [found for found in inspection.layers.values() if found.histogram is not None]
     if not drawn:
@@ -56,13 +55,12 @@ def layer_histograms(inspection: "Inspection") -> "ggplot":
     table = _joined(parts, titles)
     return (
         p9.ggplot(table, p9.aes("value", "share"))
-        + p9.geom_col(p9.aes(width="width"), fill=TRAIN)
-        + p9.geom_vline(xintercept=0, linetype="dotted", colour="#4d4d4d")
-        + p9.facet_wrap("layer", scales="free", ncol=min(len(shown), _ACROSS), labeller=literal)
+        + p9.geom_col(p9.aes(width="width"), fill=look.train)
+        + p9.geom_vline(xintercept=0, linetype="dotted", colour=look.rule)
+        + p9.facet_wrap("layer", scales="free", ncol=_across(len(shown)), labeller=literal)
         + p9.labs(x="value", y="share of values in a bin", title=inspection.what, subtitle=note)
         + p9.scale_y_continuous(labels=lambda shares: [f"{share:.3g}" for share in shares])
-        + p9.theme_minimal()
-        + _small(p9, len(shown))
+        + _small(p9, look, len(shown))
     )
 
 
@@ -83,7 +81,7 @@ def layer_planes(inspection: "Inspection", layers: str | Sequence[str] | None = 
         DataError: no layer with two numbers a row was kept.
         OptionError: a pattern fits no layer.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     chosen = {
@@ -110,12 +108,11 @@ def layer_planes(inspection: "Inspection", layers: str | Sequence[str] | None = 
     table = _joined(parts, titles)
     chart = (
         p9.ggplot(table, p9.aes("x", "y"))
-        + p9.facet_wrap("layer", scales="free", ncol=min(len(chosen), _ACROSS), labeller=literal)
+        + p9.facet_wrap("layer", scales="free", ncol=_across(len(chosen)), labeller=literal)
         + p9.labs(x="first unit", y="second unit", colour="class", shape="class")
-        + p9.theme_minimal()
-        + _small(p9, len(chosen), height=2.2)
+        + _small(p9, look, len(chosen), height=2.2)
     )
-    return chart + _points(p9, table)
+    return chart + _points(p9, look, table)
 
 
 def feature_maps(
@@ -140,7 +137,7 @@ def feature_maps(
         DataError: no layer with maps or vectors was kept.
         OptionError: there is no such row, a pattern fits no layer, or maps is less than 1.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     at_least(1, maps=maps)
@@ -171,23 +168,21 @@ def feature_maps(
             }
         )
         parts.append(part.dropna())
-    table = _joined(parts, titles)
+    table, across = _joined(parts, titles), _across(len(chosen))
     return (
         p9.ggplot(table, p9.aes("x", "y"))
         + p9.geom_tile(p9.aes(fill="value", width="width", height="width"))
-        + p9.scale_fill_gradient2(low=VALID, mid="white", high=TRAIN, midpoint=0, limits=(-1, 1))
+        + p9.scale_fill_gradient2(low=look.valid, mid=look.blank, high=look.train, midpoint=0, limits=(-1, 1))
         + p9.scale_x_continuous(limits=(0, 1), expand=(0.02, 0))
         + p9.scale_y_reverse(limits=(1, 0), expand=(0.02, 0))
-        + p9.facet_wrap("layer", ncol=min(len(chosen), 3), labeller=literal)
+        + p9.facet_wrap("layer", ncol=across, labeller=literal)
         + p9.labs(fill="share of the\nlayer's largest", x="", y="")
-        + p9.theme_minimal()
-        + p9.theme(
-            figure_size=(1.2 + 2.4 * min(len(chosen), 3), 0.5 + 2.65 * -(-len(chosen) // 3)),
+        + look.theme(
+            figure_size=(1.2 + 2.4 * across, 0.5 + 2.65 * -(-len(chosen) // across)),
             aspect_ratio=1,
             axis_text=p9.element_blank(),
             panel_grid=p9.element_blank(),
-            panel_background=p9.element_rect(fill="#dcdcdc", colour="#dcdcdc"),
-            panel_spacing_y=0.03,
+            panel_background=p9.element_rect(fill=look.tray, colour=look.tray),
         )
     )
 
@@ -209,7 +204,7 @@ def training_ridges(records: "Sequence[Sample]", what: str = "activations") -> "
         MissingExtraError: plotnine is not installed.
         DataError: nothing of the kind was recorded.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
 
     found = _of(records, what)
     found = [record for record in found if record.statistics.histogram is not None]
@@ -233,17 +228,16 @@ def training_ridges(records: "Sequence[Sample]", what: str = "activations") -> "
     ticks = [(number, step) for step, number in drawn.items() if number % every == 0]
     return (
         p9.ggplot(table, p9.aes("value", ymin="base", ymax="base + height", group="order", alpha="alpha"))
-        + p9.geom_ribbon(fill=TRAIN, colour="#1a1a1a", size=0.25)
+        + p9.geom_ribbon(fill=look.train, colour=look.ink, size=0.25)
         + p9.scale_alpha_identity()
-        + p9.geom_vline(xintercept=0, linetype="dotted", colour="#4d4d4d")
-        + p9.facet_wrap("layer", scales="free_x", ncol=min(len(titles), _ACROSS), labeller=literal)
+        + p9.geom_vline(xintercept=0, linetype="dotted", colour=look.rule)
+        + p9.facet_wrap("layer", scales="free_x", ncol=_across(len(titles)), labeller=literal)
         + p9.scale_y_continuous(
             breaks=[number for number, _ in ticks],
             labels=[f"{epochs[step]} ({step:,})" for _, step in ticks],
         )
         + p9.labs(x="value", y="epoch (batches before)", title=what.replace("_", " "))
-        + p9.theme_minimal()
-        + _small(p9, len(titles), height=2.2)
+        + _small(p9, look, len(titles), height=2.2)
     )
 
 
@@ -264,7 +258,7 @@ def update_ratios(records: "Sequence[Sample]") -> "ggplot":
         MissingExtraError: plotnine is not installed.
         DataError: no updates were recorded.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     rows = [
@@ -282,18 +276,16 @@ def update_ratios(records: "Sequence[Sample]") -> "ggplot":
         names, note = few, f"{len(few)} of {len(names)} parameters: the first with two dimensions or more"
         table = table[table["parameter"].isin(names)]
     table["parameter"] = pd.Categorical(table["parameter"], categories=names)
-    colours = [PALETTE[number % len(PALETTE)] for number in range(len(names))]
-    kinds = [LINETYPES[number // len(PALETTE) % 4] for number in range(len(names))]
+    kinds = [LINETYPES[number // len(look.palette) % 4] for number in range(len(names))]
     return (
         p9.ggplot(table, p9.aes("step", "ratio", colour="parameter", linetype="parameter"))
-        + p9.geom_hline(yintercept=1e-3, linetype="dashed", colour="#4d4d4d")
+        + p9.geom_hline(yintercept=1e-3, linetype="dashed", colour=look.rule)
         + (p9.geom_line(size=0.8) if len(table) > len(names) else p9.geom_point())
         + p9.scale_y_log10(labels=lambda ratios: [f"{ratio:g}" for ratio in ratios])
-        + p9.scale_colour_manual(values=colours, labels=literals)
+        + p9.scale_colour_manual(values=look.colours(len(names)), labels=literals)
         + p9.scale_linetype_manual(values=kinds, labels=literals)
         + p9.labs(x="batches before", y="norm of update / norm of weights", colour="", linetype="", subtitle=note)
-        + p9.theme_minimal()
-        + p9.theme(figure_size=(7.2, 4))
+        + look.theme(figure_size=(7.2, 4))
     )
 
 
@@ -403,9 +395,9 @@ def _targets(inspection: "Inspection") -> Any:
     return [str(number) if names is None or not 0 <= number < len(names) else str(names[number]) for number in numbers]
 
 
-def _points(p9: Any, table: Any) -> list[Any]:
+def _points(p9: Any, look: Look, table: Any) -> list[Any]:
     if "target" not in table or (table["target"] == "").all():
-        return [p9.geom_point(colour=TRAIN, size=1.2, alpha=0.5)]
+        return [p9.geom_point(colour=look.train, size=1.2, alpha=0.5)]
     if table["target"].dtype.kind == "f":
         return [
             p9.geom_point(p9.aes(colour="target"), size=1.2, alpha=0.7),
@@ -413,11 +405,10 @@ def _points(p9: Any, table: Any) -> list[Any]:
             p9.labs(colour="target"),
         ]
     names = sorted(table["target"].unique(), key=lambda name: (len(name), name) if name.isdigit() else (0, name))
-    colours, shapes = ([kinds[number % len(kinds)] for number in range(len(names))] for kinds in (PALETTE, SHAPES))
     return [
         p9.geom_point(p9.aes(colour="target", shape="target"), size=1.3, alpha=0.6, stroke=0.2),
-        p9.scale_colour_manual(values=colours, limits=names, labels=literals),
-        p9.scale_shape_manual(values=shapes, limits=names, labels=literals),
+        p9.scale_colour_manual(values=look.colours(len(names)), limits=names, labels=literals),
+        p9.scale_shape_manual(values=look.shapes(len(names)), limits=names, labels=literals),
         p9.guides(colour=p9.guide_legend(override_aes={"size": 3, "alpha": 1})),
     ]
 
@@ -470,11 +461,15 @@ def _titles(facts: Mapping[str, str]) -> dict[str, str]:
     return {name: f"{names[name]}\n{fact}" if two else names[name] for name, fact in facts.items()}
 
 
-def _small(p9: Any, panels: int, height: float = 1.8) -> Any:
-    across = min(panels, _ACROSS)
-    return p9.theme(
+def _small(p9: Any, look: Look, panels: int, height: float = 1.8) -> Any:
+    across = _across(panels)
+    return look.theme(
         figure_size=(max(4.5, 1.0 + 2.1 * across), 0.9 + height * -(-panels // across)),
         axis_text=p9.element_text(size=7.5),
         strip_text=p9.element_text(size=9),
-        panel_spacing_y=0.03,
     )
+
+
+def _across(panels: int) -> int:
+    """How many panels stand in a row: three or four, whichever leaves fewer places empty."""
+    return min(panels, min((4, 3), key=lambda across: -panels % across))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lumbre.base import DataError, import_extra
-from lumbre.plots._colours import TRAIN, VALID
 from lumbre.plots._comparison import comparison, row_weights
+from lumbre.plots._theme import Look, current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -43,12 +43,12 @@ def predicted_vs_true(fitted: Any, data: Any = None) -> "ggplot":
         >>> lb.plots.predicted_vs_true(frame).labels.subtitle
         'R² 0.750, RMSE 0.408, 3 rows'
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     frame = _numbers(fitted, data)
     table = frame if len(frame) <= _MOST_POINTS else _cells(frame, "truth", "predicted")
     chart = (
-        _marks(p9, table, "truth", "predicted", _ranges(p9, table))
-        + p9.geom_abline(slope=1, intercept=0, linetype="dashed", colour=VALID)
+        _marks(p9, look, table, "truth", "predicted", _ranges(p9, look, table))
+        + p9.geom_abline(slope=1, intercept=0, linetype="dashed", colour=look.valid)
         + p9.labs(x="true value", y="predicted value", subtitle=_quality(frame))
     )
     if "output" in frame:
@@ -82,16 +82,16 @@ def residuals(fitted: Any, data: Any = None) -> "ggplot":
         >>> lb.plots.residuals(frame).data["residual"].tolist()
         [0.0, -0.5, 0.5]
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     frame = _numbers(fitted, data)
     frame = frame.assign(residual=frame["truth"] - frame["predicted"])
     table = frame if len(frame) <= _MOST_POINTS else _cells(frame, "predicted", "residual")
     mean, variance = _moments(frame["residual"], frame)
     trend = _trend(frame)
     chart = (
-        _marks(p9, table, "predicted", "residual")
-        + p9.geom_hline(yintercept=0, linetype="dashed", colour="#4d4d4d")
-        + (p9.geom_line(data=trend, colour=VALID, size=1) if len(trend) else [])
+        _marks(p9, look, table, "predicted", "residual")
+        + p9.geom_hline(yintercept=0, linetype="dashed", colour=look.rule)
+        + (p9.geom_line(data=trend, colour=look.valid, size=1) if len(trend) else [])
         + p9.labs(
             x="predicted value",
             y="residual (true - predicted)",
@@ -145,32 +145,32 @@ def _cells(frame: Any, x: str, y: str) -> Any:
     return pd.concat(parts, ignore_index=True)
 
 
-def _ranges(p9: Any, table: Any) -> list[Any]:
+def _ranges(p9: Any, look: Look, table: Any) -> list[Any]:
     """The interval of each row: orange where the truth is outside."""
     if not {"lower", "upper"} <= set(table):
         return []
     inside = (table["lower"] <= table["truth"]) & (table["truth"] <= table["upper"])
     around = p9.aes(ymin="lower", ymax="upper")
     return [
-        p9.geom_linerange(around, data=table[inside], colour="#999999", alpha=0.45, size=0.5),
-        p9.geom_linerange(around, data=table[~inside], colour=VALID, alpha=0.9, size=0.6),
+        p9.geom_linerange(around, data=table[inside], colour=look.context, alpha=0.45, size=0.5),
+        p9.geom_linerange(around, data=table[~inside], colour=look.valid, alpha=0.9, size=0.6),
     ]
 
 
-def _marks(p9: Any, table: Any, x: str, y: str, below: Sequence[Any] = ()) -> Any:
-    chart = p9.ggplot(table, p9.aes(x, y)) + p9.theme_minimal()
+def _marks(p9: Any, look: Look, table: Any, x: str, y: str, below: Sequence[Any] = ()) -> Any:
+    chart = p9.ggplot(table, p9.aes(x, y)) + look.theme()
     for layer in below:
         chart += layer
     if "rows" not in table:
         alpha = 0.6 if len(table) <= 1_000 else 0.3
-        return chart + p9.geom_point(colour=TRAIN, alpha=alpha, size=1.6, stroke=0)
+        return chart + p9.geom_point(colour=look.train, alpha=alpha, size=1.6, stroke=0)
     return (
         chart
-        + p9.geom_tile(p9.aes(fill="rows", width="width", height="height"))
-        + p9.scale_fill_gradient(
-            low="#c6dbef", high="#08306b", trans="log10", labels=lambda counts: [f"{count:,.0f}" for count in counts]
+        + p9.geom_tile(p9.aes(alpha="rows", width="width", height="height"), fill=look.deep)
+        + p9.scale_alpha_continuous(
+            range=(0.2, 1), trans="log10", labels=lambda counts: [f"{count:,.0f}" for count in counts]
         )
-        + p9.labs(fill="rows")
+        + p9.labs(alpha="rows")
     )
 
 
@@ -196,7 +196,7 @@ def _panels(p9: Any, frame: Any) -> list[Any]:
     across = 2 if count == 4 else min(count, 3)
     return [
         p9.facet_wrap("output", scales="free", ncol=across, labeller=lambda number: f"output {number}"),
-        p9.theme(figure_size=(0.8 + 2.5 * across, 0.8 + 2.3 * -(-count // across)), panel_spacing_y=0.03),
+        p9.theme(figure_size=(0.8 + 2.5 * across, 0.8 + 2.3 * -(-count // across))),
     ]
 
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, OptionError, describe, import_extra
-from lumbre.plots._colours import VALID
 from lumbre.plots._comparison import Examples, FittedModel
+from lumbre.plots._theme import current_look
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DPI = 133
+_DPI = 200  # twice what a screen of plain resolution shows
 _MOST_PICTURES = 400
 
 
@@ -165,7 +165,7 @@ def beside(examples: Examples, data: Any) -> "pd.DataFrame":
 
 def _grid(examples: Examples) -> PictureGrid:
     matplotlib = import_extra("matplotlib.figure", "plots", "draw images with texts")
-    images, texts = as_shown(examples.input), under_pictures(examples.frame)
+    look, (images, texts) = current_look(), (as_shown(examples.input), under_pictures(examples.frame))
     count = len(images)
     across = min(max(math.isqrt(count - 1) + 1, min(count, 4)), 20)
     down = -(-count // across)
@@ -177,7 +177,7 @@ def _grid(examples: Examples) -> PictureGrid:
     text_height = (max(text.count("\n") + 1 for text, _ in texts) * 1.3 + 0.5) * text_size / 72
     height, gap = image_height + text_height, 0.1
     size = (across * (width + gap) + gap, down * (height + gap) + gap)
-    figure = matplotlib.Figure(figsize=size, dpi=_DPI, facecolor="white")
+    figure = matplotlib.Figure(figsize=size, dpi=_DPI, facecolor=look.paper)
     for number, (image, (text, right)) in enumerate(zip(images, texts, strict=True)):
         left = gap + number % across * (width + gap)
         bottom = size[1] - (number // across + 1) * (height + gap) + text_height
@@ -185,7 +185,7 @@ def _grid(examples: Examples) -> PictureGrid:
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():
-            spine.set(visible=not right, color=VALID, linewidth=3)
+            spine.set(visible=not right, color=look.valid, linewidth=3)
         axes.text(
             0.5,
             -0.25 * text_size / 72 / image_height,
@@ -194,6 +194,7 @@ def _grid(examples: Examples) -> PictureGrid:
             ha="center",
             va="top",
             transform=axes.transAxes,
+            color=look.ink,
             parse_math=False,
         )
     return PictureGrid(figure, examples.frame)

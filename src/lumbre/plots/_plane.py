@@ -7,21 +7,23 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, OptionError, describe, import_extra
-from lumbre.plots._colours import class_colours, class_shapes
 from lumbre.plots._comparison import FittedModel, class_names
 from lumbre.plots._text import literal, literals
+from lumbre.plots._theme import Look, current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
 
 _PREDICT_ROWS = 8_192
+_MOST_BY_COLOUR = 6  # classes: more are hard to find by colour, their regions have names
 
 
 def decision_regions(fitted: FittedModel, data: Any, *, resolution: int = 200, rows: int = 1_000) -> "ggplot":
     """The plane as a classifier of two numbers divides it, with data on it; or the surface of a regression.
 
-    Regions have the colour of the class that is most probable there, stronger where it is more so. Points have the
-    colour and the shape of their true class. For numbers, surface and points share one scale of colours.
+    Regions have the colour of the class that is most probable there, stronger where it is more so, and its name where
+    there are more than six classes. Points have the colour and the shape of their true class. For numbers, surface and
+    points share one scale of colours.
 
     Args:
         fitted: a `Fitted` whose module takes two numbers: input of shape (rows, 2), or a frame with two features that
@@ -52,7 +54,7 @@ def decision_regions(fitted: FittedModel, data: Any, *, resolution: int = 200, r
         >>> list(chart.data.columns), len(chart.data)
         (['x', 'y', 'predicted', 'probability'], 2500)
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     if not 2 <= resolution <= 1_000:
@@ -72,14 +74,14 @@ def decision_regions(fitted: FittedModel, data: Any, *, resolution: int = 200, r
     plane = grid if as_frame else torch.tensor(grid.to_numpy(), dtype=examples.input.dtype)
     points = points.assign(truth=examples.frame["truth"].to_numpy())
     if not hasattr(examples.frame["truth"], "cat"):
-        return _surface(p9, fitted, grid, plane, points)
+        return _surface(p9, look, fitted, grid, plane, points)
     names = class_names(examples.frame["truth"])
     shares = fitted.predict_probabilities(plane, batch_size=_PREDICT_ROWS).numpy()
     texts = [str(name) for name in names]
     grid["predicted"] = pd.Categorical.from_codes(shares.argmax(1), categories=texts)
     grid["probability"] = shares.max(1)
     points["truth"] = pd.Categorical(points["truth"].astype(str), categories=texts)
-    return _regions(p9, grid, points.dropna())
+    return _regions(p9, look, grid, points.dropna())
 
 
 def _points(data: Any, input: Any, rows: Any) -> tuple[Any, bool]:
@@ -110,41 +112,52 @@ def _axis(values: Any, resolution: int) -> Any:
     return np.linspace(values.min() - margin, values.max() + margin, resolution)
 
 
-def _regions(p9: Any, grid: Any, points: Any) -> Any:
+def _regions(p9: Any, look: Look, grid: Any, points: Any) -> Any:
     x, y = grid.columns[:2]
     count = grid["predicted"].cat.categories.size
-    colours = class_colours(count)
-    return (
+    colours = look.colours(count)
+    chart = (
         p9.ggplot(grid, p9.aes(x, y))
-        + p9.geom_raster(p9.aes(fill="predicted", alpha="probability"))
+        + p9.geom_raster(p9.aes(fill="predicted", alpha="probability"), interpolation="bilinear")
         + p9.geom_point(
-            p9.aes(fill="truth", shape="truth"), data=points, size=2.2, colour="#1a1a1a", stroke=0.35, alpha=0.95
+            p9.aes(fill="truth", shape="truth"), data=points, size=2.2, colour=look.ink, stroke=0.35, alpha=0.95
         )
         + p9.scale_fill_manual(values=colours, limits=list(grid["predicted"].cat.categories), guide=None)
         + p9.scale_shape_manual(
-            values=class_shapes(count), limits=list(grid["predicted"].cat.categories), labels=literals
+            values=look.shapes(count), limits=list(grid["predicted"].cat.categories), labels=literals
         )
         + p9.scale_alpha_continuous(limits=(0, 1), range=(0, 0.6), guide=None)
         + p9.guides(shape=p9.guide_legend(override_aes={"fill": colours}))
         + p9.scale_x_continuous(expand=(0, 0))
         + p9.scale_y_continuous(expand=(0, 0))
         + p9.labs(x=literal(x), y=literal(y), shape="true class")
-        + p9.theme_minimal()
-        + p9.theme(figure_size=(6, 4.5))
+        + look.theme(figure_size=(6, 4.5), panel_grid=p9.element_blank())
     )
+    if count <= _MOST_BY_COLOUR:
+        return chart
+    names = p9.aes(x, y, label="predicted")
+    return chart + p9.geom_label(names, data=_middles(grid), fill=look.paper, colour=look.ink, alpha=0.85, size=8)
 
 
-def _surface(p9: Any, fitted: FittedModel, grid: Any, plane: Any, points: Any) -> Any:
+def _middles(grid: Any) -> Any:
+    """Of each region the point of the grid that is nearest to its middle, with its name."""
+    places = grid[list(grid.columns[:2])]
+    far = (places - places.groupby(grid["predicted"], observed=True).transform("median")) / places.std()
+    nearest = (far**2).sum(axis=1).groupby(grid["predicted"], observed=True).idxmin()
+    found = grid.loc[nearest]
+    return found.assign(predicted=literals(found["predicted"]))
+
+
+def _surface(p9: Any, look: Look, fitted: FittedModel, grid: Any, plane: Any, points: Any) -> Any:
     x, y = grid.columns[:2]
     grid["predicted"] = np.asarray(fitted.predict_response(plane, batch_size=_PREDICT_ROWS), dtype=float).reshape(-1)
     return (
         p9.ggplot(grid, p9.aes(x, y))
-        + p9.geom_raster(p9.aes(fill="predicted"))
-        + p9.geom_point(p9.aes(fill="truth"), data=points, size=2.6, colour="white", stroke=0.3)
+        + p9.geom_raster(p9.aes(fill="predicted"), interpolation="bilinear")
+        + p9.geom_point(p9.aes(fill="truth"), data=points, size=2.6, colour=look.paper, stroke=0.4)
         + p9.scale_fill_cmap("cividis")
         + p9.scale_x_continuous(expand=(0, 0))
         + p9.scale_y_continuous(expand=(0, 0))
         + p9.labs(x=literal(x), y=literal(y), fill="predicted;\npoints: true")
-        + p9.theme_minimal()
-        + p9.theme(figure_size=(6, 4.5))
+        + look.theme(figure_size=(6, 4.5), panel_grid=p9.element_blank())
     )

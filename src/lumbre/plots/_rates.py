@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lumbre.base import import_extra
-from lumbre.plots._colours import TRAIN
+from lumbre.plots._theme import current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -22,13 +22,12 @@ def plot_rates(rates: Sequence[float]) -> "ggplot":
     Raises:
         MissingExtraError: plotnine is not installed.
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     return (
         p9.ggplot(pd.DataFrame({"step": range(len(rates)), "lr": rates}), p9.aes("step", "lr"))
-        + p9.geom_step(colour=TRAIN, size=1)
+        + p9.geom_step(colour=look.train, size=1)
         + p9.labs(x="batch", y="learning rate")
-        + p9.theme_minimal()
-        + p9.theme(figure_size=(6, 3.5))
+        + look.theme(figure_size=(6, 3.5))
     )

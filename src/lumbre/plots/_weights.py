@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from lumbre.base import DataError, OptionError, import_extra
-from lumbre.plots._colours import TRAIN
 from lumbre.plots._text import literal
+from lumbre.plots._theme import current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -41,7 +41,7 @@ def weight_distributions(fitted: Any, parameters: str = "*weight") -> "ggplot":
         >>> int(chart.data["count"].sum())
         32
     """
-    p9 = import_extra("plotnine", "plots", "draw charts")
+    p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
     chosen, note = _chosen(fitted, parameters)
@@ -51,14 +51,12 @@ def weight_distributions(fitted: Any, parameters: str = "*weight") -> "ggplot":
     across = min(len(chosen), 3 if len(chosen) <= 9 else 4)
     chart = (
         p9.ggplot(table, p9.aes("value", "count"))
-        + p9.geom_col(p9.aes(width="width"), fill=TRAIN)
-        + p9.geom_vline(xintercept=0, linetype="dotted", colour="#4d4d4d")
+        + p9.geom_col(p9.aes(width="width"), fill=look.train)
+        + p9.geom_vline(xintercept=0, linetype="dotted", colour=look.rule)
         + p9.facet_wrap("parameter", scales="free", ncol=across, labeller=literal)
         + p9.labs(x="value", y="weights in a bin")
-        + p9.theme_minimal()
-        + p9.theme(
+        + look.theme(
             figure_size=(0.8 + 2.0 * across, 0.8 + 1.7 * -(-len(chosen) // across)),
-            panel_spacing_y=0.03,
             axis_text=p9.element_text(size=7.5),
             strip_text=p9.element_text(size=9),
         )

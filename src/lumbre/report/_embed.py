@@ -4,14 +4,15 @@ import base64
 import io
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lumbre import plots
 from lumbre.base import import_extra
-from lumbre.plots import as_shown
 
 # A drawing of more bytes than this (thousands of points) is smaller as pixels.
 _MOST_SVG_BYTES = 250_000
@@ -29,6 +30,7 @@ class Picture(NamedTuple):
         width: its natural width in CSS pixels.
         lines: what stands under it.
         wrong: whether it shows something that the model got wrong.
+        dark: what is shown in its place where the page is dark; "" where it adapts itself, or stays as it is.
     """
 
     source: str
@@ -36,16 +38,22 @@ class Picture(NamedTuple):
     width: int
     lines: tuple[str, ...] = ()
     wrong: bool = False
+    dark: str = ""
 
 
-def embedded_chart(chart: Any, alt: str, *lines: str) -> Picture:
-    """A plotnine chart, drawn as SVG; as PNG where that would be large."""
+def embedded_chart(make: Callable[[], Any], alt: str, *lines: str) -> Picture:
+    """A plotnine chart, light or dark as the page is: an SVG that adapts; two PNG where that would be large."""
+    with plots.theme("light"):
+        chart = make()
     drawn = _drawn(chart, "svg")
     found = re.search(rb'<svg[^>]* width="([\d.]+)pt"', drawn)
     width = round(float(found.group(1)) * _CSS_PIXELS_PER_POINT) if found else 600
     if len(drawn) <= _MOST_SVG_BYTES:
-        return Picture(_uri("image/svg+xml", drawn), alt, width, lines)
-    return Picture(_uri("image/png", _drawn(chart, "png", dpi=_DPI)), alt, width, lines)
+        return Picture(_uri("image/svg+xml", _adapting(drawn)), alt, width, lines)
+    with plots.theme("dark"):
+        dark = make()
+    light, dark = (_uri("image/png", _drawn(one, "png", dpi=_DPI)) for one in (chart, dark))
+    return Picture(light, alt, width, lines, dark=dark)
 
 
 def embedded_images(images: Tensor) -> list[tuple[str, int]]:
@@ -56,7 +64,7 @@ def embedded_images(images: Tensor) -> list[tuple[str, int]]:
     """
     matplotlib = import_extra("matplotlib.image", "plots", "write images")
     found: list[tuple[str, int]] = []
-    for pixels in as_shown(_smaller(images)):
+    for pixels in plots.as_shown(_smaller(images)):
         file = io.BytesIO()
         matplotlib.imsave(file, pixels, format="png", cmap="gray", vmin=0, vmax=1)
         found.append((_uri("image/png", file.getvalue()), pixels.shape[1]))
@@ -84,6 +92,18 @@ def _drawn(chart: Any, kind: str, **options: Any) -> bytes:
         metadata = {"metadata": {"Date": None}} if kind == "svg" else {}
         chart.save(file, format=kind, verbose=False, **metadata, **options)
     return file.getvalue()
+
+
+def _adapting(svg: bytes) -> bytes:
+    """The colours of the light theme as variables, which are those of the dark theme where the reader prefers it."""
+    pairs = list(plots.light_to_dark().items())
+    names = {light.encode(): f"var(--c{number})".encode() for number, (light, _) in enumerate(pairs)}
+    light, dark = (";".join(f"--c{number}:{pair[at]}" for number, pair in enumerate(pairs)) for at in (0, 1))
+    style = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    head, start, rest = re.sub(rb"#[0-9a-f]{6}\b", lambda found: names.get(found[0], found[0]), svg).partition(
+        b"<defs>"
+    )
+    return head + style.encode() + start + rest
 
 
 def _uri(kind: str, data: bytes) -> str:

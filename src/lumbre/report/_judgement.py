@@ -95,7 +95,7 @@ def _class_charts(frame: Any) -> list[Picture]:
     elif len(wrong):
         (truth, predicted), count = next(iter(_pairs(wrong).items()))
         alt += f" Most often {truth} is taken for {predicted}, {count:,} times."
-    return [embedded_chart(plots.confusion(frame), alt)]
+    return [embedded_chart(lambda: plots.confusion(frame), alt)]
 
 
 def _pairs(wrong: Any) -> dict[tuple[str, str], int]:
@@ -107,8 +107,11 @@ def _pairs(wrong: Any) -> dict[tuple[str, str], int]:
 def _number_charts(frame: Any) -> list[Picture]:
     fit, rest = plots.predicted_vs_true(frame), plots.residuals(frame)
     return [
-        embedded_chart(fit, f"Predicted against true values, with the line where they are equal: {_subtitle(fit)}."),
-        embedded_chart(rest, f"Residuals against predicted values: {_subtitle(rest)}."),
+        embedded_chart(
+            lambda: plots.predicted_vs_true(frame),
+            f"Predicted against true values, with the line where they are equal: {_subtitle(fit)}.",
+        ),
+        embedded_chart(lambda: plots.residuals(frame), f"Residuals against predicted values: {_subtitle(rest)}."),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,7 +79,8 @@ def history_charts(history: History, constant: Mapping[str, float]) -> tuple[lis
             for values in [[record[3] for record in records if record[0] == name]]
         ]
         alt = f"{metric} over {history.epochs} epochs: {'; '.join(courses)}."
-        charts.append(embedded_chart(plots.plot_history(History(records=records), constant), alt))
+        one = History(records=records)
+        charts.append(embedded_chart(partial(plots.plot_history, one, constant), alt))
     note = _more(len(by_metric) - len(charts), "metrics")
     valid = [(value, epoch) for name, metric, epoch, value in history.scalars() if (name, metric) == ("valid", "loss")]
     if valid:
