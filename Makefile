@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-versi
 # One process more than there are cores, at most four; 0 runs all tests in one process.
 WORKERS ?= auto
 
-.PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs pictures preflight-corpus preflight-peers bench bench-today bench-export bench-tabular bench-parts world clean
+.PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs gallery pictures preflight-corpus preflight-peers bench bench-today bench-export bench-tabular bench-parts world clean
 
 demo: .venv/.plots       ## train, evaluate, plot and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -50,6 +50,9 @@ format: .venv/.dev
 
 docs: .venv/.docs        ## the documentation, in docs/_build
 	$(BIN)/sphinx-build -W -E --keep-going -q docs docs/_build # -E: builds everything, so that warnings show every time
+
+gallery: .venv/.dev      ## the pictures of the gallery page, light and dark; a minute or two
+	OMP_NUM_THREADS=1 $(BIN)/python docs/draw_gallery.py
 
 pictures: .venv/.docs    ## the pictures of the tutorial pages; takes 45 minutes and needs MNIST
 	$(BIN)/python docs/draw_pictures.py

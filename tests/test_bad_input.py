@@ -1,5 +1,6 @@
 """Bad input is found early, and the message says what was received, what was expected, and what to write instead."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,64 @@ def test_a_file_without_its_class_says_what_to_pass(tmp_path: Path) -> None:
 def test_numbers_have_no_confusion_matrix() -> None:
     with pytest.raises(lb.DataError, match="predicted_vs_true"):
         lb.plots.confusion(pd.DataFrame({"truth": [0.5, 1.5], "predicted": [0.4, 1.2]}))
+
+
+@functools.cache
+def trained() -> lb.Fitted:
+    return fit((X, Y), epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("cause", "received", "fix"),
+    [
+        (lambda: recipe().fit(X, Y), "fit(data) with 1 more", "fit((x, y), epochs=10)"),
+        (lambda: lb.setup(Net, MSE, optim.Adam), "setup(module) with 2 more", "setup(Net, loss=..., optimizer=...)"),
+        (lambda: recipe().set_hparams({"d_in": 4}), "such as a dict", "**options for a dict"),
+        (lambda: recipe().set_opt_hparams(0.01), "such as a float", "set_opt_hparams(lr=0.01)"),
+        (lambda: fit(TensorDataset), "the class TensorDataset", "TensorDataset(...)"),
+        (lambda: fit(zip(X, Y, strict=True)), "a zip of rows", "(x, y)"),
+        (lambda: lb.data.from_frame(frame(), target=frame()["a"]), "a Series as target", 'target="species"'),
+        (lambda: lb.data.from_frame(frame(), target="a", features="bc"), "features='bc'", "features=['bc']"),
+        (lambda: lb.data.from_frame("rows.csv", target="a"), "a str", "from_csv(path, target=...)"),
+        (lambda: lb.data.from_frame(frame()["a"], target="a"), "a Series", "df.iloc[[0]] for a row"),
+        (lambda: lb.setup(Net, loss=MSE, optimizer=optim.lr_scheduler.StepLR), "changes the learning", "LRScheduler(StepLR"),
+        (lambda: lb.setup(Net, loss=MSE, optimizer=optim.Adam, metrics=lambda p, t: 0.0), "lambda", "metrics.From(function"),
+        (lambda: fit((X, Y), callbacks=lb.schedules.cosine()), "function", "LearningRate(schedule)"),
+        (lambda: lb.callbacks.EarlyStopping(patience="3"), "patience='3'", "patience=1, or more"),
+        (lambda: lb.callbacks.EarlyStopping(lb.metrics.MAE()), "a MAE as monitor", 'monitor="valid_loss"'),
+        (lambda: lb.plots.most_wrong(trained(), (X, Y), 2.5), "n=2.5", "n=1, or more"),
+        (lambda: lb.plots.calibration(trained(), (X, Y), bins="10"), "bins='10'", "bins=10"),
+        (lambda: lb.plots.decision_regions(trained(), (X, Y), resolution=50.5), "resolution=50.5", "resolution=200"),
+        (lambda: lb.plots.weight_distributions(trained(), ["*"]), "a list", 'parameters="*weight"'),
+        (lambda: lb.plots.plot_history(trained()), "a Fitted", "fitted.plot()"),
+        (lambda: lb.plots.plot_history(trained().history), "a DataFrame", "fitted.plot()"),
+        (lambda: lb.plots.plot_importance(trained()), "a Fitted", "fitted.importance(test).plot()"),
+        (lambda: lb.plots.plot_baselines(trained()), "a Fitted", "fitted.baselines(train, test).plot()"),
+        (lambda: lb.plots.plot_rates(trained()), "a Fitted", "recipe.plot_lr(data, epochs=10)"),
+        (lambda: lb.plots.layer_histograms(trained()), "a Fitted", "inspect.activations(fitted, data).plot()"),
+        (lambda: lb.plots.feature_maps(trained()), "a Fitted", "keep=True"),
+        (lambda: lb.plots.update_ratios(trained()), "a Fitted", "lumbre.inspect.Inspect()"),
+        (lambda: lb.plots.theme("drak"), "'drak'", "Did you mean 'dark'?"),
+        (lambda: trained().save(3), "path=3", 'fitted.save("model.lumbre")'),
+        (lambda: trained().report(None), "path=None", 'report("report.html", data)'),
+        (lambda: lb.load(None, Net), "path=None", 'lumbre.load("model.lumbre", Net)'),
+    ],
+)  # fmt: skip
+def test_what_newcomers_write_is_answered_in_words(cause: Callable[[], Any], received: str, fix: str) -> None:
+    with pytest.raises(lb.LumbreError) as caught:
+        cause()
+    assert received in caught.value.received
+    assert fix in caught.value.fix
+
+
+def test_a_recipe_says_that_the_model_comes_from_fit() -> None:
+    for name in ("predict", "evaluate", "plot", "save"):
+        with pytest.raises(AttributeError, match=r"fitted = recipe.fit\(data\)"):
+            getattr(recipe(), name)
+    assert not hasattr(recipe(), "nothing_of_the_kind")
+
+
+def test_the_name_of_a_class_is_no_module_to_load_into(tmp_path: Path) -> None:
+    trained().save(tmp_path / "net.lumbre")
+    with pytest.raises(lb.RecipeError, match="'Net' as module"):
+        lb.load(tmp_path / "net.lumbre", "Net")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never
 
 import torch
 
-from lumbre.base import at_least, preserved_randomness
+from lumbre.base import at_least, no_more, preserved_randomness
 from lumbre.callbacks import Remarks, TimeLimit, progress_of
 from lumbre.core import Callback, train
 from lumbre.devices import kept_memory, resolve_device
@@ -66,7 +66,7 @@ class Recipe(Spec):
     def fit(
         self,
         data: Any,
-        *,
+        *more: Never,
         epochs: int | tuple[int, int] = 10,
         valid_data: Any = None,
         valid_every: int = 1,
@@ -146,6 +146,7 @@ class Recipe(Spec):
             ignore: codes of checks to leave out, such as ("LB038",).
             verbose: show progress; on where not given. A number such as 10 shows every tenth epoch; "plot" draws the
                 loss as a curve as well, in a notebook.
+            *more: refused: input and target are one argument, the pair (x, y).
             **unknown: refused, with the name that was probably meant.
 
         Returns:
@@ -172,7 +173,8 @@ class Recipe(Spec):
             >>> bool(fitted.history["value"].iloc[-1] < 0.01)
             True
         """
-        given = {name: value for name, value in locals().items() if name not in ("self", "data", "unknown")}
+        no_more(more, "fit(data)", "data as one argument; options have names", "fit((x, y), epochs=10)")
+        given = {name: value for name, value in locals().items() if name not in ("self", "data", "more", "unknown")}
         options = options_from({**given, **unknown})
         world = join_world()
         shown = [progress_of(self.module, options.verbose)] if options.verbose != 0 and world.leads else []

@@ -1,12 +1,13 @@
 """`setup()` declares a run: what is trained, against which loss, with which optimizer."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Never
 
 from torch import nn, optim
+from torch.optim.lr_scheduler import LRScheduler
 
 from lumbre._recipe import Recipe
-from lumbre.base import Loss, RecipeError, Response, own_method
+from lumbre.base import Loss, RecipeError, Response, no_more, own_method
 from lumbre.metrics import as_sets
 from lumbre.nets import Prepared
 from lumbre.run import has_loss, no_loss, no_optimizer
@@ -14,7 +15,7 @@ from lumbre.run import has_loss, no_loss, no_optimizer
 
 def setup(
     module: Callable[..., nn.Module] | Prepared,
-    *,
+    *more: Never,
     loss: Loss | None = None,
     optimizer: Callable[..., optim.Optimizer] | None = None,
     metrics: Any = (),
@@ -27,6 +28,7 @@ def setup(
             which `fit()` then trains itself. It may define what is not given here: `loss(self, pred, target)`,
             `configure_optimizers(self, **opt_hparams)` (returns an optimizer), `predict(self, x)`,
             `response(self, pred)`. Or what `lumbre.nets.tabular(data)` gives, which brings all of them.
+        *more: refused: the others have names.
         loss: a function of prediction and target that gives a scalar, for example `nn.CrossEntropyLoss()`.
         optimizer: a class of `torch.optim`, or a callable `(parameters, **options)`.
         metrics: metrics of lumbre or torchmetrics: one, several, or a dict that names them; or
@@ -36,6 +38,7 @@ def setup(
             `exp` of those of `nn.PoissonNLLLoss()`, for example, and probabilities for those of classes.
 
     Raises:
+        OptionError: there is more than one argument without a name.
         RecipeError: loss or optimizer are missing, or something is not what it should be.
 
     Example:
@@ -50,6 +53,7 @@ def setup(
           optimizer: SGD
           metrics: MAE
     """
+    no_more(more, "setup(module)", "loss, optimizer and metrics by their names", "setup(Net, loss=..., optimizer=...)")
     if not callable(module):
         raise RecipeError(
             f"setup({module!r})",
@@ -68,6 +72,12 @@ def setup(
             f"optimizer={kind}(...), over parameters of its own",
             "an optimizer class: fit() makes the optimizer for the module it builds",
             f"optimizer=torch.optim.{kind}, and .set_opt_hparams(lr=...)",
+        )
+    if isinstance(optimizer, type) and issubclass(optimizer, LRScheduler):
+        raise RecipeError(
+            f"optimizer={optimizer.__name__}, which changes the learning rate of an optimizer",
+            "an optimizer class",
+            f"optimizer=torch.optim.Adam, and lumbre.callbacks.LRScheduler({optimizer.__name__}, ...) in fit()",
         )
     if loss is not None and not callable(loss):
         named = _LOSSES.get(str(loss).lower().replace("_", ""), "MSELoss")

@@ -21,7 +21,7 @@ from conftest import Net, blobs
 pytest.importorskip("plotnine")
 
 EVIL = '<script>alert("1")</script>'
-VOID = {"meta", "link", "img", "br", "hr", "input"}
+VOID = {"meta", "link", "img", "br", "hr", "input", "source"}
 
 
 class Page(HTMLParser):
@@ -244,6 +244,8 @@ def test_many_points_are_drawn_small(tmp_path: Path) -> None:
     page = reported(fitted, tmp_path / "report.html", (x, x))
     assert len(page.source) < 600_000
     assert page.all("img")[0]["src"][:14] == "data:image/png"
+    dark = page.all("source")[0]
+    assert (dark["srcset"][:14], dark["media"]) == ("data:image/png", "(prefers-color-scheme: dark)")
 
 
 def test_a_model_whose_truth_cannot_be_compared_is_still_evaluated(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Checks that many options share, so that their errors read alike."""
 
+import os
 from collections.abc import Collection, Iterable
+from numbers import Integral
+from pathlib import Path
 
 from lumbre.base._errors import DataError, LumbreError, OptionError, did_you_mean
 
@@ -20,14 +23,48 @@ def one_of(
 
 
 def at_least(least: int, **given: int | None) -> None:
-    """See that options, by their names, are not below `least`; None stands for one that is not given.
+    """See that options, by their names, are whole numbers from `least`; None stands for one that is not given.
 
     Raises:
-        OptionError: one of them is.
+        OptionError: one of them is not.
     """
     for name, value in given.items():
-        if value is not None and value < least:
-            raise OptionError(f"{name}={value}", f"a whole number from {least}", f"{name}={least}, or more")
+        if value is not None and (not isinstance(value, Integral) or value < least):
+            raise OptionError(f"{name}={value!r}", f"a whole number from {least}", f"{name}={least}, or more")
+
+
+def within(least: int, most: int, fix: str, **given: int) -> None:
+    """See that options, by their names, are whole numbers from `least` to `most`.
+
+    Raises:
+        OptionError: one of them is not.
+    """
+    for name, value in given.items():
+        if not isinstance(value, Integral) or not least <= value <= most:
+            raise OptionError(f"{name}={value!r}", f"a whole number from {least:,} to {most:,}", fix)
+
+
+def as_path(path: object, fix: str) -> Path:
+    """The path of a file.
+
+    Raises:
+        OptionError: it is neither text nor a path.
+    """
+    if isinstance(path, (str, os.PathLike)):
+        return Path(path)
+    raise OptionError(f"path={path!r}"[:200], "the path of a file, as text or pathlib.Path", fix)
+
+
+def no_more(more: tuple[object, ...], call: str, expected: str, fix: str) -> None:
+    """See that a call has no argument without a name beside those that it takes.
+
+    Raises:
+        OptionError: it has.
+    """
+    if more:
+        raise OptionError(
+            f"{call} with {len(more)} more without a name, such as a {type(more[0]).__name__}", expected, fix
+        )
 
 
 def has_column(name: str, columns: Collection[str], where: str) -> None:

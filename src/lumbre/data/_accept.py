@@ -86,6 +86,10 @@ def accept(data: Any, seed: int) -> Accepted | WeightedRows:
         return Loaded(data, ready=type(data).__name__ == "WebLoader")
     if data is None or isinstance(data, (str, Path, bytes, int, float)):
         raise _not_data(data)
+    if isinstance(data, type):
+        raise DataError(f"the class {data.__name__}", "an object with rows", f"{data.__name__}(...) with its arguments")
+    if isinstance(data, zip):
+        raise DataError("a zip of rows, one after the other", "columns: all inputs and all targets", "(x, y)")
     if type(data).__name__ == "Bunch" and {"data", "target"} <= set(data):  # of scikit-learn
         return _of_bunch(data)
     if _is_columns(data):

@@ -211,6 +211,7 @@ def from_frame(
     one_of("categories", categories, ("one-hot", "codes"))
     check_options(standardize, unknown, missing, dates, hash, scale_target)
     table = Table(frame)
+    _check_names(target, features)
     if not len(table):
         raise DataError("a frame without rows", "at least one row", "pass some data")
     aims = [] if target is None else list(map(column_name, target if isinstance(target, list) else [target]))
@@ -236,6 +237,14 @@ def from_frame(
     )
     encoding.weights_in(table)
     return FrameData(table, encoding)
+
+
+def _check_names(target: object, features: object) -> None:
+    """See that columns are named: no column itself, and no text where there should be a list of them."""
+    if is_series(target) or isinstance(target, (np.ndarray, Tensor)):
+        raise DataError(f"a {type(target).__name__} as target", "the name of its column", 'target="species"')
+    if isinstance(features, str):
+        raise DataError(f"features={features!r}", "a list of columns", f"features=[{features!r}]")
 
 
 def _check_roles(table: Table, roles: Mapping[str, list[str]], target: object) -> None:

@@ -239,9 +239,11 @@ def _no_frame(value: Any) -> DataError:
     if isinstance(value, dict):
         fix = "pandas.DataFrame(data)"
     elif is_series(value):
-        fix = "a frame with that column, df[['name']]; or fit((df, series)), for inputs that are numbers"
+        fix = "df[['name']] for a column, df.iloc[[0]] for a row; or fit((df, series)), for inputs that are numbers"
     elif isinstance(value, (np.ndarray, Tensor, list, tuple)):
         fix = "fit((x, y)) takes arrays and tensors as they are; pandas.DataFrame(array, columns=[...]) names columns"
+    elif isinstance(value, str):
+        fix = "lumbre.data.from_csv(path, target=...) or from_parquet(path, target=...) for a file"
     else:
         fix = "a frame of one of these: pandas.DataFrame(...)"
     return DataError(f"a {kind}", "a data frame: of pandas, polars, pyarrow, or one that has Arrow's streams", fix)

@@ -443,7 +443,7 @@ class Fitted:
         """
         from lumbre.report import write_report
 
-        write_report(Path(path), self, reported(self._session, self._history, data), data, title)
+        write_report(path, self, reported(self._session, self._history, data), data, title)
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file: weights, hyper-parameters, encoding, class names, history.
@@ -459,7 +459,7 @@ class Fitted:
         """
         world = self._session.world
         if world.leads:
-            self._session.save(Path(path), self._history, self.engine)
+            self._session.save(path, self._history, self.engine)
         world.gather(None)  # no process reads the file before it is there
 
     def export(self, path: str | Path, data: Any = None) -> None:

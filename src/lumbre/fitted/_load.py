@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd as _Convolution  # pyright: ignore[rep
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
-from lumbre.base import ArchiveError, RecipeError, give_buffers, load_state, preserved_randomness, stored_scale
+from lumbre.base import ArchiveError, RecipeError, as_path, give_buffers, load_state, preserved_randomness, stored_scale
 from lumbre.core import History
 from lumbre.data import Column, FrameEncoding
 from lumbre.devices import Precision, resolve_device
@@ -60,7 +60,7 @@ def load(path: str | Path, module: Any = None, *, device: str | torch.device = "
         >>> lb.load("line.lumbre", nn.Linear).predict(torch.zeros(3, 2)).shape
         torch.Size([3, 1])
     """
-    archive = read_archive(Path(path))
+    archive = read_archive(as_path(path, 'lumbre.load("model.lumbre", Net)'))
     if "members" in archive.document:
         raise ArchiveError(
             f"{path}, which holds an ensemble", "a file of one model", "lumbre.load_ensemble(path, module)"
@@ -85,6 +85,10 @@ def restored(
         ) from error
     if module is None:
         raise _without_module(path, document["module"])
+    if not callable(module) and not isinstance(module, Spec):
+        raise RecipeError(
+            f"{module!r} as module", "its class, a function that makes it, or a recipe", f'load("{path}", Net)'
+        )
     recipe = module if isinstance(module, Spec) else Spec(module=module)
     if not isinstance(recipe.module, nn.Module):
         recipe = replace(recipe, hparams=_hparams(Path(path), declared, {**recipe.hparams, **hparams}))

@@ -94,7 +94,7 @@ def as_metric(metric: Any) -> Metric:
     raise RecipeError(
         f"{metric!r} among the metrics",
         "a lumbre.metrics.Metric or a torchmetrics.Metric",
-        "lumbre.metrics.Accuracy()",
+        "lumbre.metrics.From(function, ...) for a function" if callable(metric) else "lumbre.metrics.Accuracy()",
     )
 
 

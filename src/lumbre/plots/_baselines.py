@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from lumbre.base import import_extra
+from lumbre.plots._given import see_that_it_is
 from lumbre.plots._theme import current_look
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def plot_baselines(frame: Any, metric: str = "loss") -> "ggplot":
     p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
+    see_that_it_is(pd.DataFrame, frame, "a frame of its figures", "fitted.baselines(train, test).plot()")
     table = frame.dropna(subset=["difference"])
     names = table["model"].tolist()
     worse = table["high"] < 0

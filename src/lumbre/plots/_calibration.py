@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lumbre.base import OptionError, import_extra
+from lumbre.base import import_extra, within
 from lumbre.plots._comparison import truth_and_probabilities
 from lumbre.plots._text import literal
 from lumbre.plots._theme import current_look
@@ -55,8 +55,7 @@ def calibration(fitted: Any, data: Any = None, *, bins: int = 10) -> "ggplot":
     p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
-    if not 2 <= bins <= 100:
-        raise OptionError(f"bins={bins}", "a whole number from 2 to 100", "bins=10")
+    within(2, 100, "bins=10", bins=bins)
     names, truth, shares, weights = truth_and_probabilities(fitted, data)
     if len(names) == 2:
         probability, right = shares[:, 1], truth == 1

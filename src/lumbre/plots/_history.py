@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lumbre.base import DataError, import_extra
 from lumbre.core import History
+from lumbre.plots._given import see_that_it_is
 from lumbre.plots._text import literal
 from lumbre.plots._theme import current_look
 
@@ -31,6 +32,7 @@ def plot_history(history: History, constant: Mapping[str, float] | None = None) 
     p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
+    see_that_it_is(History, history, "the records of a run", "fitted.plot()")
     records = history.drawn()
     named = [name for name in dict.fromkeys(record[0] for record in records) if name.startswith("valid_")]
     frame = pd.DataFrame(records, columns=["set", "metric", "epoch", "value"])

@@ -4,6 +4,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lumbre.base import import_extra
+from lumbre.plots._given import see_that_it_is
 from lumbre.plots._text import literals
 from lumbre.plots._theme import Look, current_look
 
@@ -38,6 +39,7 @@ def plot_importance(frame: Any, metric: str = "loss") -> "ggplot":
     p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
+    see_that_it_is(pd.DataFrame, frame, "a frame of its figures", "fitted.importance(test).plot()")
     title = "increase of the loss when shuffled" if metric == "loss" else f"{metric}: how much worse when shuffled"
     places = [_PATCH.fullmatch(str(name)) for name in frame["feature"]]
     if all(places):

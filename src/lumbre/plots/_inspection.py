@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, OptionError, at_least, did_you_mean, import_extra
+from lumbre.inspection import Inspection
+from lumbre.plots._given import see_that_it_is
 from lumbre.plots._text import literal, literals
 from lumbre.plots._theme import LINETYPES, Look, current_look
 
 if TYPE_CHECKING:
     from plotnine import ggplot
 
-    from lumbre.inspection import Inspection, Sample, Statistics
+    from lumbre.inspection import Sample, Statistics
 
+_INSPECTED = "what lumbre.inspect gives of a model"
 _MOST_PANELS = 24
 _MOST_RIDGES = 12
 _MOST_POINTS = 2_000
@@ -25,7 +28,7 @@ _TITLE = 26
 _MOST_LINES = 16
 
 
-def layer_histograms(inspection: "Inspection") -> "ggplot":
+def layer_histograms(inspection: Inspection) -> "ggplot":
     """Histograms of a layer's values, a panel for each, with its share of zeros where there are many.
 
     Exact zeros, as ReLU gives them, are told and not drawn where they are more than a twentieth: they would hide the
@@ -44,6 +47,7 @@ def layer_histograms(inspection: "Inspection") -> "ggplot":
     """
     p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
 
+    see_that_it_is(Inspection, inspection, _INSPECTED, "lumbre.inspect.activations(fitted, data).plot()")
     drawn = [found for found in inspection.layers.values() if found.histogram is not None]
     if not drawn:
         raise DataError(f"{inspection.what} without finite values", "a layer with numbers", "a model that has trained")
@@ -64,7 +68,7 @@ def layer_histograms(inspection: "Inspection") -> "ggplot":
     )
 
 
-def layer_planes(inspection: "Inspection", layers: str | Sequence[str] | None = None) -> "ggplot":
+def layer_planes(inspection: Inspection, layers: str | Sequence[str] | None = None) -> "ggplot":
     """The plane as each layer of two units sees it: a point for each row, in colour and shape of its class.
 
     Args:
@@ -116,7 +120,7 @@ def layer_planes(inspection: "Inspection", layers: str | Sequence[str] | None = 
 
 
 def feature_maps(
-    inspection: "Inspection", row: int = 0, layers: str | Sequence[str] | None = None, *, maps: int = 16
+    inspection: Inspection, row: int = 0, layers: str | Sequence[str] | None = None, *, maps: int = 16
 ) -> "ggplot":
     """What layers make of one row, a panel for each layer: feature maps side by side, units of a vector as squares.
 
@@ -352,6 +356,9 @@ def _ridge(record: "Sample", title: str, number: int) -> Any:
 
 
 def _of(records: "Sequence[Sample]", what: str) -> "list[Sample]":
+    see_that_it_is(
+        Sequence, records, "the records of a training", "watch.plot(), of the callback lumbre.inspect.Inspect()"
+    )
     found = [record for record in records if record.what == what]
     if not found:
         kinds = list(dict.fromkeys(record.what for record in records))
@@ -363,7 +370,8 @@ def _of(records: "Sequence[Sample]", what: str) -> "list[Sample]":
     return found
 
 
-def _chosen(inspection: "Inspection", layers: str | Sequence[str] | None) -> Mapping[str, Tensor]:
+def _chosen(inspection: Inspection, layers: str | Sequence[str] | None) -> Mapping[str, Tensor]:
+    see_that_it_is(Inspection, inspection, _INSPECTED, "lumbre.inspect.activations(fitted, data, keep=True)")
     tensors = inspection.tensors
     if not tensors:
         raise DataError(f"{inspection.what} whose tensors were not kept", "tensors", "keep=True")
@@ -380,7 +388,7 @@ def _chosen(inspection: "Inspection", layers: str | Sequence[str] | None) -> Map
     return found
 
 
-def _targets(inspection: "Inspection") -> Any:
+def _targets(inspection: Inspection) -> Any:
     """The target of each row: names of classes as text, other numbers as they are."""
     target = inspection.target
     assert target is not None

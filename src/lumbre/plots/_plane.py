@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, OptionError, describe, import_extra
+from lumbre.base import DataError, describe, import_extra, within
 from lumbre.plots._comparison import FittedModel, class_names
 from lumbre.plots._text import literal, literals
 from lumbre.plots._theme import Look, current_look
@@ -57,8 +57,7 @@ def decision_regions(fitted: FittedModel, data: Any, *, resolution: int = 200, r
     p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
-    if not 2 <= resolution <= 1_000:
-        raise OptionError(f"resolution={resolution}", "a whole number from 2 to 1,000", "resolution=200")
+    within(2, 1_000, "resolution=200", resolution=resolution)
     examples = fitted.examples(data, rows)
     if "output" in examples.frame:
         raise DataError(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lumbre.base import import_extra
+from lumbre.plots._given import see_that_it_is
 from lumbre.plots._theme import current_look
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def plot_rates(rates: Sequence[float]) -> "ggplot":
     p9, look = import_extra("plotnine", "plots", "draw charts"), current_look()
     import pandas as pd
 
+    see_that_it_is(Sequence, rates, "a list of rates", "recipe.plot_lr(data, epochs=10)")
     return (
         p9.ggplot(pd.DataFrame({"step": range(len(rates)), "lr": rates}), p9.aes("step", "lr"))
         + p9.geom_step(colour=look.train, size=1)

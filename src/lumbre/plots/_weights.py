@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from lumbre.base import DataError, OptionError, import_extra
+from lumbre.plots._given import see_that_it_is
 from lumbre.plots._text import literal
 from lumbre.plots._theme import current_look
 
@@ -70,6 +71,7 @@ def _chosen(fitted: Any, pattern: str) -> tuple[dict[str, Tensor], str]:
         raise OptionError(
             f"a {type(fitted).__name__}", "a fitted model or a module", "plots.weight_distributions(fitted)"
         )
+    see_that_it_is(str, pattern, "a pattern of the parameters' names", 'parameters="*weight"')
     every = dict(module.named_parameters())
     found = {name: values.detach() for name, values in every.items() if fnmatchcase(name, pattern) and values.numel()}
     if not found:

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lumbre.base import OptionError, import_extra, written_beside
+from lumbre.base import OptionError, as_path, import_extra, written_beside
 from lumbre.core import format_seconds, format_value
 from lumbre.report._judgement import FittedModel, Judgement, judged
 from lumbre.report._record import Reported
@@ -25,7 +25,7 @@ from lumbre.report._table import Table
 _MOST_TILES = 4
 
 
-def write_report(path: Path, fitted: FittedModel, reported: Reported, data: Any, title: str | None) -> None:
+def write_report(path: str | Path, fitted: FittedModel, reported: Reported, data: Any, title: str | None) -> None:
     """Write the report of a model to `path`.
 
     Args:
@@ -41,6 +41,7 @@ def write_report(path: Path, fitted: FittedModel, reported: Reported, data: Any,
         DataError: the data cannot be used as it is.
     """
     import_extra("plotnine", "plots", "draw the charts of a report")
+    path = as_path(path, 'report("report.html", data)')
     _check_folder(path)
     judgement = Judgement() if data is None else judged(fitted, data)
     _write(path, _rendered(fitted, reported, judgement, data is not None, title))

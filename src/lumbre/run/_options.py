@@ -175,7 +175,7 @@ def _instead_of(callback: object) -> str:
     if callback is None:
         return "leave callbacks= away"
     if callable(callback):
-        return "lumbre.callbacks.On(epoch_end=function), with the event at which to call it"
+        return "lumbre.callbacks.On(epoch_end=function), or LearningRate(schedule) for a schedule"
     return "an object of a class made from Callback"
 
 

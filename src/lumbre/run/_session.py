@@ -20,6 +20,7 @@ from lumbre.base import (
     Response,
     RowLoss,
     Scale,
+    as_path,
     as_scalar,
     caller,
     divisor_of,
@@ -202,7 +203,7 @@ class Session:
         self.sharded.restore()
         return replace(self, sharded=None, loss=loss_function(self.recipe, self.model, self.device))
 
-    def save(self, path: Path, history: History, engine: str) -> None:
+    def save(self, path: str | Path, history: History, engine: str) -> None:
         """Write model, hyper-parameters, encoding and history to an archive.
 
         Where each process holds a part of the model, all must call this, and the first writes.
@@ -210,6 +211,7 @@ class Session:
         state = self.model.state_dict() if self.sharded is None else self.sharded.state()
         if not self.world.leads:
             return
+        path = as_path(path, 'fitted.save("model.lumbre")')
         document = {
             "module": type(self.model).__name__,
             "hparams": _plain(self.recipe.hparams),

@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Never, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Loss, Response, html_code, html_facts, unchanged
+from lumbre.base import Loss, Response, html_code, html_facts, no_more, unchanged
 from lumbre.metrics import Sets
+
+_OF_FITTED = ("compare", "evaluate", "examples", "export", "history", "importance", "plot", "predict", "report", "save")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +45,24 @@ class Spec:
         for name, value in state.items():
             object.__setattr__(self, name, MappingProxyType(value) if isinstance(value, dict) else value)
 
-    def set_hparams(self, **hparams: Any) -> Self:
+    def set_hparams(self, *more: Never, **hparams: Any) -> Self:
         """This recipe with hyper-parameters of the module added, or changed where the name is set already."""
+        no_more(more, "set_hparams()", "hyper-parameters by their names", "set_hparams(d_in=4); **options for a dict")
         return replace(self, hparams=MappingProxyType({**self.hparams, **hparams}))
 
-    def set_opt_hparams(self, **opt_hparams: Any) -> Self:
+    def set_opt_hparams(self, *more: Never, **opt_hparams: Any) -> Self:
         """This recipe with options of the optimizer added, or changed where the name is set already.
 
         `groups={"body": {"lr": 1e-4}}` gives the parameters of a part options of their own; see `lumbre.param_groups`.
         """
+        no_more(more, "set_opt_hparams()", "options by their names", "set_opt_hparams(lr=0.01); **options for a dict")
         return replace(self, opt_hparams=MappingProxyType({**self.opt_hparams, **opt_hparams}))
+
+    if not TYPE_CHECKING:  # a checker is to see that there is no such attribute
+
+        def __getattr__(self, name: str) -> Never:
+            hint = ": fit() gives the model that has it, fitted = recipe.fit(data)" if name in _OF_FITTED else ""
+            raise AttributeError(f"a {type(self).__name__} has no {name!r}{hint}", name=name, obj=self)
 
     def __repr__(self) -> str:
         return "\n  ".join(["Recipe", *(f"{name}: {text}" for name, text in self._parts())])
