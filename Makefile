@@ -83,6 +83,7 @@ bench-parts: .venv/.dev  ## benchmarks of single parts: import, callbacks, data,
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/callbacks.py
+	$(BIN)/python benchmarks/progress.py
 	$(BIN)/python -m benchmarks.choice $(if $(QUICK),--nets tabular_128 --rounds 1 --out .venv/quick)
 	$(BIN)/python -m benchmarks.engines $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick --out .venv/quick)
 	$(BIN)/python -m benchmarks.checkpoints

@@ -5,6 +5,10 @@ progress costs the most. A round is three fits in one process, in an order that 
 without it once more; the third shows how far two equal fits differ. The terminal is a pseudo-terminal that another
 thread reads, the notebook a kernel under nbclient (needs ipykernel and nbclient).
 
+On a busy machine two equal fits differ by more than progress costs. So the events of such a run are also sent to
+progress alone, without any training between them, 200 times: what it costs by itself, beside the quiet fit. A notebook
+is drawn twice a second, so that there this counts the first and the last time only.
+
     python benchmarks/progress.py --rounds 15
 """
 
@@ -20,12 +24,15 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn, optim
 
 import lumbre as lb
+from lumbre.callbacks import Progress
+from lumbre.core import History, Listeners
 
 PLACES = ("terminal", "pipe", "notebook")
 FITS = ("quiet", "shown", "again")
@@ -41,6 +48,26 @@ def fit(data: Any, verbose: bool) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
+def alone() -> float:
+    """CPU seconds of progress for the events of such a fit."""
+    loss, history = torch.tensor(0.5), History()
+    ctx: Any = SimpleNamespace(
+        epochs=(60, 60), batches_per_epoch=7, history=history, loss=loss, stop_reason=None, step=0
+    )
+    fire = Listeners([Progress()]).fire
+    began = time.process_time()
+    fire("fit_begin", ctx)
+    for ctx.epoch in range(1, 61):
+        fire("epoch_begin", ctx)
+        for ctx.batch_index in range(1, 8):
+            fire("train_batch_end", ctx)
+        history.add(ctx.epoch, "train", {"loss": 1 / ctx.epoch, "acc": 0.9})
+        history.add(ctx.epoch, "valid", {"loss": 1 / ctx.epoch, "acc": 0.9})
+        fire("epoch_end", ctx)
+    fire("fit_end", ctx)
+    return time.process_time() - began
+
+
 def measure(rounds: int, path: str) -> None:
     """Fit again and again in this process, wherever it shows its progress, and write the seconds down."""
     torch.set_num_threads(1)
@@ -52,7 +79,7 @@ def measure(rounds: int, path: str) -> None:
     for number in range(rounds):
         for name in FITS[number % 3 :] + FITS[: number % 3]:
             found[name].append(fit(train, name == "shown"))
-    Path(path).write_text(json.dumps(found))
+    Path(path).write_text(json.dumps({**found, "alone": [alone() for _ in range(200)]}))
 
 
 def drain(descriptor: int) -> None:
@@ -85,7 +112,7 @@ def run(place: str, rounds: int, path: str) -> None:
     done.check_returncode()
 
 
-def told(place: str, found: dict[str, list[tuple[float, float]]]) -> None:
+def told(place: str, found: dict[str, Any]) -> None:
     for number, kind in enumerate(("wall", "CPU")):
         seconds = {name: [one[number] for one in found[name]] for name in FITS}
         line = f"  {place:8} {kind:4} {statistics.median(seconds['quiet']):6.3f} s quiet"
@@ -94,6 +121,12 @@ def told(place: str, found: dict[str, list[tuple[float, float]]]) -> None:
             low, middle, high = statistics.quantiles(ratios, n=4)
             line += f";  {name} / quiet {middle:.3f} ({low:.3f} to {high:.3f})"
         print(line, flush=True)
+    own, fits = sorted(found["alone"]), statistics.median(one[1] for one in found["quiet"])
+    low, middle, high = (1e3 * one for one in statistics.quantiles(own, n=4))
+    print(
+        f"  {place:8} alone {middle:.1f} ms CPU ({low:.1f} to {high:.1f}), {middle / fits / 10:.1f} % of the quiet fit",
+        flush=True,
+    )
 
 
 def main() -> None:
