@@ -34,7 +34,9 @@ class Monitor:
     ) -> None:
         at_least(1, start=start)
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise OptionError(f"a {type(name).__name__} as monitor", "the name of a value", 'monitor="valid_loss", or "valid_acc"')
+            raise OptionError(
+                f"a {type(name).__name__} as monitor", "the name of a value", 'monitor="valid_loss", or "valid_acc"'
+            )
         one_of("ties", ties, TIES, fix='ties="last"')
         if mode is not None:
             one_of("mode", mode, MODES, fix='mode="min" for a loss')
