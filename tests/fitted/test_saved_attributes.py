@@ -13,6 +13,7 @@ from torch import Tensor, nn, optim
 
 import lumbre as lb
 from conftest import blobs
+from lumbre.run import give_beside
 
 
 class Ways(nn.Module):
@@ -226,6 +227,12 @@ def test_a_file_gives_no_method_another_meaning(tmp_path: Path) -> None:
 
     with pytest.raises(lb.ArchiveError, match="forward_count"):
         lb.load(tmp_path / "a.lumbre", Other)
+
+
+@pytest.mark.parametrize("name", ["_forward_hooks", "training", "weight", "forward", "__class__"])
+def test_a_file_changes_nothing_of_torchs(name: str) -> None:
+    with pytest.raises(lb.ArchiveError, match=name):
+        give_beside(nn.Linear(4, 3), None, {"": {name: {}}})
 
 
 def attention() -> nn.Module:

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-_OF_TORCH = frozenset(vars(nn.Module()))
+OF_TORCH = frozenset(vars(nn.Module()))
+"""The attributes that torch gives each module."""
 _KNOWN = frozenset({*sys.stdlib_module_names, "torch", "numpy", "pandas", "lumbre", "polars", "pyarrow"})
 
 
@@ -26,7 +27,7 @@ def attributes_of_module(part: nn.Module) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(part).items()
-        if name not in _OF_TORCH and not (isinstance(value, Tensor) and (f"{name}_orig" in own or f"{name}_g" in own))
+        if name not in OF_TORCH and not (isinstance(value, Tensor) and (f"{name}_orig" in own or f"{name}_g" in own))
     }
 
 

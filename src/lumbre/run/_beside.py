@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.rnn import PackedSequence
 
 from lumbre.base import (
+    OF_TORCH,
     ArchiveError,
     Batch,
     Nested,
@@ -166,7 +167,7 @@ def give_beside(model: nn.Module, loss: nn.Module | None, stored: Mapping[str, M
     """Give modules what a file holds beside tensors; what is told of a loss that is not there is left out.
 
     Raises:
-        ArchiveError: there is no such part, or the name is that of a method or a parameter.
+        ArchiveError: there is no such part, or the name is that of a method, of a parameter, or of torch's.
     """
     for place, values in stored.items():
         top = loss if place.startswith(_LOSS) else model
@@ -192,7 +193,7 @@ def _give(part: nn.Module, name: str, value: Any, place: str) -> None:
     own = vars(part)
     registered = name in part._parameters or name in part._modules  # pyright: ignore[reportPrivateUsage]
     defined = getattr(type(part), name, None)
-    if registered or name.startswith("__") or callable(defined) or hasattr(defined, "__set__"):
+    if registered or name in OF_TORCH or name.startswith("__") or callable(defined) or hasattr(defined, "__set__"):
         raise _unknown(type(part).__name__, place, name)
     before = own.get(name)
     own[name] = value.to(before.device) if isinstance(before, Tensor) and isinstance(value, Tensor) else value
