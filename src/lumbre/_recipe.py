@@ -196,8 +196,7 @@ class Recipe(Spec):
                 one.left_out, one.constant = findings.left_out, findings.constant
                 one.endless = any(found.code == "LB094" for found in findings)
             for progress in shown:
-                found = [] if kept is None else kept.notes(options, plan.context.monitored)
-                progress.notes += [*session.advice, *found]
+                progress.notes += session.advice if kept is None else [*session.advice, *kept.notes(options, plan)]
             session = session if kept is None else kept.chosen(session)
             with session.choices.active(session.model):
                 if kept is None:

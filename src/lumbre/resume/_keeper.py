@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -359,14 +359,14 @@ class KeptRun:
             "if the change is meant",
         )
 
-    def notes(self, options: Options, monitored: Mapping[str, bool | None]) -> list[str]:
-        """What to say of the run that was found, whose values have the names in `monitored`."""
+    def notes(self, options: Options, plan: Plan) -> list[str]:
+        """What to say of the run that was found, and that goes on by `plan`."""
         if self.stored is None:
             return []
         (epoch, batch), most = self.stored.document["position"], options.epoch_range[1]
         if epoch > most:
             return [f"The run in {self.when.folder} is complete: nothing is left to train."]
-        if stop_stands(self.stored.document, options.callbacks, options.epoch_range, monitored):
+        if stop_stands(self.stored.document, options.callbacks, options.epoch_range, plan.context.monitored):
             return [
                 f"The run in {self.when.folder} is complete, it stopped early: nothing is left to train. "
                 "It goes on with more epochs, or with more patience."
