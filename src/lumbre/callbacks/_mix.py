@@ -29,7 +29,9 @@ class _Mix(Callback):
         if self.p < 1 and torch.rand(()).item() >= self.p:
             return
         # The larger share is the row's own, so that metrics against its target mean something.
-        share = torch.distributions.Beta(self.alpha, self.alpha).sample().item()
+        # As torch.distributions.Beta draws it, to the same bits and without making a distribution for each batch.
+        alphas = torch.tensor([float(self.alpha)] * 2)
+        share = torch._sample_dirichlet(alphas)[0].item()  # pyright: ignore
         share = max(share, 1 - share)
         partner = torch.randperm(size).to(ctx.device, non_blocking=True)
         ctx.batch = self.mixed(ctx.batch, partner, share)
@@ -78,7 +80,7 @@ class Mixup(_Mix):
                     "float tensors, of which a weighted mean can be taken",
                     "scale images to floats in the data set; mix embeddings inside the module",
                 )
-            return torch.lerp(leaf[partner], leaf, share)
+            return torch.lerp(leaf.index_select(0, partner), leaf, share)
 
         mixed = (_partners(batch, partner), share)
         return replace(batch, input=map_leaves(blend, batch.input), mixed=mixed)
@@ -132,4 +134,5 @@ def _partners(batch: Batch, partner: Tensor) -> Nested:
             "pairs of input and target",
             "leave the callback out: a loss without a target has nothing to share",
         )
-    return map_leaves(lambda leaf: leaf[partner] if isinstance(leaf, Tensor) else leaf, batch.weighted_target)
+    target = batch.weighted_target
+    return map_leaves(lambda leaf: leaf.index_select(0, partner) if isinstance(leaf, Tensor) else leaf, target)

@@ -10,6 +10,7 @@ _ALL = ("2.11", "2.12", "2.13", "2.14")
 _PROVED = {
     "graphs of steps": _ALL,  # _compile.py, _numbers.py, _capture.py
     "bare updates": _ALL,  # _bare.py
+    "bounds at once": ("2.13",),  # Clip in _body.py
     "our own products": ("2.13",),  # _small_products.py, on processors with AVX-512 of AMD alone
 }
 
@@ -18,7 +19,7 @@ def unproved(part: str) -> str | None:
     """Why a part is not used with this torch, in words; None where it was proved with it.
 
     Args:
-        part: "graphs of steps", "bare updates" or "our own products".
+        part: one of the table.
     """
     version = str(torch.__version__)
     proved = _PROVED[part]
