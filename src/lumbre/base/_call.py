@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from lumbre.base._nested import Nested
@@ -21,6 +21,8 @@ def caller(function: Callable[..., Any], example: Nested) -> Callable[[Nested], 
     """
     if isinstance(function, nn.Module) and not has_forward(function):
         return lambda value: value
+    if isinstance(example, Tensor):
+        return function
     signature = _signature(function)
     try:
         if isinstance(example, PackedSequence):  # a tuple by its class alone
@@ -43,7 +45,7 @@ def caller(function: Callable[..., Any], example: Nested) -> Callable[[Nested], 
 def has_forward(module: nn.Module) -> bool:
     """Whether a module, or the one that `torch.compile` has wrapped, defines `forward`: in its class or on itself."""
     inner = getattr(module, "_orig_mod", module)
-    defined = inspect.getattr_static(type(inner), "forward", None) is not inspect.getattr_static(nn.Module, "forward")
+    defined = next(one for one in type(inner).__mro__ if "forward" in vars(one)) is not nn.Module
     return defined or "forward" in vars(inner) or _own_call(inner)
 
 

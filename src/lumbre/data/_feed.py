@@ -1,5 +1,6 @@
 """Sources and loaders as batches on a device, epoch by epoch."""
 
+import copy
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +42,7 @@ class RowFeed:
         device: where the batches go.
         num_workers: processes that fetch; 0 fetches here. The batches are the same for any number.
         weights: of the rows, shape (rows,), which batches carry; or None.
+        any_size: nobody has said how many rows a batch has.
     """
 
     def __init__(
@@ -50,7 +52,10 @@ class RowFeed:
         device: torch.device,
         num_workers: int = 0,
         weights: Tensor | None = None,
+        *,
+        any_size: bool = False,
     ) -> None:
+        self.any_size = any_size
         kept = None if device.type == "cpu" else kept_on(source, device)
         self.source = kept or source
         self.order = order
@@ -65,6 +70,18 @@ class RowFeed:
     def length(self) -> int:
         """Batches in an epoch."""
         return len(self.order)
+
+    @property
+    def in_process(self) -> bool:
+        """Whether this process fetches the batches."""
+        return self._workers is None
+
+    def ordered(self, order: RowOrder) -> "RowFeed":
+        """The same rows in the batches of another order, fetched by this process."""
+        other = copy.copy(self)
+        other.order, other._workers = order, None
+        other._together = _batches_together(self.source, order.batch_size)
+        return other
 
     def first(self) -> Batch:
         """The first batch of the first epoch."""

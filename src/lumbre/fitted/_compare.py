@@ -32,6 +32,7 @@ from lumbre.base import (
 )
 from lumbre.data import LoaderFeed, Order, RowFeed, Taken
 from lumbre.devices import seeder
+from lumbre.fitted._batch_size import in_larger_batches
 from lumbre.fitted._response import bounds, response_scale
 from lumbre.fitted._shown import examples_html, examples_text
 from lumbre.run import Session
@@ -58,8 +59,9 @@ class Examples(NamedTuple):
         return examples_html(self.input, self.frame)
 
 
-def compared(session: Session, batches: Batches) -> "pd.DataFrame":
+def compared(session: Session, batches: RowFeed | LoaderFeed) -> "pd.DataFrame":
     """Truth and prediction of every row, as a frame."""
+    batches = in_larger_batches(session, batches, judged=False)
     return _frame(session, concatenate([seen for seen, _ in _seen(session, batches)]))
 
 

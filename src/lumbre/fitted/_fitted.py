@@ -128,7 +128,7 @@ class Fitted:
 
         Args:
             data: with targets; whatever `fit()` takes, or a frame with the columns of the training frame.
-            batch_size: rows in a batch; that of the training where not given.
+            batch_size: rows in a batch; where not given as many as are fast, if no number depends on it.
             weights: of the rows, as for `fit()`; frame data made with `weights=` have theirs in a column.
             num_workers: processes that fetch batches; none where not given.
             callbacks: hear the `evaluate_...` events; the values are in `ctx.history.last("evaluate")` at the end.
@@ -162,7 +162,7 @@ class Fitted:
             data: an input, or a pair (input, target) whose target is left aside; whatever `fit()` takes, or a frame
                 with the feature columns of the training frame, or `lumbre.data.InMemoryDataset(x)` for numbers that
                 are encoded already. A module with several inputs takes ((a, b), None); a list may be one of rows.
-            batch_size: rows in a batch; that of the training where not given.
+            batch_size: rows in a batch; as for `evaluate()` where not given.
             num_workers: processes that fetch batches; none where not given.
             callbacks: hear the `predict_...` events.
             interval: give a DataFrame with the columns prediction, lower and upper, on the scale of the target; of

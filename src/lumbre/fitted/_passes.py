@@ -24,6 +24,7 @@ from lumbre.base import (
 from lumbre.core import Callback, Context, Listeners, evaluate, predict
 from lumbre.data import LoaderFeed, RowFeed, Stripe, forms, same_forms
 from lumbre.devices import seeder
+from lumbre.fitted._batch_size import in_larger_batches
 from lumbre.fitted._evaluation import Evaluation, Values
 from lumbre.fitted._intervals import with_intervals
 from lumbre.fitted._pieces import numbers_frame, pieces_at
@@ -36,6 +37,7 @@ _Save: TypeAlias = Callable[..., None]
 
 def evaluated(session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callbacks, save: _Save) -> Evaluation:
     """Loss and metrics; `save` is what a callback saves the model with."""
+    rows = in_larger_batches(session, rows, judged=True)
     batches = share(rows, rows)
     context, listeners = _context(session, rows, "evaluate", save), Listeners(callback_list(callbacks))
     if any(metric.of_response for metric in session.recipe.metrics.valid):
@@ -85,6 +87,8 @@ def predicted(
     session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callbacks, save: _Save, wanted: Wanted
 ) -> Nested | Path:
     """The prediction for each row, in order; `save` is what a callback saves the model with."""
+    if wanted.augment is None:
+        rows = in_larger_batches(session, rows, judged=False)
     context, listeners = _context(session, rows, "predict", save), Listeners(callback_list(callbacks))
     with session.running(batches=rows.length):
         seed_step = seeder(session.seed, session.device, session.world.rank)

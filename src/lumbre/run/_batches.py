@@ -170,7 +170,7 @@ def feed(
     if isinstance(data, ParquetData):
         window = data.order(batch_size or default_size, shuffle=bool(shuffle), drop_last=bool(drop_last), seed=seed)
         # No workers: each would have to decode every row group, as its batches come from all of them.
-        return RowFeed(data, _stripe(window, world), device)
+        return RowFeed(data, _stripe(window, world), device, any_size=batch_size is None)
     if not isinstance(data, Loaded):
         size = batch_size or default_size
         order = (
@@ -179,7 +179,7 @@ def feed(
             else WeightedOrder(draws, size, drop_last=bool(drop_last), seed=seed)
         )
         workers = 0 if _gathered(data) else num_workers or 0
-        return RowFeed(data, _stripe(order, world), device, workers, weights)
+        return RowFeed(data, _stripe(order, world), device, workers, weights, any_size=batch_size is None)
     if world is not None and world.size > 1:
         raise OptionError(
             f"a {type(data.loader).__name__} in a run that {world.size} processes share",

@@ -1,6 +1,6 @@
 """A model with all that is needed to use it: a run holds it while it trains, a `Fitted` afterwards."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -89,6 +89,11 @@ class Session:
     after: Mapping[str, Any] = field(default_factory=dict[str, Any])
     # Filled once it is known that the loss can take the weights of rows.
     _weighing: list[bool] = field(default_factory=list[bool], init=False, repr=False, compare=False)
+    # How module and `predict` are called with the structures of this pass: to look at a signature takes as long as a
+    # small batch.
+    _calls: dict[Any, Callable[[Nested], Nested]] = field(
+        default_factory=dict[Any, Callable[[Nested], Nested]], init=False, repr=False, compare=False
+    )
 
     @property
     def scale(self) -> Scale:
@@ -101,7 +106,10 @@ class Session:
     def running(self, *, batches: int | None) -> Generator[None]:
         """What a pass over so many batches runs in; the caller's random state is as it was."""
         with kept_memory(batches != 1), self.choices.active(), preserved_randomness(self.device):
-            yield
+            try:
+                yield
+            finally:
+                self._calls.clear()
 
     @contextmanager
     def comparing(self, input: Nested, target: Nested = None, *, judged: bool = False) -> Generator[None]:
@@ -147,7 +155,7 @@ class Session:
                 "lumbre.load(path, lumbre.setup(Net, loss=..., optimizer=..., metrics=...))",
             )
         with torch.no_grad(), self.precision.autocast(), self.comparing(batch.input, batch.target, judged=True):
-            pred = caller(self.model, batch.input)(batch.input)
+            pred = self._call(self.model, batch.input)
             weighted = batch.weights is not None
             losses = as_scalar(self.loss(pred, batch.target)) if not weighted else None
             if losses is None or (isinstance(losses, Tensor) and losses.ndim):  # it gives a value for each row
@@ -169,8 +177,17 @@ class Session:
         """The prediction for a batch in float32: by the module's `predict`, where it has one, else `forward`."""
         with self.precision.autocast(), self.comparing(input):
             model: Any = self.model
-            pred = caller(model.predict if own_method(model, "predict") else model, input)(input)
+            pred = self._call(model.predict if own_method(model, "predict") else model, input)
         return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
+
+    def _call(self, function: Callable[..., Nested], input: Nested) -> Nested:
+        """The prediction of the module, or of its `predict`, for an input of any structure."""
+        if not isinstance(input, (dict, tuple, list)):
+            return caller(function, input)(input)
+        key = function is self.model, type(input), tuple(input) if isinstance(input, dict) else len(input)
+        if key not in self._calls:
+            self._calls[key] = caller(function, input)
+        return self._calls[key](input)
 
     @property
     def units(self) -> Response | None:
