@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-versi
 # One process more than there are cores, at most four; 0 runs all tests in one process.
 WORKERS ?= auto
 
-.PHONY: demo test test-anywhere test-torch slow faults hosts fuzz check format docs gallery pictures preflight-corpus preflight-peers bench bench-today bench-export bench-tabular bench-parts world clean
+.PHONY: demo test test-anywhere test-torch slow judge faults hosts fuzz check format docs gallery pictures preflight-corpus preflight-peers bench bench-today bench-export bench-tabular bench-parts world clean
 
 demo: .venv/.plots       ## train, evaluate, plot and save a classifier of penguins
 	$(BIN)/lumbre demo
@@ -29,6 +29,9 @@ test-torch:              ## the fast suite with another torch, in its own enviro
 
 slow: .venv/.dev         ## long training runs
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+judge: .venv/.dev        ## the figures of docs/understand.md: rates of false alarms, coverage, and others; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.judge $(ARGS)
 
 fuzz: .venv/.dev         ## feed a hundred thousand damaged and hostile files to the readers
 	$(BIN)/python -m pytest -m fuzz --timeout 7200 -s

@@ -27,6 +27,9 @@ LEFT_OUT = (
     (lumbre.sklearn.Regressor, r"set_\w+_request"),
 )
 
+# Bases that have no page: what they do is read about where it is called.
+PARTS = ("Spec", "Understood")
+
 
 def public_module(name: str) -> Any:
     """The module, or what stands in its place: `lumbre.inspect` is `lumbre.fitted._inspect`."""
@@ -48,7 +51,7 @@ def members(kind: type) -> list[str]:
     inherited = {
         name
         for base in bases
-        if not base.__name__.startswith("_")
+        if not base.__name__.startswith("_") and base.__name__ not in PARTS
         for name in vars(base)
     }
     left_out = (

@@ -20,20 +20,28 @@ class Line(nn.Module):
         return self.layer(x)[:, 0]
 
 
-@pytest.fixture(scope="module")
-def penguins() -> pd.DataFrame:
+def weighed() -> pd.DataFrame:
     frame = lb.datasets.penguins(drop_missing=True)
     return frame.assign(body_mass_kg=frame["body_mass_g"] / 1000, heavy=frame["body_mass_g"] > 4200)
+
+
+@pytest.fixture(scope="module")
+def penguins() -> pd.DataFrame:
+    return weighed()
 
 
 FEATURES = ["bill_length_mm", "flipper_length_mm", "heavy", "sex", "island"]
 
 
-@pytest.fixture(scope="module")
-def line(penguins: pd.DataFrame) -> lb.Fitted:
+def linear_net(penguins: pd.DataFrame) -> lb.Fitted:
     data = lb.data.from_frame(penguins, target="body_mass_kg", features=FEATURES)
     recipe = lb.setup(Line, loss=nn.MSELoss(), optimizer=optim.LBFGS).set_opt_hparams(max_iter=100)
     return recipe.set_hparams(d_in=data.width).fit(data, epochs=5, batch_size=400, verbose=False, preflight=False)
+
+
+@pytest.fixture(scope="module")
+def line(penguins: pd.DataFrame) -> lb.Fitted:
+    return linear_net(penguins)
 
 
 def least_squares(frame: pd.DataFrame) -> pd.Series:
@@ -43,19 +51,21 @@ def least_squares(frame: pd.DataFrame) -> pd.Series:
     return pd.Series(found, columns.columns)
 
 
+NAMES = {
+    "bill_length_mm": "bill_length_mm",
+    "flipper_length_mm": "flipper_length_mm",
+    "heavy: True - False": "heavy",
+    "sex: male - female": "sex_male",
+    "island: Dream - Biscoe": "island_Dream",
+    "island: Torgersen - Biscoe": "island_Torgersen",
+}
+
+
 def test_slopes_of_a_linear_net_are_least_squares(line: lb.Fitted, penguins: pd.DataFrame) -> None:
     found = line.effects(penguins).frame().set_index("feature")
     wanted = least_squares(penguins)
-    names = {
-        "bill_length_mm": "bill_length_mm",
-        "flipper_length_mm": "flipper_length_mm",
-        "heavy: True - False": "heavy",
-        "sex: male - female": "sex_male",
-        "island: Dream - Biscoe": "island_Dream",
-        "island: Torgersen - Biscoe": "island_Torgersen",
-    }
-    assert list(found.index) == list(names)
-    for name, other in names.items():
+    assert list(found.index) == list(NAMES)
+    for name, other in NAMES.items():
         assert found.loc[name, "slope"] == pytest.approx(wanted[other], abs=1e-3)
         assert found.loc[name, "low"] == pytest.approx(found.loc[name, "high"], abs=1e-5)
 

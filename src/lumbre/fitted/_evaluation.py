@@ -10,6 +10,7 @@ from lumbre.callbacks import Remarks
 from lumbre.core import History, format_seconds, format_value
 from lumbre.data import data_record
 from lumbre.fitted._given import given_batches
+from lumbre.preflight import Finding
 from lumbre.report import Reported
 from lumbre.run import Session
 
@@ -123,18 +124,22 @@ def _after(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"conformal margin for {one['level']:.0%}", f"{margins} ({one['kind']}), of {one['rows']:,} rows"
 
 
-def reported(session: Session, history: History, data: Any) -> Reported:
-    """What a report is to say of a run, and of the data to judge on.
+def reported(session: Session, history: History, computed: Mapping[str, Any], data: Any) -> Reported:
+    """What a report is to say of a run, of what was computed since, and of the data to judge on.
 
     Raises:
         OptionError: the data can be read only once.
     """
+    review = session.after.get("review")
     found = Reported(
         record=session.record,
         history=history,
         columns=() if session.encoding is None else session.encoding.described,
         verdict=str(session.after.get("baselines", "")),
         after=tuple(_after(session.after)),
+        charts=tuple(computed.items()),
+        review=None if review is None else tuple(Finding(**one) for one in review["findings"]),
+        unreviewed=() if review is None else tuple(review["left_out"]),
     )
     if data is None:
         return found

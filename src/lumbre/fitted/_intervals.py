@@ -14,6 +14,7 @@ from lumbre.base import Batches, DataError, Nested, OptionError, concatenate, de
 from lumbre.devices import seeder
 from lumbre.fitted._compare import as_outputs, class_numbers, normalized, not_alike, responses
 from lumbre.fitted._response import loss_interval, response_scale
+from lumbre.preflight import Finding
 from lumbre.run import Session
 
 if TYPE_CHECKING:
@@ -273,6 +274,10 @@ def checked_after(stored: Any) -> dict[str, Any]:
         right = right and all(isinstance(margin, float) for margin in intervals["margins"])
         own = intervals.get("temperature", 1.0) if right else 1.0
         right = right and isinstance(own, float) and 0 < own < math.inf
+    review = found.get("review")
+    if review is not None:
+        texts = [text for one in review["findings"] for text in asdict(Finding(**one)).values()]
+        right = right and all(isinstance(text, str) for text in (*texts, *review["left_out"]))
     if not right:
-        raise ValueError("its temperature or its intervals are damaged")
+        raise ValueError("its temperature, its intervals or its review are damaged")
     return found

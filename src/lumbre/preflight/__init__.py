@@ -1,7 +1,7 @@
 """Findings before the costly run: what would train silently wrong, or fail late, is said first.
 
-Used by cli, report, run and the root modules. The model is left as it was; `run` says what is looked at, and for how
-long.
+Used by cli, fitted, report, run, trials and the root modules. The model is left as it was; `run` says what is
+looked at, and for how long.
 """
 
 # In the order in which the checks are to run: what costs nothing first.
@@ -26,6 +26,7 @@ from lumbre.preflight import (
     _validation,
     _views,
 )
+from lumbre.preflight._after import AFTER, found_after
 from lumbre.preflight._constant import constant_losses
 from lumbre.preflight._explained import codes, explained
 from lumbre.preflight._finding import Finding, Findings
@@ -57,6 +58,7 @@ _FILES = (
 )
 
 __all__ = [
+    "AFTER",
     "CHECKS",
     "FEW_ROWS",
     "Check",
@@ -69,5 +71,6 @@ __all__ = [
     "codes",
     "constant_losses",
     "explained",
+    "found_after",
     "run_checks",
 ]

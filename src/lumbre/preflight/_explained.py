@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from lumbre.base import OptionError, did_you_mean
+from lumbre.preflight._after import AFTER
 from lumbre.preflight._registry import CHECKS
 
 _EXAMPLES = Path(__file__).with_name("examples.md")
@@ -19,7 +20,7 @@ class Explained:
     """What is known about a code.
 
     Attributes:
-        severity: "error", "warning", "hint", or "remark" of a run.
+        severity: "error", "warning", "hint", "remark" of a run, or "after training".
         title: what it says, in a line.
         text: the same in some sentences.
         example: Markdown; a block of `diff` with the mistake (-) and what to write instead (+).
@@ -46,7 +47,7 @@ def codes() -> dict[str, Explained]:
             one = CHECKS[code]
             severity, title, text = one.severity, one.title, " ".join((one.look.__doc__ or "").split())
         else:
-            severity, text = "remark", before.strip()
+            severity, text = "after training" if code in AFTER else "remark", before.strip()
         found[code] = Explained(severity, title, text, (fence + after).strip())
     return dict(sorted(found.items()))
 
@@ -70,6 +71,7 @@ def explained(code: str) -> str:
         "warning": 'It is printed, and training goes ahead. `fit(..., ignore=("{0}",))` skips it.',
         "hint": "Only `recipe.check(data)` reports it.",
         "remark": "It is printed once, and kept in `fitted.remarks`.",
+        "after training": "Only `review()` of a trained model or a cross-validation reports it.",
     }[one.severity].format(code.upper())
     return (
         f"# {code.upper()}: {one.title}\n\n*{one.severity}* - {one.text}\n\n"

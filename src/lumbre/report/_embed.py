@@ -91,7 +91,12 @@ def _drawn(chart: Any, kind: str, **options: Any) -> bytes:
         warnings.simplefilter("ignore")  # such as that a font lacks a letter of a class's name
         metadata = {"metadata": {"Date": None}} if kind == "svg" else {}
         chart.save(file, format=kind, verbose=False, **metadata, **options)
-    return file.getvalue()
+    return _shorter(file.getvalue()) if kind == "svg" else file.getvalue()
+
+
+def _shorter(svg: bytes) -> bytes:
+    """The drawing with its paths to a hundredth of a point: matplotlib writes six digits, which nobody sees."""
+    return re.sub(rb' d="[^"]*"', lambda path: re.sub(rb"(\.\d\d)\d+", rb"\1", path[0]), svg)
 
 
 def _adapting(svg: bytes) -> bytes:

@@ -47,6 +47,9 @@ class Reported:
         test: of the data to judge on, or None.
         verdict: whether the model is better than simple ones, where that was asked; else "".
         after: what else was computed after training, as (name, text).
+        charts: what was computed and can be drawn, as (name, thing with a method `plot`).
+        review: what the checks after training found; None where they were not asked for.
+        unreviewed: what they did not look at, and why.
     """
 
     record: RunRecord
@@ -55,6 +58,9 @@ class Reported:
     test: DataRecord | None = None
     verdict: str = ""
     after: tuple[tuple[str, str], ...] = ()
+    charts: tuple[tuple[str, Any], ...] = ()
+    review: tuple[Finding, ...] | None = None
+    unreviewed: tuple[str, ...] = ()
 
 
 def record_from(document: Mapping[str, Any]) -> RunRecord:

@@ -11,6 +11,7 @@ from lumbre.core import format_seconds, format_value
 from lumbre.report._judgement import FittedModel, Judgement, judged
 from lumbre.report._record import Reported
 from lumbre.report._sections import (
+    computed_charts,
     data_tables,
     history_charts,
     loading_code,
@@ -62,6 +63,9 @@ def _rendered(fitted: FittedModel, reported: Reported, judgement: Judgement, has
         verdict=reported.verdict,
         after=Table("Computed after training", ("", "found"), list(reported.after)) if reported.after else None,
         tiles=_tiles(reported, judgement),
+        review=reported.review,
+        unreviewed=reported.unreviewed,
+        computed=computed_charts(reported),
         judgement=judgement,
         has_data=has_data,
         results=list(result_tables(history, judgement.metrics)),

@@ -15,9 +15,11 @@ from lumbre.base import Nested, OptionError, concatenate, leaves, map_leaves
 from lumbre.callbacks import EarlyStopping, KeepBestModel, LRScheduler, ModelCheckpoint
 from lumbre.core import History, format_seconds, format_value
 from lumbre.fitted import Evaluation, Fitted, Suspects, suspects
+from lumbre.preflight import Findings
 from lumbre.run import Checkpoints, Spec, callback_list
 from lumbre.trials._folds import Fold, FoldParts, fold_parts
 from lumbre.trials._intervals import corrected_interval
+from lumbre.trials._review import review_folds
 from lumbre.trials._several import FitOf, Job, checked_options, fit_each
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class CrossValidation:
     final: Fitted | None
     _share: float
     _rows: int
+    _by_chance: bool
 
     def summary(self, level: float = 0.95) -> "pd.DataFrame":
         """Each metric with its mean over all fits and an interval for it.
@@ -100,6 +103,22 @@ class CrossValidation:
         """
         session = self.models[0]._session  # pyright: ignore[reportPrivateUsage]
         return suspects(session, data, self.predictions, by, duplicates=duplicates)
+
+    def review(self, data: Any) -> Findings:
+        """Whether the fits are unstable (LB133): folds that differ by more than the rows on which they are judged.
+
+        It is a permutation test over the rows, since the scores of a few folds spread widely by chance alone. Folds of
+        groups or of time are not looked at: their rows differ.
+
+        Args:
+            data: what was cross-validated.
+
+        Raises:
+            DataError: it is other data.
+        """
+        if not self._by_chance:
+            return Findings([], ["LB133, which asks for folds that are drawn by chance, not groups or times"])
+        return review_folds(data, self.models, self.held_out, len(set(self.scores["repeat"].tolist())))
 
     def __repr__(self) -> str:
         lines = [
@@ -180,6 +199,7 @@ def _result(
         final=whole,
         _share=statistics.fmean(shares),
         _rows=len(parts.data),
+        _by_chance=parts.group is None and not parts.ordered,
     )
 
 

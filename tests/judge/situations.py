@@ -1,0 +1,194 @@
+"""Sound models and clear faults, one of each for every check after training; each says whether the check speaks.
+
+What a check looks at is given to the function that judges it: histories, errors and probabilities of small nets, or
+numbers that are drawn. tests/fitted/test_review.py has each check through the public API.
+"""
+
+import zlib
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn, optim
+from torch.nn import functional as F
+
+from lumbre.fitted import _review
+from lumbre.trials._review import unstable
+
+
+class Situation(NamedTuple):
+    """A check with what it is tried on.
+
+    Attributes:
+        code: of the check.
+        name: what the table calls the situation.
+        alarms: of so many seeds, in how many the check speaks.
+        seeds: how many.
+        fault: whether it should.
+    """
+
+    code: str
+    name: str
+    alarms: Callable[[int], int]
+    seeds: int
+    fault: bool = False
+
+
+def each(alarm: Callable[[int], bool]) -> Callable[[int], int]:
+    """One seed after the other."""
+    return lambda seeds: sum(alarm(seed) for seed in range(seeds))
+
+
+def tables(name: str, seeds: int, rows: int, columns: int, share: float, *, classes: bool = False, alike: float = 0.0):
+    """Inputs (seeds, rows, columns), and targets that they explain up to `share`: numbers, or two classes.
+
+    Args:
+        name: of the stream of random numbers.
+        alike: correlation of the inputs.
+    """
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    common = torch.randn(seeds, rows, 1, generator=generator)
+    x = alike**0.5 * common + (1 - alike) ** 0.5 * torch.randn(seeds, rows, columns, generator=generator)
+    signal = (x * (0.5 + 0.5 * torch.rand(seeds, 1, columns, generator=generator))).sum(2)
+    signal = (signal - signal.mean(1, keepdim=True)) / signal.std(1, keepdim=True)
+    y = share**0.5 * signal + (1 - share) ** 0.5 * torch.randn(seeds, rows, generator=generator)
+    return x, (y > 0).long() if classes else y
+
+
+class Nets(nn.Module):
+    """A net of one hidden layer for each seed, all trained at once by Adam: each as it would be alone."""
+
+    def __init__(self, x: Tensor, y: Tensor, width: int) -> None:
+        super().__init__()
+        self.classes, (seeds, _, columns) = not y.is_floating_point(), x.shape
+        torch.manual_seed(0)
+        sizes = (columns, width, int(y.max()) + 1 if self.classes else 1)
+        for name, (d_in, d_out) in zip(("first", "last"), pairwise(sizes), strict=True):
+            bound = d_in**-0.5
+            setattr(self, name, nn.Parameter(torch.empty(seeds, d_in, d_out).uniform_(-bound, bound)))
+            setattr(self, f"{name}_bias", nn.Parameter(torch.empty(seeds, 1, d_out).uniform_(-bound, bound)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x @ self.first + self.first_bias).tanh() @ self.last + self.last_bias
+
+    def losses(self, x: Tensor, y: Tensor) -> Tensor:
+        """The mean loss of each net, (seeds,)."""
+        pred = self(x)
+        rows = F.cross_entropy(pred.transpose(1, 2), y, reduction="none") if self.classes else (pred[..., 0] - y) ** 2
+        return rows.mean(1)
+
+    def fit(self, x: Tensor, y: Tensor, valid: tuple[Tensor, Tensor], epochs: int, lr: float, batch: int):
+        """Losses of training and validation, each (epochs, seeds)."""
+        optimizer, seen = optim.Adam(self.parameters(), lr), []
+        for _ in range(epochs):
+            parts = torch.randperm(x.shape[1]).split(batch)
+            of_train = torch.zeros(len(x))
+            for rows in parts:
+                optimizer.zero_grad()
+                losses = self.losses(x[:, rows], y[:, rows])
+                losses.sum().backward()
+                optimizer.step()
+                of_train += losses.detach() * len(rows) / x.shape[1]
+            with torch.no_grad():
+                seen.append((of_train, self.losses(*valid)))
+        train, valid_losses = (torch.stack(one) for one in zip(*seen, strict=True))
+        return train, valid_losses
+
+
+def halves(count: int, measure: Callable[[int, bool], int]) -> int:
+    """Half of the seeds with numbers as targets, half with classes."""
+    return measure(count // 2, False) + measure(count - count // 2, True)
+
+
+def over_fit(seeds: int, rows: int, width: int, epochs: int, columns: int) -> int:
+    """Nets trained on `rows` rows, with 500 to validate on."""
+
+    def measure(count: int, classes: bool) -> int:
+        x, y = tables(f"over-fit {rows}", count, rows + 500, columns, 0.6, classes=classes)
+        nets = Nets(x, y, width)
+        train, valid = nets.fit(x[:, :rows], y[:, :rows], (x[:, rows:], y[:, rows:]), epochs, 0.01, max(rows // 8, 30))
+        return sum(_review.over_fit(a.tolist(), b.tolist()) is not None for a, b in zip(train.T, valid.T, strict=True))
+
+    return halves(seeds, measure)
+
+
+def constant(seeds: int, share: float) -> int:
+    """Nets of 8 units, 1,000 rows to train on and 200 to judge on, of whose target so much can be explained."""
+
+    def measure(count: int, classes: bool) -> int:
+        x, y = tables(f"constant {share}", count, 1200, 4, share, classes=classes)
+        nets = Nets(x, y, 8)
+        old, new = (x[:, :1000], y[:, :1000]), (x[:, 1000:], y[:, 1000:])
+        nets.fit(*old, new, 10, 0.01, 50)
+        with torch.no_grad():
+            pred = nets(new[0])
+        truth = torch.eye(2)[new[1]] if classes else new[1][..., None]
+        pred = pred.softmax(2) if classes else pred
+        own, other = (((one - truth) ** 2).sum(2).numpy() for one in (pred, truth.mean(1, keepdim=True)))
+        return sum(_review.no_better(a, b, np.ones(200)) is not None for a, b in zip(own, other, strict=True))
+
+    return halves(seeds, measure)
+
+
+def folds_sound(seeds: int) -> int:
+    """Five folds of 200 rows, nets of 8 units."""
+
+    def measure(count: int, classes: bool) -> int:
+        x, y = tables("folds", count, 200, 4, 0.5, classes=classes)
+        errors = []
+        for fold in torch.arange(200).split(40):
+            rest = torch.ones(200, dtype=torch.bool)
+            rest[fold] = False
+            nets = Nets(x, y, 8)
+            nets.fit(x[:, rest], y[:, rest], (x[:, fold], y[:, fold]), 15, 0.02, 20)
+            with torch.no_grad():
+                pred = nets(x[:, fold])
+            rows = F.cross_entropy(pred.transpose(1, 2), y[:, fold], reduction="none") if classes else None
+            errors.append((pred[..., 0] - y[:, fold]) ** 2 if rows is None else rows)
+        return sum(unstable([one[number].numpy() for one in errors]) for number in range(count))
+
+    return halves(seeds, measure)
+
+
+def folds_drawn(seed: int) -> bool:
+    """Errors with a heavy tail, 5 folds of 20 to 400 rows."""
+    random = np.random.default_rng(seed)
+    return unstable([random.lognormal(0, 1.5, random.integers(20, 400)) for _ in range(5)])
+
+
+def folds_fault(seed: int) -> bool:
+    """One fit of five has learned nothing: its errors are those of a constant, four times as large on average."""
+    random = np.random.default_rng(seed)
+    errors = [random.normal(0, 0.5, 40) ** 2 for _ in range(5)]
+    errors[seed % 5] = random.normal(0, 1, 40) ** 2
+    return unstable(errors)
+
+
+def golden(seeds: int, share: float, *, leak: bool) -> int:
+    """Least squares on 600 rows; 300 are judged. With a leak one input is the target with 5 % of noise."""
+    x, y = tables(f"golden {leak}", seeds, 900, 4, share)
+    if leak:
+        noise = 0.05 * torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+        x = torch.cat([x, (y + noise)[..., None]], 2)
+    weights = torch.linalg.lstsq(x[:, :600], y[:, :600, None]).solution
+    x, y, pred = x[:, 600:].numpy(), y[:, 600:].numpy(), (x[:, 600:] @ weights)[..., 0].numpy()
+    net = 1 - ((y - pred) ** 2).sum(1) / ((y - y.mean(1, keepdims=True)) ** 2).sum(1)
+    return sum(
+        any(_review.is_golden(_review.explained_alone(column, y[seed]), net[seed]) for column in x[seed].T)
+        for seed in range(seeds)
+    )
+
+
+SITUATIONS = [
+    Situation("LB131", "1,500 rows for 8 units", lambda seeds: over_fit(seeds, 1500, 8, 25, 4), 400),
+    Situation("LB131", "60 rows for 64 units", lambda seeds: over_fit(seeds, 60, 64, 150, 8), 100, fault=True),
+    Situation("LB132", "15 % can be explained, 200 rows", lambda seeds: constant(seeds, 0.15), 400),
+    Situation("LB132", "inputs say nothing", lambda seeds: constant(seeds, 0.0), 200, fault=True),
+    Situation("LB133", "5 folds of 200 rows", folds_sound, 400),
+    Situation("LB133", "errors drawn with a heavy tail", each(folds_drawn), 1000),
+    Situation("LB133", "one fit of five learned nothing", each(folds_fault), 100, fault=True),
+    Situation("LB134", "four inputs explain 97 %", lambda seeds: golden(seeds, 0.97, leak=False), 400),
+    Situation("LB134", "the target as an input", lambda seeds: golden(seeds, 0.5, leak=True), 100, fault=True),
+]
