@@ -1,9 +1,9 @@
 """Reading a model back from its file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,7 @@ def restored(
         raise RecipeError(
             f"{module!r} as module", "its class, a function that makes it, or a recipe", f'load("{path}", Net)'
         )
-    recipe = module if isinstance(module, Spec) else Spec(module=module)
+    recipe = module if isinstance(module, Spec) else Spec(module=cast("Callable[..., nn.Module]", module))
     if not isinstance(recipe.module, nn.Module):
         recipe = replace(recipe, hparams=_hparams(Path(path), declared, {**recipe.hparams, **hparams}))
     place = resolve_device(device)

@@ -92,7 +92,7 @@ def history_charts(history: History, constant: Mapping[str, float]) -> tuple[lis
 def computed_charts(reported: Reported) -> list[Picture]:
     """What was computed after training, drawn: importance, effects, baselines; the newest of many."""
     return [
-        embedded_chart(one.plot(), f"{name[:1].upper()}{name[1:]}. {repr(one).splitlines()[0]}", name)
+        embedded_chart(one.plot, f"{name[:1].upper()}{name[1:]}. {repr(one).splitlines()[0]}", name)
         for name, one in reported.charts[-_MOST_CHARTS:]
     ]
 

@@ -50,4 +50,4 @@ def in_parallel(net: Net, spec: Spec, options: Options, setting: Setting, first:
     loss = loss_function(spec, sharded.model, setting.device)
     optimizers = make_optimizers(spec, sharded.model, loss, setting.device)
     check_optimizers(optimizers)
-    return Net(net.model, sharded, loss, optimizers, net.weighted), sharded
+    return Net(net.model, sharded, loss, optimizers, net.beside, net.weighted), sharded
