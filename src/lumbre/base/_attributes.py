@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 
 OF_TORCH = frozenset(vars(nn.Module()))
 """The attributes that torch gives each module."""
@@ -27,7 +28,9 @@ def attributes_of_module(part: nn.Module) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(part).items()
-        if name not in OF_TORCH and not (isinstance(value, Tensor) and (f"{name}_orig" in own or f"{name}_g" in own))
+        if name not in OF_TORCH
+        and not (isinstance(value, Tensor) and (f"{name}_orig" in own or f"{name}_g" in own))
+        and not isinstance(value, ScriptModule)  # behind a traced module, which has its parameters and buffers
     }
 
 
