@@ -8,43 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal, Never
 
 import torch
 
+from lumbre import trials
 from lumbre.base import at_least, no_more, preserved_randomness
 from lumbre.callbacks import Remarks, TimeLimit, progress_of
 from lumbre.core import Callback, train
 from lumbre.devices import kept_memory, resolve_device
 from lumbre.fitted import Fitted
-from lumbre.preflight import Findings
+from lumbre.preflight import Findings, PreflightWarning
 from lumbre.processes import join_world
 from lumbre.resume import kept_run
-from lumbre.run import (
-    Checkpoints,
-    Spec,
-    build,
-    left_alone,
-    options_from,
-    rates_ahead,
-)
-from lumbre.trials import (
-    BatchSizes,
-    CrossValidation,
-    Ensemble,
-    LearningRates,
-    OneBatch,
-    ResumeProof,
-    cross_validate,
-    find_batch_size,
-    find_learning_rate,
-    fit_ensemble,
-    overfit_one_batch,
-    verify_resume,
-)
+from lumbre.run import Checkpoints, Spec, build, left_alone, options_from, rates_ahead
 
 if TYPE_CHECKING:
     from plotnine import ggplot
-
-
-class PreflightWarning(UserWarning):
-    """A check before training found something that looks like a mistake."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -178,12 +154,8 @@ class Recipe(Spec):
         options = options_from({**given, **unknown})
         world = join_world()
         shown = [progress_of(self.module, options.verbose)] if options.verbose != 0 and world.leads else []
-        with (
-            world.together(),
-            kept_memory(),
-            preserved_randomness(resolve_device(device)),
-            kept_run(resume, world) as kept,
-        ):
+        place = resolve_device(device)
+        with world.together(), kept_memory(), preserved_randomness(place), kept_run(resume, world) as kept:
             options = options if kept is None else kept.adjusted(options)
             remarks = [Remarks(shown[0].say if shown else None, ignore=tuple(options.ignore))] if preflight else []
             timed = [] if options.max_seconds is None else [TimeLimit(options.max_seconds, world.gather)]
@@ -208,6 +180,38 @@ class Recipe(Spec):
             session = session.whole()
         session.model.eval()
         return Fitted(session, plan.context.history, session.described(plan.engine.reason), *remarks)
+
+    def fine_tune(
+        self, data: Any, epochs: int = 5, *, frozen: int = 1, parts: Any = None, spread: float = 100, **options: Any
+    ) -> Fitted:
+        """Train the head of a pretrained net while its body is held still, then all of it, the first layers slowest.
+
+        The recipe's learning rate is the head's. It is reached at the end of the frozen epochs, and half of it is the
+        peak of one cycle over the others. As fastai's `Learner.fine_tune` (Howard and Gugger, "fastai: A Layered API
+        for Deep Learning", 2020), only that each part has a rate, and a BatchNorm that is held still keeps statistics.
+
+        Args:
+            data: as for `fit()`.
+            epochs: over which all is trained.
+            frozen: epochs before them, in which the head alone is.
+            parts: names or patterns of the net's parts, from the head towards the first layers, a list for each that
+                takes several; the rest is the last part. `lumbre.nets.vision` knows those of its nets.
+            spread: how many times faster the head learns than the rest. Groups that the recipe has stay as they are.
+            **options: of `fit()`, which does all this with `GradualUnfreezing` and `LearningRate`.
+
+        Raises:
+            RecipeError: the parts are not known, or the recipe has no learning rate. Others as `fit()` does.
+
+        Example:
+            >>> import torch, lumbre as lb
+            >>> from torch import nn, optim
+            >>> net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+            >>> recipe = lb.setup(net, loss=nn.MSELoss(), optimizer=optim.SGD)
+            >>> data = torch.randn(64, 2), torch.randn(64, 1)
+            >>> tuned = recipe.set_opt_hparams(lr=0.1).fine_tune(data, parts=["2"], verbose=False)
+        """
+        own: dict[str, Any] = {"epochs": epochs, "frozen": frozen, "parts": parts, "spread": spread}
+        return trials.fine_tune(self, Recipe.fit, data, options, **own)
 
     def check(self, data: Any, *, test_data: Any = None, **options: Any) -> Findings:
         """Look for mistakes without training: all that `fit(data, **options)` looks for, without haste.
@@ -242,11 +246,12 @@ class Recipe(Spec):
 
     def lr_finder(
         self, data: Any, *, start: float = 1e-6, end: float = 1.0, steps: int = 100, **options: Any
-    ) -> LearningRates:
+    ) -> trials.LearningRates:
         """Find a learning rate: train while it rises from `start` to `end`, until the loss diverges.
 
         Everything else is as in `fit(data, **options)`: the optimizer's other options, batch size, precision, clipping,
-        mixup. No trace is left: weights of a ready-made module and the random state are put back.
+        mixup. No trace is left: weights of a ready-made module and the random state are put back. The way is that of
+        Smith, "Cyclical Learning Rates for Training Neural Networks", 2015.
 
         Args:
             data: as for `fit()`.
@@ -258,9 +263,6 @@ class Recipe(Spec):
         Returns:
             Rates and losses, with `.suggest()`, `.plot()` and `.frame()`.
 
-        References:
-            Smith: Cyclical Learning Rates for Training Neural Networks, 2015.
-
         Example:
             >>> import torch, lumbre as lb
             >>> from torch import nn, optim
@@ -271,7 +273,7 @@ class Recipe(Spec):
             >>> 1e-4 < rates.suggest() < 1
             True
         """
-        return find_learning_rate(self, data, options_from(options), start, end, steps)
+        return trials.find_learning_rate(self, data, options_from(options), start, end, steps)
 
     def plot_lr(self, data: Any, epochs: int = 10, **options: Any) -> "ggplot":
         """The learning rate of every batch of a run, before it is run: what the callbacks make of the optimizer's rate.
@@ -311,7 +313,7 @@ class Recipe(Spec):
 
     def batch_size_finder(
         self, data: Any, *, sizes: Iterable[int] | None = None, seconds: float = 0.5, **options: Any
-    ) -> BatchSizes:
+    ) -> trials.BatchSizes:
         """Measure how many rows a second are trained with each batch size, until memory or rows run out.
 
         A larger batch updates less often and mostly wants a higher learning rate: judge by more than speed.
@@ -325,9 +327,11 @@ class Recipe(Spec):
         Returns:
             Speeds and memory, with `.suggest()` and `.frame()`.
         """
-        return find_batch_size(self, data, options_from(options), None if sizes is None else list(sizes), seconds)
+        return trials.find_batch_size(
+            self, data, options_from(options), None if sizes is None else list(sizes), seconds
+        )
 
-    def overfit_one_batch(self, data: Any, *, steps: int = 200, **options: Any) -> OneBatch:
+    def overfit_one_batch(self, data: Any, *, steps: int = 200, **options: Any) -> trials.OneBatch:
         """Train on one batch again and again: a net that cannot learn it by heart has a mistake somewhere.
 
         Leaves no trace. Dropout and weight decay hinder it, as they should; switch them off to be sure.
@@ -343,16 +347,16 @@ class Recipe(Spec):
         Example:
             >>> import torch, lumbre as lb
             >>> from torch import nn, optim
-            >>> net, loss = nn.Linear(3, 2), nn.CrossEntropyLoss()
-            >>> recipe = lb.setup(net, loss=loss, optimizer=optim.Adam)
-            >>> recipe = recipe.set_opt_hparams(lr=0.1)
+            >>> recipe = lb.setup(
+            ...     nn.Linear(3, 2), loss=nn.CrossEntropyLoss(), optimizer=optim.Rprop
+            ... )
             >>> recipe.overfit_one_batch((torch.eye(3), torch.tensor([0, 1, 0]))).learned
             True
         """
         at_least(1, steps=steps)
-        return overfit_one_batch(self, data, options_from(options), steps)
+        return trials.overfit_one_batch(self, data, options_from(options), steps)
 
-    def verify_resume(self, data: Any, *, steps: int = 8, **options: Any) -> ResumeProof:
+    def verify_resume(self, data: Any, *, steps: int = 8, **options: Any) -> trials.ResumeProof:
         """Prove on this recipe and data that a stopped run goes on to the same bits, or name what differs.
 
         Trains three short runs in a temporary folder: one of `steps` updates at a stretch, and one that is stopped in
@@ -381,7 +385,7 @@ class Recipe(Spec):
             True
         """
         at_least(2, steps=steps)  # so that there is a middle
-        return verify_resume(self, data, options_from(options), steps)
+        return trials.verify_resume(self, data, options_from(options), steps)
 
     def cross_validate(
         self,
@@ -398,7 +402,7 @@ class Recipe(Spec):
         resume: str | Path | Checkpoints | None = None,
         final: bool = False,
         **options: Any,
-    ) -> CrossValidation:
+    ) -> trials.CrossValidation:
         """Fit once for each fold of the data, and judge each model on the rows that it has not seen.
 
         A fold is `fit(train, seed=seed, **options)` and `evaluate(held_out)` for each pair of `lumbre.data.folds(data,
@@ -447,7 +451,9 @@ class Recipe(Spec):
         """
         folding = {"folds": folds, "repeats": repeats, "stratify": stratify, "group": group}
         folding |= {"ordered": ordered, "gap": gap, "seed": seed}
-        return cross_validate(self, Recipe.fit, data, options, workers=workers, resume=resume, final=final, **folding)
+        return trials.cross_validate(
+            self, Recipe.fit, data, options, workers=workers, resume=resume, final=final, **folding
+        )
 
     def ensemble(
         self,
@@ -459,7 +465,7 @@ class Recipe(Spec):
         workers: int = 1,
         resume: str | Path | Checkpoints | None = None,
         **options: Any,
-    ) -> Ensemble:
+    ) -> trials.Ensemble:
         """Fit several times, so that the models predict together: their mean is better than most of them alone.
 
         Member i, from 0, is `fit(data, seed=seed + i, **options)`, bit for bit. A module that is passed ready-made is
@@ -493,4 +499,4 @@ class Recipe(Spec):
             (torch.Size([60, 1]), torch.Size([60, 1]))
         """
         own: dict[str, Any] = {"n": n, "bootstrap": bootstrap, "seed": seed}
-        return fit_ensemble(self, Recipe.fit, data, options, workers=workers, resume=resume, **own)
+        return trials.fit_ensemble(self, Recipe.fit, data, options, workers=workers, resume=resume, **own)

@@ -27,7 +27,8 @@ def setup(
         module: a module class, which every `fit()` builds afresh; a callable that returns a module; or a module,
             which `fit()` then trains itself. It may define what is not given here: `loss(self, pred, target)`,
             `configure_optimizers(self, **opt_hparams)` (returns an optimizer), `predict(self, x)`,
-            `response(self, pred)`. Or what `lumbre.nets.tabular(data)` gives, which brings all of them.
+            `response(self, pred)`. Or what `lumbre.nets.tabular(data)` or `lumbre.nets.vision(...)` gives, which brings
+            all of them.
         *more: refused: the others have names.
         loss: a function of prediction and target that gives a scalar, for example `nn.CrossEntropyLoss()`.
         optimizer: a class of `torch.optim`, or a callable `(parameters, **options)`.

@@ -245,37 +245,40 @@ def column_names(part: Any) -> Nested:
     return None
 
 
-def by_places(data: Any, names: Nested, *, need_target: bool) -> Any:
+def by_places(data: Any, names: Nested, *, need_target: bool, as_frames: bool = False) -> Any:
     """Data whose frames, wherever they are in it, have the columns of those in training, in their order.
 
     Args:
         data: what a user gives to validate, evaluate or predict on.
         names: `column_names` of (input, target) in training; None where there were no frames.
         need_target: whether the target is used.
+        as_frames: whether frames stay frames, with these columns; else they become tensors.
 
     Raises:
         DataError: a frame lacks a column.
     """
     if isinstance(data, WeightedRows):
-        return WeightedRows(by_places(data.source, names, need_target=need_target), data.weights)
+        inner = by_places(data.source, names, need_target=need_target, as_frames=as_frames)
+        return WeightedRows(inner, data.weights)
     if not isinstance(names, (list, tuple)) or not isinstance(data, (tuple, list, dict)):
         return data
     input, target = as_pair(data)
     if not need_target and is_frame(target):
         target = None
     in_one_order(input, target)
-    return _in_place(input, names[0]), _in_place(target, names[1])
+    return _in_place(input, names[0], as_frames), _in_place(target, names[1], as_frames)
 
 
-def _in_place(part: Any, names: Any) -> Any:
+def _in_place(part: Any, names: Any, as_frames: bool) -> Any:
     if names is None:
         return part
     if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
-        return numeric_matrix(Table(part).selected(names)) if _is_table(part) else part
+        chosen = Table(part).selected(names) if _is_table(part) else part
+        return chosen if as_frames or chosen is part else numeric_matrix(chosen)
     if isinstance(part, dict) and isinstance(names, dict):
-        return {key: _in_place(value, names.get(str(key))) for key, value in part.items()}
+        return {key: _in_place(value, names.get(str(key)), as_frames) for key, value in part.items()}
     if isinstance(part, (tuple, list)) and isinstance(names, (list, tuple)) and len(part) == len(names):
-        return type(part)(_in_place(one, its) for one, its in zip(part, names, strict=True))
+        return type(part)(_in_place(one, its, as_frames) for one, its in zip(part, names, strict=True))
     return part
 
 

@@ -69,12 +69,14 @@ class FrameData(Dataset[Any]):
         frame: the frame as given.
         table: its columns by name.
         encoding: how it becomes numbers.
+        learned: whether the encoding is that of a trained model, which stays as it is.
     """
 
-    def __init__(self, frame: Any, encoding: FrameEncoding) -> None:
+    def __init__(self, frame: Any, encoding: FrameEncoding, *, learned: bool = False) -> None:
         self.table = Table.of(frame)
         self.frame = self.table.native
         self.encoding = encoding
+        self.learned = learned
         self._rows: InMemoryDataset | None = None
 
     def __len__(self) -> int:
@@ -122,7 +124,7 @@ class FrameData(Dataset[Any]):
 
     def take(self, rows: Tensor) -> "FrameData":
         """Some rows of it: int64 tensor of shape (n,), row numbers."""
-        return FrameData(self.table.take(rows), self.encoding)
+        return FrameData(self.table.take(rows), self.encoding, learned=self.learned)
 
     def __repr__(self) -> str:
         return as_text(self._title, self._facts())

@@ -1,6 +1,7 @@
 """What `fit()` gives back: the trained model, what happened, and what can be done with it."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from lumbre.core import Callback, History
 from lumbre.fitted._compare import Examples, compared, examples_of, most_likely, probabilities, responses
 from lumbre.fitted._evaluation import Evaluation, ledger_frame, reported, timings_of
 from lumbre.fitted._export import example_input, export
+from lumbre.fitted._further import joined_history, train_further
 from lumbre.fitted._passes import Wanted, evaluated, predicted
 from lumbre.fitted._shown import fitted_html, fitted_text
 from lumbre.fitted._understood import Understood
@@ -106,6 +108,26 @@ class Fitted(Understood):
         The last come by name: waiting for data, step (on a GPU where the host waits), metrics, callbacks, validation.
         """
         return timings_of(self._history)
+
+    def fit(self, data: Any, *, epochs: int | tuple[int, int] = 10, **options: Any) -> "Fitted":
+        """Train further, from these weights on, and give back a new model; this one stays as it is.
+
+        The optimizer is new: momentum at zero, schedules and `ctx.epoch` at their start. The history goes on from this
+        one, frames go through the encoding that is there; what was learned after training is to be learned anew.
+
+        Args:
+            data: what `Recipe.fit` takes; where a frame was trained on, a frame with its columns and classes.
+            epochs: how many more.
+            **options: of `Recipe.fit`. Batch size, device, precision and seed are those of before where not given: so
+                `valid_data=0.2` of the same rows holds out the same ones.
+
+        Raises:
+            RecipeError, DataError: the model was loaded without its recipe; columns or classes are others.
+        """
+        made: Fitted = train_further(self._session, data, {**options, "epochs": epochs})
+        made._session = replace(made._session, recipe=self._session.recipe)
+        made._history = joined_history(self._history, made._history)
+        return made
 
     def evaluate(
         self,

@@ -14,7 +14,7 @@ class Prepared:
     """A module class and what goes with it; `lumbre.setup(prepared)` takes from it what is not given beside it.
 
     Attributes:
-        module: the module class.
+        module: the module class, or what builds one.
         hparams: what it is built with.
         loss: the loss.
         optimizer: the optimizer class.
@@ -22,7 +22,7 @@ class Prepared:
         metrics: as `lumbre.setup` takes them.
     """
 
-    module: type[nn.Module]
+    module: Callable[..., nn.Module]
     hparams: Mapping[str, Any]
     loss: Loss
     optimizer: Callable[..., optim.Optimizer]

@@ -29,7 +29,7 @@ from lumbre.preflight import (
 from lumbre.preflight._after import AFTER, found_after
 from lumbre.preflight._constant import constant_losses
 from lumbre.preflight._explained import codes, explained
-from lumbre.preflight._finding import Finding, Findings
+from lumbre.preflight._finding import Finding, Findings, PreflightWarning
 from lumbre.preflight._registry import CHECKS, Check, run_checks
 from lumbre.preflight._structure import FEW_ROWS
 from lumbre.preflight._subject import Chosen, Schedule, Subject, Watched

@@ -37,6 +37,10 @@ class Finding:
         return f"{self.severity} {self.code}\n  {said}\n  more: lumbre explain {self.code}"
 
 
+class PreflightWarning(UserWarning):
+    """A check before training found something that looks like a mistake."""
+
+
 class Findings:
     """What the checks before a run found, errors first. Prints well; is empty, and false, when all is well.
 

@@ -117,7 +117,8 @@ def training_data(data: Any, valid_data: Any, seed: int, sampler: Any = None, we
         draws = sampling_weights(sampler, drawn, of_them)
     encoding = None
     if isinstance(accepted, FrameData):
-        encoding = accepted.encoding.fitted(accepted.table, train_rows, row_weights)
+        encoding = accepted.encoding
+        encoding = encoding if accepted.learned else encoding.fitted(accepted.table, train_rows, row_weights)
         source: Source | Loaded = encoding.encode(accepted.table, need_target=True)
     elif isinstance(accepted, ParquetData):
         source = accepted.fitted()

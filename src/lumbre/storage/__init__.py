@@ -1,7 +1,7 @@
 """Files: archives of models, checkpoints of runs, R's files.
 
-Used by callbacks, fitted, resume, run, trials and the root modules. Nothing here executes what it reads: no pickle, no
-import by a name in a file. What a file means to a run is for `fitted` and `resume` to say.
+Used by callbacks, fitted, nets, resume, run, trials and the root modules. Nothing here executes what it reads: no
+pickle, no import by a name in a file. What a file means to a run is for `fitted` and `resume` to say.
 """
 
 from lumbre.storage._agreed import agreed
