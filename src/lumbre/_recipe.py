@@ -210,8 +210,9 @@ class Recipe(Spec):
             >>> data = torch.randn(64, 2), torch.randn(64, 1)
             >>> tuned = recipe.set_opt_hparams(lr=0.1).fine_tune(data, parts=["2"], verbose=False)
         """
-        own: dict[str, Any] = {"epochs": epochs, "frozen": frozen, "parts": parts, "spread": spread}
-        return trials.fine_tune(self, Recipe.fit, data, options, **own)
+        return trials.fine_tune(
+            self, Recipe.fit, data, options, epochs=epochs, frozen=frozen, parts=parts, spread=spread
+        )
 
     def check(self, data: Any, *, test_data: Any = None, **options: Any) -> Findings:
         """Look for mistakes without training: all that `fit(data, **options)` looks for, without haste.
@@ -327,9 +328,8 @@ class Recipe(Spec):
         Returns:
             Speeds and memory, with `.suggest()` and `.frame()`.
         """
-        return trials.find_batch_size(
-            self, data, options_from(options), None if sizes is None else list(sizes), seconds
-        )
+        chosen = None if sizes is None else list(sizes)
+        return trials.find_batch_size(self, data, options_from(options), chosen, seconds)
 
     def overfit_one_batch(self, data: Any, *, steps: int = 200, **options: Any) -> trials.OneBatch:
         """Train on one batch again and again: a net that cannot learn it by heart has a mistake somewhere.
