@@ -210,9 +210,8 @@ class Recipe(Spec):
             >>> data = torch.randn(64, 2), torch.randn(64, 1)
             >>> tuned = recipe.set_opt_hparams(lr=0.1).fine_tune(data, parts=["2"], verbose=False)
         """
-        return trials.fine_tune(
-            self, Recipe.fit, data, options, epochs=epochs, frozen=frozen, parts=parts, spread=spread
-        )
+        own: dict[str, Any] = {"frozen": frozen, "parts": parts, "spread": spread}
+        return trials.fine_tune(self, Recipe.fit, data, options, epochs=epochs, **own)
 
     def check(self, data: Any, *, test_data: Any = None, **options: Any) -> Findings:
         """Look for mistakes without training: all that `fit(data, **options)` looks for, without haste.
@@ -449,11 +448,9 @@ class Recipe(Spec):
             >>> list(found.summary()["metric"]), found.predictions.shape, len(found.models)
             (['loss', 'mae'], torch.Size([60, 1]), 3)
         """
-        folding = {"folds": folds, "repeats": repeats, "stratify": stratify, "group": group}
-        folding |= {"ordered": ordered, "gap": gap, "seed": seed}
-        return trials.cross_validate(
-            self, Recipe.fit, data, options, workers=workers, resume=resume, final=final, **folding
-        )
+        own: dict[str, Any] = {"folds": folds, "repeats": repeats, "stratify": stratify, "group": group}
+        own |= {"ordered": ordered, "gap": gap, "seed": seed, "final": final}
+        return trials.cross_validate(self, Recipe.fit, data, options, workers=workers, resume=resume, **own)
 
     def ensemble(
         self,
