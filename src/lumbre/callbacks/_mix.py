@@ -29,9 +29,9 @@ class _Mix(Callback):
         if self.p < 1 and torch.rand(()).item() >= self.p:
             return
         # The larger share is the row's own, so that metrics against its target mean something.
-        # As torch.distributions.Beta draws it, to the same bits and without making a distribution for each batch.
+        # As torch.distributions.Beta draws it, to the same bits, without its checks for each batch.
         alphas = torch.tensor([float(self.alpha)] * 2)
-        share = torch._sample_dirichlet(alphas)[0].item()  # pyright: ignore
+        share = torch.distributions.Dirichlet(alphas, validate_args=False).sample()[0].item()
         share = max(share, 1 - share)
         partner = torch.randperm(size).to(ctx.device, non_blocking=True)
         ctx.batch = self.mixed(ctx.batch, partner, share)

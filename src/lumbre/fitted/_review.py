@@ -1,8 +1,8 @@
 """What a trained model shows of itself that should not be: the checks after training.
 
 Each check is a function of plain numbers, which says what it found or nothing. It speaks only where a test and a size
-agree: a test alone finds trifles in many rows, a size alone finds chance in few. `tests/judge.py` measures how often
-each is wrong.
+agree: a test alone finds trifles in many rows, a size alone finds chance in few. `make judge` measures how often each
+is wrong.
 """
 
 import math

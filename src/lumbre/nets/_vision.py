@@ -40,7 +40,7 @@ def vision(
 
     Args:
         name: of the net, as `timm.list_models()` has it, such as "resnet18" or "vit_small_patch16_224.dino".
-        classes: how many the new head tells apart.
+        classes: how many scores the new head has.
         pretrained: True takes the weights that timm names, from the hub or its cache; a file of safetensors has weights
             of this net (its head may have any number of classes); False begins with random weights.
         size: height and width in pixels that images are brought to; None takes those of the weights.
@@ -84,7 +84,7 @@ class Vision(nn.Module):
 
     Args:
         name: of the net in timm.
-        classes: how many the head tells apart.
+        classes: how many scores the head has.
         size: height and width in pixels that images are brought to; None takes those of the net's weights.
         channels: of the images.
     """
@@ -255,7 +255,7 @@ def _size(net: Any) -> int:
 
 
 def _heads(net: Any) -> list[str]:
-    """The names of the layers that tell classes apart."""
+    """The names of the layers that give the scores of classes."""
     found = net.pretrained_cfg.get("classifier") or ()
     return [found] if isinstance(found, str) else list(found)
 

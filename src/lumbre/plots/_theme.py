@@ -1,6 +1,6 @@
 """The look of all charts, light and dark: type, colours, spacing, and how many pixels.
 
-Sources: M. Okabe and K. Ito, "Color Universal Design", 2002, for eight colours that are told apart by people with any
+Sources: M. Okabe and K. Ito, "Color Universal Design", 2002, for eight colours that differ for people with any
 colour vision; P. Tol, "Colour schemes", 2021, for the ninth and tenth.
 """
 

@@ -164,7 +164,7 @@ class Beside:
 
 
 def give_beside(model: nn.Module, loss: nn.Module | None, stored: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give modules what a file holds beside tensors; what is told of a loss that is not there is left out.
+    """Give modules what a file holds beside tensors; what belongs to a loss that is not there is left out.
 
     Raises:
         ArchiveError: there is no such part, or the name is that of a method, of a parameter, or of torch's.
