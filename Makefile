@@ -112,9 +112,10 @@ clean:
 	$(INSTALL) -e ".[plots,docs]"
 	touch $@ .venv/.plots
 
-.venv/.all: .venv/bin/python pyproject.toml constraints.txt # what tests and documentation need, in one installation
+# What tests and documentation need, in one installation. Meanwhile Python compiles torch, once and not in each process.
+.venv/.all: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) torch
-	$(INSTALL) -e ".[dev,docs]"
+	$(BIN)/python -m compileall -q .venv/lib/python*/site-packages/torch & $(INSTALL) -e ".[dev,docs]" && wait
 	touch $@ .venv/.dev .venv/.docs .venv/.plots
 
 # The environment of the other libraries. fastai installs torchvision, whose default build does not load with a CPU-only

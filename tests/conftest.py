@@ -1,5 +1,6 @@
 """Shared by the tests: small data and nets, and the MNIST files where they are at hand."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -29,6 +30,12 @@ def pytest_configure() -> None:
         "any machine", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("any machine")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not go through all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -56,6 +56,7 @@ def both(net, data, *, optimizer=optim.SGD, opt_hparams=None, loss=None, dtype=t
     return runs
 
 
+@pytest.mark.slow
 def test_fifty_steps_of_a_convnet_with_batchnorm_and_dropout_agree() -> None:
     x, y = torch.randn(100, 1, 8, 8, dtype=torch.float64), torch.arange(100) % 3
     eager, compiled = both(

@@ -234,6 +234,7 @@ print(len(found), "the loss differs" in fitted.engine, fitted.model.weight.sum()
 """
 
 
+@pytest.mark.slow
 def test_another_process_does_not_compile_again(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("factor = 1.5\n")
     script = tmp_path / "script.py"

@@ -110,6 +110,7 @@ def test_a_sum_with_factors_comes_out_right() -> None:
 
 
 @here
+@pytest.mark.slow
 def test_a_torch_that_does_not_take_the_code_compiles_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small, "_source", lambda: "int nothing(")
     recipe = lb.setup(lambda: Net(4), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
@@ -118,6 +119,7 @@ def test_a_torch_that_does_not_take_the_code_compiles_without_it(monkeypatch: py
 
 
 @here
+@pytest.mark.slow
 def test_a_onednn_that_may_not_use_the_whole_processor_gives_the_same_numbers() -> None:
     code = (
         "import torch; from test_small_products import linear, traced;"

@@ -20,7 +20,8 @@ from lumbre.processes import _workers as farewell
 from lumbre.tune import _study
 
 FORK = multiprocessing.get_context("fork")
-SPACE = {"hparams": {"d_hidden": (4, 64)}, "opt_hparams": {"lr": lb.LogRange(1e-3, 1e-1)}}
+# So wide that no two trials of a test have one width, by which they are known here.
+SPACE = {"hparams": {"d_hidden": (4, 400)}, "opt_hparams": {"lr": lb.LogRange(1e-3, 1e-1)}}
 FILES = ["tune.db", "tune.journal"]
 
 pytestmark = pytest.mark.skipif(
