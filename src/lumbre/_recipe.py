@@ -117,8 +117,8 @@ class Recipe(Spec):
             resume: a folder, or `lumbre.Checkpoints(folder, ...)`: checkpoints of the run go there, and a run that is
                 found there goes on, to the same bits as if it had never been stopped. SIGTERM then writes one at the
                 next step and ends the process with status 143; Ctrl-C writes one and returns what was trained so far.
-            preflight: look for mistakes before the first epoch, for about a second (`check()` takes its time), and
-                remark on what looks wrong at the ends of epochs.
+            preflight: look for mistakes before the first epoch, for about a second (`check()` takes its time; a net
+                that was found sound is looked at once), and remark on what looks wrong at the ends of epochs.
             ignore: codes of checks to leave out, such as ("LB038",).
             verbose: show progress; on where not given. A number such as 10 shows every tenth epoch; "plot" draws the
                 loss as a curve as well, in a notebook.

@@ -26,6 +26,9 @@ prints, too. An error stops the run: it cannot train. A warning is a `PreflightW
 - `recipe.check(data, test_data=test)` also checks whether test rows were used for training or validation.
 - `fit(..., ignore=("LB038",))` and `check(..., ignore=...)` skip checks; `fit(..., preflight=False)` skips all of them.
 - The module, its buffers and gradients, and the random generators are not changed.
+- A recipe in whose net `fit()` found nothing is looked at again only in its rows, as long as the module's code, the
+  shapes and the options stay: many fits of a recipe, as in cross-validation, pay once. What a module reads from outside
+  its attributes, such as a global switch, is not noticed; `check()` always looks at everything.
 
 During training `fit()` prints one line, only once, for each problem in the history; `fitted.remarks` keeps it.
 LB101: the training loss does not move. LB102: it diverges. LB103: it jumps up and down.

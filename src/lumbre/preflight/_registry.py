@@ -46,6 +46,13 @@ class Check:
     several: bool = False
     costly: bool = False
 
+    @property
+    def of_rows(self) -> bool:
+        """Whether other rows of the same form may give another answer, and not only another net."""
+        return self.look.__module__.rpartition(".")[2] in _OF_ROWS
+
+
+_OF_ROWS = ("_alike", "_answers", "_data", "_labels", "_validation")
 
 CHECKS: dict[str, Check] = {}
 """Every check by its code, in the order in which they are imported; `in_turn` gives that in which they run."""
@@ -80,13 +87,16 @@ def in_turn() -> list[Check]:
     return sorted(CHECKS.values(), key=rank)
 
 
-def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float | None = None) -> Findings:
+def run_checks(
+    subject: Subject, *, ignore: Collection[str] = (), seconds: float | None = None, rows_alone: bool = False
+) -> Findings:
     """What the checks find in `subject`, which is left as it was.
 
     Args:
         subject: what to look at.
         ignore: codes of checks to leave out.
         seconds: start no further check after so long; errors are always looked for.
+        rows_alone: look at the rows alone: of the net nothing was found in a run like this one.
     """
     findings: list[Finding] = []
     late: list[str] = []
@@ -94,6 +104,8 @@ def run_checks(subject: Subject, *, ignore: Collection[str] = (), seconds: float
     budget: Budget | None = None
     causes = {code for one in CHECKS.values() for code in one.unless}
     for one in in_turn():
+        if rows_alone and not one.of_rows:
+            continue
         if one.code in ignore and one.code not in causes:  # what follows from a cause is ignored with it
             continue
         if one.unexplained and any(found.severity == "error" for found in findings):

@@ -1,12 +1,13 @@
 """The checks of a run that is about to begin: what they look at, and for how long."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from lumbre.base import Batch, RowLoss, noted_once, own_method
+from lumbre.base import Batch, RowLoss, map_leaves, noted_once, own_method
 from lumbre.callbacks import SWA, Accumulate, GradientClip, GradualUnfreezing, LearningRate, LRScheduler, On
 from lumbre.core import Callback
 from lumbre.data import Loaded, by_places, in_parts, whole_targets
@@ -28,6 +29,7 @@ _QUICK_NUMBERS = 5_000_000
 # Of rows that are not in memory, in a set.
 _QUICK_ROWS, _QUICK_READING = 256, 0.1
 _ROWS, _READING = 2_048, 3.0
+_OF_A_KIND = ("epochs", "batch_size", "shuffle", "drop_last", "augment", "device", "precision", "strategy", "ignore")
 
 
 def look_for_mistakes(
@@ -67,11 +69,44 @@ def look_for_mistakes(
     _let_see(subject, options, feeds, test, Reading(rows, seconds, setting.seed))
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
+    kind = _kind(spec, options, feeds.first, net)
+    rows_alone = kind in spec.passed and not every_check
     # A check may look at a weight that is computed anew each time, such as one under a spectral norm.
     with noted_once(net.model, net.loss, subject.loss, device=setting.device), choices.active(net.model):
-        findings = run_checks(subject, ignore=options.ignore, seconds=None if every_check else _QUICK_SECONDS)
+        seconds = None if every_check else _QUICK_SECONDS
+        findings = run_checks(subject, ignore=options.ignore, seconds=seconds, rows_alone=rows_alone)
         findings.constant = constant_losses(subject)
-        return findings
+    if kind is not None and not findings and not findings.left_out:
+        spec.passed.add(kind)
+    return findings
+
+
+def _kind(spec: Spec, options: Options, first: Batch, net: Net) -> Hashable:
+    """What two fits of a recipe have in common where their nets need not be looked at twice; None where they must.
+
+    It is all but the numbers: those of the rows, which are looked at each time, and those of the first weights. A
+    module that was given ready-made has weights of its own.
+    """
+    if isinstance(spec.module, nn.Module):
+        return None
+    chosen = [getattr(options, name) for name in _OF_A_KIND]
+    callbacks = [(type(one), str(getattr(one, "__dict__", ""))) for one in options.callbacks]
+    parts = [
+        (name, type(one), getattr(type(one).forward, "__code__", None), one.extra_repr())
+        for name, one in net.model.named_modules()
+    ]
+    numbers = [(name, one.shape, one.dtype, one.requires_grad) for name, one in net.model.named_parameters()]
+    rates = [
+        {name: value for name, value in group.items() if name != "params"}
+        for optimizer in net.optimizers.values()
+        for group in optimizer.param_groups
+    ]
+    batch = [map_leaves(_form, part) for part in (first.input, first.target)]
+    return tuple(parts), tuple(numbers), str((chosen, callbacks, rates, batch, spec.loss))
+
+
+def _form(leaf: Any) -> Any:
+    return (leaf.shape[1:], leaf.dtype) if isinstance(leaf, Tensor) else type(leaf)
 
 
 def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: Net) -> Subject:

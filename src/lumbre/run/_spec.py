@@ -1,6 +1,6 @@
 """`Spec`: what a run is declared with: module, loss, optimizer, metrics and their options."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
@@ -28,6 +28,7 @@ class Spec:
         hparams: what the module is built with.
         opt_hparams: what the optimizer is made with.
         response: brings predictions to the scale of the target; None where the module or the loss says it.
+        passed: the kinds of run in which the checks have found nothing, as `run/_checks.py` describes them.
     """
 
     module: Callable[..., nn.Module]
@@ -37,11 +38,13 @@ class Spec:
     hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     opt_hparams: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     response: Response | None = None
+    passed: set[Hashable] = field(default_factory=set[Hashable], init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+        return {one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.init}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        object.__setattr__(self, "passed", set())
         for name, value in state.items():
             object.__setattr__(self, name, MappingProxyType(value) if isinstance(value, dict) else value)
 
