@@ -219,6 +219,10 @@ def trained() -> lb.Fitted:
     ("cause", "received", "fix"),
     [
         (lambda: recipe().fit(X, Y), "fit(data) with 1 more", "fit((x, y), epochs=10)"),
+        (lambda: trained().evaluate(X, Y), "evaluate(data) with 1 more", "evaluate((x, y))"),
+        (lambda: trained().predict(X, Y), "predict(data) with 1 more", "predict(x)"),
+        (lambda: trained().predict_classes(X, Y), "predict_classes(data) with 1 more", "predict_classes((x, y))"),
+        (lambda: trained().compare(X, Y), "compare(data) with 1 more", "compare((x, y))"),
         (lambda: lb.setup(Net, MSE, optim.Adam), "setup(module) with 2 more", "setup(Net, loss=..., optimizer=...)"),
         (lambda: recipe().set_hparams({"d_in": 4}), "such as a dict", "**options for a dict"),
         (lambda: recipe().set_opt_hparams(0.01), "such as a float", "set_opt_hparams(lr=0.01)"),

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 from torch import Tensor, nn
 
-from lumbre.base import Nested
+from lumbre.base import Nested, no_more
 from lumbre.callbacks import Remarks
 from lumbre.core import Callback, History
 from lumbre.fitted._compare import Examples, compared, examples_of, most_likely, probabilities, responses
@@ -132,7 +132,7 @@ class Fitted(Understood):
     def evaluate(
         self,
         data: Any,
-        *,
+        *more: Never,
         batch_size: int | None = None,
         weights: Any = None,
         num_workers: int | None = None,
@@ -152,13 +152,14 @@ class Fitted(Understood):
             OptionError: an option cannot apply to this data.
             RecipeError: the model was loaded without a loss.
         """
+        no_more(more, "evaluate(data)", "data as one argument; options have names", "evaluate((x, y))")
         rows = self._feed(data, batch_size, num_workers, need_target=True, weights=weights, counted=True, shared=True)
         return evaluated(self._session, rows, callbacks, self.save)
 
     def predict(
         self,
         data: Any,
-        *,
+        *more: Never,
         batch_size: int | None = None,
         num_workers: int | None = None,
         callbacks: Callback | Iterable[Callback] = (),
@@ -193,12 +194,18 @@ class Fitted(Understood):
             DataError: the data cannot be used as it is, or the output has not a row for each of its rows.
             OptionError: an option cannot apply to this data.
         """
+        no_more(
+            more,
+            "predict(data)",
+            "data as one argument; options have names",
+            "predict(x), or predict(((a, b), None)) of two inputs",
+        )
         wanted = Wanted(interval=interval, augment=augment, times=times, to=to)
         rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True, in_order=True)
         return predicted(self._session, rows, callbacks, self.save, wanted)
 
     def predict_classes(
-        self, data: Any, *, batch_size: int | None = None, num_workers: int | None = None
+        self, data: Any, *more: Never, batch_size: int | None = None, num_workers: int | None = None
     ) -> "np.ndarray[Any, Any]":
         """The most likely class of each row. The arguments are those of `predict()`.
 
@@ -208,6 +215,7 @@ class Fitted(Understood):
         Raises:
             DataError: as `predict()` does, or the model does not give a score for each class.
         """
+        no_more(more, "predict_classes(data)", "data as one argument; options have names", "predict_classes((x, y))")
         scores = self.predict(data, batch_size=batch_size, num_workers=num_workers)
         return most_likely(self._session, scores)
 
@@ -239,7 +247,12 @@ class Fitted(Understood):
         return responses(self._session, self.predict(data, batch_size=batch_size, num_workers=num_workers))
 
     def compare(
-        self, data: Any, *, batch_size: int | None = None, weights: Any = None, num_workers: int | None = None
+        self,
+        data: Any,
+        *more: Never,
+        batch_size: int | None = None,
+        weights: Any = None,
+        num_workers: int | None = None,
     ) -> "pd.DataFrame":
         """Truth and prediction of each row, from one pass over `data`, so that a loader may shuffle.
 
@@ -258,6 +271,7 @@ class Fitted(Understood):
             DataError: the data cannot be used as it is, has no targets, or truth and prediction cannot be compared.
             OptionError: an option cannot apply to this data.
         """
+        no_more(more, "compare(data)", "data as one argument; options have names", "compare((x, y))")
         return compared(self._session, self._feed(data, batch_size, num_workers, need_target=True, weights=weights))
 
     def examples(self, data: Any, n: int = 16, *, choose: str = "random", batch_size: int | None = None) -> Examples:
