@@ -56,6 +56,9 @@ def test_a_net_is_looked_at_once() -> None:
     assert first > 10
     for options in ({}, {"seed": 5}, {"valid_data": 0.25}):
         assert calls(made, **options) < first / 2
+    stopping = {"callbacks": lb.callbacks.EarlyStopping("train_loss")}  # which notes what it sees
+    calls(made, **stopping)
+    assert calls(made, **stopping) < first / 2
     assert calls(made, blobs(80, seed=3)) < first / 2
 
 

@@ -90,7 +90,7 @@ def _kind(spec: Spec, options: Options, first: Batch, net: Net) -> Hashable:
     if isinstance(spec.module, nn.Module):
         return None
     chosen = [getattr(options, name) for name in _OF_A_KIND]
-    callbacks = [(type(one), str(getattr(one, "__dict__", ""))) for one in options.callbacks]
+    callbacks = [(type(one), _options_of(one)) for one in options.callbacks]
     parts = [
         (name, type(one), getattr(type(one).forward, "__code__", None), one.extra_repr())
         for name, one in net.model.named_modules()
@@ -103,6 +103,12 @@ def _kind(spec: Spec, options: Options, first: Batch, net: Net) -> Hashable:
     ]
     batch = [map_leaves(_form, part) for part in (first.input, first.target)]
     return tuple(parts), tuple(numbers), str((chosen, callbacks, rates, batch, spec.loss))
+
+
+def _options_of(callback: Callback) -> dict[str, Any]:
+    """What a callback holds: of those of this package what they were given, and not what they note during a run."""
+    ours = type(callback).__module__.startswith("lumbre.")
+    return {name: value for name, value in vars(callback).items() if not (ours and name.startswith("_"))}
 
 
 def _form(leaf: Any) -> Any:
