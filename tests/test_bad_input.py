@@ -1,6 +1,7 @@
 """Bad input is found early, and the message says what was received, what was expected, and what to write instead."""
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,21 @@ def trained() -> lb.Fitted:
         (lambda: lb.plots.theme("drak"), "'drak'", "Did you mean 'dark'?"),
         (lambda: trained().save(3), "path=3", 'fitted.save("model.lumbre")'),
         (lambda: trained().report(None), "path=None", 'report("report.html", data)'),
+        (lambda: trained().save("."), "cannot be written", "another path"),
+        (lambda: trained().report("report.pdf"), "a report as .pdf", 'report("report.html", data)'),
+        (lambda: lb.callbacks.EMA("0.9"), "decay='0.9'", "without quotes"),
+        (lambda: lb.callbacks.SWA(lr=math.nan), "lr=nan", "lr=0.5"),
+        (lambda: lb.callbacks.Mixup([0.2]), "alpha=[0.2]", "without quotes or brackets"),
+        (lambda: lb.callbacks.GradientClip("1"), "max_norm='1'", "max_norm=0.5"),
+        (lambda: lb.callbacks.EarlyStopping(min_delta="1"), "min_delta='1'", "min_delta=0.5"),
+        (lambda: lb.callbacks.GradualUnfreezing({"head": "1"}), "plan={'head': '1'}", "{'head': 0}"),
+        (lambda: lb.schedules.cosine(warmup="3"), "warmup='3'", "warmup=0.5"),
+        (lambda: lb.schedules.plateau(patience=2.5), "patience=2.5", "patience=0, or more"),
+        (lambda: lb.metrics.BinaryAccuracy(threshold="0.5"), "threshold='0.5'", "threshold=0.5"),
+        (lambda: lb.vision.RandomHorizontalFlip("0.5"), "p='0.5'", "p=0.5"),
+        (lambda: lb.vision.Resize("224"), "size='224'", "size=(224, 224)"),
+        (lambda: lb.vision.RandomCrop(8, padding=1.5), "padding=1.5", "padding=4"),
+        (lambda: lb.vision.RandomRotation({"a": 1}), "degrees={'a': 1}", "degrees=("),
         (lambda: lb.load(None, Net), "path=None", 'lumbre.load("model.lumbre", Net)'),
     ],
 )  # fmt: skip

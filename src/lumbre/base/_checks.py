@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 from lumbre.base._errors import DataError, LumbreError, OptionError, did_you_mean
@@ -31,6 +31,17 @@ def at_least(least: int, **given: int | None) -> None:
     for name, value in given.items():
         if value is not None and (not isinstance(value, Integral) or value < least):
             raise OptionError(f"{name}={value!r}", f"a whole number from {least}", f"{name}={least}, or more")
+
+
+def numbers(**given: object) -> None:
+    """See that options, by their names, are numbers, of Python or NumPy; None stands for one that is not given.
+
+    Raises:
+        OptionError: one of them is something else, or NaN.
+    """
+    for name, value in given.items():
+        if value is not None and not (isinstance(value, Real) and value == value):  # noqa: PLR0124: NaN is not itself
+            raise OptionError(f"{name}={value!r}"[:200], "a number", f"{name}=0.5, without quotes or brackets")
 
 
 def within(least: int, most: int, fix: str, **given: int) -> None:

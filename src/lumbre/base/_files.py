@@ -15,6 +15,8 @@ def written_beside(path: Path) -> Generator[Path]:
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
+    if not path.name:  # such as Path(".")
+        raise IsADirectoryError(f"{path} is a folder")
     # Of the same ending, since some writers choose the format by it; hidden, since others list the folder.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:

@@ -43,7 +43,7 @@ class GradualUnfreezing(Callback):
     """
 
     def __init__(self, plan: Mapping[str, int] | Iterable[str], *, every: int = 1) -> None:
-        if isinstance(plan, str):
+        if isinstance(plan, str) or not isinstance(plan, Iterable):
             raise OptionError(f"plan={plan!r}", "a dict or a list of patterns", f"plan=[{plan!r}]")
         at_least(1, every=every)
         if not isinstance(plan, Mapping):
@@ -51,8 +51,8 @@ class GradualUnfreezing(Callback):
         elif every != 1:
             raise OptionError(f"every={every} beside a plan with its own epochs", "one of the two", "leave `every` out")
         for pattern, epochs in plan.items():
-            if epochs < 0:
-                raise OptionError(f"plan={{{pattern!r}: {epochs}}}", "0 epochs or more", f"{{{pattern!r}: 0}}")
+            if not (isinstance(epochs, int) and epochs >= 0):
+                raise OptionError(f"plan={{{pattern!r}: {epochs!r}}}", "0 epochs or more", f"{{{pattern!r}: 0}}")
         if not plan:
             raise OptionError("an empty plan", "at least one pattern", 'GradualUnfreezing(["head", "body"])')
         self.plan = dict(plan)

@@ -43,6 +43,12 @@ def write_report(path: str | Path, fitted: FittedModel, reported: Reported, data
     """
     import_extra("plotnine", "plots", "draw the charts of a report")
     path = as_path(path, 'report("report.html", data)')
+    if path.suffix.lower() not in (".html", ".htm", ""):
+        raise OptionError(
+            f"a report as {path.suffix}",
+            "a path that ends in .html, since a report is a page of HTML",
+            f'report("{path.stem}.html", data); a browser prints it as PDF',
+        )
     _check_folder(path)
     judgement = Judgement() if data is None else judged(fitted, data)
     _write(path, _rendered(fitted, reported, judgement, data is not None, title))

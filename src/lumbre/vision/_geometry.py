@@ -4,7 +4,8 @@ Names and defaults are those of R's torchvision; offsets count from 0 and sizes 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -96,8 +97,8 @@ def center_crop(images: Tensor, size: Size) -> Tensor:
 
 def margins(padding: Padding) -> tuple[int, int, int, int]:
     """Left, top, right and bottom, of one number, of (left and right, top and bottom), or of all four."""
-    given = (padding,) if isinstance(padding, int) else tuple(padding)
-    if len(given) not in (1, 2, 4) or min(given) < 0:
+    given = tuple(padding) if isinstance(padding, Iterable) else (padding,)
+    if len(given) not in (1, 2, 4) or not all(isinstance(one, Integral) and one >= 0 for one in given):
         raise OptionError(
             f"padding={padding!r}",
             "numbers of pixels, not negative: one, (left and right, top and bottom), or (left, top, right, bottom)",

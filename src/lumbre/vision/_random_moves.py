@@ -6,11 +6,12 @@ Defaults are those of R's torchvision. What they draw, they draw for each row.
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from lumbre.base import OptionError
+from lumbre.base import OptionError, numbers
 from lumbre.vision import _matrices as matrices
 from lumbre.vision._geometry import Padding, PaddingMode, margins, pad
 from lumbre.vision._rows import uniform
@@ -279,11 +280,12 @@ class RandomAffine(Transform):
         bounds(self.scale or (1.0, 1.0), "scale", 1.0, 1e-9)
         check_interpolation(self.interpolation)
         self._shears()
-        if self.translate is not None and not all(0 <= share <= 1 for share in self.translate):
+        shares = (0.0, 0.0) if self.translate is None else self.translate
+        if not (isinstance(shares, Sequence) and all(isinstance(one, Real) and 0 <= one <= 1 for one in shares)):
             raise OptionError(f"translate={self.translate!r}", "two shares between 0 and 1", "translate=(0.1, 0.1)")
 
     def _shears(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        if self.shear is None or isinstance(self.shear, int | float) or len(self.shear) == 2:
+        if not (isinstance(self.shear, Sequence) and len(self.shear) == 4):
             return bounds(0.0 if self.shear is None else self.shear, "shear"), (0.0, 0.0)
         return bounds(self.shear[:2], "shear"), bounds(self.shear[2:], "shear")
 
@@ -326,6 +328,7 @@ class RandomPerspective(Transform):
     def __post_init__(self) -> None:
         check_chance(self.p)
         check_interpolation(self.interpolation)
+        numbers(distortion_scale=self.distortion_scale)
         if not 0 <= self.distortion_scale < 1:
             raise OptionError(
                 f"distortion_scale={self.distortion_scale!r}",

@@ -1,11 +1,12 @@
 """The options of random transforms, checked when they are made: chances, and ranges to draw from."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import TypeAlias
 
 from torch import Tensor
 
-from lumbre.base import OptionError
+from lumbre.base import OptionError, numbers
 from lumbre.vision._rows import uniform
 
 Span: TypeAlias = float | tuple[float, float]
@@ -14,6 +15,7 @@ Span: TypeAlias = float | tuple[float, float]
 
 def check_chance(p: float) -> None:
     """Raise OptionError for what is no probability."""
+    numbers(p=p)
     if not 0 <= p <= 1:
         raise OptionError(f"p={p!r}", "a probability between 0 and 1", "p=0.5")
 
@@ -41,8 +43,8 @@ def bounds(
         ends = (max(around - value, low), around + value)
         sound = value >= 0
     else:
-        ends = (float(value[0]), float(value[-1]))
-        sound = len(value) == 2
+        sound = isinstance(value, Sequence) and len(value) == 2 and all(isinstance(end, Real) for end in value)
+        ends = (float(value[0]), float(value[-1])) if sound else (around, around)
     if not sound or not low <= ends[0] <= ends[1] <= high:
         within = f", within [{low:g}, {high:g}]" if low > -float("inf") else ""
         raise OptionError(

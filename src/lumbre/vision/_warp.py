@@ -1,6 +1,7 @@
 """Images resampled under a matrix, and the checks that all functions of images share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -137,7 +138,7 @@ def check_images(images: Tensor, channels: tuple[int, ...] = ()) -> None:
 
 def pair(size: Size, name: str = "size") -> tuple[int, int]:
     """Height and width, of a pair or of one number for both."""
-    height, width = (size, size) if isinstance(size, int) else tuple(size)
-    if height < 1 or width < 1:
+    given = tuple(size) if isinstance(size, Iterable) else (size, size)
+    if len(given) != 2 or not all(isinstance(one, Integral) and one > 0 for one in given):
         raise OptionError(f"{name}={size!r}", "one or two positive whole numbers", f"{name}=(224, 224)")
-    return int(height), int(width)
+    return int(given[0]), int(given[1])
