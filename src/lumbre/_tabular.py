@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 
 from lumbre._setup import setup
-from lumbre.base import one_of
+from lumbre.base import OptionError, one_of
 from lumbre.callbacks import EarlyStopping
 from lumbre.data import FrameData, from_frame
 from lumbre.fitted import Fitted
@@ -67,6 +67,8 @@ def tabular(
         >>> fitted.predict_classes(lb.datasets.penguins().head(2)).tolist()
         ['Adelie', 'Adelie']
     """
+    if not isinstance(net, (Mapping, type(None))):
+        raise OptionError(f"net={net!r}", "options of the net by their names", 'net={"width": 256}')
     for name in net or ():
         one_of("net", name, list(inspect.signature(net_for).parameters)[1:], fix='net={"width": 256}')
     data = frame

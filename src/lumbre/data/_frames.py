@@ -245,7 +245,7 @@ def _check_names(target: object, features: object) -> None:
     """See that columns are named: no column itself, and no text where there should be a list of them."""
     if is_series(target) or isinstance(target, (np.ndarray, Tensor)):
         raise DataError(f"a {type(target).__name__} as target", "the name of its column", 'target="species"')
-    if isinstance(features, str):
+    if isinstance(features, str) or not isinstance(features, (Iterable, type(None))):
         raise DataError(f"features={features!r}", "a list of columns", f"features=[{features!r}]")
 
 

@@ -19,7 +19,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         found = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise OptionError(f"device={device!r}", "auto, cpu, cuda, cuda:N or mps", 'device="auto"') from error
     if found.type == "cuda":
         count = torch.cuda.device_count()

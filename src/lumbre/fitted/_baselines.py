@@ -16,6 +16,7 @@ from lumbre.base import (
     RowLoss,
     Scale,
     as_scalar,
+    at_least,
     concatenate,
     describe,
     divisor_of,
@@ -112,6 +113,7 @@ def baselines(session: Session, train: Batches, test: Batches, metric: str | Met
         MissingExtraError: scikit-learn is not installed.
         DataError: the target is neither classes nor numbers, or the loss takes something else than these models give.
     """
+    at_least(0, seed=seed)
     if metric is None:  # the first of the recipe's metrics that says which way is up
         known = [one for one in session.recipe.metrics.valid if one.higher_is_better is not None and not one.by_class]
         metric = known[0] if known else None

@@ -227,7 +227,7 @@ def grouped(features: list[Feature], groups: Mapping[str, Sequence[Name]] | str 
     """
     if groups is None:
         return features
-    if isinstance(groups, str):
+    if not isinstance(groups, Mapping) or not all(isinstance(one, (list, tuple)) for one in groups.values()):
         if groups != "correlated":
             raise OptionError(
                 f"groups={groups!r}", "groups of features by name", 'groups={"bill": [...]}, or "correlated"'

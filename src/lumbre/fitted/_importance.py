@@ -128,6 +128,7 @@ def importance(
 ) -> Importance:
     """The importance of each feature of the rows behind `batches`."""
     at_least(1, repeats=repeats)
+    at_least(0, seed=seed)
     count = len(batches.source)
     if count < 4:
         raise DataError(f"{count} rows", "at least 4, of which each can be given the values of another", "more rows")

@@ -85,7 +85,7 @@ def activations(
         >>> found.layers["1"].minimum >= 0
         True
     """
-    extent = Extent(keep=keep, max_rows=max_rows, max_bytes=max_bytes, quantiles=tuple(quantiles))
+    extent = Extent(keep=keep, max_rows=max_rows, max_bytes=max_bytes, quantiles=quantiles)
     return look_at_activations(_subject(model, data, batch_size, need_target=False), layers, extent)
 
 
@@ -149,7 +149,7 @@ def gradients(
         (tensor([[0.8000]]), tensor([[0.2000]]))
     """
     one_of("of", of, ("outputs", "inputs", "parameters"))
-    extent = Extent(keep=keep, max_rows=max_rows, max_bytes=max_bytes, quantiles=tuple(quantiles))
+    extent = Extent(keep=keep, max_rows=max_rows, max_bytes=max_bytes, quantiles=quantiles)
     subject = _subject(model, data, batch_size, need_target=True)
     if loss is None:
         loss = _loss(model)
@@ -188,7 +188,7 @@ def weights(
         >>> found.layers["weight"].mean, found.layers["bias"].zeros
         (1.0, 1.0)
     """
-    extent = Extent(keep=keep, max_rows=None, max_bytes=max_bytes, quantiles=tuple(quantiles))
+    extent = Extent(keep=keep, max_rows=None, max_bytes=max_bytes, quantiles=quantiles)
     return look_at_weights(_module(model), layers, extent)
 
 

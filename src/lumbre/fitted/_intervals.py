@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,8 +94,8 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
         OptionError: `level` is no share, or more than so many rows can show.
         DataError: truth and prediction cannot be compared.
     """
-    if not 0 < level < 1:
-        raise OptionError(f"level={level}", "a share between 0 and 1", "level=0.9")
+    if not (isinstance(level, Real) and 0 < level < 1):
+        raise OptionError(f"level={level!r}", "a share between 0 and 1", "level=0.9")
     output, target, weights = _outputs(session, batches)
     scale = response_scale(session)
     raw = output if scale.kind == "logits" else responses(session, output)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lumbre.base import Batch, DataError, Joiner, Nested, OptionError, describe, import_extra, written_beside
+from lumbre.base import Batch, DataError, Joiner, Nested, OptionError, as_path, describe, import_extra, written_beside
 from lumbre.run import Session
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def pieces_at(
         OptionError: nothing can be written at `to`, or several processes would write.
     """
     import_extra("pyarrow", "data", "write Parquet files")
-    path = Path(to)
+    path = as_path(to, 'predict(x, to="predictions.parquet")')
     if path.suffix != ".parquet" or not path.parent.is_dir() or path.is_dir():
         raise OptionError(f"to={str(to)!r}", "a .parquet file in a folder that is there", 'to="predictions.parquet"')
     if session.world.size > 1:

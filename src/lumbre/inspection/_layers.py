@@ -1,6 +1,6 @@
 """Which layers are meant, what their tensors are called, and along which dimension their units lie."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ def _and_around(name: str) -> list[str]:
 
 def patterns(layers: str | Sequence[str]) -> list[str]:
     """One pattern or several, as a list."""
-    wanted = [layers] if isinstance(layers, str) else list(layers)
+    wanted = list(layers) if isinstance(layers, Iterable) and not isinstance(layers, str) else [layers]
     if not wanted or not all(isinstance(pattern, str) for pattern in wanted):
         raise OptionError(f"layers={layers!r}", 'names or patterns of names, such as "conv*"', "leave it out for all")
     return wanted

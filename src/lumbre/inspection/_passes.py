@@ -1,9 +1,10 @@
 """Passes over data that look at activations and gradients, and the look at weights."""
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -77,12 +78,13 @@ class Extent:
     keep: bool
     max_rows: int | None
     max_bytes: int
-    quantiles: tuple[float, ...]
+    quantiles: Sequence[float]
 
     def __post_init__(self) -> None:
-        at_least(1, max_rows=self.max_rows)
-        if not all(0 <= share <= 1 for share in self.quantiles):
-            raise OptionError(f"quantiles={self.quantiles}", "shares from 0 to 1", "quantiles=(0.05, 0.5, 0.95)")
+        at_least(1, max_rows=self.max_rows, max_bytes=self.max_bytes)
+        shares = list(self.quantiles) if isinstance(self.quantiles, Iterable) else [None]
+        if not all(isinstance(one, Real) and 0 <= one <= 1 for one in shares):
+            raise OptionError(f"quantiles={self.quantiles!r}", "shares from 0 to 1", "quantiles=(0.05, 0.5, 0.95)")
 
 
 def look_at_activations(subject: Subject, layers: str | Sequence[str] | None, extent: Extent) -> Inspection:
@@ -183,7 +185,7 @@ class _Collector:
             self.gathered[name] = Gathered(
                 name,
                 name if part is None else type(part).__name__,
-                self._extent.quantiles,
+                tuple(self._extent.quantiles),
                 unit_dim=None if part is None else unit_dim(self._unit_dims.get(part), tensor),
                 ends=ends(part),
             )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, OptionError, describe, import_extra
+from lumbre.base import DataError, OptionError, at_least, describe, import_extra
 from lumbre.plots._comparison import Examples, FittedModel
 from lumbre.plots._theme import current_look
 
@@ -141,6 +141,7 @@ def is_images(input: Any) -> bool:
 
 
 def _check_count(n: int) -> None:
+    at_least(1, n=n)
     if n > _MOST_PICTURES:
         raise OptionError(f"n={n}", f"at most {_MOST_PICTURES} images in one picture", "n=100")
 

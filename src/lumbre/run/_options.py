@@ -140,6 +140,8 @@ def options_from(given: Mapping[str, Any]) -> Options:
                 f"{did_you_mean(name, known)}Correct or remove it",
             )
     ignored = given.get("ignore", ())
+    if not isinstance(ignored, Iterable):
+        raise OptionError(f"ignore={ignored!r}", "codes of checks, as findings have them", 'ignore=("LB038",)')
     checked: dict[str, Any] = {
         **given,
         **{name: _plain(given[name]) for name in _NUMBERS if name in given},

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lumbre.base import Batch, DataError, NonFiniteLossError, OptionError, preserved_randomness, rate_in, total_loss
+from lumbre.base import (
+    Batch,
+    DataError,
+    NonFiniteLossError,
+    OptionError,
+    at_least,
+    numbers,
+    preserved_randomness,
+    rate_in,
+    total_loss,
+)
 from lumbre.callbacks import Accumulate, CutMix, GradientClip, Mixup
 from lumbre.core import Plan, format_value
 from lumbre.devices import kept_memory, resolve_device
@@ -163,7 +173,9 @@ def find_learning_rate(
     recipe: Spec, data: Any, options: Options, start: float, end: float, steps: int
 ) -> LearningRates:
     """Raise the learning rate from `start` to `end` in equal ratios, a step each."""
-    if not 0 < start < end or steps < 2:
+    numbers(start=start, end=end)
+    at_least(2, steps=steps)
+    if not 0 < start < end:
         raise OptionError(
             f"start={start}, end={end}, steps={steps}", "0 < start < end and at least 2 steps", "lr_finder(data)"
         )

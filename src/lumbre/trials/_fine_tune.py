@@ -67,7 +67,7 @@ def _known(recipe: Spec, parts: Parts | None) -> list[list[str]]:
         RecipeError: nobody says them.
     """
     known: Any = getattr(recipe.module, "parts", None) if parts is None else parts
-    if isinstance(known, (list, tuple)) and known:
+    if isinstance(known, (list, tuple)) and known and all(isinstance(one, (str, list, tuple)) for one in known):
         return [[one] if isinstance(one, str) else list(one) for one in known]
     raise RecipeError(
         f"fine_tune(...) with parts={parts!r}" if parts is not None else "fine_tune(...) of a module of your own",

@@ -97,6 +97,8 @@ def tune(
     for name, value in (("trials", trials), ("workers", workers)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise OptionError(f"{name}={value!r}", "a whole number from 1", f"{name}={20 if name == 'trials' else 1}")
+    if not isinstance(monitor, str):
+        raise OptionError(f"monitor={monitor!r}", "a set and a metric, as text", 'monitor="valid_loss"')
     if not isinstance(seed, int):
         raise OptionError(f"seed={seed!r}", "a whole number", "seed=0")
     options_from(options)
