@@ -103,6 +103,18 @@ def test_two_parts_of_many_classes_are_where_they_were() -> None:
     assert len(train) == 32
 
 
+@pytest.mark.parametrize("shares", [(0.5, 0.25, 0.25), (0.25,) * 4, (0.3, 0.7)])
+def test_roundings_of_many_classes_by_weight_do_not_add_up(shares: tuple[float, ...]) -> None:
+    labels, weights = np.repeat(np.arange(100), 10), np.ones(1000)
+    weights[0] = 1.01  # so that weights count at all
+    data = lb.data.weighted((torch.zeros(1000, 1), torch.as_tensor(labels)), weights)
+    parts = [float(part.weights.sum()) for part in lb.split(data, *shares, stratify=True)]
+    assert parts == pytest.approx([share * 1000 for share in shares], abs=2)
+    if len(set(shares)) == 1:
+        held = [float(valid.weights.sum()) for _, valid in lb.data.folds(data, len(shares), stratify=True)]
+        assert held == pytest.approx([250] * 4, abs=2)
+
+
 def test_many_small_classes_do_not_round_a_part_away() -> None:
     train, valid = split(numbered(200), 0.8, 0.2, stratify=np.arange(200) // 2)
     assert (len(train), len(valid)) == (160, 40)
@@ -230,6 +242,11 @@ def test_columns_of_frame_data_may_be_named() -> None:
     assert not set(here.column("island")) & set(there.column("island"))
     with pytest.raises(lb.DataError, match="species"):
         lb.split(data, 0.5, 0.5, stratify="specie")
+
+
+def test_a_fraction_that_is_no_number_is_refused_in_words() -> None:
+    with pytest.raises(lb.OptionError, match="the fractions nan, 1"):
+        lb.split(torch.zeros(10, 1), float("nan"), 1.0)
 
 
 def test_fractions_in_a_list_are_refused_in_words() -> None:

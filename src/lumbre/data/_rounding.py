@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 _Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+_Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def balanced(fractions: Sequence[float], sizes: _Integers) -> _Integers:
@@ -52,6 +53,39 @@ def balanced(fractions: Sequence[float], sizes: _Integers) -> _Integers:
             chosen = np.flatnonzero(gives[:, p] & takes[:, q])[:count]
             counts[chosen, p] -= 1
             counts[chosen, q] += 1
+
+
+def cut_by_weight(fractions: Sequence[float], rows: _Integers, classes: _Integers, weights: _Floats) -> _Integers:
+    """The part of each row: the rows of a class lie end to end by their weights, and the middle of each decides.
+
+    So what a part has of a class differs from its share by the weight of one row at most, in whatever order the parts
+    come. Of their orders each class takes the one that leaves the parts nearest to their shares of all classes so far:
+    the roundings of many classes would add up otherwise.
+
+    Args:
+        fractions: share of each part.
+        rows: row numbers, class by class, by chance within each.
+        classes: class of each row.
+        weights: of each row.
+    """
+    parts = len(fractions)
+    shares = np.array(fractions)
+    orders = [np.roll(np.arange(parts)[::step], turn) for step in (1, -1) for turn in range(parts)]
+    part_of = np.empty_like(rows)
+    over = np.zeros(parts)  # what each part has beyond its share
+    for inside in np.split(rows, np.cumsum(np.bincount(classes))[:-1]):
+        own = weights[inside]
+        upper = np.cumsum(own)
+        total = upper[-1] or 1.0
+        middles = (upper - own / 2) / total
+        best, after = np.inf, over
+        for order in orders:
+            chosen = order[np.searchsorted(np.cumsum(shares[order])[:-1], middles, side="right")]
+            left = over + np.bincount(chosen, own, minlength=parts) - shares * upper[-1]
+            if (off := float(np.square(left).sum())) < best * (1 - 1e-9):
+                best, part_of[inside], after = off, chosen, left
+        over = after
+    return part_of
 
 
 def _path(edges: "np.ndarray[Any, np.dtype[np.bool_]]", starts: _Integers, ends: Any) -> list[int] | None:

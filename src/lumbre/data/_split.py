@@ -13,7 +13,7 @@ from lumbre.data._accept import accept, parted, taken
 from lumbre.data._aligned import in_one_order
 from lumbre.data._frames import FrameData
 from lumbre.data._parquet import ParquetData
-from lumbre.data._rounding import balanced
+from lumbre.data._rounding import balanced, cut_by_weight
 from lumbre.data._sampling import target_column
 from lumbre.data._sources import InMemoryDataset, MapSource, Taken
 from lumbre.data._weights import WeightedRows
@@ -137,7 +137,7 @@ def split(
             "numbers, one after the other",
             "lumbre.split(data, 0.6, 0.2, 0.2); lumbre.split(data, *fractions) for a list of them",
         )
-    if len(fractions) < 2 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+    if len(fractions) < 2 or not (min(fractions) > 0 and abs(sum(fractions) - 1) <= 1e-9):
         raise OptionError(
             f"the fractions {', '.join(f'{fraction:g}' for fraction in fractions) or '(none)'}",
             "two or more positive fractions that add up to 1",
@@ -156,7 +156,7 @@ def split(
     if groups is not None:
         part_of = _whole_groups(fractions, permutation, classes, groups, weights)
     elif weights is not None:
-        part_of = _cut_by_weight(fractions, permutation, classes, weights)
+        part_of = cut_by_weight(fractions, _by_class(permutation, classes), classes, weights)
     else:
         part_of = _cut(fractions, permutation, classes)
     sizes = np.bincount(part_of, minlength=len(fractions))
@@ -257,7 +257,7 @@ def fold_numbers(accepted: Rows, k: int, *, stratify: Any, group: Any, seed: int
     if groups is not None:
         fold_of = _whole_groups([1 / k] * k, permutation, classes, groups, weights)
     elif weights is not None:
-        fold_of = _cut_by_weight([1 / k] * k, permutation, classes, weights)
+        fold_of = cut_by_weight([1 / k] * k, _by_class(permutation, classes), classes, weights)
         if not np.bincount(fold_of, minlength=k).all():
             raise OptionError(
                 f"k={k} folds of {units} rows, a few of which have most of the weight",
@@ -382,23 +382,6 @@ def _cut(fractions: Sequence[float], permutation: _Integers, classes: _Integers)
     part_of[_by_class(permutation, classes)] = np.repeat(
         np.tile(np.arange(len(fractions)), len(counts)), counts.ravel()
     )
-    return part_of
-
-
-def _cut_by_weight(
-    fractions: Sequence[float], permutation: _Integers, classes: _Integers, weights: _Floats
-) -> _Integers:
-    """The part of each row: the rows of a class lie end to end by their weights, and the middle of each decides.
-
-    So what a part has of a class differs from its share by the weight of one row at most.
-    """
-    rows = _by_class(permutation, classes)
-    part_of = np.empty_like(permutation)
-    ends = np.cumsum(fractions)[:-1]
-    for inside in np.split(rows, np.cumsum(np.bincount(classes))[:-1]):
-        upper = np.cumsum(weights[inside])
-        total = upper[-1] or 1.0
-        part_of[inside] = np.searchsorted(ends, (upper - weights[inside] / 2) / total, side="right")
     return part_of
 
 
