@@ -1,5 +1,7 @@
 """Methods of a module's class count, attributes that bear their names do not; clipping with several optimizers."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn, optim
@@ -80,3 +82,79 @@ def test_a_helper_whose_name_begins_with_loss_is_no_loss() -> None:
     assert "setup(..., loss=...)" in str(caught.value)
     recipe = lb.setup(Helped, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_hparams(d_in=4)
     assert recipe.fit(blobs(), epochs=1, verbose=False).evaluate(blobs()).metrics["loss"] > 0
+
+
+class Cells(nn.Module):
+    """Its methods have names that lumbre knows, and take something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.along, self.out = nn.Linear(3, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        return torch.tanh(self.inside(x) + self.along(state))
+
+    def response(self, x: Tensor, factor: float) -> Tensor:
+        return factor * self(x)
+
+    def loss(self, x: Tensor) -> Tensor:
+        return self(x).square().mean()
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(len(x), 6)
+        for time in range(x.shape[1]):
+            state = self.step(x[:, time], state)
+        return self.out(state)
+
+
+def test_methods_that_take_something_else_are_the_modules_own_affair() -> None:
+    x, y = torch.randn(24, 4, 3), torch.arange(24) % 2
+    recipe = lb.setup(Cells, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD, metrics=lb.metrics.Accuracy())
+    fitted = recipe.fit((x, y), epochs=1, verbose=False, preflight=False)
+    with torch.no_grad():
+        scores = fitted.model(x)
+    found = fitted.evaluate((x, y)).metrics
+    assert found["loss"] == pytest.approx(nn.functional.cross_entropy(scores, y).item(), rel=1e-5)
+    assert fitted.compare((x, y)).correct.mean() == pytest.approx(found["acc"])
+    assert torch.allclose(fitted.predict_probabilities(x), scores.softmax(1))
+    with pytest.raises(lb.RecipeError, match="no loss for Cells"):
+        lb.setup(Cells, optimizer=optim.SGD).fit((x, y), epochs=1, verbose=False)
+
+
+class OfLoader(nn.Linear):
+    def predict(self, loader: Any) -> Tensor:
+        return torch.cat([self(batch[0]) for batch in loader])
+
+
+def test_a_predict_that_takes_no_batch_is_named() -> None:
+    x = torch.randn(12, 2)
+    recipe = lb.setup(OfLoader, loss=nn.MSELoss(), optimizer=optim.SGD).set_hparams(in_features=2, out_features=1)
+    fitted = recipe.fit((x, x[:, :1]), epochs=1, verbose=False, preflight=False)
+    with pytest.raises(lb.RecipeError, match=r"in OfLoader.predict\(\), called with a batch"):
+        fitted.predict(x)
+
+
+class Chooses(nn.Linear):
+    def predict(self, x: Tensor) -> Tensor:
+        return self(x).argmax(1)
+
+
+def test_class_numbers_that_a_module_predicts_are_classes() -> None:
+    x, y = torch.randn(30, 4), torch.arange(30) % 3
+    y[::7] = -100
+    recipe = lb.setup(Chooses, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_hparams(
+        in_features=4, out_features=3
+    )
+    fitted = recipe.fit((x, y), epochs=1, verbose=False, preflight=False)
+    with torch.no_grad():
+        chosen = fitted.model(x).argmax(1)
+    assert fitted.predict_classes(x).tolist() == chosen.tolist()
+    frame, kept = fitted.compare((x, y)), y >= 0
+    assert "residual" not in frame
+    assert "probability" not in frame
+    assert frame.correct.dropna().tolist() == (chosen == y)[kept].tolist()
+    assert frame.predicted.tolist() == chosen.tolist()
+    with pytest.raises(lb.DataError, match="class numbers"):
+        fitted.conformal((x, y))
+    with pytest.raises(lb.DataError):
+        fitted.predict_probabilities(x)

@@ -81,9 +81,28 @@ def class_of(module: object) -> type:
     return module if isinstance(module, type) else type(getattr(module, "_orig_mod", module))
 
 
+# How many arguments a method of that name is called with; `predict` gets the parts of an input, however many.
+_ARGUMENTS = {"step": 1, "response": 1, "loss": 2}
+
+
 def own_method(module: object, name: str) -> bool:
     """Whether a module, or its class, defines a method `name`, such as a `step` of its own.
 
-    An attribute of that name is not one: a submodule called `predict` or a buffer called `step` is part of the net.
+    An attribute of that name is not one: a submodule called `predict` or a buffer called `step` is part of the net. Nor
+    is a method that takes other arguments, such as the `step(self, x, state)` of a recurrent net.
     """
-    return inspect.isroutine(getattr(class_of(module), name, None))
+    kind = class_of(module)
+    found = getattr(kind, name, None)
+    if not inspect.isroutine(found):
+        return False
+    given = _ARGUMENTS.get(name)
+    if given is None:
+        return True
+    bound = inspect.ismethod(found) or isinstance(inspect.getattr_static(kind, name), staticmethod)
+    try:
+        inspect.signature(found).bind(*[None] * (given if bound else given + 1))
+    except TypeError:
+        return False
+    except ValueError:  # of what is written in C nothing can be seen
+        pass
+    return True

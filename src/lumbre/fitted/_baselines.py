@@ -131,9 +131,12 @@ def baselines(session: Session, train: Batches, test: Batches, metric: str | Met
             "numbers or scores of classes, shape (rows,) or (rows, outputs)",
             'metric="mae" or another that looks at numbers on the scale of the target',
         )
-    numbers = None if scale.kind == "numbers" else class_numbers(output, new_y)
+    numbers = None if scale.kind == "numbers" else class_numbers(output, new_y, session.loss)
     if numbers is not None:
-        labels = class_numbers(output.new_zeros(len(y), *output.shape[1:]), y)
+        labels = class_numbers(output.new_zeros(len(y), *output.shape[1:]), y, session.loss)
+        if labels is not None:
+            x, labels, weights = _counted(labels, x, labels, weights)
+        new_x, output, new_y, new_weights = _counted(numbers, new_x, output, new_y, new_weights)
         found = _classifiers(x, labels, weights, new_x, output, scale, seed)
     else:
         found = _regressors(session, (x, y, weights), new_x, output, new_y, scale, seed)
@@ -153,6 +156,18 @@ def _rows(session: Session, batches: Batches, *, with_output: bool) -> tuple[_Ar
     if not isinstance(y, Tensor):
         raise DataError(f"targets that are a {describe(y)}", "a tensor of targets", "pass (input, target)")
     return x.double().numpy(), y, output, weights
+
+
+def _counted(numbers: Tensor, *parts: Any) -> list[Any]:
+    """Those of the rows that have a class, and that the loss does not leave out.
+
+    Raises:
+        DataError: there are none.
+    """
+    kept = (numbers >= 0).nonzero()[:, 0]
+    if not len(kept):
+        raise DataError(f"{len(numbers)} rows without a class", "rows with a class to judge by", "other rows")
+    return [None if one is None else one[kept.numpy() if isinstance(one, np.ndarray) else kept] for one in parts]
 
 
 def _columns(session: Session, input: Any) -> Tensor:

@@ -24,7 +24,6 @@ from lumbre.base import (
     caller,
     concatenate,
     describe,
-    ignored_label,
     map_leaves,
     one_of,
     own_method,
@@ -35,6 +34,7 @@ from lumbre.devices import seeder
 from lumbre.fitted._batch_size import in_larger_batches
 from lumbre.fitted._response import bounds, response_scale
 from lumbre.fitted._shown import examples_html, examples_text
+from lumbre.metrics import ignored_by
 from lumbre.run import Session
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def examples_of(session: Session, batches: RowFeed | LoaderFeed, count: int, cho
         return first_examples(session, batches, count)
     if choose == "random":
         return random_examples(session, batches, count)
-    return top_examples(session, batches, count, wrongness)
+    return top_examples(session, batches, count, partial(wrongness, loss=session.loss))
 
 
 def first_examples(session: Session, batches: Batches, count: int) -> Examples:
@@ -112,14 +112,14 @@ def _top(rows: tuple[Tensor, Nested, Nested], count: int) -> tuple[Tensor, Neste
     return map_leaves(partial(_rows_of, rows=keys.topk(min(count, len(keys))).indices), rows)
 
 
-def wrongness(seen: dict[str, Tensor]) -> Tensor:
+def wrongness(seen: dict[str, Tensor], loss: Any) -> Tensor:
     """How wrong each row is, shape (rows,): its loss; where that is not known, -log p(truth), or the mean |error|."""
     if "loss" in seen:
         return seen["loss"]
     pred, target = seen["pred"], seen["target"]
-    numbers = class_numbers(pred, target)
+    numbers = class_numbers(pred, target, loss)
     if numbers is not None:
-        return F.nll_loss(normalized(pred, Scale()).log(), numbers, reduction="none")
+        return F.nll_loss(normalized(pred, Scale()).log(), numbers, reduction="none", ignore_index=-1)
     return (as_outputs(pred).float() - as_outputs(target).float()).abs().mean(1)
 
 
@@ -166,6 +166,9 @@ def most_likely(session: Session, scores: Nested) -> "np.ndarray[Any, Any]":
     scale, classes = response_scale(session), session.classes
     if scale.name == OWN and scale.kind == "probabilities":  # of a loss that makes them from one score
         scores = scale.applied(scores)
+    if is_labels(session, scores):
+        numbers = scores.reshape(-1).numpy()
+        return numbers if classes is None else np.array(classes, dtype=object)[numbers]
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < 2:
         raise DataError(
             f"predictions that are a {describe(scores)}",
@@ -174,6 +177,15 @@ def most_likely(session: Session, scores: Nested) -> "np.ndarray[Any, Any]":
         )
     numbers = scores.argmax(1).numpy()
     return numbers if classes is None else np.array(classes, dtype=object)[numbers]
+
+
+def is_labels(session: Session, pred: Nested) -> bool:
+    """Whether predictions are class numbers already, which a module's own predict() has chosen."""
+    if not own_method(session.model, "predict") or session.scale.kind not in ("logits", "probabilities"):
+        return False
+    if not isinstance(pred, Tensor) or pred.dtype not in (torch.int64, torch.int32) or pred.numel() != len(pred):
+        return False
+    return session.classes is None or bool(((pred >= 0) & (pred < len(session.classes))).all())
 
 
 def responses(session: Session, pred: Nested) -> Nested:
@@ -282,21 +294,29 @@ def _row_loss(loss: Any) -> Callable[[Nested, Nested], Tensor | None] | None:
 
 def _frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
     pred, target = seen["pred"], seen["target"]
+    if is_labels(session, pred) and not target.is_floating_point() and target.numel() == len(target):
+        return _label_frame(session, seen)
     scale = response_scale(session)
-    numbers = None if scale.kind == "numbers" else class_numbers(pred, target)
+    numbers = None if scale.kind == "numbers" else class_numbers(pred, target, session.loss)
     if numbers is not None:
         return _class_frame(session, seen, numbers, normalized(pred, scale))
     return _number_frame(session, {**seen, "pred": scale.applied(pred)} if scale.kind == "logits" else seen)
 
 
-def class_numbers(pred: Tensor, target: Tensor) -> Tensor | None:
-    """The true class of each row, int64 of shape (rows,); None where targets are no classes."""
+def class_numbers(pred: Tensor, target: Tensor, loss: Any) -> Tensor | None:
+    """The true class of each row, int64 of shape (rows,); None where targets are no classes.
+
+    It is -1 where the target is none of the classes that are predicted, or the loss leaves it out.
+    """
     if pred.ndim == 2 and pred.shape[1] > 1:
         if target.ndim == 2 and target.shape == pred.shape:
             one_hot = ((target == 0) | (target == 1)).all() and (target.sum(1) == 1).all()
             return target.argmax(1) if one_hot else None
         flat = target.reshape(len(target), -1)
-        return None if target.is_floating_point() or flat.shape[1] != 1 else flat[:, 0].long()
+        if target.is_floating_point() or flat.shape[1] != 1:
+            return None
+        numbers, ignored = flat[:, 0].long(), ignored_by(loss)
+        return numbers.where((numbers >= 0) & (numbers < pred.shape[1]) & (numbers != ignored), -1)
     binary = target.numel() == len(pred) and ((target == 0) | (target == 1)).all()
     return target.reshape(-1).long() if binary else None
 
@@ -308,9 +328,7 @@ def _class_frame(session: Session, seen: dict[str, Tensor], truth: Tensor, share
     names = session.classes if session.classes is not None and len(session.classes) == count else tuple(range(count))
     top = shares.max(1)
     # What a loss leaves out (ignore_index=-100) has no class and no loss, and is neither right nor wrong: all missing.
-    ignored = ignored_label(session.loss)
-    known = (truth >= 0) & (truth < count) & (truth != (-100 if ignored is None else ignored))
-    codes = truth.where(known, torch.tensor(-1)).numpy()
+    known, codes = truth >= 0, truth.numpy()
     correct: Any = top.indices.numpy() == codes
     if not known.all():
         correct = pd.arrays.BooleanArray(correct, (~known).numpy())
@@ -325,6 +343,15 @@ def _class_frame(session: Session, seen: dict[str, Tensor], truth: Tensor, share
     columns |= {name: seen[name].numpy() for name in ("loss", "weight") if name in seen}
     of_each = pd.DataFrame(shares.numpy(), columns=[f"probability_{name}" for name in names])
     return pd.concat([pd.DataFrame(columns), of_each], axis=1)
+
+
+def _label_frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
+    """Of predicted class numbers, which have no probabilities."""
+    chosen, truth = (seen[name].reshape(-1).long() for name in ("pred", "target"))
+    count = int(torch.cat([chosen, truth]).max()) + 1 if session.classes is None else len(session.classes)
+    ones = F.one_hot(chosen, count).float()
+    frame = _class_frame(session, seen, class_numbers(ones, truth, session.loss), ones)  # pyright: ignore[reportArgumentType]
+    return frame.drop(columns=[name for name in frame if str(name).startswith("probability")])
 
 
 def _number_frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lumbre.base import Batches, DataError, Nested, OptionError, concatenate, describe, own_method
 from lumbre.devices import seeder
-from lumbre.fitted._compare import as_outputs, class_numbers, normalized, not_alike, responses
+from lumbre.fitted._compare import as_outputs, class_numbers, is_labels, normalized, not_alike, responses
 from lumbre.fitted._response import loss_interval, response_scale
 from lumbre.preflight import Finding
 from lumbre.run import Session
@@ -97,11 +97,19 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
     if not (isinstance(level, Real) and 0 < level < 1):
         raise OptionError(f"level={level!r}", "a share between 0 and 1", "level=0.9")
     output, target, weights = _outputs(session, batches)
+    if is_labels(session, output):
+        raise DataError(
+            "a predict() of the module that gives class numbers",
+            "scores of classes, which say how sure each is",
+            "predict(self, x) that returns the scores, or another name for that method",
+        )
     scale = response_scale(session)
     raw = output if scale.kind == "logits" else responses(session, output)
-    numbers = None if scale.kind == "numbers" or not isinstance(raw, Tensor) else class_numbers(raw, target)
+    numbers = (
+        None if scale.kind == "numbers" or not isinstance(raw, Tensor) else class_numbers(raw, target, session.loss)
+    )
     if numbers is not None:
-        kept = (numbers >= 0) & (numbers < normalized(raw, scale).shape[1])
+        kept = numbers >= 0
         scores = 1 - normalized(raw, scale)[kept].gather(1, numbers[kept, None])
         weights = None if weights is None else weights[kept]
         kind = "classes"
@@ -217,8 +225,9 @@ def calibrate(session: Session, batches: Batches) -> Calibration:
     plain = replace(session, after={**session.after, "temperature": 1.0})
     scale = response_scale(plain)
     output, target, weights = _outputs(plain, batches)
-    numbers = class_numbers(output, target) if isinstance(output, Tensor) and scale.kind == "logits" else None
-    if numbers is None:
+    known = isinstance(output, Tensor) and scale.kind == "logits"
+    numbers = class_numbers(output, target, session.loss) if known else None
+    if numbers is None or not bool((numbers >= 0).any()):
         raise DataError(
             f"predictions that are a {describe(output)}, targets that are a {describe(target)}",
             "scores of classes, for a loss such as nn.CrossEntropyLoss, and classes",
@@ -227,20 +236,29 @@ def calibrate(session: Session, batches: Batches) -> Calibration:
     scores = output.double()
     single = scores.ndim == 1 or scores.shape[1] == 1
     scores = torch.stack([torch.zeros(len(scores)).double(), scores.reshape(-1)], 1) if single else scores
-    kept = (numbers >= 0) & (numbers < scores.shape[1])
+    kept = numbers >= 0
     scores, numbers = scores[kept], numbers[kept]
     by = torch.ones(len(numbers), dtype=torch.float64) if weights is None else weights[kept].double()
-    temperature = _temperature(scores, numbers, by)
-    before, after = (_calibration_error((scores / one).softmax(1), numbers, by) for one in (1.0, temperature))
+    each = scale.name == "sigmoid" and not single  # a probability for each class by itself, as predictions have them
+    temperature = _temperature(scores, numbers, by, each=each)
+    divided = (scores / one for one in (1.0, temperature))
+    before, after = (_calibration_error(one.sigmoid() if each else one.softmax(1), numbers, by) for one in divided)
     return Calibration(temperature, before, after, len(numbers))
 
 
-def _temperature(scores: Tensor, numbers: Tensor, weights: Tensor) -> float:
+def _temperature(scores: Tensor, numbers: Tensor, weights: Tensor, *, each: bool) -> float:
     logarithm = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([logarithm], max_iter=100, line_search_fn="strong_wolfe", tolerance_change=1e-12)
 
     def closure() -> Tensor:
-        losses = F.cross_entropy(scores * (-logarithm).exp(), numbers, reduction="none")
+        divided = scores * (-logarithm).exp()
+        losses = (
+            F.binary_cross_entropy_with_logits(
+                divided, F.one_hot(numbers, scores.shape[1]).double(), reduction="none"
+            ).sum(1)
+            if each
+            else F.cross_entropy(divided, numbers, reduction="none")
+        )
         loss = (losses * weights).sum() / weights.sum()
         (logarithm.grad,) = torch.autograd.grad(loss, [logarithm])
         return loss

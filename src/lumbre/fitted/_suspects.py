@@ -90,7 +90,7 @@ def suspects(session: Session, data: Any, predictions: Nested, by: Any, *, dupli
         )
     there = predictions.reshape(len(predictions), -1).isfinite().all(1)
     some = probabilities(session, predictions[there])
-    numbers = class_numbers(predictions[there], given[there])
+    numbers = class_numbers(predictions[there], given[there], session.loss)
     if numbers is None:
         raise DataError(
             f"targets that are a {describe(given)}, which are no classes",
@@ -100,7 +100,7 @@ def suspects(session: Session, data: Any, predictions: Nested, by: Any, *, dupli
     count = some.shape[1]
     names = session.classes if session.classes is not None and len(session.classes) == count else tuple(range(count))
     rows = there.nonzero()[:, 0]
-    right = (numbers >= 0) & (numbers < count)
+    right = numbers >= 0
     rows, numbers, shares = rows[right].numpy(), numbers[right].numpy(), some[right].double().numpy()
     if len(np.unique(numbers)) < 2:
         raise DataError(f"{len(rows)} labels of one class", "labels of two classes or more", "all rows")

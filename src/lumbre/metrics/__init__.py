@@ -22,7 +22,7 @@ from lumbre.metrics._counting import (
     Recall,
 )
 from lumbre.metrics._from import From
-from lumbre.metrics._ignored import for_loss
+from lumbre.metrics._ignored import for_loss, ignored_by
 from lumbre.metrics._meter import LossMeter, check_weighing
 from lumbre.metrics._metric import Metric, State, merge
 from lumbre.metrics._ranking import AUROC, AveragePrecision, BinaryAUROC, BinaryAveragePrecision

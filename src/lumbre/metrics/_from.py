@@ -12,6 +12,7 @@ from torch import Tensor
 from lumbre.base import DataError, Nested, OptionError, describe, import_extra, one_of
 from lumbre.metrics._metric import Metric
 from lumbre.metrics._ranking import joined_rows
+from lumbre.metrics._scores import rows_of_scores
 
 _Array: TypeAlias = "np.ndarray[Any, Any]"
 _TRUTH = ("target", "targets", "truth", "true", "y", "y_true", "label", "labels", "labels_true")
@@ -26,8 +27,8 @@ class From(Metric):
     """A metric from a function of all predictions and targets of a pass: of scikit-learn, of SciPy, or your own.
 
     They are kept until the pass ends, so that the value is that of all rows, and not a mean over batches. Functions get
-    NumPy arrays. Which of both comes first is seen from the names of its parameters: `f(y_true, y_pred)` as in
-    scikit-learn, `f(pred, target)` as in torch; other names are refused.
+    NumPy arrays, without the labels that the loss of the run ignores. Which of both comes first is seen from the names
+    of its parameters: `f(y_true, y_pred)` as in scikit-learn, `f(pred, target)` as in torch; other names are refused.
 
     Args:
         function: takes predictions and targets, and gives a number or a dict of numbers; or a scorer of scikit-learn,
@@ -103,17 +104,28 @@ class From(Metric):
             return float("nan")
         pred, target = (torch.cat(rows).cpu() for rows in state)
         pred = pred.float() if pred.dtype in (torch.bfloat16, torch.float16) else pred
-        if self._ignored is not None and target.ndim == 1 and not target.is_floating_point():
-            kept = target != self._ignored
-            pred, target = pred[kept], target[kept]
+        pred, target = self._counted(pred, target)
         if self.takes == "classes":
             pred = _classes(pred)
+            if pred.shape == target.shape:  # of texts and masks every label is one, as scikit-learn wants them
+                pred, target = pred.reshape(-1), target.reshape(-1)
         if self._scorer is not None:
             return float(_scored(self._scorer, pred.numpy(), target.numpy()))
         pair = (target.numpy(), pred.numpy()) if self._truth_first else (pred.numpy(), target.numpy())
         function: Any = self.function
         found = function(*pair)
         return found.item() if isinstance(found, (Tensor, np.generic)) and found.ndim == 0 else found
+
+    def _counted(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Without the labels that the loss ignores: of shape (labels, classes) and (labels,), where there are some."""
+        if self._ignored is None or target.is_floating_point():
+            return pred, target
+        kept = target != self._ignored
+        if bool(kept.all()):
+            return pred, target
+        if pred.ndim == target.ndim + 1 and pred.shape[:1] + pred.shape[2:] == target.shape:
+            return rows_of_scores(pred)[kept.reshape(-1)], target[kept]
+        return (pred[kept], target[kept]) if pred.shape[: target.ndim] == target.shape else (pred, target)
 
     def ignoring(self, index: int, *, checked: bool = False) -> "From":
         """This metric without the rows whose class the loss ignores."""

@@ -133,13 +133,19 @@ def for_loss(metrics: tuple[Metric, ...], loss: Any) -> tuple[Metric, ...]:
     The loss's `ignore_index` is looked for in the loss, in the modules and functions that it is made of or refers to
     by name, and in the arguments of a partial function. Where there is none, or several, metrics are left as they are.
     """
+    found = ignored_by(loss)
+    if found is None:
+        return metrics
+    checked = isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss))
+    return tuple(metric.ignoring(found, checked=checked) for metric in metrics)
+
+
+def ignored_by(loss: Any) -> int | None:
+    """The label that `loss` leaves out, as far as can be seen; None where it names none, or several."""
     found = set(_indices(loss, 2))
     if len(found) > 1:
         found.discard(IGNORED)  # as a second loss has it that was not told
-    if len(found) != 1:
-        return metrics
-    checked = isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss))
-    return tuple(metric.ignoring(*found, checked=checked) for metric in metrics)
+    return found.pop() if len(found) == 1 else None
 
 
 def _indices(part: Any, depth: int) -> list[int]:

@@ -66,7 +66,7 @@ def out_of_range(subject: Subject) -> Iterator[Found]:
     call, target = found
     classes = call.input.shape[1]
     low, high = (int(end) for end in target.aminmax())
-    if low < 0:  # a second look, without the rows that the loss leaves aside
+    if low < 0 or high >= classes:  # a second look, without the rows that the loss leaves aside
         used = counted(call, target)
         low, high = (int(end) for end in used.aminmax()) if used.numel() else (0, 0)
     if (low < 0 or high >= classes) and classes > 1:

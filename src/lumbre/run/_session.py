@@ -174,10 +174,24 @@ class Session:
             return self.prediction(input)
 
     def prediction(self, input: Nested) -> Nested:
-        """The prediction for a batch in float32: by the module's `predict`, where it has one, else `forward`."""
-        with self.precision.autocast(), self.comparing(input):
-            model: Any = self.model
-            pred = self._call(model.predict if own_method(model, "predict") else model, input)
+        """The prediction for a batch in float32: by the module's `predict`, where it has one, else `forward`.
+
+        Raises:
+            RecipeError: `predict` takes something else than a batch, or fails for it.
+        """
+        model: Any = self.model
+        own = own_method(model, "predict")
+        try:
+            with self.precision.autocast(), self.comparing(input):
+                pred = self._call(model.predict if own else model, input)
+        except (TypeError, AttributeError, RuntimeError) as error:
+            if not own or isinstance(error, LumbreError) or is_out_of_memory(error):
+                raise
+            raise RecipeError(
+                f"{type(error).__name__} in {type(model).__name__}.predict(), called with a batch: {str(error)[:200]}",
+                "a method predict(self, x) that gives the predictions for a batch, as forward(x) takes it",
+                "another name for the method, if it takes something else; then forward() predicts",
+            ) from error
         return pred if self.precision.name == "float32" else map_leaves(_widened, pred)
 
     def _call(self, function: Callable[..., Nested], input: Nested) -> Nested:
@@ -297,5 +311,6 @@ def _is_plain(value: Any) -> bool:
     if type(value) in (list, tuple):
         return all(map(_is_plain, value))
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+        named = all(isinstance(key, str) for key in value) and not value.keys() & {"__tuple__", "__not_stored__"}
+        return named and all(map(_is_plain, value.values()))
     return value is None or type(value) in (bool, int, float, str)
