@@ -105,6 +105,20 @@ def test_r2_and_errors_of_targets_far_from_zero(offset: float, dtype: torch.dtyp
 
 
 @pytest.mark.usefixtures("double")
+def test_arrays_of_float32_are_numbers_of_the_default_dtype(tmp_path: Path) -> None:
+    x, y = X.astype(np.float32), Y.astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    fitted = fit(line, (x, y))
+    expected = fit(line, (torch.from_numpy(x).double(), torch.from_numpy(y).double()))
+    assert torch.equal(vector(fitted.model), vector(expected.model))
+    with torch.no_grad():
+        scores = fitted.model(torch.from_numpy(x).double())
+    for data in (x, list(x), np.load(tmp_path / "x.npy", mmap_mode="r"), (x, y)):
+        torch.testing.assert_close(fitted.predict(data), scores)
+    assert fitted.evaluate((x, y)).metrics["loss"] == pytest.approx(F.mse_loss(scores, torch.as_tensor(y)).item())
+
+
+@pytest.mark.usefixtures("double")
 def test_frames_keep_every_digit() -> None:
     frame = pd.DataFrame({"a": X[:, 0] + 1e7, "y": X[:, 1] + 1e8})
     data = lb.data.from_frame(frame, target="y", scale_target=True)

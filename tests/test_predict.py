@@ -280,3 +280,56 @@ def test_an_input_and_a_target_stay_a_pair() -> None:
     fitted = recipe.fit((a, y), epochs=1, verbose=False, preflight=False)
     with torch.no_grad():
         assert torch.allclose(fitted.predict((a, y)), fitted.model(a))
+
+
+class Places(nn.Module):
+    """Its inputs have the names that stand for input and target elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.layer(torch.stack([x, torch.zeros_like(x) if y is None else y], 1))
+
+
+def test_inputs_called_x_and_y_are_two_inputs() -> None:
+    x, y, target = torch.randn(20), torch.randn(20), torch.randn(20, 1)
+    recipe = lb.setup(Places, loss=nn.MSELoss(), optimizer=optim.SGD)
+    fitted = recipe.fit(({"x": x, "y": y}, target), epochs=1, verbose=False, preflight=False)
+    with torch.no_grad():
+        expected = fitted.model(x, y)
+    both = {"x": x, "y": y}
+    for data in (both, {"y": y, "x": x}, (both, target), iter([both])):
+        assert torch.allclose(fitted.predict(data), expected)
+    whole = recipe.fit((x, target), epochs=1, verbose=False, preflight=False)
+    with torch.no_grad():
+        assert torch.allclose(whole.predict({"x": x, "y": target}), whole.model(x))
+
+
+def test_rows_one_after_the_other_are_no_batches() -> None:
+    x = torch.randn(12, 4)
+    recipe = lb.setup(nn.Linear(4, 4), loss=nn.MSELoss(), optimizer=optim.SGD)
+    fitted = recipe.fit((x, x), epochs=1, verbose=False, preflight=False)
+    rows = DataLoader(TensorDataset(x, x), batch_size=None)
+    for wrong in (rows, iter(x), iter([(row, row) for row in x])):
+        with pytest.raises(lb.DataError, match="shape of a single row"):
+            fitted.predict(wrong)
+    for judge in (fitted.compare, fitted.evaluate):
+        with pytest.raises(lb.DataError, match="shape of a single row"):
+            judge(rows)
+    assert len(fitted.predict(iter(x.split(5)))) == len(fitted.predict(list(x))) == 12
+
+
+def test_batches_in_a_list_are_no_rows_and_no_pair(line: lb.Fitted) -> None:
+    x, y = torch.randn(12, 4), torch.randn(12, 1)
+    parts = list(zip(x.split(6), y.split(6), strict=True))
+    for wrong in (parts, parts[:1], [list(pair) for pair in parts]):
+        for look in (line.predict, line.evaluate, line.compare):
+            with pytest.raises(lb.DataError, match="batches"):
+                look(wrong)
+    assert torch.equal(line.predict(iter(parts)), line.predict(x, batch_size=6))
+    for two in (list(x.split(6)), x.split(6)):
+        with pytest.raises(lb.DataError, match="two inputs"):
+            line.predict(two)
+    assert len(line.predict((x, y))) == len(line.predict((x, None))) == 12

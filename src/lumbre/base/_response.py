@@ -38,6 +38,7 @@ _RESPONSES: Mapping[str, Response] = {
     "softmax": _each(_classes),
     "sigmoid": _each(torch.sigmoid),
     "exp": _each(torch.exp),
+    "expm1": _each(torch.expm1),  # of a prediction of log(1 + target)
     "signs": _each(lambda scores: (scores / 2).tanh()),
     "first": lambda pred: pred[0] if isinstance(pred, (tuple, list)) else pred,
 }

@@ -41,7 +41,8 @@ def watched_scale(loss: Callable[[Nested, Nested], object], pred: Nested, target
     """The scale of the predictions that a loss takes, seen from what it calls for a batch.
 
     Losses of torch count that take the target as it is, and the prediction as it is or after a sigmoid, softmax,
-    exponential or logarithm. Where they do not agree, or there are none, nothing is known.
+    exponential or logarithm; and losses for numbers that take a logarithm of the target. Where they do not agree, or
+    there are none, nothing is known.
 
     Args:
         loss: a function of prediction and target; its value is left aside.
@@ -77,7 +78,7 @@ def _scale(function: Any, given: dict[str, Any], pred: Nested, target: Nested) -
     if known is None or not isinstance(given["input"], Tensor):
         return None
     if known.kind == "numbers" and not _alike(given["target"], target):
-        return None  # of another target, such as its logarithm, the prediction has another scale
+        return _of_logarithms(given, pred, target)  # of another target the prediction has another scale
     if function is F.gaussian_nll_loss:
         mean = pred[0] if isinstance(pred, (tuple, list)) and pred else None
         return known if _alike(given["input"], mean) else None
@@ -85,6 +86,15 @@ def _scale(function: Any, given: dict[str, Any], pred: Nested, target: Nested) -
         return None
     form = next((name for name, made in _FORMS.items() if _alike(given["input"], made(pred))), None)
     return known if form == "as it is" else _FOUND.get((str(form), known.name))
+
+
+def _of_logarithms(given: dict[str, Any], pred: Nested, target: Nested) -> Scale | None:
+    """The scale of a prediction, as it is, that is compared with a logarithm of the target."""
+    if not isinstance(target, Tensor) or not _alike(given["input"], pred):
+        return None
+    values = target.double()
+    logarithms = {"exp": values.log(), "expm1": values.log1p()}
+    return next((Scale("numbers", name) for name, one in logarithms.items() if _alike(given["target"], one)), None)
 
 
 def _alike(one: Any, other: Any) -> bool:

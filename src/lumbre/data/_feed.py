@@ -284,6 +284,7 @@ class LoaderFeed:
         self._seed = seed
         self._held: Batch | None = None
         self.begun: list[Tensor] = []
+        self.looked_at: Callable[[Nested], None] | None = None  # sees the input of each batch, and may refuse it
         self._print: Any = None
         self._said = False
 
@@ -371,6 +372,8 @@ class LoaderFeed:
 
     def _batch(self, item: Any) -> Batch:
         input, target = as_pair(item)
+        if self.looked_at is not None:
+            self.looked_at(input)
         if self._move is not None:
             input, target = self._move(input), self._move(target)
         return Batch(input, target, pair_count(input, target))

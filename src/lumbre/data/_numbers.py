@@ -38,7 +38,7 @@ def _in_rows(tensor: Tensor) -> Tensor:
 
 
 def as_tensor(value: Any) -> Tensor:
-    """An array or sequence of numbers as a tensor: float64 in torch's default dtype, small integers widened.
+    """An array or sequence of numbers as a tensor: float32 and 64 in torch's default dtype, small integers widened.
 
     Raises:
         DataError: the values are no numbers, or too large for that type.
@@ -77,10 +77,12 @@ def as_tensor(value: Any) -> Tensor:
         array = array.astype(np.int64, copy=False)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    made = tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
+    # A module has weights of the default dtype, whatever NumPy made of a file.
+    made = tensor.to(torch.get_default_dtype()) if tensor.dtype in (torch.float32, torch.float64) else tensor
     if made.dtype != tensor.dtype and int(made.isinf().sum()) > int(tensor.isinf().sum()):
+        kind = str(made.dtype).removeprefix("torch.")
         raise DataError(
-            f"an array with {tensor[made.isinf() & ~tensor.isinf()][0]:g}, beyond float32",
+            f"an array with {tensor[made.isinf() & ~tensor.isinf()][0]:g}, beyond {kind}",
             f"numbers up to {torch.finfo(made.dtype).max:.2g}",
             "look at these rows: they may be marks for missing values; or take the logarithm",
         )

@@ -22,7 +22,7 @@ from lumbre.base import (
     map_leaves,
 )
 from lumbre.core import Callback, Context, Listeners, evaluate, predict
-from lumbre.data import LoaderFeed, RowFeed, Stripe, forms, same_forms
+from lumbre.data import PAIR_KEYS, LoaderFeed, RowFeed, Stripe, forms, in_words, same_forms
 from lumbre.devices import seeder
 from lumbre.fitted._batch_size import in_larger_batches
 from lumbre.fitted._evaluation import Evaluation, Values
@@ -139,6 +139,7 @@ class _Inputs:
         record = session.record.data.get("train")
         self._batches = batches
         self._known = None if record is None else record.input
+        self._target = None if record is None else record.target
 
     @property
     def length(self) -> int | None:
@@ -149,9 +150,34 @@ class _Inputs:
         """They themselves; a module whose second input may be left out would leave it out, and nobody would know."""
         for batch in self._batches.epoch(epoch, start):
             pair = batch.input, batch.target
-            if self._known is not None and batch.target is not None and same_forms(forms(pair), self._known):
-                batch = replace(batch, input=pair, target=None)
+            if self._known is not None and batch.target is not None:
+                for whole in (pair, *(dict(zip(names, pair, strict=True)) for names in PAIR_KEYS)):
+                    if _of_the_form(whole, self._known):
+                        batch = replace(batch, input=whole, target=None)
+                if batch.target is not None:
+                    self._refuse_two_inputs(batch)
             yield batch
+
+    def _refuse_two_inputs(self, batch: Batch) -> None:
+        """See that what stands in the place of the target is no second batch of inputs.
+
+        Raises:
+            DataError: it is, as far as can be seen: of the input's form and of no target's.
+        """
+        kind = forms(batch.target)
+        if same_forms(kind, self._known) and self._target is not None and not same_forms(kind, self._target):
+            raise DataError(
+                f"a pair of two inputs, each {in_words(kind)}",
+                f"an input, or a pair (input, target) with a target that is {in_words(self._target)}",
+                "torch.cat([a, b]), of which each row gets its prediction; or (x, None)",
+            )
+
+
+def _of_the_form(input: Nested, known: Nested) -> bool:
+    """Whether an input has the form of that of the training; a dict's names may stand in any order."""
+    if isinstance(input, dict) and isinstance(known, dict):
+        return input.keys() == known.keys() and all(same_forms(forms(input[name]), known[name]) for name in known)
+    return same_forms(forms(input), known)
 
 
 def _context(session: Session, batches: RowFeed | LoaderFeed, phase: str, save: _Save) -> Context:

@@ -355,6 +355,7 @@ _MEANS: Mapping[str | None, Callable[[Tensor], Tensor]] = {
     "sigmoid": _mean_logit,
     "signs": lambda columns: 2 * torch.atanh((columns / 2).tanh().mean(0)),
     "exp": _mean_log,
+    "expm1": _mean_log,  # the 1 is taken from all alike
 }
 
 
