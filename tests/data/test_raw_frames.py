@@ -78,6 +78,20 @@ def test_a_target_beside_the_frame_is_read_as_that_of_the_training() -> None:
         fitted.evaluate((whole, pd.Series(["sideways"] * 60)))
 
 
+def test_frame_data_is_not_scaled_by_itself_for_a_model_of_arrays(tmp_path: Path) -> None:
+    recipe = lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD).set_hparams(in_features=3, out_features=1)
+    x = FRAME.to_numpy().astype(np.float32)
+    fitted = recipe.fit((x, Y), epochs=1, verbose=False, preflight=False)
+    data = lb.data.from_frame(FRAME.assign(y=Y), target=["y"])
+    for look in (fitted.predict, fitted.evaluate, fitted.compare):
+        with pytest.raises(DataError, match="trained on other data"):
+            look(data)
+    with pytest.raises(DataError, match="trained on other data"):
+        recipe.fit((x, Y), epochs=1, valid_data=data, verbose=False, preflight=False)
+    ready = lb.data.from_frame(FRAME.assign(y=Y), target=["y"], standardize=False)
+    assert torch.equal(fitted.predict(ready), fitted.predict(x))
+
+
 class Two(nn.Module):
     """Two inputs, with weights that tell their columns from one another."""
 

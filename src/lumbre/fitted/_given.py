@@ -1,6 +1,7 @@
 """What a trained model is given: a list of rows is no pair, a single row no batch, and a loader may leave rows out."""
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from lumbre.base import DataError, at_least, describe
+from lumbre.base import DataError, DataRecord, at_least, describe
 from lumbre.data import (
     InMemoryDataset,
     Loaded,
@@ -28,7 +29,7 @@ from lumbre.data import (
     row_dims,
     whole_targets,
 )
-from lumbre.run import Session, counted_rows, feed, given_data
+from lumbre.run import Session, counted_rows, feed, given_data, refuse_own_encoding
 
 _AT_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
@@ -72,9 +73,9 @@ def given_batches(
     rows, of_rows = taken_in(session, data, need_target=need_target, weights=weights, weighed=weighed)
     if counted:
         rows, of_rows = counted_rows(rows, of_rows)
-    refuse_single_row(session, rows)
+    refuse_single_row(session, rows.input if isinstance(rows, InMemoryDataset) else None)
     say_of_loader(rows, in_order=in_order)
-    return feed(
+    batches = feed(
         rows,
         session.device,
         session.seed,
@@ -84,6 +85,9 @@ def given_batches(
         weights=of_rows,
         world=session.world if shared else None,
     )
+    if isinstance(batches, LoaderFeed):
+        batches.looked_at = partial(refuse_single_row, session)
+    return batches
 
 
 def taken_in(
@@ -101,6 +105,7 @@ def taken_in(
     data = rows_of_list(session, data, need_target=need_target)
     if record is not None:
         data = by_places(data, record.columns, need_target=need_target)
+    refuse_own_encoding(data, session.encoding)
     rows, of_rows = given_data(
         data, session.encoding, session.seed, need_target=need_target, weights=weights, weighed=weighed
     )
@@ -121,6 +126,12 @@ def rows_of_list(session: Session, data: Any, *, need_target: bool) -> Any:
         return item if need_target or as_pair(item)[1] is not None else (item, None)
     record = session.record.data.get("train")
     dims = None if record is None else row_dims(record.input)
+    if dims is not None and all(isinstance(one, (tuple, list)) and _is_batch(one, record) for one in data):
+        raise DataError(
+            f"a list of {len(data)} batches: {describe(data)}"[:200],
+            "rows, or batches that come one after the other",
+            "iter(batches); or a DataLoader",
+        )
     if dims is None:
         rows = len(data) == 2 and record is None and not need_target
     else:
@@ -147,6 +158,14 @@ def rows_of_list(session: Session, data: Any, *, need_target: bool) -> Any:
         ) from error
 
 
+def _is_batch(item: Any, record: DataRecord | None) -> bool:
+    """Whether an item of a list begins with as many rows as it likes of the shape of those in training."""
+    input = item[0] if item else None
+    if record is None or not isinstance(input, (Tensor, np.ndarray)) or not input.ndim:
+        return False
+    return str(record.input).endswith(f" (rows{''.join(f', {size}' for size in input.shape[1:])})")
+
+
 def _dims(value: Any) -> int | None:
     """The dimensions of a tensor, an array, or lists of numbers; None for what is none of these."""
     if isinstance(value, (Tensor, np.ndarray)):
@@ -165,24 +184,23 @@ def _as_row(value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
     row = torch.as_tensor(np.asarray(value))
-    return row.to(torch.get_default_dtype()) if row.dtype == torch.float64 else row
+    return row.to(torch.get_default_dtype()) if row.dtype in (torch.float32, torch.float64) else row
 
 
-def refuse_single_row(session: Session, source: Any) -> None:
-    """See that the input is not a single row of the shape of those in training.
+def refuse_single_row(session: Session, input: Any) -> None:
+    """See that an input, all of it or that of a batch, is not a single row of the shape of those in training.
 
     Raises:
         DataError: it is.
     """
     record = session.record.data.get("train")
-    input = source.input if isinstance(source, InMemoryDataset) else None
     if record is None or not isinstance(input, Tensor) or not row_dims(record.input):
         return
     if record.input.endswith(f" (rows, {', '.join(map(str, input.shape))})"):
         raise DataError(
             f"a {describe(input)}, which has the shape of a single row",
             f"rows: {record.input}",
-            "x[None], a batch of one row",
+            "x[None], a batch of one row; list(rows), or a DataLoader that makes batches, for rows one after the other",
         )
 
 

@@ -4,7 +4,7 @@ Start reading at `_build.py`. Used by fitted, resume, sklearn, trials, tune and 
 together: the loop is in `core`, the step in `steps`, and neither imports this package.
 """
 
-from lumbre.run._batches import counted_rows, feed, given_data, in_order, share
+from lumbre.run._batches import counted_rows, feed, given_data, in_order, refuse_own_encoding, share
 from lumbre.run._beside import BESIDE, Beside, give_beside
 from lumbre.run._build import build
 from lumbre.run._checkpoints import Checkpoints, as_checkpoints

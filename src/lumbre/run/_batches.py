@@ -82,6 +82,21 @@ def given_data(
     return found, kept
 
 
+def refuse_own_encoding(data: Any, encoding: FrameEncoding | None) -> None:
+    """See that frame data is not encoded by what is learned of itself, for a model that was trained on other data.
+
+    Raises:
+        DataError: it would be: the model was trained on numbers as they are.
+    """
+    inner = unwrapped(data.source if isinstance(data, WeightedRows) else data)
+    if encoding is None and isinstance(inner, (FrameData, ParquetData)) and not inner.encoding.plain:
+        raise DataError(
+            f"{type(inner).__name__}, with centre and scale of its own, for a model that was trained on other data",
+            "numbers as in training",
+            "(frame[features].to_numpy(), frame[target].to_numpy()); or lumbre.data.from_frame() for training, too",
+        )
+
+
 def counted_rows(rows: Source | Loaded, weights: Tensor | None) -> tuple[Source | Loaded, Tensor | None]:
     """Rows and their weights, without those of weight 0."""
     kept = None if weights is None else that_count(weights)

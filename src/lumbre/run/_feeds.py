@@ -41,7 +41,7 @@ from lumbre.data import (
     that_count,
     whole_targets,
 )
-from lumbre.run._batches import counted_rows, feed, given_data, share
+from lumbre.run._batches import counted_rows, feed, given_data, refuse_own_encoding, share
 from lumbre.run._options import Options
 from lumbre.run._setting import Setting
 from lumbre.vision import Augment, row_seeds
@@ -189,6 +189,7 @@ def _to_judge_on(
     parts = parts_of(inner.loader if isinstance(inner, Loaded) else inner)
     data = by_places(in_parts(data, parts), getattr(inner, "names", None), need_target=True)
     whole = getattr(getattr(inner, "target", None), "dtype", None) == torch.int64
+    refuse_own_encoding(data, encoding)
     rows, weights = given_data(data, encoding, seed, need_target=True)
     return counted_rows(whole_targets(rows, wanted=whole), weights)
 
