@@ -10,7 +10,7 @@ from lumbre.callbacks._contenders import refuse_contenders
 from lumbre.callbacks._csv_log import CSVLog
 from lumbre.callbacks._early_stopping import EarlyStopping
 from lumbre.callbacks._keep_best import KeepBestModel
-from lumbre.callbacks._learning_rate import LearningRate, LRScheduler
+from lumbre.callbacks._learning_rate import LearningRate, LRScheduler, steps_of
 from lumbre.callbacks._mix import CutMix, Mixup
 from lumbre.callbacks._mlflow import MLflow
 from lumbre.callbacks._monitor import Monitor

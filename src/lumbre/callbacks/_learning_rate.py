@@ -13,8 +13,9 @@ from lumbre.callbacks._monitor import Monitor
 from lumbre.core import Callback, Context
 
 _STEP_ON = ("epoch", "batch")
+_PLATEAU_OF_TIMM = "PlateauLRScheduler"
 _HELD = "held_lr"
-_PASSED = "passed_batches"
+_PASSED, _DONE = "passed_batches", "steps_done"
 _MADE, _MONITOR = "lumbre: made with", "lumbre: monitor"
 _PLAIN = (bool, int, float, str)
 
@@ -116,17 +117,19 @@ class LearningRate(Callback):
 
 
 class LRScheduler(Callback):
-    """Step a scheduler of torch, and write the learning rate into the history of each epoch as "lr".
+    """Step a scheduler of torch or of its form, and write the learning rate into the history of each epoch as "lr".
 
     It is made for the optimizer of the run when the run starts. One that wants a metric (`ReduceLROnPlateau`) gets the
-    value of the whole epoch that `monitor` names, after validation.
+    value of the whole epoch that `monitor` names, after validation. Those of timm get the number of epochs that
+    are done, or with `step_on="batch"`, for `t_in_epochs=False`, that of batches.
 
     Args:
         scheduler: a class of `torch.optim.lr_scheduler`, or a function `(optimizer, **kwargs)` that gives an object.
         step_on: "epoch" to step it after each epoch, "batch" after each batch.
         monitor: set and metric for a scheduler that wants one; "valid_loss" where not given.
         optimizer: for which of several optimizers, by its name.
-        **kwargs: what the scheduler is made with; `total_steps` may be left out, if it is to be all batches.
+        **kwargs: what the scheduler is made with; `total_steps`, or transformers' `num_training_steps`, may be left
+            out, if it is to be all batches.
 
     Raises:
         OptionError: at once for impossible values; when the run starts, where the scheduler cannot be made with its
@@ -173,6 +176,8 @@ class LRScheduler(Callback):
         self._rate = float("nan")
         self._state: Mapping[str, Any] | None = None
         self._passed = 0
+        self._done = 0
+        self._counting: Callable[..., Any] | None = None
         self._made: dict[str, Any] = {}
 
     @property
@@ -182,17 +187,18 @@ class LRScheduler(Callback):
 
     def on_fit_begin(self, ctx: Context) -> None:
         """Make the scheduler."""
-        self._passed = 0
+        self._passed = self._done = 0
         parameters = inspect.signature(self.scheduler).parameters
         kwargs = dict(self.kwargs)
         kind: Any = self.scheduler
-        plateau = inspect.isclass(kind) and issubclass(kind, ReduceLROnPlateau)
-        if plateau and kwargs.get("mode") is None and self.step_on == "epoch":  # torch would always take "min"
+        plateau = inspect.isclass(kind) and (issubclass(kind, ReduceLROnPlateau) or kind.__name__ == _PLATEAU_OF_TIMM)
+        if plateau and kwargs.get("mode") is None and self.step_on == "epoch":  # torch would take "min", timm "max"
             watched = Monitor(self._metric or "valid_loss", None)
             watched.begin(ctx)
             kwargs["mode"] = watched.direction
-        if "total_steps" in parameters and not {"total_steps", "epochs"} & kwargs.keys() and ctx.batches_per_epoch:
-            kwargs["total_steps"] = ctx.epochs[1] * (ctx.batches_per_epoch if self.step_on == "batch" else 1)
+        length = steps_of(self.scheduler)
+        if length is not None and not {length, "epochs"} & kwargs.keys() and ctx.batches_per_epoch:
+            kwargs[length] = ctx.epochs[1] * (ctx.batches_per_epoch if self.step_on == "batch" else 1)
         own = self._own(ctx)
         try:
             self._live = self.scheduler(own, **kwargs)
@@ -222,7 +228,7 @@ class LRScheduler(Callback):
             if skipped > self._passed:  # no update, no step; several at once where gradients were accumulated
                 self._passed += 1
                 return
-            self._live.step()
+            self._move(ctx)
             _hold_on(self._own(ctx))
 
     def on_train_end(self, ctx: Context) -> None:
@@ -234,10 +240,17 @@ class LRScheduler(Callback):
         """Step, if it is for each epoch."""
         if self._watched is not None:
             if self._watched.looks(ctx):
-                self._live.step(self._watched.value(ctx))
+                self._move(ctx, self._watched.value(ctx))
         elif self.step_on == "epoch":
-            self._live.step()
+            self._move(ctx)
         _hold_on(self._own(ctx))
+
+    def _move(self, ctx: Context, *metric: float) -> None:
+        self._done = ctx.epoch if self.step_on == "epoch" else self._done + 1
+        if self._counting is None:
+            self._live.step(*metric)
+        else:
+            self._counting(self._done, *metric)
 
     def _own(self, ctx: Context) -> optim.Optimizer:
         found = ctx.chosen(self.optimizer)
@@ -253,7 +266,8 @@ class LRScheduler(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What the scheduler remembers."""
-        state = {} if self._live is None else {**self._live.state_dict(), _MADE: self._made}
+        state = {} if self._live is None else {**_state_of(self._live), _MADE: self._made}
+        state |= {} if self._counting is None else {_DONE: self._done}
         return {**state, _PASSED: self._passed} if self._passed else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -265,12 +279,15 @@ class LRScheduler(Callback):
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._state = None
         if state:
-            self._passed = int(state.get(_PASSED, 0))
+            self._passed, self._done = int(state.get(_PASSED, 0)), int(state.get(_DONE, 0))
             fresh = dict(getattr(self._live, "__dict__", {}))
-            self._live.load_state_dict({name: one for name, one in state.items() if name not in (_PASSED, _MADE)})
+            load = getattr(self._live, "load_state_dict", None) or vars(self._live).update
+            load({name: one for name, one in state.items() if name not in (_PASSED, _DONE, _MADE)})
             self._take_changes(fresh, state.get(_MADE, {}))
-            # Making a scheduler sets the rates of its first step; these are the ones it had come to.
-            for group, rate in zip(self._live.optimizer.param_groups, self._live.get_last_lr(), strict=True):
+            # Making a scheduler sets the rates of its first step; these are the ones it had come to. Where it does not
+            # know them, the state of the optimizer does.
+            rates = self._live.get_last_lr() if hasattr(self._live, "get_last_lr") else []
+            for group, rate in zip(self._live.optimizer.param_groups if rates else [], rates, strict=True):
                 set_rate(group, rate)
 
     def _take_changes(self, fresh: Mapping[str, Any], before: Mapping[str, Any]) -> None:
@@ -283,8 +300,13 @@ class LRScheduler(Callback):
             own.update({key: fresh[key] for key in ("best", "num_bad_epochs", "mode_worse") if key in fresh})
 
     def _watch(self, ctx: Context) -> None:
-        """Find out whether the scheduler wants a metric, and whether the run has it."""
-        if "metrics" not in inspect.signature(self._live.step).parameters:
+        """Find out how the scheduler is stepped, whether it wants a metric, and whether the run has it."""
+        self._watched, takes = None, inspect.signature(self._live.step).parameters
+        self._counting = None
+        if "epoch" in takes and takes["epoch"].default is inspect.Parameter.empty:  # timm's ask for what is done
+            by_batch = getattr(self._live, "step_update", self._live.step)
+            self._counting = self._live.step if self.step_on == "epoch" else by_batch
+        if "metrics" not in takes and type(self._live).__name__ != _PLATEAU_OF_TIMM:
             if self._metric is not None:
                 raise OptionError(
                     f"monitor={self._metric!r} for a {type(self._live).__name__}, which looks at no metric",
@@ -300,6 +322,26 @@ class LRScheduler(Callback):
             )
         self._watched = Monitor(self._metric or "valid_loss", "min")  # the scheduler itself compares
         self._watched.begin(ctx)
+
+
+def steps_of(scheduler: Callable[..., Any]) -> str | None:
+    """The argument of a scheduler that is the number of all steps, where that may be left to the run; or None."""
+    takes = inspect.signature(scheduler).parameters
+    if "total_steps" in takes:
+        return "total_steps"
+    needed = "num_training_steps" in takes and takes["num_training_steps"].default is inspect.Parameter.empty
+    return "num_training_steps" if needed else None
+
+
+def _state_of(scheduler: Any) -> dict[str, Any]:
+    """What a scheduler remembers; of one without `state_dict()` its numbers, texts, and lists of them."""
+    if hasattr(scheduler, "state_dict"):
+        return scheduler.state_dict()
+
+    def plain(value: Any) -> bool:
+        return value is None or type(value) in _PLAIN or (isinstance(value, (list, tuple)) and all(map(plain, value)))
+
+    return {name: value for name, value in vars(scheduler).items() if plain(value)}
 
 
 def rate_of(optimizer: optim.Optimizer) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lumbre.base import (
     Batch,
@@ -275,7 +275,8 @@ class LoaderFeed:
         loader: gives a batch at a time: (input, target), a dict, or an input.
         device: where the batches go.
         seed: the run's seed. The host's generators are seeded for each epoch and batch, so a loader that shuffles by
-            torch's, and rows that draw from any of them in this process, repeat.
+            torch's, and rows that draw from any of them in this process, repeat. `set_epoch` of the loader, its data
+            set and its samplers is called, where there is one, with the number of the epoch from 0.
     """
 
     def __init__(self, loader: Iterable[Any], device: torch.device, seed: int) -> None:
@@ -293,12 +294,13 @@ class LoaderFeed:
         """Batches in an epoch, where the loader knows."""
         try:
             return len(self.loader)  # pyright: ignore[reportArgumentType]
-        except TypeError:
+        except Exception:  # a sampler that packs rows by their sizes may raise what it likes
             return None
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from batch `start` on, on the device. Those before are read and let go."""
         self.begun = [one.get_state() for one in self.generators]
+        self._turn(epoch)
         self._look()
         seed_host(stream(self._seed, "loader", epoch))
         index = 0
@@ -319,10 +321,30 @@ class LoaderFeed:
             if index > start:
                 yield self._batch(item)
 
+    def _turn(self, epoch: int) -> None:
+        """Say which epoch begins to all that orders its rows by it, as torch's DistributedSampler: counted from 0."""
+        for one in self._behind():
+            if callable(getattr(one, "set_epoch", None)):
+                one.set_epoch(epoch - 1)
+
+    def _behind(self) -> list[Any]:
+        """The loader, and its data sets and samplers, those within others too."""
+        waiting: list[Any] = [self.loader]
+        found: list[Any] = []
+        while waiting:
+            one = waiting.pop()
+            if not any(one is other for other in found):
+                found.append(one)
+                inner = (getattr(one, name, None) for name in ("loader", "dataset", "sampler", "batch_sampler"))
+                waiting += [other for other in inner if other is not None]
+        return found
+
     def _look(self) -> None:
         """Say once that the loader's processes do not see what was changed in its data set since they began."""
         loader: Any = self.loader
         if self._said or not (getattr(loader, "persistent_workers", False) and getattr(loader, "num_workers", 0)):
+            return
+        if type(loader.dataset).__module__.startswith("datasets."):  # Hugging Face's share the epoch with processes
             return
         now = _print(loader.dataset, loader.collate_fn)
         self._print = now if self._print is None else self._print
@@ -344,8 +366,10 @@ class LoaderFeed:
         return list({id(one): one for one in found if isinstance(one, torch.Generator)}.values())
 
     def first(self) -> Batch:
-        """The first batch; one read from a generator, which cannot go back, is kept for the first epoch."""
+        """The first batch; one read from what cannot go back, as a generator, is kept for the first epoch."""
         states = [one.get_state() for one in self.generators]
+        # A stream that reads on from where it was is to begin at its beginning.
+        streams = [(one, dict(vars(one))) for one in self._behind() if isinstance(one, IterableDataset)]
         try:
             self._look()
             for one in self.generators:  # so that it is the same batch however often the loader was used
@@ -354,12 +378,15 @@ class LoaderFeed:
         finally:
             for one, state in zip(self.generators, states, strict=True):
                 one.set_state(state)
+            for one, held in streams:
+                vars(one).update(held)
 
     def _first(self) -> Batch:
+        self._turn(1)
         seed_host(stream(self._seed, "loader", 1))
         for item in self.loader:
             batch = self._batch(item)
-            if iter(self.loader) is self.loader:
+            if self._is_read_once():
                 # What is tried with the batch before may write to it.
                 input, target = map_leaves(_copied, batch.input), map_leaves(_copied, batch.target)
                 self._held = Batch(input, target, batch.size)
@@ -369,6 +396,17 @@ class LoaderFeed:
             "at least one batch",
             "pass some data",
         )
+
+    def _is_read_once(self) -> bool:
+        """Whether what was read does not come again: of an iterator, or a stream that gives the same one each time."""
+        loader: Any = self.loader
+        if not isinstance(loader, DataLoader):
+            return iter(loader) is loader
+        streams = [one for one in self._behind() if isinstance(one, IterableDataset)]
+        if not streams or loader.num_workers:
+            return False
+        once: Any = iter(streams[-1])
+        return once is not streams[-1] and once is iter(streams[-1])
 
     def _batch(self, item: Any) -> Batch:
         input, target = as_pair(item)

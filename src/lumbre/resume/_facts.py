@@ -26,6 +26,7 @@ from lumbre.callbacks import (
     TensorBoard,
     TimeLimit,
     WandB,
+    steps_of,
 )
 from lumbre.core import Callback
 from lumbre.run import Options, Session, Spec
@@ -78,7 +79,7 @@ def needs_epochs(callbacks: "list[Callback]") -> str | None:
     for one in callbacks:
         if isinstance(one, (LearningRate, SWA)):
             return type(one).__name__
-        if isinstance(one, LRScheduler) and "total_steps" in inspect.signature(one.scheduler).parameters:
+        if isinstance(one, LRScheduler) and steps_of(one.scheduler) is not None:
             return f"LRScheduler({one.scheduler.__name__})"
     return None
 

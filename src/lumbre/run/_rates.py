@@ -50,7 +50,7 @@ class Rehearsal:
                     self._begin(copy.copy(one))
             try:
                 self._run(stand_in, epochs, batches)
-            except (ValueError, OptionError) as error:
+            except Exception as error:  # each scheduler fails in its own way
                 self.failure = brief(error).split("\n")[0]
 
     def _begin(self, callback: LearningRate | LRScheduler) -> None:
