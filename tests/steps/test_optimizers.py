@@ -252,3 +252,31 @@ def test_matrices_are_sorted_from_the_rest() -> None:
 def test_a_recipe_says_that_it_does_not_change() -> None:
     with pytest.raises(AttributeError, match="note"):
         recipe(optim.SGD).note = 1  # type: ignore[attr-defined]
+
+
+class Around(Wrapped):
+    """Passes modes on to an optimizer that has none, as heavyball's SAMWrapper."""
+
+    def train(self, mode: bool = True) -> None:
+        self.inner.train(mode)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def eval(self) -> None:
+        self.train(False)
+
+
+def test_modes_that_the_optimizer_inside_lacks_are_left_out() -> None:
+    around, wrapped = recipe(Around).fit(rows(), **RUN), recipe(Wrapped).fit(rows(), **RUN)
+    assert torch.equal(around.model.weight, wrapped.model.weight)
+
+
+class Old(Wrapped):
+    """Written for another torch, as torch_optimizer's Lookahead: its own base class fails."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return super(Wrapped, self).state_dict()
+
+
+def test_a_state_that_cannot_be_taken_is_said_before_the_first_step(tmp_path: Path) -> None:
+    recipe(Old).fit(rows(), **RUN)
+    with pytest.raises(lb.ResumeError, match=r"Old.state_dict\(\), which failed"):
+        recipe(Old).fit(rows(), resume=tmp_path, **RUN)

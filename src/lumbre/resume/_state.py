@@ -15,6 +15,7 @@ from torch import Tensor, nn, optim
 from lumbre.base import (
     LumbreError,
     ResumeError,
+    brief,
     is_shared,
     may_change,
     put_buffer,
@@ -247,7 +248,7 @@ def _taken(optimizer: optim.Optimizer) -> dict[str, Any]:
 
     Options of its groups that a file cannot hold, such as a function or an Enum, are left out: they stay as they are.
     """
-    state: dict[str, Any] = optimizer.state_dict()
+    state = _own_state(optimizer)
     if isinstance(state.get("param_groups"), list):
         groups: list[dict[str, Any]] = state["param_groups"]
         state = {**state, "param_groups": [{k: v for k, v in group.items() if _can_be_kept(v)} for group in groups]}
@@ -258,6 +259,23 @@ def _taken(optimizer: optim.Optimizer) -> dict[str, Any]:
         if not known & set(map(id, _tensors_in(one.state_dict()["state"])))
     }
     return {"of the wrapper": state, "of its optimizers": inner} if inner else state
+
+
+def _own_state(optimizer: optim.Optimizer) -> dict[str, Any]:
+    """What its `state_dict()` gives.
+
+    Raises:
+        ResumeError: it fails, as that of a wrapper that was written for another torch.
+    """
+    try:
+        return optimizer.state_dict()
+    except Exception as error:
+        name = type(optimizer).__name__
+        raise ResumeError(
+            f"{name}.state_dict(), which failed: {type(error).__name__}: {brief(error)}",
+            "an optimizer whose state can be kept",
+            f"fit() without resume, which needs no state; or another optimizer than {name}",
+        ) from error
 
 
 def _inner(optimizer: optim.Optimizer) -> dict[str, optim.Optimizer]:

@@ -197,7 +197,11 @@ def _switch(model: nn.Module, net: Net) -> Callable[[bool], None]:
         if loss is not None:
             loss.train(training)
         for one in modal:
-            one.train() if training else one.eval()
+            try:
+                one.train() if training else one.eval()
+            except AttributeError as error:
+                if error.name not in ("train", "eval"):  # a wrapper asks the optimizer in it, which has none
+                    raise
 
     return switch
 
