@@ -298,9 +298,10 @@ def optimizers() -> Iterator[Part]:
     import prodigyopt
     import pytorch_optimizer
     import schedulefree
+    import torch_optimizer
 
     found: list[tuple[str, str, Any]] = []
-    for package in (optim, schedulefree, lion_pytorch, prodigyopt, adabelief_pytorch):
+    for package in (optim, schedulefree, lion_pytorch, prodigyopt, adabelief_pytorch, torch_optimizer):
         for name, kind in vars(package).items():
             if inspect.isclass(kind) and issubclass(kind, optim.Optimizer) and kind is not optim.Optimizer:
                 found.append((package.__name__, name, kind))
