@@ -256,3 +256,17 @@ def test_a_parameter_whose_gradient_stays_zero_is_named_after_enough_steps() -> 
 
     assert remarks(1) == []
     assert remarks(6) == ["LB107"]
+
+
+def over_pairs(pred: Tensor, target: Tensor) -> Tensor:
+    """Compares rows with one another, as losses with miners do: for more rows a little else than a sum and a mean."""
+    return 1000 + (pred[:, None] - pred).square().sum() / (len(pred) * (len(pred) - 1))
+
+
+def of_sum_and_mean(pred: Tensor, target: Tensor) -> Tensor:
+    return 100 + F.cross_entropy(pred, target) + pred.square().sum()
+
+
+@pytest.mark.parametrize(("loss", "mixed"), [(over_pairs, False), (of_sum_and_mean, True)])
+def test_a_mean_over_pairs_of_rows_is_no_sum_beside_a_mean(loss: Any, mixed: bool) -> None:
+    assert ("LB114" in found(lambda: nn.Linear(8, 3), loss=loss, batch_size=4)) is mixed

@@ -99,7 +99,7 @@ def grows(subject: Subject) -> Iterator[Found]:
     added, kept = twice.value - once.value, 2 * once.value - twice.value
     if not _close(thrice.value, kept + 3 * added, size + abs(thrice.value)):
         return  # rows are compared with one another
-    if sums and means:
+    if sums and means and all(map(_of_sums_and_means, once.slopes, twice.slopes, thrice.slopes)):
         yield Found(
             "a loss of which one part is a sum over the rows of the batch, and another a mean",
             "terms that are all means over the rows, or all sums: their weights else depend on the batch size",
@@ -122,6 +122,17 @@ def _weighs(whole: Tensor | None, part: Tensor | None) -> bool:
         return False
     size = float(whole.norm())
     return math.isfinite(size) and size > 0 and float(part.norm()) > _SHARE * size
+
+
+def _of_sums_and_means(one: Tensor | None, two: Tensor | None, three: Tensor | None) -> bool:
+    """Whether a slope is that of a sum, which stays, and of a mean, of which a third is left for three times the rows.
+
+    What compares rows with one another, as miners of triplets do, comes near to it alone.
+    """
+    if one is None or two is None or three is None:
+        return True
+    of_sum, of_mean = 2 * two - one, 2 * (one - two)
+    return float((three - of_sum - of_mean / 3).norm()) <= 0.05 * float(of_sum.norm()) + 1e-4 * float(one.norm())
 
 
 @check("LB115", "warning", "A term of the loss that has no gradient", unless=("LB023",), costly=True)
