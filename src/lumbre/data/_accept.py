@@ -95,9 +95,10 @@ def accept(data: Any, seed: int) -> Accepted | WeightedRows:
     if _is_columns(data):
         in_one_order(data)
         input, target = as_pair(data)
-        if any(isinstance(leaf, np.memmap) or _is_large(leaf) for leaf in leaves((input, target))):
-            return ArraySource(_tensors(input), _tensors(target))
-        rows = InMemoryDataset(_tensors(input), _tensors(target))
+        made = _tensors(input), _tensors(target)
+        if any(isinstance(leaf, np.memmap) or _is_sparse(leaf) for leaf in leaves(made)):  # the large ones
+            return ArraySource(*made)
+        rows = InMemoryDataset(*made)
         rows.columns = Table(input).columns if _is_table(input) else None
         names = column_names((input, target))
         rows.names = names if any(leaf is not None for leaf in leaves(names)) else None

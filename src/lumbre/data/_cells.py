@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lumbre.base import DataError
+from lumbre.data._date_parts import NO_DATE, micros_of, microseconds
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 _NO_DATES = "make numbers of it that mean something for the question, for example the month, or the days since a date"
@@ -131,7 +132,6 @@ class Dates:
         return self.values == NO_DATE if self.missing else None
 
 
-NO_DATE = np.iinfo(np.int64).min
 Cells: TypeAlias = Numbers | Texts
 _Any: TypeAlias = Numbers | Texts | Dates
 
@@ -203,7 +203,7 @@ def _pandas(name: str, native: Any) -> _Any:
             return Numbers(native.dropna().to_numpy(dtype=plain), ~gaps)
         return _array(name, native.to_numpy(dtype=plain))
     if isinstance(dtype, pd.DatetimeTZDtype):
-        return _dates(native.dt.tz_localize(None).to_numpy(), str(dtype.tz), str(dtype))
+        return _dates(name, native.dt.tz_localize(None).to_numpy(), str(dtype.tz), str(dtype))
     raise refused(name, str(dtype), dates=isinstance(dtype, pd.PeriodDtype))
 
 
@@ -225,10 +225,10 @@ def _polars(name: str, native: Any) -> _Any:
         unit, zone = getattr(dtype, "time_unit", "D"), getattr(dtype, "time_zone", None)
         wall = native if zone is None else native.dt.replace_time_zone(None)
         numbers = wall.to_physical().cast(pl.Int64).fill_null(NO_DATE).to_numpy()
-        return Dates(_micros(numbers, unit), zone or "", str(dtype))
+        return Dates(microseconds(name, numbers, unit), zone or "", str(dtype))
     if dtype == pl.Enum:
         return _categories(name, native.to_physical().cast(pl.Int64).fill_null(-1).to_numpy(), list(dtype.categories))
-    if dtype in (pl.String, pl.Categorical):
+    if dtype == pl.String or isinstance(dtype, pl.Categorical):  # of any categories
         texts = native.cast(pl.String)
         levels = sorted(texts.drop_nulls().unique().to_list())
         numbered = texts.cast(pl.Enum(levels)).to_physical().cast(pl.Int64)
@@ -258,10 +258,11 @@ def _arrow(name: str, native: Any) -> _Any:
     if isinstance(kind, pa.BaseExtensionType) and getattr(kind, "extension_name", "") == "pandas.period":
         raise refused(name, str(kind), dates=True)
     if isinstance(kind, pa.BaseExtensionType):
-        return _arrow(name, pa.chunked_array([chunk.storage for chunk in native.chunks], kind.storage_type))
+        stored: Any = pa.chunked_array([chunk.storage for chunk in native.chunks], kind.storage_type)
+        is_boolean = getattr(kind, "extension_name", "") == "arrow.bool8"
+        return _arrow(name, pc.not_equal(stored, 0) if is_boolean else stored)  # pyright: ignore
     if kinds.is_run_end_encoded(kind):
-        chunks = [pc.run_end_decode(chunk) for chunk in native.chunks]  # pyright: ignore
-        return _arrow(name, pa.chunked_array(chunks, kind.value_type))
+        return _arrow(name, pa.chunked_array(list(map(_decoded, native.chunks)), kind.value_type))
     if kinds.is_null(kind):
         return Numbers(np.zeros(0), np.zeros(len(native), dtype=bool))
     if kinds.is_dictionary(kind):
@@ -276,11 +277,22 @@ def _arrow(name: str, native: Any) -> _Any:
         return Numbers((native.drop_null() if nulls else native).to_numpy(), _present(native))
     if kinds.is_date(kind) or kinds.is_timestamp(kind):
         zone = getattr(kind, "tz", None)
-        wall = pc.local_timestamp(native) if zone else native  # pyright: ignore
+        try:
+            wall = pc.local_timestamp(native) if zone else native  # pyright: ignore
+        except pa.ArrowInvalid as error:  # a zone that is none
+            raise refused(name, str(kind), dates=True) from error
         unit = "D" if kinds.is_date32(kind) else "ms" if kinds.is_date64(kind) else kind.unit
         whole = wall.cast(pa.int32() if unit == "D" else pa.int64()).cast(pa.int64()).fill_null(NO_DATE)
-        return Dates(_micros(whole.to_numpy(), unit), zone or "", str(kind))
+        return Dates(microseconds(name, whole.to_numpy(), unit), zone or "", str(kind))
     raise refused(name, str(kind), dates=kinds.is_temporal(kind))
+
+
+def _decoded(chunk: Any) -> Any:
+    """Values that are stored once for each run, of any type: Arrow's own function knows no dictionaries."""
+    import pyarrow as pa
+
+    rows = np.arange(chunk.offset, chunk.offset + len(chunk))
+    return chunk.values.take(pa.array(np.searchsorted(chunk.run_ends.to_numpy(), rows, side="right")))
 
 
 def _present(native: Any) -> _Array | None:
@@ -291,19 +303,12 @@ def _present(native: Any) -> _Array | None:
     return valid.to_numpy() if hasattr(valid, "chunks") else valid.to_numpy(zero_copy_only=False)
 
 
-def _micros(values: _Array, unit: str) -> _Array:
-    """Numbers of a unit as microseconds, rounded down; `NO_DATE` stays."""
-    factors = {"D": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1000, "us": 1}
-    with np.errstate(over="ignore"):
-        found = values // 1000 if unit == "ns" else values * factors[unit]
-    return np.where(values == NO_DATE, NO_DATE, found)
-
-
-def _dates(values: _Array, zone: str, kind: str) -> Dates:
+def _dates(name: str, values: _Array, zone: str, kind: str) -> Dates:
     unit = np.datetime_data(values.dtype)[0]
     if unit not in ("D", "h", "m", "s", "ms", "us", "ns"):
         values, unit = values.astype("datetime64[us]"), "us"
-    return Dates(_micros(values.astype(values.dtype.newbyteorder("=")).astype(np.int64), unit), zone, kind)
+    plain = values.astype(values.dtype.newbyteorder("=")).astype(np.int64)
+    return Dates(microseconds(name, plain, unit), zone, kind)
 
 
 def _of_objects(name: str, values: list[Any], kinds: str) -> Dates:
@@ -315,23 +320,13 @@ def _of_objects(name: str, values: list[Any], kinds: str) -> Dates:
     for row, value in enumerate(values):
         if pd.isna(value):
             continue
-        if isinstance(value, np.datetime64):
-            found[row] = value.astype("datetime64[us]").astype(np.int64)
-            zones.add("")
-            continue
-        if isinstance(value, datetime.datetime):
-            zones.add("" if value.tzinfo is None else str(value.tzinfo))
-            wall = datetime.datetime(*value.timetuple()[:6], value.microsecond)
-        else:
-            zones.add("")
-            wall = datetime.datetime(value.year, value.month, value.day)
-        found[row] = (wall - _EPOCH) // datetime.timedelta(microseconds=1)
+        zone = getattr(value, "tzinfo", None)
+        zones.add("" if zone is None else str(zone))
+        numpys = isinstance(value, np.datetime64)
+        found[row] = _dates(name, np.array([value]), "", kinds).values[0] if numpys else micros_of(value)
     if len(zones) > 1:
         raise refused(name, f"dates of several zones ({', '.join(sorted(zones))})", dates=True)
     return Dates(found, next(iter(zones), ""), kinds)
-
-
-_EPOCH = datetime.datetime(1970, 1, 1)
 
 
 def _arrow_dictionary(name: str, native: Any, *, occurring: bool = False) -> Cells:
@@ -382,7 +377,7 @@ def _array(name: str, values: _Array) -> _Any:
             raise refused(name, "bytes")
         return _objects(name, values.astype(object))
     if kind == "M":
-        return _dates(values, "", f"Datetime, {values.dtype}")
+        return _dates(name, values, "", f"Datetime, {values.dtype}")
     if kind not in "biuf":
         raise refused(name, f"{'Duration, ' if kind == 'm' else ''}{values.dtype}", dates=kind == "m")
     if kind == "f" and values.dtype.itemsize > 8:
@@ -398,7 +393,8 @@ def _objects(name: str, given: Sequence[Any] | _Array) -> _Any:
         return _factorized(name, pd.Series(given, dtype=object))
     values = np.empty(len(given), dtype=object)
     values[:] = given
-    empty = pd.isna(values)
+    with decimal.localcontext(traps=[]):  # a decimal may be a signaling NaN
+        empty = pd.isna(values)
     there = values[~empty] if empty.any() else values
     present = ~empty if empty.any() else None
     types = set(map(type, there.tolist()))
@@ -458,6 +454,9 @@ def _categories(
     """
     import pandas as pd
 
+    strange = sorted({type(value).__name__ for value in values if isinstance(value, (bytes, list, dict, np.ndarray))})
+    if strange:
+        raise refused(name, f"categories ({', '.join(strange)})")
     empty = [bool(pd.isna(value)) for value in values]
     met = [True] * len(values)
     if not declared and not occurring:

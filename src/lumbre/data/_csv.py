@@ -1,10 +1,11 @@
 """CSV files as frame data, through pandas."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lumbre.base import DataError
+from lumbre.base import DataError, OptionError
 from lumbre.data._frames import FrameData, from_frame
 
 
@@ -23,7 +24,7 @@ def from_csv(
     separator: str = ",",
     weights: str | None = None,
 ) -> FrameData:
-    """Data for `fit()` from a CSV file with a line of column names; it may be compressed (.gz, .bz2, .zip, .xz, .zst).
+    r"""Data for `fit()` from a CSV file with a line of column names; it may be compressed (.gz, .bz2, .zip, .xz, .zst).
 
     It is read into memory as pandas does; only the columns asked for are kept. What pandas reads as missing (empty
     fields, NA, NaN, null and the like) is refused. For files larger than memory see `from_parquet`.
@@ -40,7 +41,7 @@ def from_csv(
         dates: "error" or "parts"; texts that all read as dates, such as 2024-03-01 or 2024-03-01 17:30, are dates then.
         hash: how many columns a text with more different values becomes.
         scale_target: training sees the target centred and scaled.
-        separator: what stands between the fields.
+        separator: what stands between the fields: one character, or r"\s+" for white space.
         weights: as for `from_frame`.
 
     Raises:
@@ -57,23 +58,14 @@ def from_csv(
           features: 2: bill_length_mm, sex
           target: species: Adelie 146, Chinstrap 68, Gentoo 119
     """
-    import pandas as pd
-
     file = Path(path)
     if not file.is_file():
         raise DataError(f"the path {str(file)!r}", "a CSV file", "correct the path")
-    try:
-        # Types are found out in one go: in pieces, a column could come as numbers first and as text later on. All
-        # columns are read, as pandas lets lines with too many fields pass where it reads only some.
-        frame = pd.read_csv(file, sep=separator, low_memory=False)
-        if not isinstance(frame.index, pd.RangeIndex):
-            raise pd.errors.ParserError("its lines have more fields than there are names")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{file}, which cannot be read: {error}",
-            "a CSV file in UTF-8 with a line of column names",
-            "pandas.read_csv(...) with the options that suit the file, then lumbre.data.from_frame(df, target=...)",
-        ) from error
+    if separator != r"\s+" and (not isinstance(separator, str) or len(separator) != 1):  # pyright: ignore
+        raise OptionError(
+            f"separator={separator!r}", r'one character, or r"\s+" for white space', r'separator=";", separator="\t"'
+        )
+    frame = _read(file, separator)
     aims = set(target) if isinstance(target, list) else set[str]() if target is None else {target}
     wanted = set(frame.columns if features is None else features) | aims | ({weights} - {None})
     if wanted <= set(frame.columns):  # else from_frame tells, beside all the names that are there
@@ -93,6 +85,34 @@ def from_csv(
         scale_target=scale_target,
         weights=weights,
     )
+
+
+def _read(file: Path, separator: str) -> Any:
+    """The file as a frame of pandas.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    import pandas as pd
+
+    try:
+        with warnings.catch_warnings():
+            # Without index_col=False, a field more than there are names would move each value to the next name.
+            # pandas warns then of what it leaves out, unless it is empty.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Types are found out in one go: in pieces, a column could come as numbers first and as text later on. All
+            # columns are read, as pandas lets lines with too many fields pass where it reads only some.
+            return pd.read_csv(file, sep=separator, low_memory=False, index_col=False)
+    except MemoryError:
+        raise
+    except Exception as error:  # pandas has several, and so has each kind of compressed file
+        lines = isinstance(error, pd.errors.ParserWarning)
+        said = "its lines have more fields than there are names" if lines else error
+        raise DataError(
+            f"{file}, which cannot be read: {said}",
+            "a whole CSV file in UTF-8 with a line of column names",
+            "pandas.read_csv(...) with the options that suit the file, then lumbre.data.from_frame(df, target=...)",
+        ) from error
 
 
 def _as_dates(series: Any) -> Any:

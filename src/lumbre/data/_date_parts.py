@@ -1,13 +1,51 @@
-"""What a date says in numbers: year, days since the first one of the training, and places in month, week and day."""
+"""Dates as microseconds, and what they say in numbers: year, days since the first one of the training, and places in
+month, week and day."""
 
+import datetime
 import math
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from lumbre.base import DataError
+
+NO_DATE = np.iinfo(np.int64).min
+"""Stands where a date is missing."""
+
 _Array: TypeAlias = np.ndarray[Any, Any]
 _DAY = 86_400_000_000  # microseconds
 _THURSDAY = 3  # 1970-01-01, counted from Monday
+_MICROS = {"D": _DAY, "h": _DAY // 24, "m": 60_000_000, "s": 1_000_000, "ms": 1000, "us": 1}
+_MOST = 2**63 - 2  # the next number is infinity in PostgreSQL and DuckDB
+
+
+def microseconds(name: str, values: _Array, unit: str) -> _Array:
+    """Numbers of a unit since 1970 as microseconds, rounded down, int64 of shape (rows,); `NO_DATE` stays.
+
+    Raises:
+        DataError: a date is infinite, or lies beyond what 64 bits of microseconds count.
+    """
+    there = values != NO_DATE
+    if unit == "ns":
+        return np.where(there, values // 1000, NO_DATE)
+    most = _MOST // _MICROS[unit]
+    beyond = there & ((values > most) | (values < -most))
+    if beyond.any():
+        raise DataError(
+            f"column {name!r} with {int(beyond.sum())} dates that are infinite, or beyond the year 290,000",
+            "dates up to there, or missing values",
+            "leave these rows out, or put a missing value in the place of such dates",
+        )
+    return np.where(there, values * _MICROS[unit], NO_DATE)
+
+
+def micros_of(date: datetime.date) -> int:
+    """A date of Python's, with or without a time of day, as the clock of its zone shows it, in microseconds."""
+    clock = datetime.time()
+    if isinstance(date, datetime.datetime):
+        clock = datetime.time(date.hour, date.minute, date.second, date.microsecond)
+    wall = datetime.datetime.combine(datetime.date(date.year, date.month, date.day), clock)
+    return (wall - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)
 
 
 def has_clock(micros: _Array) -> bool:

@@ -413,5 +413,7 @@ def _hashed(column: Column, cells: Cells, texts: Texts) -> "np.ndarray[Any, np.d
             "text, or whole numbers, as in the training data",
             f"df[{column.name!r}].astype(str), written as in the training data",
         )
-    digests = (hashlib.blake2b(level.encode(), digest_size=8).digest() for level in texts.levels)
+    digests = (
+        hashlib.blake2b(level.encode("utf-8", "surrogatepass"), digest_size=8).digest() for level in texts.levels
+    )
     return np.array([int.from_bytes(digest, "big") % column.buckets for digest in digests], dtype=np.int64)

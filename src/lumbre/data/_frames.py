@@ -171,7 +171,8 @@ def from_frame(
             order, an int64 tensor of shape (rows,); integers stay int64, other numbers become float32. A list of
             columns of numbers, or of booleans, is a float32 matrix of shape (rows, targets).
         features: the feature columns; None takes all but target and weights, and but what only numbers the rows: an
-            index that was written among the columns ("Unnamed: 0" of a CSV, "__index_level_0__").
+            index that was written among the columns ("Unnamed: 0" of a CSV, a first column without a name,
+            "__index_level_0__").
         categories: "one-hot": the input is one float32 tensor of shape (rows, width). "codes": it is a dict of
             `numbers` (rows, n) float32 and `codes` (rows, m) int64, spread over `forward(self, numbers, codes)`.
         standardize: centre and scale the numbers. "robust" takes median and range between the quartiles, and clips

@@ -37,6 +37,20 @@ def _in_rows(tensor: Tensor) -> Tensor:
     return tensor.detach() if tensor.requires_grad else tensor
 
 
+def _short(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Floats of more than 64 bits, which torch has not, as float64."""
+    with np.errstate(over="ignore"):
+        found = array.astype(np.float64)
+    beyond = np.isinf(found) & ~np.isinf(array)
+    if beyond.any():
+        raise DataError(
+            f"an array with {array[beyond][0]}, beyond float64",
+            f"numbers up to {np.finfo(np.float64).max:.2g}",
+            "look at these rows: they may be marks for missing values; or take the logarithm",
+        )
+    return found
+
+
 def as_tensor(value: Any) -> Tensor:
     """An array or sequence of numbers as a tensor: float32 and 64 in torch's default dtype, small integers widened.
 
@@ -59,6 +73,12 @@ def as_tensor(value: Any) -> Tensor:
             "rows of the same length",
             "pad or cut them to one length; or a torch Dataset of rows, and a DataLoader that puts them together",
         ) from error
+    except (TypeError, RuntimeError) as error:  # of arrays on a device, or sparse ones, that do not become NumPy's
+        raise DataError(
+            f"a {type(value).__name__} that gives no NumPy array: {error}",
+            "numbers that NumPy can take",
+            "numpy.asarray(...) of it, by way of its own library: .get() for CuPy, .todense() for sparse",
+        ) from error
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"values of type {array.dtype}, such as {array.reshape(-1).tolist()[0]!r}" if array.size else "no values",
@@ -72,7 +92,7 @@ def as_tensor(value: Any) -> Tensor:
             "array.astype(float) for measurements",
         )
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)  # torch has no longer ones
+        array = _short(array)
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         array = array.astype(np.int64, copy=False)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -22,7 +22,7 @@ from lumbre.data._encoding import FrameEncoding
 from lumbre.data._frames import buckets_of, check_hashed, check_options, target_options
 from lumbre.data._learn import learned
 from lumbre.data._order import LikePlain, Order
-from lumbre.data._parquet_files import RowGroup, look, unreadable
+from lumbre.data._parquet_files import RowGroup, look, opened_file, unreadable
 from lumbre.data._shown import as_text, frame_html
 from lumbre.data._tables import Table
 
@@ -192,7 +192,6 @@ class ParquetData:
     def _table(self, groups: int | Sequence[int], names: list[str]) -> Any:
         """Columns of a row group, or of several of one file."""
         groups = [groups] if isinstance(groups, int) else groups
-        parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
         chosen = [self.groups[group] for group in groups]
         folders = dict(chosen[0].folders)
         file = self._open.get(chosen[0].file)
@@ -200,7 +199,7 @@ class ParquetData:
             while len(self._open) >= _OPEN_FILES:
                 self._open.pop(next(iter(self._open))).close()
             # Its footer, which lists every row group, is read once and not for each of them.
-            file = self._open[chosen[0].file] = parquet.ParquetFile(chosen[0].file)
+            file = self._open[chosen[0].file] = opened_file(chosen[0].file)
         many = sum(group.rows for group in chosen) * len(names) > _READ_ROWS
         inside = [name for name in names if name not in folders]
         try:

@@ -197,9 +197,8 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 def _inside(file: Path, folders: Folders, found: Files) -> tuple[dict[str, str], dict[str, str]]:
     """Types and kinds of a file's columns; its row groups, and which columns are an index, go to `found`."""
-    parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
     try:
-        with parquet.ParquetFile(file) as opened:
+        with opened_file(file) as opened:
             schema, metadata = opened.schema_arrow, opened.metadata
             counts = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
     except NotImplementedError as error:
@@ -215,12 +214,21 @@ def _inside(file: Path, folders: Folders, found: Files) -> tuple[dict[str, str],
     # Numbers that the file holds too, as polars writes them, are taken from there, where they have a type.
     folders = tuple((name, value) for name, value in folders if kinds.get(name, "text") == "text")
     found.groups += [RowGroup(file, index, count, folders) for index, count in enumerate(counts) if count]
-    found.index |= {name for name in schema.names if is_index(name, schema)}
+    found.index |= {name for name in schema.names if is_index(name, schema)} | ({""} & set(schema.names[:1]))
     for name, kind in zip(schema.names, schema.types, strict=True):
         if getattr(kind, "tz", None):
             found.zones.setdefault(name, (kind.tz,))
     named = [name for name, _ in folders]
     return types | dict.fromkeys(named, "the name of a folder"), kinds | dict.fromkeys(named, "folder")
+
+
+def opened_file(file: Path) -> Any:
+    """A file whose footer has been read. Times in its old form, int96, come in microseconds.
+
+    In nanoseconds, which is what pyarrow makes of them by itself, years beyond 2262 would be others without a word.
+    """
+    parquet = import_extra("pyarrow.parquet", "data", "read Parquet files")
+    return parquet.ParquetFile(file, coerce_int96_timestamp_unit="us")
 
 
 def unreadable(file: Path, error: Exception) -> DataError:
@@ -229,7 +237,10 @@ def unreadable(file: Path, error: Exception) -> DataError:
 
 
 def _kind(kind: Any) -> str:
-    kinds: Any = import_extra("pyarrow", "data", "read Parquet files").types
+    pyarrow: Any = import_extra("pyarrow", "data", "read Parquet files")
+    kinds = pyarrow.types
+    if isinstance(kind, pyarrow.BaseExtensionType) and getattr(kind, "extension_name", "") != "pandas.period":
+        return "boolean" if getattr(kind, "extension_name", "") == "arrow.bool8" else _kind(kind.storage_type)
     if kinds.is_null(kind):
         return _NULL_KIND
     if kinds.is_boolean(kind):

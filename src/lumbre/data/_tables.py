@@ -124,7 +124,8 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """All names but those of an index; names that occur twice are among them."""
         schema = getattr(self.native, "schema", None)
-        return tuple(name for name in (*self.names, *self.twice) if not is_index(name, schema))
+        unnamed = self.names[:1] == ("",)  # how other readers than pandas give an index that stands first in a CSV
+        return tuple(name for name in (*self.names[unnamed:], *self.twice) if not is_index(name, schema))
 
     @staticmethod
     def joined(frames: list[Any]) -> Any:
