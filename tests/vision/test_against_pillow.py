@@ -1,5 +1,7 @@
 """The plain functions against Pillow and kornia, on a photograph. Differences are in steps of 1/255."""
 
+import io
+
 import kornia
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
 from lumbre import vision
+from lumbre.base import DataError
 
 
 def as_tensor(image: Image.Image) -> Tensor:
@@ -204,3 +207,17 @@ def test_uint8_and_float_agree(pixels, count) -> None:
     ):
         exact = function(vision.convert_image_dtype(image)) * 255
         assert (function(image).float() - exact).abs().max() < 0.51
+
+
+def test_pictures_of_any_byte_order_or_width() -> None:
+    right = [[[0.0, 1.0]]]
+    for values in (
+        np.array([[0, 65535]], ">u2"),
+        np.array([[0.0, 1.0]], ">f4"),
+        np.array([[0.0, 1.0]], np.longdouble),
+    ):
+        assert vision.to_tensor(values).tolist() == right
+    held = io.BytesIO()
+    Image.effect_noise((40, 40), 90).save(held, "PNG")
+    with pytest.raises(DataError, match="a picture that cannot be read"):
+        vision.to_tensor(Image.open(io.BytesIO(held.getvalue()[:200])))

@@ -168,7 +168,7 @@ def decoded(
 ) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     """An image as bytes: (height, width, 3) in mode "RGB", (height, width) in mode "L".
 
-    Grey values of 16 bits are scaled to 8 bits, floats from [0, 1] to them; in mode "L", which masks have, whole
+    Grey values of 9 to 16 bits are scaled to 8 bits, floats from [0, 1] to them; in mode "L", which masks have, whole
     numbers stay as they are.
 
     Args:
@@ -211,12 +211,23 @@ def _eight_bits(image: Any, mode: str) -> Any:
         scaled, expected = values, "up to 255, in a mask or a picture of bytes"
     else:
         wrong = not deep or values.min() < 0 or values.max() > 65535
-        scaled, expected = values / 257, "of 8 or 16 bits without a sign"
+        scaled, expected = _of_depth(image, values), "of 8 or 16 bits without a sign"
     if wrong:
         raise ValueError(
             f"its values are of mode {image.mode!r}, from {values.min():g} to {values.max():g}, not {expected}"
         )
     return import_extra("PIL.Image", "data", "read images").fromarray(np.rint(scaled).astype(np.uint8))
+
+
+_BITS, _MEANING, _WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF, and what the second may say
+
+
+def _of_depth(image: Any, values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Grey values as numbers up to 255, by depth and meaning that a TIFF says they have; Pillow heeds neither."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, (16,))[0]
+    scaled = values * (255 / (2 ** (bits if 8 < bits < 16 else 16) - 1))
+    return 255 - scaled if tags.get(_MEANING) == _WHITE_IS_ZERO else scaled
 
 
 def _squared(image: Any, size: int) -> Any:

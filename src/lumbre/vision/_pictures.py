@@ -25,9 +25,14 @@ def to_tensor(picture: Any) -> Tensor:
     Raises:
         DataError: not a picture; tensors are refused too, for one cannot tell where their channels are.
     """
-    if hasattr(picture, "convert") and picture.mode in ("1", "P", "CMYK", "PA", "YCbCr", "LAB", "HSV"):
-        picture = picture.convert("RGB")
-    array = np.asarray(picture) if not isinstance(picture, Tensor) else np.empty(0)
+    try:  # a picture of Pillow is read from its file only now
+        if hasattr(picture, "convert") and picture.mode in ("1", "P", "CMYK", "PA", "YCbCr", "LAB", "HSV"):
+            picture = picture.convert("RGB")
+        array = np.asarray(picture) if not isinstance(picture, Tensor) else np.empty(0)
+    except (OSError, SyntaxError) as error:
+        raise DataError(
+            f"a picture that cannot be read: {error}", "a whole image file", "fetch or export it again"
+        ) from error
     if array.ndim not in (2, 3) or array.dtype.kind not in "uif":
         raise DataError(
             describe(picture),
@@ -35,6 +40,7 @@ def to_tensor(picture: Any) -> Tensor:
             "convert_image_dtype() for tensors, channels first",
         )
     array = array[:, :, None] if array.ndim == 2 else array
+    array = array.astype(array.dtype.newbyteorder("=") if array.dtype.itemsize <= 8 else np.float64, copy=False)
     return convert_image_dtype(torch.tensor(np.ascontiguousarray(array)).movedim(-1, 0).contiguous(), torch.float32)
 
 
