@@ -9,6 +9,7 @@ import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -266,3 +267,37 @@ def test_deep_structures_do_not_overflow_the_stack() -> None:
 def test_numbers_that_are_not_there(tmp_path: Path) -> None:
     value = r.named(values=r.named(x=r.doubles(math.nan)), type=r.strings("list"), version=r.doubles(2))
     assert math.isnan(lb.r.load(written(tmp_path, r.rds(value)))["x"])
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        nn.Linear(1, 1),
+        [torch.ones(1)],
+        {"a": None},
+        {"a": torch.ones(1), "_extra_state": {"k": 1}},
+        {0: torch.ones(1)},
+        {"a\udce9": torch.ones(1)},
+        {"a": torch.eye(2).to_sparse()},
+        {"a": torch.ones(1, device="meta")},
+        torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]),
+    ],
+)
+def test_what_is_no_weights_by_name_is_refused_in_words(tmp_path: Path, state: Any) -> None:
+    with pytest.raises(lb.ArchiveError, match="expected"):
+        lb.r.save_weights(tmp_path / "w.pt", state)
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "text"),
+    [
+        (b"10 \x80", 4, "10 \u20ac"),  # of Windows, which R calls latin1
+        (b"caf\xe9", 4, "caf\u00e9"),
+        (b"\x81", 4, "\\x81"),
+        (b"\xc3\xa9", 8, "\u00e9"),
+        (b"\xc3\xa9", 2, "\\xc3\\xa9"),  # bytes
+    ],
+)
+def test_texts_by_their_encoding(data: bytes, encoding: int, text: str) -> None:
+    item = struct.pack(">iiii", 16, 1, 9 | encoding << 12, len(data)) + data
+    assert read_r(b"X\n" + struct.pack(">iii", 2, 0, 0) + item).value == [text]

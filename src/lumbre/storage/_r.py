@@ -139,6 +139,7 @@ def save_weights(path: str | Path, state: Tensor | Mapping[str, Tensor]) -> None
     Raises:
         ArchiveError: it cannot be written there, or R has no such type of numbers.
     """
+    _check_state(state)
     tensors = {_UNNAMED: state} if isinstance(state, Tensor) else _renumbered(state, 0, 1)
     unknown = [name for name, tensor in tensors.items() if tensor.dtype not in _R_KNOWS]
     if unknown:
@@ -163,6 +164,33 @@ def save_weights(path: str | Path, state: Tensor | Mapping[str, Tensor]) -> None
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     write_whole(Path(path), len(text).to_bytes(8, "little") + text + data[8 + length :])
+
+
+def _check_state(state: Any) -> None:
+    """See that it is a tensor, or tensors by name, that have numbers in rows.
+
+    Raises:
+        ArchiveError: it is not.
+    """
+    parts = {"a tensor": state} if isinstance(state, Tensor) else state
+    if not isinstance(parts, Mapping):
+        raise ArchiveError(f"a {type(state).__name__}", "a tensor, or tensors by name", "module.state_dict()")
+    for name, part in parts.items():
+        if not isinstance(part, Tensor):
+            kind = type(part).__name__
+            fix = "torch.as_tensor(...) of numbers; leave out what is none, such as _extra_state"
+        elif part.layout != torch.strided or part.is_meta or part.is_nested:
+            kind = "nested tensor" if part.is_nested else f"tensor of the layout {part.layout} on {part.device}"
+            fix = "tensor.to_dense(), or its parts one by one"
+        elif not isinstance(name, str) or not _is_unicode(name):
+            kind, fix = "tensor whose name is no text", 'names of Unicode text: {"weight": ...}'
+        else:
+            continue
+        raise ArchiveError(f"{name!r}, a {kind}", "dense tensors by name", fix)
+
+
+def _is_unicode(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _renumbered(weights: Mapping[str, Tensor], first: int, by: int) -> dict[str, Tensor]:

@@ -18,7 +18,8 @@ MOST_ITEMS = 20_000_000
 _DEEPEST = 20_000
 _MISSING_STRING = -1
 _HAS_ATTRIBUTES, _HAS_TAG = 1 << 9, 1 << 10
-_LATIN1, _UTF8, _ASCII = 1 << 2, 1 << 3, 1 << 6  # the encoding of a string, among its flags from bit 12 on
+# The encoding of a string, among its flags from bit 12 on.
+_BYTES, _LATIN1, _UTF8, _ASCII = 1 << 1, 1 << 2, 1 << 3, 1 << 6
 MISSING_INTEGER = -(2**31)
 
 _SYMBOL, _PAIRLIST, _CLOSURE, _ENVIRONMENT, _PROMISE, _CALL = 1, 2, 3, 4, 5, 6
@@ -228,7 +229,9 @@ class _Reader:
 
     def _text(self, data: bytes, encoding: int) -> str:
         """A text by the bits that name its encoding; bytes that do not fit it are shown by their numbers."""
-        codec = "latin-1" if encoding & _LATIN1 else "utf-8" if encoding & (_UTF8 | _ASCII) else self.native
+        # What R calls latin1 is Windows' code page, with the euro sign and quotes, on every system.
+        codec = "cp1252" if encoding & _LATIN1 else "utf-8" if encoding & (_UTF8 | _ASCII) else self.native
+        codec = "ascii" if encoding & _BYTES else codec
         return data.decode(codec, "backslashreplace")
 
     def _known(self, value: RValue) -> RValue:
