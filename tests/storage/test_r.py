@@ -280,7 +280,6 @@ def test_numbers_that_are_not_there(tmp_path: Path) -> None:
         {"a\udce9": torch.ones(1)},
         {"a": torch.eye(2).to_sparse()},
         {"a": torch.ones(1, device="meta")},
-        torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]),
     ],
 )
 def test_what_is_no_weights_by_name_is_refused_in_words(tmp_path: Path, state: Any) -> None:

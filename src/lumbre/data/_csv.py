@@ -61,7 +61,7 @@ def from_csv(
     file = Path(path)
     if not file.is_file():
         raise DataError(f"the path {str(file)!r}", "a CSV file", "correct the path")
-    if separator != r"\s+" and (not isinstance(separator, str) or len(separator) != 1):  # pyright: ignore
+    if separator != r"\s+" and (not isinstance(separator, str) or len(separator) != 1):
         raise OptionError(
             f"separator={separator!r}", r'one character, or r"\s+" for white space', r'separator=";", separator="\t"'
         )

@@ -172,9 +172,9 @@ def _check_state(state: Any) -> None:
     Raises:
         ArchiveError: it is not.
     """
-    parts = {"a tensor": state} if isinstance(state, Tensor) else state
-    if not isinstance(parts, Mapping):
+    if not isinstance(state, (Tensor, Mapping)):
         raise ArchiveError(f"a {type(state).__name__}", "a tensor, or tensors by name", "module.state_dict()")
+    parts: dict[Any, Any] = {"a tensor": state} if isinstance(state, Tensor) else dict(state)
     for name, part in parts.items():
         if not isinstance(part, Tensor):
             kind = type(part).__name__
