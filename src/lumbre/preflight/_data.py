@@ -254,11 +254,15 @@ def test_validates(subject: Subject) -> Iterator[Found]:
             )
 
 
+_MOST_COMPARED, _MOST_MOVED = 200, 12
+
+
 @check("LB042", "warning", "Validation rows of another kind")
 def shift(subject: Subject) -> Iterator[Found]:
     """Validation rows do not come from where the training rows came: another data set, another scaling, other classes.
-    Compared are classes, the middle and spread of each column, and for pictures how light, how contrasted and how rough
-    they are (Kolmogorov and Smirnov's distance, at a chance of about one in a million)."""
+    Compared are classes, the middle and spread of each column and of measured targets, the order of columns, and for
+    pictures how light, how contrasted and how rough they are (Kolmogorov and Smirnov's distance, at a chance of about
+    one in a million)."""
     if subject.columns is None or subject.valid is None:
         return
     said = _other_classes(subject)
@@ -267,9 +271,10 @@ def shift(subject: Subject) -> Iterator[Found]:
             break
         a, b = (one[torch.linspace(0, len(one) - 1, min(len(one), 2000)).long()] for one in (a, b))
         if a.ndim == 2 and a.is_floating_point() and a.shape[1] <= 5000:
-            said = _column_shift(a.float(), b.float())
+            said = _column_shift(a.float(), b.float()) or _changed_places(a.float(), b.float())
         elif a.ndim in (3, 4) and min(a.shape[-2:]) >= 8:
             said = _picture_shift(a.float(), b.float())
+    said = said or _target_shift(subject)
     if said:
         yield Found(
             said,
@@ -302,6 +307,43 @@ def _other_classes(subject: Subject) -> str:
             "training rows are"
         )
     return ""
+
+
+def _target_shift(subject: Subject) -> str:
+    """Targets that are measured in another unit."""
+    if subject.columns is None or subject.valid is None:
+        return ""
+    ours, theirs = subject.columns[1], subject.valid[1]
+    if not isinstance(ours, Tensor) or not isinstance(theirs, Tensor) or ours.shape[1:] != theirs.shape[1:]:
+        return ""
+    if (
+        not ours.is_floating_point()
+        or not theirs.is_floating_point()
+        or ours.ndim > 2
+        or min(len(ours), len(theirs)) < 30
+    ):
+        return ""
+    a, b = ours.float().reshape(len(ours), -1), theirs.float().reshape(len(theirs), -1)
+    spread, other = (float(one.quantile(0.9) - one.quantile(0.1)) for one in (a[:, 0], b[:, 0]))
+    # The last part of a series that rises is narrower, and lies higher.
+    differ = abs(float(a[:, 0].median() - b[:, 0].median())) > spread > 0 or other > 4 * spread > 0
+    return f"targets, {_column_shift(a[:, :1], b[:, :1])}" if differ else ""
+
+
+def _changed_places(a: Tensor, b: Tensor) -> str:
+    """Columns whose numbers are spread as those of another column are, and those of that one as theirs."""
+    if not 2 <= a.shape[1] <= _MOST_COMPARED:
+        return ""
+    limit = 2.7 * ((len(a) + len(b)) / (len(a) * len(b))) ** 0.5
+    moved = [at for at in range(a.shape[1]) if _ks(a[:, at], b[:, at]) > limit]
+    if not 2 <= len(moved) <= _MOST_MOVED:
+        return ""
+    distance = torch.tensor([[_ks(a[:, one], b[:, two]) for two in moved] for one in moved])
+    best = distance.argmin(1).tolist()
+    if sorted(best) != list(range(len(moved))) or float(distance.amin(1).max()) > limit / 2:
+        return ""
+    pairs = ", ".join(f"{moved[two]} as {one} in training" for one, two in zip(moved, best, strict=True))
+    return f"columns in another order in the validation rows: {pairs}"
 
 
 def _column_shift(a: Tensor, b: Tensor) -> str:

@@ -1,11 +1,15 @@
 """What a loss is made for: log-probabilities, signs, counts, lengths, and the side on which better predictions lie."""
 
+import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from lumbre.base import map_leaves, untouched
+from lumbre.devices import same_chance
 from lumbre.preflight._recorder import BINARY, CLASSES, Call, loss_inputs, made_by
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
@@ -19,11 +23,14 @@ def outside(subject: Subject) -> Iterator[Found]:
     """Losses of torch that take what they are given, and mean something else: `KLDivLoss` of what are no logarithms of
     probabilities, `PoissonNLLLoss` of a rate where its logarithm is wanted, labels of 0 and 1 where -1 and 1 are,
     a triplet whose parts are the same, `CTCLoss` with the blank among the labels or inputs that are too short, class
-    probabilities that do not add up to 1, `BCELoss` of a softmax where several labels hold at once."""
+    probabilities that do not add up to 1, `BCELoss` of a softmax where several labels hold at once, and a class that
+    `ignore_index` leaves out."""
     for call in subject.loss_calls:
         look = _DOMAINS.get(call.name)
         if look is not None and isinstance(call.input, Tensor):
             yield from look(call)
+        if call.name == "cross_entropy" and call.target is subject.batch.target:
+            yield from _ignored(call)
 
 
 def _kl_divergence(call: Call) -> Iterator[Found]:
@@ -158,6 +165,20 @@ def _soft_classes(call: Call) -> Iterator[Found]:
         )
 
 
+def _ignored(call: Call) -> Iterator[Found]:
+    """One label a row has no padding: a class that is left out is a class that is never learned."""
+    target, ignored = call.target, call.argument(4, "ignore_index", -100)
+    if not isinstance(target, Tensor) or target.is_floating_point() or call.input.ndim != 2 or target.ndim != 1:
+        return
+    share = float((target == ignored).float().mean())
+    if isinstance(ignored, int) and 0 <= ignored < call.input.shape[1] and share > 0.02:
+        yield Found(
+            f"ignore_index={ignored}, a class of {share:.0%} of the rows, which the loss leaves out",
+            "ignore_index of a number that is no class, such as -100",
+            "leave ignore_index out; or number the classes that count from 0",
+        )
+
+
 def _excluding(call: Call) -> Iterator[Found]:
     """Probabilities of a softmax share a whole: of several labels that hold at once, none can be near 1."""
     given, target = call.input, call.target
@@ -195,7 +216,9 @@ _DOMAINS: dict[str, Callable[[Call], Iterator[Found]]] = {
 @check("LB066", "warning", "Class weights that rise with the classes")
 def frequent_weights(subject: Subject) -> Iterator[Found]:
     """Weights of classes are to make rare ones heard. Weights that grow with the number of rows, such as the counts
-    themselves, do the opposite; so does a `pos_weight` of positives by negatives."""
+    themselves, do the opposite; so does a `pos_weight` of positives by negatives, and a `sampler=` that draws frequent
+    classes even more often."""
+    yield from _drawn_often(subject)
     target = subject.target
     if subject.columns is None or not isinstance(target, Tensor) or target.numel() < _ENOUGH:
         return
@@ -229,6 +252,25 @@ def frequent_weights(subject: Subject) -> Iterator[Found]:
             )
 
 
+def _drawn_often(subject: Subject) -> Iterator[Found]:
+    draws, target = subject.chosen.draws, subject.target
+    if draws is None or not isinstance(target, Tensor) or target.ndim != 1 or len(target) != len(draws):
+        return
+    kinds, at = target.cpu().unique(return_inverse=True)
+    if not 2 <= len(kinds) <= _ENOUGH or (target.is_floating_point() and len(kinds) > 2):
+        return
+    rows = torch.bincount(at, minlength=len(kinds)).double()
+    drawn = torch.zeros(len(kinds), dtype=torch.double).index_add(0, at, draws.detach().cpu().double())
+    if bool((drawn > 0).all()) and _rises(rows.log(), (drawn / rows).log()):
+        share, there = (float(one[rows.argmax()] / one.sum()) for one in (drawn, rows))
+        yield Found(
+            f"sampler= that draws the most frequent class even more often: {share:.0%} of the rows, of which it has "
+            f"{there:.0%}",
+            "a sampler that draws rare classes more often",
+            'sampler="balanced"; or weights of 1 / counts[y]',
+        )
+
+
 def _rises(counts: Tensor, weights: Tensor) -> bool:
     """Whether logarithms of weights go with those of counts."""
     counts, weights = counts - counts.mean(), weights - weights.mean()
@@ -241,9 +283,19 @@ def _rises(counts: Tensor, weights: Tensor) -> bool:
 def wrong_side(subject: Subject) -> Iterator[Found]:
     """The loss is asked for better predictions than the module's: the targets themselves, or higher scores for the
     right class. It must be smaller there. A loss of the user's own with its sign turned is larger; one that compares
-    overlaps of probabilities, such as Dice's, is no better for raw scores of the right sign."""
+    overlaps of probabilities, such as Dice's, is no better for raw scores of the right sign. Nor may it fall as
+    predictions go away from the targets, or as weights become larger, whose penalty is added."""
     pred, target, value = subject.evaluated.pred, subject.batch.target, subject.evaluated.loss
-    if subject.loss is None or subject.evaluated.failure is not None or _of_torch(subject):
+    if subject.loss is None or subject.evaluated.failure is not None:
+        return
+    if _rewards_weights(subject):
+        yield Found(
+            "a term of the loss that falls with the square of the weights, without end",
+            "a penalty that is added: it rises with the weights",
+            "loss + 1e-4 * sum(p.square().sum() for p in self.parameters()); or weight_decay= of the optimizer",
+        )
+        return
+    if _of_torch(subject):
         return
     if not all(isinstance(one, Tensor) for one in (pred, target, value)) or value.ndim or not pred.is_floating_point():
         return
@@ -260,6 +312,29 @@ def wrong_side(subject: Subject) -> Iterator[Found]:
             "a loss that falls as predictions become better",
             "the minus of a likelihood or an overlap; 1 - overlap of torch.sigmoid(scores)",
         )
+
+
+def _rewards_weights(subject: Subject) -> bool:
+    """Whether the loss, for the same predictions, falls with the square of the weights, which it looks at by itself."""
+    assert subject.loss is not None
+    pred = map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, subject.evaluated.pred)
+    values: list[float] = []
+    with untouched(subject.model, subject.device, subject.loss), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept = [(one, one.clone()) for one in subject.model.parameters()]
+        try:
+            for by in (1, 2, 3, 4):
+                for one, value in kept:
+                    one.copy_(value * by)
+                same_chance(subject.device)
+                values.append(float(subject.loss(pred, subject.batch.target)))
+                if by == 2 and values[0] == values[1]:  # most losses know nothing of weights
+                    return False
+        except Exception:  # a loss that takes the module's own predictions only
+            return False
+    first, second, third = (b - a for a, b in itertools.pairwise(values))
+    bend, again = second - first, third - second
+    return first < 0 and bend < 0 and math.isclose(bend, again, rel_tol=1e-2)
 
 
 def _of_torch(subject: Subject) -> bool:
@@ -283,10 +358,14 @@ def _turned(subject: Subject, pred: Tensor, target: Tensor, now: float) -> str:
     generator = torch.Generator().manual_seed(0)
     step = torch.randn(target.shape, generator=generator).to(target) * (0.1 * float(target.std()) + 1e-3)
     best = of(target)
+    compared = any("sub" in call.name and _shapes(call) == {tuple(target.shape)} for call in subject.loss_calls)
     if math.isfinite(best) and all(of(target + one) < best - 1e-7 for one in (step, -step)) and best > now:
         return "a loss that is greatest where predictions are the targets"
+    far = 10 * float(target.std()) + 1
+    away = [[of(target + sign * by * far) for by in (1, 2, 4)] for sign in (1, -1)] if compared else []
+    if any(best > one > two > four and two - four > 1.5 * (one - two) for one, two, four in away):
+        return "a loss that falls without end as predictions go away from the targets"
     binary = bool(((target == 0) | (target == 1)).all()) and bool((target != target.flatten()[0]).any())
-    compared = any("sub" in call.name and _shapes(call) == {tuple(target.shape)} for call in subject.loss_calls)
     raw = made_by(pred) not in _POSITIVE and bool(((subject.evaluated.pred < 0) | (subject.evaluated.pred > 1)).any())
     if binary and raw and not compared:
         opposite, scores = of(1 - target), of(10 * (2 * target - 1))

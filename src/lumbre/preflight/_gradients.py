@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lumbre.base import is_adaptive
 from lumbre.preflight._recorder import graph_leaves, recomputed
 from lumbre.preflight._registry import Found, check
-from lumbre.preflight._subject import Subject
+from lumbre.preflight._subject import Pass, Subject
 
 _SHOWN = 4
 _OTHER_BATCHES = 3
@@ -137,7 +137,7 @@ def _modules_behind(function: Any) -> Iterator[tuple[str, nn.Module]]:
 @check("LB024", "warning", "Gradients that are zero or vanish", several=True, unless=("LB019",))
 def vanishing(subject: Subject) -> Iterator[Found]:
     """No weight gets a gradient, only biases (all weights begin at zero, or nothing passes a layer); or the first
-    layers get a ten-millionth of what the last ones get."""
+    layers get a ten-millionth of what the last ones get; or the loss is exactly 0, whatever the weights."""
     weights = {
         name: gradient
         for name, gradient in subject.trained.gradients.items()
@@ -154,6 +154,14 @@ def vanishing(subject: Subject) -> Iterator[Found]:
             "torch's own first weights: at most the last layer may begin at zero",
         )
         return
+    if max(sizes.values()) == 0 and all(_is_zero(subject.moved(seed)) for seed in (1, 2)):
+        yield Found(
+            "a loss of exactly 0, without a gradient for any weight, and with other weights of the net, too",
+            "a loss that is above 0 until something is learned",
+            "look at what the margin is compared with: the farthest or nearest row must not be the row itself, and a "
+            "place that is filled with an infinite number must be one that is never taken",
+        )
+        return
     first, last = next(iter(sizes)), list(sizes)[-1]
     if 0 < sizes[first] < 1e-8 * sizes[last]:
         yield Found(
@@ -161,6 +169,10 @@ def vanishing(subject: Subject) -> Iterator[Found]:
             "gradients of about the same size in all layers",
             "ReLU or GELU instead of sigmoid or tanh in deep nets; normalization layers; connections around layers",
         )
+
+
+def _is_zero(found: Pass) -> bool:
+    return isinstance(found.loss, Tensor) and found.loss.ndim == 0 and float(found.loss.detach()) == 0
 
 
 @check("LB058", "warning", "Gradients that explode", unless=("LB038", "LB039", "LB050"))

@@ -246,7 +246,8 @@ def frozen_head(subject: Subject) -> Iterator[Found]:
     go through numbers that were drawn by chance. (Fixed layers before trained ones are a method of their own.)"""
     found = subject.trained
     calls = [call for call in found.layers if isinstance(call.layer, (nn.Linear, nn.modules.conv._ConvNd))]  # pyright: ignore[reportPrivateUsage]
-    if found.failure is not None or subject.own_step or len(calls) < 2:
+    calls = [call for call in calls if isinstance(call.output, Tensor) and call.output.requires_grad]
+    if found.failure is not None or subject.own_step or len(calls) < 2:  # a slow copy of the net is no part of the way
         return
     learning = any(one.requires_grad for call in calls[:-1] for one in call.layer.parameters())
     if learning and _as_drawn(calls[-1].layer):
@@ -266,3 +267,39 @@ def _as_drawn(layer: nn.Module) -> bool:
     given = weight.detach().float() * weight[0].numel() ** 0.5
     mean_square = float(given.square().mean())
     return float(given.abs().max()) <= 1.0001 and 0.25 < mean_square < 0.42
+
+
+@check("LB128", "warning", "Freezing that freezes nothing")
+def not_frozen(subject: Subject) -> Iterator[Found]:
+    """`module.requires_grad = False` makes an attribute of that name, which nobody reads: parameters have one, modules
+    a method, `requires_grad_()`. So does a name that is written wrongly, such as `p.require_grad = False`."""
+    for name, part in subject.model.named_modules():
+        if vars(part).get("requires_grad") is False and any(one.requires_grad for one in part.parameters()):
+            yield Found(
+                f"{name or 'the module'}.requires_grad = False, of a module whose parameters are trained",
+                "parameters that are frozen",
+                f"{name or 'model'}.requires_grad_(False)",
+            )
+            return
+    for name, one in subject.model.named_parameters():
+        wrong = [word for word in vars(one) if word.startswith("require") and vars(one)[word] is False]
+        if wrong and one.requires_grad:
+            yield Found(
+                f"{name}.{wrong[0]} = False, which nobody reads: it is trained",
+                "requires_grad = False",
+                "requires_grad_(False)",
+            )
+            return
+
+
+@check("LB130", "warning", "Saved weights that were not loaded")
+def not_loaded(subject: Subject) -> Iterator[Found]:
+    """While the module was built, `load_state_dict(..., strict=False)` was given saved weights of which no name fits:
+    nothing was loaded, and torch says nothing of it. Mostly all names have a word in front, such as "module." or
+    "model.", or the weights are an entry of what was saved."""
+    if subject.unloaded:
+        yield Found(
+            f"load_state_dict(..., strict=False) that loaded nothing: {subject.unloaded[0]}",
+            "saved names that are those of the module",
+            '{name.removeprefix("module."): value for name, value in saved.items()}; or strict=True, which says so',
+        )

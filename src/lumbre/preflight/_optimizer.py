@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, optim
 
 from lumbre.base import is_adaptive, map_leaves, rate_in, untouched
+from lumbre.preflight._recorder import CLASSES, loss_inputs
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
+_MOST_SMOOTHED = 0.5
 _OWN_RATES = ("OneCycleLR", "CyclicLR")  # which take no notice of the optimizer's
 
 
@@ -43,6 +45,35 @@ def rate(subject: Subject) -> Iterator[Found]:
             yield Found(
                 f"lr={value:g} for {name}", f"a rate that trains; usual are {usual}", "recipe.lr_finder(data).plot()"
             )
+
+
+@check("LB127", "warning", "An option whose number was meant for something else", several=True)
+def other_options(subject: Subject) -> Iterator[Found]:
+    """`label_smoothing` is the share that the right class is to lose, not the one that it keeps; the first of Adam's
+    `betas` follows the gradient and the second its size, which changes more slowly; a `momentum` of 1 and more never
+    forgets."""
+    for call in loss_inputs(subject.loss_calls, CLASSES[:1]):
+        share = call.argument(7, "label_smoothing", 0.0)
+        if isinstance(share, (int, float)) and share >= _MOST_SMOOTHED:
+            yield Found(
+                f"label_smoothing={share:g}: the right class is to have {1 - share:.0%}, and its part of the rest",
+                "0 to 0.2",
+                f"label_smoothing={max(1 - share, 0.0):.2g}, if {share:g} was meant as what the right class keeps",
+            )
+            break
+    for optimizer, group in _groups(subject):
+        betas = [float(one) for one in group.get("betas") or ()]
+        momentum = group.get("momentum", 0.0)
+        if is_adaptive(optimizer) and len(betas) == 2 and betas[0] > betas[1] + 0.02:
+            yield Found(
+                f"betas=({betas[0]:g}, {betas[1]:g}) for {type(optimizer).__name__}",
+                "a second number that is larger than the first",
+                f"betas=({betas[1]:g}, {betas[0]:g})",
+            )
+            return
+        if isinstance(momentum, float) and momentum >= 1:
+            yield Found(f"momentum={momentum:g}, which never forgets", "below 1", "momentum=0.9")
+            return
 
 
 @check("LB034", "warning", "A weight decay that hardly can be meant")
@@ -86,7 +117,8 @@ def _rises_on(rates: Sequence[float]) -> bool:
 def schedule(subject: Subject) -> Iterator[Found]:
     """A scheduler that is made for more or fewer steps than the run has ends high, rises again, or stops the run; one
     that counts in epochs what was meant in batches hardly moves, or is at its end after a part of the run. A warm-up
-    that is longer than the run never comes to the rate that the optimizer was given."""
+    that is longer than the run never comes to the rate that the optimizer was given; a factor above 1 makes the rate
+    grow without end."""
     base = max((rate_in(group) or 0.0 for _, group in _groups(subject)), default=0.0)
     for one in subject.schedules:
         steps = len(one.rates)
@@ -105,6 +137,13 @@ def schedule(subject: Subject) -> Iterator[Found]:
             received = (
                 f"{one.name or 'a schedule'}, whose rate comes to {max(one.rates):.1g} at most in the {steps} steps of "
                 f"this run, where the optimizer has {base:g}"
+            )
+        elif (
+            steps > 2 and one.name not in _OWN_RATES and one.rates[-1] == max(one.rates) > 10 * max(base, one.rates[0])
+        ):
+            received = (
+                f"{one.name or 'a schedule'}, whose rate rises to {one.rates[-1]:.2g} at the end of the run, from "
+                f"{one.rates[0]:.2g}"
             )
         else:
             continue

@@ -15,7 +15,7 @@ _TURNED = 2.0
 @check("LB089", "warning", "The worst epoch taken for the best", several=True)
 def wrong_end(subject: Subject) -> Iterator[Found]:
     """A callback takes the least of what is better where there is more of it, or the most of a loss: it
-    keeps, or stops at, the worst epoch."""
+    keeps, or stops at, the worst epoch, or lowers the rate as long as the net learns."""
     for one in subject.chosen.watched:
         if one.mode != one.better:
             less = "less" if one.better == "min" else "more"

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from lumbre.base import brief, describe, loss_hint
+from lumbre.preflight._measured import blind_metrics
 from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, loss_inputs, made_by
 from lumbre.preflight._registry import Found, check
+from lumbre.preflight._scores import keep_their_size
 from lumbre.preflight._subject import Subject, tensors
 from lumbre.steps import moderate
 
 _RANGES = {"Relu": (0.0, math.inf), "Sigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0), "Softplus": (0.0, math.inf)}
+_MOSTLY_CUT = 0.25
 _RAW = ("Addmm", "Mm", "Convolution")
 
 
@@ -180,10 +183,17 @@ def no_probabilities(subject: Subject) -> Iterator[Found]:
 def unfit_metric(subject: Subject) -> Iterator[Found]:
     """`BinaryAccuracy` counts probabilities above 0.5. Given raw scores it asks whether they are above 0.5, not above
     0, and so is too low; `BinaryAccuracyWithLogits` of probabilities takes each for a yes. Both of measurements ask
-    how many are positive. (Metrics that cannot be computed at all say so in the first step.)"""
+    how many are positive. A metric of your own is asked for predictions that are all right, and all wrong.
+    (Metrics that cannot be computed at all say so in the first step.)"""
     pred, target = subject.evaluated.pred, subject.target
     if not isinstance(pred, Tensor) or subject.evaluated.failure is not None:
         return
+    for said in blind_metrics(subject):
+        yield Found(
+            f"a metric of your own that does not tell right predictions from wrong ones: {said}",
+            "a better value for right predictions",
+            "pred.argmax(1) == target: without a dimension, argmax() is the place of one number among all",
+        )
     measured = isinstance(target, Tensor) and target.is_floating_point() and bool(((target < 0) | (target > 1)).any())
     for metric in subject.metrics:
         name, made = type(metric).__name__, made_by(pred)
@@ -206,7 +216,8 @@ def unfit_metric(subject: Subject) -> Iterator[Found]:
 @check("LB015", "warning", "An output that cannot reach the targets", several=True)
 def out_of_reach(subject: Subject) -> Iterator[Found]:
     """The last layer ends in an activation whose range leaves targets out: ReLU gives nothing negative, sigmoid nothing
-    above 1. Before a cross-entropy a ReLU takes away every score below 0, with its gradient."""
+    above 1. Before a cross-entropy a ReLU takes away every score below 0, with its gradient, and clamp() what it
+    cuts."""
     for call in loss_inputs(subject.loss_calls, (*ELEMENTWISE, "cross_entropy")):
         made = made_by(call.input)
         if call.name == "cross_entropy":
@@ -217,6 +228,13 @@ def out_of_reach(subject: Subject) -> Iterator[Found]:
                     "leave the last ReLU out",
                 )
             continue
+        if made in ("Clamp", "ClampMin", "ClampMax") and (idle := _cut(call.input)) > _MOSTLY_CUT:
+            yield Found(
+                f"predictions that end in clamp(), which cuts off {idle:.0%} of the first batch: no gradient there",
+                "an output whose gradient reaches every prediction",
+                "sigmoid() for numbers from 0 to 1, softplus() for those above 0; clamp() in predict(), after training",
+            )
+            return
         if made not in _RANGES or not isinstance(subject.target, Tensor) or not subject.target.is_floating_point():
             continue
         low, high = _RANGES[made]
@@ -229,6 +247,13 @@ def out_of_reach(subject: Subject) -> Iterator[Found]:
                 "leave the activation after the last layer out",
             )
             return
+
+
+def _cut(pred: Tensor) -> float:
+    """The share of predictions that lie at a bound that several of them share."""
+    values = pred.detach().flatten()
+    ends = [(values == end).float().mean() for end in (values.min(), values.max())]
+    return float(sum(one for one in ends if one * values.numel() > 1))
 
 
 @check("LB016", "error", "One score for CrossEntropyLoss")
@@ -247,7 +272,9 @@ def one_score(subject: Subject) -> Iterator[Found]:
 def softmax_over_rows(subject: Subject) -> Iterator[Found]:
     """A softmax over dimension 0 makes the probabilities of a class add up to 1 over the batch, not those of a row over
     its classes."""
-    for call in subject.evaluated.forward:
+    in_loss = [call for call in subject.evaluated.losses if isinstance(call.input, Tensor) and call.input.ndim == 2]
+    in_loss = [call for call in in_loss if call.input.shape[0] != call.input.shape[1]]  # of rows beside one another
+    for call in (*subject.evaluated.forward, *in_loss):
         dim = call.argument(1, "dim")
         if call.name not in ("softmax", "log_softmax") or not isinstance(call.input, Tensor) or call.input.ndim != 2:
             continue
@@ -327,7 +354,8 @@ def no_scalar(subject: Subject) -> Iterator[Found]:
 @check("LB025", "warning", "A loss at the start that is far from chance", unless=("LB038", "LB039", "LB019"))
 def far_from_chance(subject: Subject) -> Iterator[Found]:
     """Before training a classifier knows nothing, so its cross-entropy should be near log(classes). Many times that
-    means first weights that are far too wide, or inputs on a wild scale: the first epochs go into undoing it."""
+    means first weights that are far too wide, or inputs on a wild scale: the first epochs go into undoing it. (Cosines
+    times a scale are meant to begin so.)"""
     for call in loss_inputs(subject.trained.losses, ("cross_entropy", *BINARY)):
         if not isinstance(call.result, Tensor) or call.result.ndim:
             continue
@@ -337,7 +365,7 @@ def far_from_chance(subject: Subject) -> Iterator[Found]:
         if not classes or weighted or reduction != "mean":
             continue
         value, chance = float(call.result.detach()), math.log(max(classes, 2))
-        if math.isfinite(value) and value > 5 * chance + 1:
+        if math.isfinite(value) and value > 5 * chance + 1 and not keep_their_size(subject):
             yield Found(
                 f"a cross-entropy of {value:.3g} before the first step",
                 f"about {chance:.3g}, that of guessing among {classes} classes",

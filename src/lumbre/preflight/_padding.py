@@ -117,16 +117,17 @@ def order_unseen(subject: Subject) -> Iterator[Found]:
     for their positions: all steps are given the same one. (Nothing is said of nets without positions of any kind: a set
     has no order.)"""
     input = subject.batch.input
-    if not isinstance(input, Tensor) or input.ndim != 2 or input.is_floating_point() or input.is_complex():
+    if not isinstance(input, Tensor) or input.is_complex() or input.ndim != (3 if input.is_floating_point() else 2):
         return
     steps, found = input.shape[1], subject.evaluated
     preds = tensors(found.pred)
     if found.failure is not None or steps < 4 or len(preds) != 1 or steps in preds[0].shape[1:]:
         return
-    attends = any(call.name == "scaled_dot_product_attention" for call in found.forward)
+    by_hand = any(call.name == "softmax" and getattr(call.result, "ndim", 0) >= 3 for call in found.forward)
+    attends = by_hand or any(call.name == "scaled_dot_product_attention" for call in found.forward)
     if not attends and not any(isinstance(part, nn.MultiheadAttention) for part in subject.model.modules()):
         return
-    if not _has_positions(subject.model):
+    if not _has_positions(subject.model, steps):
         return
     lengths = lengths_of(input)
     least = steps if lengths is None else int(lengths[: 2 * _ROWS].min())
@@ -145,7 +146,11 @@ def order_unseen(subject: Subject) -> Iterator[Found]:
         )
 
 
-def _has_positions(model: nn.Module) -> bool:
+def _has_positions(model: nn.Module, steps: int) -> bool:
+    """Whether there is a table of positions: by its name, as a second embedding, or as numbers that are not trained."""
+    fixed = [one for one in model.buffers() if one.is_floating_point() and one.ndim in (2, 3)]
+    if any(len(one.squeeze(0)) >= steps and one.shape[-1] != one.shape[-2] for one in fixed):
+        return True
     tables = sum(isinstance(part, nn.Embedding) for part in model.modules())
     names = [name.rpartition(".")[2].lower() for name, _ in (*model.named_parameters(), *model.named_buffers())]
     return tables > 1 or any(name.startswith(_POSITIONS) for name in names)

@@ -136,3 +136,15 @@ def _supervised(subject: Subject) -> bool:
     targets = [call.target for call in asked if isinstance(call.target, Tensor)]
     held = tensors(subject.batch.target)
     return any(one is mine and one.shape not in shapes for one in targets for mine in held)
+
+
+@check("LB129", "warning", "Rows that change as they are read")
+def changing(subject: Subject) -> Iterator[Found]:
+    """Training rows are others each time they are read, though the same random numbers are drawn: the data set works in
+    place on the rows that it keeps. Each epoch scales what was scaled before."""
+    if subject.changing:
+        yield Found(
+            "training inputs that are others each time the same rows are read",
+            "rows that stay as they are; what is drawn by chance may differ",
+            "x = (x - mean) / std in place of x -= mean and x /= std; or x = self.x[i].clone() first",
+        )

@@ -126,6 +126,8 @@ class Subject:
         in_order: whether a loader gives the rows in the order in which they lie in `columns`.
         held: the first batch of each set that is not trained on, "validation" and "test"; or what reading it raised.
         drawn_anew: the sets, "validation" and "test", whose inputs are others when they are read again.
+        changing: whether training rows are others each time they are read, though the same random numbers are drawn.
+        unloaded: saved weights of which none came into the module while it was built, in words.
         unseen: what cannot be looked at, in words.
         fewest_rows: rows of the smallest batch of an epoch, where that is known; where processes share a batch, of the
             smallest part of it, which may be none: then a row is computed that does not count.
@@ -166,6 +168,8 @@ class Subject:
     in_order: bool = False
     held: Mapping[str, Batch | Exception] = field(default_factory=dict[str, "Batch | Exception"])
     drawn_anew: Sequence[str] = ()
+    changing: bool = False
+    unloaded: Sequence[str] = ()
     unseen: Sequence[str] = ()
     fewest_rows: int | None = None
     processes: int = 1

@@ -99,7 +99,10 @@ def grows(subject: Subject) -> Iterator[Found]:
     added, kept = twice.value - once.value, 2 * once.value - twice.value
     if not _close(thrice.value, kept + 3 * added, size + abs(thrice.value)):
         return  # rows are compared with one another
-    if sums and means and all(map(_of_sums_and_means, once.slopes, twice.slopes, thrice.slopes)):
+    # A farthest or nearest one of the batch has a slope in one copy alone, and the loss does not grow.
+    if not (sums and means and abs(added) > _NEAR * size):
+        return
+    if all(map(_of_sums_and_means, once.slopes, twice.slopes, thrice.slopes)):
         yield Found(
             "a loss of which one part is a sum over the rows of the batch, and another a mean",
             "terms that are all means over the rows, or all sums: their weights else depend on the batch size",

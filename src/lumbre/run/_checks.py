@@ -16,7 +16,7 @@ from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
 from lumbre.run._chosen import chosen
 from lumbre.run._feeds import Feeds, TrainingData
-from lumbre.run._known import Known, Reading, drawn_anew, first_batch, in_order, known_rows, rows_twice
+from lumbre.run._known import Known, Reading, changes, drawn_anew, first_batch, in_order, known_rows, rows_twice
 from lumbre.run._net import Net
 from lumbre.run._options import Options
 from lumbre.run._rates import schedules
@@ -144,6 +144,7 @@ def _subject(spec: Spec, options: Options, setting: Setting, feeds: Feeds, net: 
         scheduled=any(_may_move_rates(one) for one in callbacks),
         schedules=schedules(net.optimizers, callbacks, options.epoch_range[1], feeds.train.length),
         chosen=chosen(spec, options, feeds),
+        unloaded=net.unloaded,
     )
 
 
@@ -165,6 +166,7 @@ def _let_see(subject: Subject, options: Options, feeds: Feeds, test: Any, readin
     subject.twice = {name: found for name, found in twice.items() if found is not None}
     subject.in_order = subject.columns is not None and in_order(getattr(data.train, "loader", None))
     subject.held = _first_batches(feeds, named, test, subject.device)
+    subject.changing = changes(train)
     subject.drawn_anew = [name for name, one in named.items() if drawn_anew(one)]
     of_sets = zip(("training", names[0], "test", *names[1:]), sets, strict=True)
     subject.unseen = [f"{name} data: {one.missing}" for name, one in of_sets if one.missing]

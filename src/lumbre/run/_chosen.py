@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import Batch
-from lumbre.callbacks import Monitor
+from lumbre.callbacks import LRScheduler, Monitor
 from lumbre.core import Callback
 from lumbre.preflight import Chosen, Watched
 from lumbre.run._feeds import Feeds
@@ -33,6 +33,10 @@ def _watched(spec: Spec, callbacks: Sequence[Callback]) -> Iterator[Watched]:
     for name, metrics in (("train", spec.metrics.train), ("valid", spec.metrics.valid)):
         higher |= {f"{name}_{one.name.lower()}": one.higher_is_better for one in metrics}
     for one in callbacks:
+        if isinstance(one, LRScheduler) and one.kwargs.get("mode") in ("min", "max"):
+            name = str(vars(one).get("_metric") or "valid_loss")
+            if higher.get(name) is not None:
+                yield Watched(type(one).__name__, name, one.kwargs["mode"], "max" if higher[name] else "min")
         monitor = vars(one).get("_monitor")
         if not isinstance(monitor, Monitor) or not getattr(one, "best_only", True):
             continue

@@ -230,6 +230,22 @@ def drawn_anew(known: Known, rows: int = 8) -> bool:
     return len(set(moved)) == len(moved) and not any(one.shape in moved for one in y)
 
 
+def changes(known: Known, rows: int = 8) -> bool:
+    """Whether training rows are others each time they are read, with the same random numbers: they are overwritten."""
+    source = known.source
+    if source is None or known.columns is not None:
+        return False
+    read: list[list[Tensor]] = []
+    try:
+        for _ in range(3):
+            with _left_as_it_was(source):
+                pair = source.fetch(range(min(rows, len(source))), 1)
+            read.append([one.clone() for one in leaves(pair[0]) if isinstance(one, Tensor)])
+    except Exception:  # reading fails for a reason of its own, which is found elsewhere
+        return False
+    return not _alike(read[0], read[1]) and not _alike(read[1], read[2])
+
+
 def _alike(some: list[Tensor], others: list[Tensor]) -> bool:
     pairs = zip(some, others, strict=False)
     return len(some) == len(others) and all(a.shape == b.shape and bool((a == b).all()) for a, b in pairs)

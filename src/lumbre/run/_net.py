@@ -28,6 +28,7 @@ from lumbre.base import (
 )
 from lumbre.devices import Precision
 from lumbre.run._beside import Beside
+from lumbre.run._loads import watched_loads
 from lumbre.run._loss import loss_module, own_loss, trained_by_loss
 from lumbre.run._setting import Setting
 from lumbre.run._spec import Spec
@@ -47,6 +48,7 @@ class Net:
         optimizers: by name.
         beside: what module and loss held beside tensors when they were built.
         weighted: rows have weights, which the loss is to take.
+        unloaded: saved weights of which none came into the module while it was built, in words.
     """
 
     model: nn.Module
@@ -55,6 +57,7 @@ class Net:
     optimizers: dict[str, optim.Optimizer]
     beside: Beside
     weighted: bool = False
+    unloaded: tuple[str, ...] = ()
 
     @property
     def step_loss(self) -> LossFunction | None:
@@ -105,7 +108,10 @@ def make_net(spec: Spec, first: Batch, setting: Setting) -> Net:
         DataError: the loss needs a target, and the data has none.
     """
     setting.seed_step("init", 0, 0)
-    model = make_module(spec.module, spec.hparams).to(setting.device)
+    unloaded: list[str] = []
+    with watched_loads(unloaded):
+        model = make_module(spec.module, spec.hparams)
+    model = model.to(setting.device)
     call = caller(model, first.input)
     if any(is_lazy(value) for value in (*model.parameters(), *model.buffers())):
         with torch.no_grad():
@@ -116,7 +122,8 @@ def make_net(spec: Spec, first: Batch, setting: Setting) -> Net:
     optimizers = make_optimizers(spec, model, loss, setting.device)
     if isinstance(loss, NamedLosses) and not own_method(model, "step"):
         _check_names(type(model).__name__, list(loss.parts), list(optimizers))
-    return Net(model, call, loss, optimizers, Beside(model, loss_module(loss, model), first))
+    beside = Beside(model, loss_module(loss, model), first)
+    return Net(model, call, loss, optimizers, beside, unloaded=tuple(unloaded))
 
 
 def _refuse_unknown_shapes(model: nn.Module) -> None:

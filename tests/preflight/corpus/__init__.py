@@ -11,6 +11,9 @@ from corpus import (
     asked_layers_columns,
     asked_terms_dimensions,
     data_and_rates,
+    found_data,
+    found_losses,
+    found_nets,
     grown_data,
     grown_nets,
     loss_and_output,
@@ -24,6 +27,7 @@ from corpus import (
 __all__ = [
     "ASKED",
     "CASES",
+    "FOUND",
     "GROWN",
     "HEALTHY",
     "REPORTED",
@@ -33,6 +37,9 @@ __all__ = [
     "asked_layers_columns",
     "asked_terms_dimensions",
     "data_and_rates",
+    "found_data",
+    "found_losses",
+    "found_nets",
     "grown_data",
     "grown_nets",
     "loss_and_output",
@@ -43,6 +50,7 @@ __all__ = [
     "sound",
 ]
 from corpus.asked import ASKED as ASKED
+from corpus.found import FOUND as FOUND
 from corpus.program import CASES as CASES
 from corpus.program import GROWN as GROWN
 from corpus.program import HEALTHY as HEALTHY

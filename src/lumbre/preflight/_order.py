@@ -1,0 +1,145 @@
+"""What a loss takes notice of: the places of the rows in the batch, and each part of the target."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lumbre.base import Nested, leaves, map_leaves, untouched
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject, tensors
+
+_FEWEST_ROWS, _NEAR, _ROUNDING = 8, 1e-3, 2e-6
+_MOST_NUMBERS = 2_000_000
+
+
+def _asked(subject: Subject) -> bool:
+    """Whether the loss can be asked for other orders: everything that it is given has a row for each of the batch."""
+    found, size = subject.evaluated, subject.batch.size
+    if subject.loss is None or found.failure is not None or size < _FEWEST_ROWS or found.drew:
+        return False
+    given = [*leaves(found.pred), *leaves(subject.batch.target)]
+    by_rows = all(isinstance(one, Tensor) and one.ndim and len(one) == size for one in given)
+    return by_rows and bool(given) and sum(one.numel() for one in tensors(found.pred)) <= _MOST_NUMBERS
+
+
+def _value(subject: Subject, pred: Any, target: Any) -> float:
+    """The loss; NaN where it cannot be computed."""
+    try:
+        return float(subject.loss_of(pred, target))
+    except Exception:  # a loss that takes the module's own predictions only
+        return math.nan
+
+
+def _draws(subject: Subject, pred: Any, target: Any) -> bool:
+    """Whether the loss is another when it is asked again: it draws by chance, or keeps something."""
+    assert subject.loss is not None
+    with untouched(subject.model, subject.device, subject.loss), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            once, again = (float(subject.loss(pred, target)) for _ in range(2))
+        except Exception:  # a loss that takes the module's own predictions only
+            return True
+    return once != again
+
+
+def _turned(by: int) -> Callable[[Any], Any]:
+    return lambda leaf: leaf.detach().roll(by, 0)
+
+
+@check("LB123", "warning", "A loss that depends on the order of the rows", unless=("LB020", "LB006", "LB018"))
+def ordered(subject: Subject) -> Iterator[Found]:
+    """The order of a batch is drawn anew in each epoch, so it can mean nothing. The loss is asked for the same
+    predictions and targets in other orders: it changes where 0 and 1 stand as an index in place of a mask, where a
+    cumulative sum is taken over rows that were not sorted, or where one place of the batch is taken for the right one.
+    (All rows are moved on together, so that rows which are compared with their neighbours stay beside them.)"""
+    if not subject.shuffled or not _asked(subject):  # a loader may have an order in which rows belong together
+        return
+    found, target = subject.evaluated, subject.batch.target
+    as_is = map_leaves(_turned(0), found.pred), target
+    if _draws(subject, *as_is):
+        return
+    once = _value(subject, *as_is)
+    size = subject.batch.size
+    others = [
+        _value(subject, map_leaves(_turned(by), found.pred), map_leaves(_turned(by), target))
+        for by in (2, 4, size // 2)
+    ]
+    if not all(math.isfinite(one) for one in (once, *others)):
+        return
+    if all(abs(one - once) > _NEAR * max(abs(once), abs(one)) for one in others):
+        yield Found(
+            f"a loss of {once:.4g}, and of {others[0]:.4g} for the same rows in another order",
+            "a loss in which the place of a row in the batch means nothing",
+            "mask.bool() where 0 and 1 are to pick rows; a sort by time before a cumulative sum; torch.arange(len(x)) "
+            "for pairs that stand in the same row. Where rows follow one another in time: shuffle=False",
+        )
+
+
+@check("LB124", "warning", "A part of the target that the loss does not use", unless=("LB006",))
+def unused_target(subject: Subject) -> Iterator[Found]:
+    """Of a target of several parts (a dict or a tuple), one could be anything: the loss is the same where its values
+    change places between rows, for other predictions, too. A weight or a mask that was forgotten, the teacher compared
+    with itself, the best action in place of the one that was taken. (Row numbers and names are not looked at, nor
+    anything where metrics may use it.)"""
+    target, found = subject.batch.target, subject.evaluated
+    parts, size, names = tensors(target), subject.batch.size, _names(target)
+    if subject.loss is None or found.failure is not None or len(parts) < 2 or subject.metrics:
+        return
+    if found.drew or _draws(subject, map_leaves(_plain, found.pred), target):
+        return
+    moved = map_leaves(_shifted, found.pred)
+    once = [_value(subject, one, target) for one in (map_leaves(_plain, found.pred), moved)]
+    if size < _FEWEST_ROWS or not all(math.isfinite(one) for one in once):
+        return
+    for at, part in enumerate(parts):
+        if not part.ndim or len(part) != size or _names_rows(part) or bool((part == part[:1]).all()):
+            continue
+        other = _with_turned(target, at)
+        again = [_value(subject, one, other) for one in (map_leaves(_plain, found.pred), moved)]
+        if all(math.isclose(a, b, rel_tol=_ROUNDING) for a, b in zip(once, again, strict=True)):
+            yield Found(
+                f"a part of the target that the loss takes no notice of: {names[at]}",
+                "a loss that uses every part of the target",
+                "look for a name that is written twice, or a weight or mask that is not used; leave the part out of "
+                "the data where nothing needs it",
+            )
+            return
+
+
+def _plain(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf
+
+
+def _shifted(leaf: Any) -> Any:
+    """Other predictions: each row with those of its neighbour."""
+    by_rows = isinstance(leaf, Tensor) and leaf.ndim and leaf.is_floating_point()
+    return leaf.detach().roll(1, 0) if by_rows else _plain(leaf)
+
+
+def _names_rows(part: Tensor) -> bool:
+    """Whether whole numbers are others in every row, as row numbers are."""
+    return not part.is_floating_point() and part.ndim == 1 and len(part.unique()) == len(part)
+
+
+def _with_turned(target: Any, at: int) -> Any:
+    count = iter(range(len(tensors(target))))
+
+    def turned(leaf: Any) -> Any:
+        return leaf.roll(1, 0) if isinstance(leaf, Tensor) and next(count) == at else leaf
+
+    return map_leaves(turned, target)
+
+
+def _names(target: Nested) -> list[str]:
+    """What the tensors of a target are called."""
+    if isinstance(target, dict):
+        found: list[str] = []
+        for name, value in target.items():
+            count = len(tensors(value))
+            found += [repr(name)] if count == 1 else [f"{name!r}, tensor {at}" for at in range(count)]
+        return found
+    return [f"number {at}" for at in range(len(tensors(target)))]
