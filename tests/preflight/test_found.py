@@ -63,7 +63,7 @@ X = torch.randn(128, 5, generator=torch.Generator().manual_seed(0))
 
 def codes(loss: Callable[[Tensor, Tensor], Tensor], **options: bool) -> list[str]:
     torch.manual_seed(0)
-    found = lb.setup(lambda: nn.Linear(5, 1), loss=loss, optimizer=optim.Adam).check(
+    found = lb.setup(lambda: nn.Linear(5, 1, bias=False), loss=loss, optimizer=optim.Adam).check(
         (X, X[:, :1] - X[:, 1:2]), **options
     )
     return [one.code for one in found if one.severity != "hint"]
@@ -87,9 +87,10 @@ def farthest(pred: Tensor, y: Tensor) -> Tensor:
 
 
 def test_the_order_of_rows() -> None:
-    assert codes(summed_up) == ["LB123"]
-    assert codes(summed_up, shuffle=False) == []  # rows that follow one another
-    assert codes(by_neighbours) == codes(by_drawn_partners) == []
+    assert "LB123" in codes(summed_up)
+    assert "LB123" not in codes(summed_up, shuffle=False)  # rows that follow one another
+    assert "LB123" not in codes(by_neighbours)
+    assert "LB123" not in codes(by_drawn_partners)
 
 
 def test_the_farthest_row_of_a_batch_is_no_sum_of_rows() -> None:
