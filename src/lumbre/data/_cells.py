@@ -393,7 +393,7 @@ def _objects(name: str, given: Sequence[Any] | _Array) -> _Any:
         return _factorized(name, pd.Series(given, dtype=object))
     values = np.empty(len(given), dtype=object)
     values[:] = given
-    with decimal.localcontext(traps=[]):  # a decimal may be a signaling NaN
+    with decimal.localcontext(traps=dict.fromkeys(decimal.getcontext().traps, False)):  # it may be a signaling NaN
         empty = pd.isna(values)
     there = values[~empty] if empty.any() else values
     present = ~empty if empty.any() else None
