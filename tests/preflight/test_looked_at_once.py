@@ -65,7 +65,7 @@ def test_a_net_is_looked_at_once() -> None:
 @pytest.mark.parametrize(
     "options",
     [{"batch_size": 40}, {"callbacks": [lb.callbacks.GradientClip(1.0)]}, {"epochs": 3}, {"precision": "bfloat16"}],
-    ids=str,
+    ids=["batch", "callbacks", "epochs", "precision"],
 )
 def test_other_options_are_looked_at_anew(options: dict[str, Any]) -> None:
     made = recipe()
