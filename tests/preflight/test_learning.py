@@ -463,8 +463,8 @@ class Own(nn.Module):
         held = [one for one in (*self.net.parameters(), *self.head.parameters()) if all(one is not m for m in missing)]
         return optim.Adam(held, lr=self.lr)
 
-    def step(self, batch: Any, ctx: lb.Context) -> Tensor:
-        loss = F.cross_entropy(self(batch.input), batch.target)
+    def step(self, ctx: lb.Context) -> Tensor:
+        loss = F.cross_entropy(self(ctx.batch.input), ctx.batch.target)
         ctx.minimize(loss)
         return loss
 

@@ -40,7 +40,7 @@ def numbers(**given: object) -> None:
         OptionError: one of them is something else, or NaN.
     """
     for name, value in given.items():
-        if value is not None and not (isinstance(value, Real) and value == value):  # noqa: PLR0124: NaN is not itself
+        if value is not None and not (isinstance(value, Real) and value == value):
             raise OptionError(f"{name}={value!r}"[:200], "a number", f"{name}=0.5, without quotes or brackets")
 
 

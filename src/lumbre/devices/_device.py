@@ -67,7 +67,8 @@ class Seeder:
             seed_host(value)
         elif name not in self._begun or HOST_CHANCE.owner is not self:
             HOST_CHANCE.seed(value)
-            HOST_CHANCE.owner = self
+            if HOST_CHANCE.owner is not self:
+                HOST_CHANCE.owner, HOST_CHANCE.drawn = self, False
             self._begun.add(name)
         self._seed_torch(value)
 

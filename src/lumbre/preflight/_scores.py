@@ -13,7 +13,7 @@ _FEWEST_KEYS, _FEWEST_ROWS = 4, 8
 _ONE_ALONE = 0.75
 _UNBOUNDED = ("Addmm", "Convolution", "Baddbmm")
 _TIMES, _GROWN, _MOST_LOSS = 10.0, 1.5, 0.2
-_REACH, _LIKENESS = 1.7, 1.0
+_REACH, _TINY = 1.7, 0.2
 
 
 @check(
@@ -94,7 +94,8 @@ def _flat(call: Call) -> bool:
 def bounded(subject: Subject) -> Iterator[Found]:
     """The scores before a cross-entropy are cosines, or end in a tanh, and stay as small as they are whatever the
     weights: the loss cannot come near 0. They need a scale. Asked are the scores for weights that are ten and a hundred
-    times as large. (Between embeddings, scores may be cosines; nothing is said but where they are far smaller.)"""
+    times as large. (Rows that are compared with one another may be alike before anything is learned; nothing is said
+    but where all their scores are tiny.)"""
     first = subject.evaluated
     now = _classes(first)
     if subject.loss is None or first.failure is not None or not now:
@@ -111,8 +112,8 @@ def bounded(subject: Subject) -> Iterator[Found]:
         reach = _REACH * max(small, large, _widest([scores]))  # cosines of a batch do not come to -1 and 1
         classes = scores.shape[1]
         least = math.log1p((classes - 1) * math.exp(-reach))
-        compared = len(scores) == classes
-        if least > _MOST_LOSS and (not compared or reach < _LIKENESS):
+        compared = len(scores) == classes  # perhaps rows with one another, which may be alike by now
+        if least > _MOST_LOSS and (not compared or float(scores.detach().abs().max()) < _TINY):
             yield Found(
                 f"scores that stay within {max(small, large):.2g} of one another whatever the weights are, so that the "
                 f"cross-entropy of {classes} cannot fall below about {least:.2g}",

@@ -1,5 +1,6 @@
 """The checks of a run that is about to begin: what they look at, and for how long."""
 
+import inspect
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -92,7 +93,7 @@ def _kind(spec: Spec, options: Options, first: Batch, net: Net) -> Hashable:
     chosen = [getattr(options, name) for name in _OF_A_KIND]
     callbacks = [(type(one), _options_of(one)) for one in options.callbacks]
     parts = [
-        (name, type(one), getattr(type(one).forward, "__code__", None), one.extra_repr())
+        (name, type(one), getattr(inspect.getattr_static(type(one), "forward"), "__code__", None), one.extra_repr())
         for name, one in net.model.named_modules()
     ]
     numbers = [(name, one.shape, one.dtype, one.requires_grad) for name, one in net.model.named_parameters()]

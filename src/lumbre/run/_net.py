@@ -307,7 +307,7 @@ def no_loss(name: str) -> RecipeError:
     """The error for a recipe without a loss."""
     return RecipeError(
         f"no loss for {name}",
-        "a loss function, or a module that defines loss(self, pred, target)",
+        "a loss function, or a module that defines loss(self, pred, target), or step(self, ctx)",
         "setup(..., loss=nn.CrossEntropyLoss()) for classes, nn.MSELoss() for measurements; "
         'loss=lambda pred, target: pred["loss"] for a module that computes its own, as those of transformers do',
     )
@@ -324,7 +324,7 @@ def _check_names(kind: str, losses: list[str], optimizers: list[str]) -> None:
         raise RecipeError(
             f"no loss for {kind}: {methods} would be for optimizers called {', '.join(losses)}, and there "
             f"is only {', '.join(optimizers)}",
-            "a loss function, or a module that defines loss(self, pred, target)",
+            "a loss function, or a module that defines loss(self, pred, target), or step(self, ctx)",
             f"setup(..., loss=...), or loss(self, pred, target) in the module; {methods} may stay beside it",
         )
     if set(losses) != set(optimizers):
