@@ -288,7 +288,7 @@ def wrong_side(subject: Subject) -> Iterator[Found]:
     pred, target, value = subject.evaluated.pred, subject.batch.target, subject.evaluated.loss
     if subject.loss is None or subject.evaluated.failure is not None:
         return
-    if _rewards_weights(subject):
+    if not subject.loss_of_torch and _rewards_weights(subject):
         yield Found(
             "a term of the loss that falls with the square of the weights, without end",
             "a penalty that is added: it rises with the weights",

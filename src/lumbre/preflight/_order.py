@@ -21,6 +21,8 @@ def _asked(subject: Subject) -> bool:
     found, size = subject.evaluated, subject.batch.size
     if subject.loss is None or found.failure is not None or size < _FEWEST_ROWS or found.drew:
         return False
+    if subject.loss_of_torch and any(call.target is subject.batch.target for call in subject.loss_calls):
+        return False  # as nearly always: a mean or a sum over the rows
     given = [*leaves(found.pred), *leaves(subject.batch.target)]
     by_rows = all(isinstance(one, Tensor) and one.ndim and len(one) == size for one in given)
     if any(one.shape[:2] == (size, size) for one in tensors(found.pred)):  # of rows beside one another, or of classes

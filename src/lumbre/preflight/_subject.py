@@ -13,7 +13,17 @@ from lumbre.base import Batch, Loss, Nested, as_scalar, cloned, leaves, map_leav
 from lumbre.devices import same_chance
 from lumbre.preflight._chain import is_chain_of_rows
 from lumbre.preflight._dry import Taken, dry_step
-from lumbre.preflight._recorder import Call, LayerCall, Recorder, Shape, recorded_layers
+from lumbre.preflight._recorder import (
+    BINARY,
+    CLASSES,
+    ELEMENTWISE,
+    Call,
+    LayerCall,
+    Recorder,
+    Shape,
+    loss_inputs,
+    recorded_layers,
+)
 from lumbre.steps import Clip
 
 
@@ -237,6 +247,12 @@ class Subject:
                     spread = float(one.std()) if one.numel() > 1 else float(one.abs())
                     one.add_(torch.randn_like(one), alpha=0.5 * spread + 0.05)
             return self._pass(training=True)
+
+    @cached_property
+    def loss_of_torch(self) -> bool:
+        """Whether the loss is what one call of torch's gave: a mean or a sum, of which all is known."""
+        found = self.evaluated
+        return any(call.result is found.loss for call in loss_inputs(found.losses, (*CLASSES, *BINARY, *ELEMENTWISE)))
 
     @cached_property
     def row_by_row(self) -> bool:

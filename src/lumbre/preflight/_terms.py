@@ -12,7 +12,7 @@ from torch.autograd.graph import GradientEdge
 
 from lumbre.base import as_scalar, map_leaves, untouched
 from lumbre.devices import seeder
-from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, Recorder, kind_of, loss_inputs, nodes_of
+from lumbre.preflight._recorder import BINARY, CLASSES, Call, Recorder, kind_of, loss_inputs, nodes_of
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -75,7 +75,7 @@ def grows(subject: Subject) -> Iterator[Found]:
     preds = tensors(found.pred)
     if subject.loss is None or found.failure is not None or subject.batch.size < 2 or not preds:
         return
-    if _from_torch(subject) or sum(one.numel() for one in preds) > _MOST_NUMBERS:
+    if subject.loss_of_torch or sum(one.numel() for one in preds) > _MOST_NUMBERS:
         return
     once = _grown(subject, 1)
     twice = None if once is None else _grown(subject, 2)
@@ -108,12 +108,6 @@ def grows(subject: Subject) -> Iterator[Found]:
             "terms that are all means over the rows, or all sums: their weights else depend on the batch size",
             '.sum(1).mean() in place of .sum(); reduction="sum" divided by len(x)',
         )
-
-
-def _from_torch(subject: Subject) -> bool:
-    """Whether the loss is what one call of torch's gave: a mean or a sum, of which it is known how it grows."""
-    found = subject.evaluated
-    return any(call.result is found.loss for call in loss_inputs(found.losses, (*CLASSES, *BINARY, *ELEMENTWISE)))
 
 
 def _close(one: float, other: float, size: float) -> bool:
