@@ -242,6 +242,18 @@ def test_functions_and_wrapped_data_sets_are_looked_into(tmp_path: Path) -> None
         linear.fit(loader, epochs=1, verbose=False, preflight=False, resume=tmp_path / "loader")
 
 
+def test_what_set_epoch_reads_is_hidden_and_what_it_sets_is_not(tmp_path: Path) -> None:
+    class Turned(HidingRows):
+        def set_epoch(self, epoch: int) -> None:
+            self.epoch = epoch if self.ways else 0
+
+    with pytest.warns(lb.CheckpointWarning) as caught:
+        recipe_of(lambda: nn.Linear(4, 3)).fit(
+            DataLoader(Turned("deque"), 12), epochs=1, verbose=False, preflight=False, resume=tmp_path
+        )
+    assert ["do not keep Turned.ways, changed" in str(one.message) for one in caught] == [True]
+
+
 def test_what_is_kept_or_needs_no_keeping_is_not_named(tmp_path: Path) -> None:
     class Sound(nn.Module):
         def __init__(self) -> None:

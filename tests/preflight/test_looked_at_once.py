@@ -73,6 +73,34 @@ def test_other_options_are_looked_at_anew(options: dict[str, Any]) -> None:
     assert calls(made, **options) > 10
 
 
+def test_functions_are_compared_by_what_they_are_not_by_their_address() -> None:
+    made = recipe()
+
+    def rising(by: float) -> lb.Callback:
+        return lb.callbacks.LearningRate(lambda step, steps: by)
+
+    calls(made, callbacks=rising(1.0))
+    assert calls(made, callbacks=rising(1.0)) > 10  # whose function may lie where the first one lay
+    assert calls(made, callbacks=lb.callbacks.On(epoch_end=lambda ctx: None)) > 10
+
+
+class Unheard(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Small()
+
+    def extra_repr(self) -> str:
+        raise RuntimeError("no text")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+def test_a_module_that_cannot_be_described_trains_and_is_looked_at_anew() -> None:
+    made = lb.setup(Unheard, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam).set_opt_hparams(lr=0.01)
+    assert calls(made) == calls(made) > 10
+
+
 def test_another_net_or_loss_is_looked_at_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     made = recipe()
     first = calls(made)

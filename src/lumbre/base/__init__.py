@@ -7,7 +7,7 @@ from lumbre.base._attributes import OF_TORCH, attributes_of, attributes_of_modul
 from lumbre.base._budget import Budget
 from lumbre.base._buffers import give_buffers, load_state, may_change, put_buffer, put_buffers
 from lumbre.base._call import caller, class_of, own_method
-from lumbre.base._checks import as_path, at_least, has_column, no_more, numbers, one_of, within
+from lumbre.base._checks import as_path, at_least, has_column, no_more, one_of, only_numbers, within
 from lumbre.base._curve import lines_svg
 from lumbre.base._divisor import Divisor, divisor_of, ignored_label, nothing_for_nothing, reduction_of
 from lumbre.base._errors import (

@@ -33,7 +33,7 @@ def at_least(least: int, **given: int | None) -> None:
             raise OptionError(f"{name}={value!r}", f"a whole number from {least}", f"{name}={least}, or more")
 
 
-def numbers(**given: object) -> None:
+def only_numbers(**given: object) -> None:
     """See that options, by their names, are numbers, of Python or NumPy; None stands for one that is not given.
 
     Raises:

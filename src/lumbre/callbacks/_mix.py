@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lumbre.base import Batch, DataError, Nested, OptionError, describe, leaves, map_leaves, numbers, row_count
+from lumbre.base import Batch, DataError, Nested, OptionError, describe, leaves, map_leaves, only_numbers, row_count
 from lumbre.core import Callback, Context
 
 
@@ -14,7 +14,7 @@ class _Mix(Callback):
     """Pairs the rows of each training batch by a permutation, with one share drawn for the batch."""
 
     def __init__(self, alpha: float, p: float) -> None:
-        numbers(alpha=alpha, p=p)
+        only_numbers(alpha=alpha, p=p)
         if not alpha > 0:
             raise OptionError(f"alpha={alpha}", "a number above 0", "alpha=0.4")
         if not 0 <= p <= 1:

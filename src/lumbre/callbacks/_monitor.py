@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from lumbre.base import OptionError, at_least, did_you_mean, numbers, one_of
+from lumbre.base import OptionError, at_least, did_you_mean, one_of, only_numbers
 from lumbre.core import Context
 
 MODES = ("min", "max")
@@ -40,7 +40,7 @@ class Monitor:
         one_of("ties", ties, TIES, fix='ties="last"')
         if mode is not None:
             one_of("mode", mode, MODES, fix='mode="min" for a loss')
-        numbers(min_delta=min_delta, baseline=baseline)
+        only_numbers(min_delta=min_delta, baseline=baseline)
         if min_delta < 0:
             raise OptionError(f"min_delta={min_delta}", "zero or more", f"min_delta={-min_delta}")
         self.name = name

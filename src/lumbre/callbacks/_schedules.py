@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lumbre.base import OptionError, at_least, numbers, one_of
+from lumbre.base import OptionError, at_least, one_of, only_numbers
 from lumbre.callbacks._learning_rate import LRScheduler
 from lumbre.callbacks._monitor import MODES
 
@@ -149,7 +149,7 @@ def plateau(
     if mode is not None:
         one_of("mode", mode, MODES, fix='mode="min" for a loss')
     _check_share(factor=factor)
-    numbers(min_delta=min_delta, min_lr=min_lr)
+    only_numbers(min_delta=min_delta, min_lr=min_lr)
     at_least(0, patience=patience, cooldown=cooldown)
     return LRScheduler(
         ReduceLROnPlateau,
@@ -168,7 +168,7 @@ def plateau(
 
 def _after_warmup(warmup: float, end: float, way: Callable[[float, float, float], float]) -> Schedule:
     """Linearly up, full at the last step of the warm-up; then `way(1, end, progress)`."""
-    numbers(warmup=warmup)
+    only_numbers(warmup=warmup)
     if not (0 <= warmup < 1 or (isinstance(warmup, int) and warmup >= 1)):
         raise OptionError(f"warmup={warmup!r}", "a number of steps, or a share in [0, 1)", "warmup=0.1, or warmup=500")
     _check_factors(end=end)
@@ -188,14 +188,14 @@ def _between(first: float, last: float, progress: float) -> float:
 
 
 def _check_share(**given: float) -> None:
-    numbers(**given)
+    only_numbers(**given)
     for name, value in given.items():
         if not 0 < value < 1:
             raise OptionError(f"{name}={value!r}", "a share between 0 and 1", f"{name}=0.3")
 
 
 def _check_factors(**given: float) -> None:
-    numbers(**given)
+    only_numbers(**given)
     for name, value in given.items():
         if not 0 <= value <= 1:
             raise OptionError(

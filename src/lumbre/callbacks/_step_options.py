@@ -1,6 +1,6 @@
 """Settings of the step itself, given among the callbacks: they hold for every engine and listen to no event."""
 
-from lumbre.base import OptionError, numbers
+from lumbre.base import OptionError, only_numbers
 from lumbre.core import Callback
 
 
@@ -35,7 +35,7 @@ class GradientClip(Callback):
         max_value: float | None = None,
         optimizer: str | None = None,
     ) -> None:
-        numbers(max_norm=max_norm, norm_type=norm_type, max_value=max_value)
+        only_numbers(max_norm=max_norm, norm_type=norm_type, max_value=max_value)
         for name, bound in (("max_norm", max_norm), ("max_value", max_value), ("norm_type", norm_type)):
             if bound is not None and not bound > 0:
                 raise OptionError(f"{name}={bound}", "a number above 0", f"{name}=1.0")

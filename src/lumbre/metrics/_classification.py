@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lumbre.base import DataError, OptionError, numbers
+from lumbre.base import DataError, OptionError, only_numbers
 from lumbre.metrics._ignored import BinaryMetric, ClassMetric, ShareOfRows, Tally
 from lumbre.metrics._metric import Sums, no_sums
 from lumbre.metrics._scores import CLASSES, check_binary, check_classes, misfit, wide
@@ -63,7 +63,7 @@ class BinaryAccuracy(BinaryMetric, ShareOfRows):
 
     def __init__(self, *, threshold: float = 0.5, ignore_index: int | None = None, name: str | None = None) -> None:
         super().__init__(ignore_index=ignore_index, name=name)
-        numbers(threshold=threshold)
+        only_numbers(threshold=threshold)
         self.threshold = threshold
 
     def update(self, state: Tally, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tally:

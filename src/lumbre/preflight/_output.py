@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lumbre.base import brief, describe, loss_hint
-from lumbre.preflight._measured import blind_metrics
-from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, loss_inputs, made_by
+from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, RAW, Call, loss_inputs, made_by
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._scores import keep_their_size
 from lumbre.preflight._subject import Subject, tensors
@@ -17,7 +16,6 @@ from lumbre.steps import moderate
 
 _RANGES = {"Relu": (0.0, math.inf), "Sigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0), "Softplus": (0.0, math.inf)}
 _MOSTLY_CUT = 0.25
-_RAW = ("Addmm", "Mm", "Convolution")
 
 
 def _ranked(call: Call) -> bool:
@@ -170,46 +168,12 @@ def no_probabilities(subject: Subject) -> Iterator[Found]:
     """`BCELoss` takes probabilities; of raw scores it fails, or gives NaN."""
     for call in loss_inputs(subject.loss_calls, ("binary_cross_entropy",)):
         low, high = (float(end) for end in call.input.detach().aminmax())
-        raw = made_by(call.input) in _RAW
+        raw = made_by(call.input) in RAW
         if low < 0 or high > 1 or raw:
             yield Found(
                 f"BCELoss of {'raw scores' if raw else 'predictions'} from {low:.3g} to {high:.3g}",
                 "probabilities from 0 to 1",
                 "nn.BCEWithLogitsLoss(), which takes raw scores; or torch.sigmoid(...) at the end of forward()",
-            )
-
-
-@check("LB014", "warning", "A metric that wants something else than the loss", several=True)
-def unfit_metric(subject: Subject) -> Iterator[Found]:
-    """`BinaryAccuracy` counts probabilities above 0.5. Given raw scores it asks whether they are above 0.5, not above
-    0, and so is too low; `BinaryAccuracyWithLogits` of probabilities takes each for a yes. Both of measurements ask
-    how many are positive. A metric of your own is asked for predictions that are all right, and all wrong.
-    (Metrics that cannot be computed at all say so in the first step.)"""
-    pred, target = subject.evaluated.pred, subject.target
-    if not isinstance(pred, Tensor) or subject.evaluated.failure is not None:
-        return
-    for said in blind_metrics(subject):
-        yield Found(
-            f"a metric of your own that does not tell right predictions from wrong ones: {said}",
-            "a better value for right predictions",
-            "pred.argmax(1) == target: without a dimension, argmax() is the place of one number among all",
-        )
-    measured = isinstance(target, Tensor) and target.is_floating_point() and bool(((target < 0) | (target > 1)).any())
-    for metric in subject.metrics:
-        name, made = type(metric).__name__, made_by(pred)
-        if measured and name in ("BinaryAccuracy", "BinaryAccuracyWithLogits"):
-            yield Found(f"{name} of measurements", "targets of 0 and 1", "lumbre.metrics.RMSE(), MAE() or R2()")
-            continue
-        raw = made in _RAW or bool(((pred < 0) | (pred > 1)).any())
-        if name == "BinaryAccuracy" and raw and made not in ("Sigmoid", "Softmax"):
-            yield Found(
-                "BinaryAccuracy of raw scores",
-                "probabilities from 0 to 1",
-                "lumbre.metrics.BinaryAccuracyWithLogits()",
-            )
-        if name == "BinaryAccuracyWithLogits" and made in ("Sigmoid", "Softmax"):
-            yield Found(
-                "BinaryAccuracyWithLogits of probabilities", "raw scores (logits)", "lumbre.metrics.BinaryAccuracy()"
             )
 
 

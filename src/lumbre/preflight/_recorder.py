@@ -17,6 +17,8 @@ ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
 CLASSES = ("cross_entropy", "nll_loss")
 BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+RAW = ("Addmm", "Mm", "Convolution")
+"""Kinds of functions that end in raw scores."""
 _WITH_DOMAINS = (
     "kl_div",
     "poisson_nll_loss",

@@ -5,6 +5,7 @@ that a module appends to, a generator of NumPy in a data set, a callback without
 closes over, or a global variable that one of them counts in begins anew.
 """
 
+import dis
 import types
 import warnings
 from collections.abc import Iterator, Mapping
@@ -181,6 +182,12 @@ def _of_object(name: str, one: Any, known: set[int]) -> dict[str, Any]:
         held = held_by_function(one)
     elif isinstance(one, Dataset) or is_users_own(type(one)):
         held = values_of_class(type(one)) | attributes_of(one)
-        turn = getattr(getattr(type(one), "set_epoch", None), "__code__", None)  # what it sets is set in each epoch
-        held = held if turn is None else {key: value for key, value in held.items() if key not in turn.co_names}
+        turned = _set_by(getattr(type(one), "set_epoch", None))  # which is called before each epoch
+        held = {key: value for key, value in held.items() if key not in turned}
     return {f"{name}.{key}": print_of(value, known) for key, value in held.items()}
+
+
+def _set_by(method: Any) -> set[str]:
+    """The names of the attributes that a method sets."""
+    code = getattr(method, "__code__", None)
+    return set() if code is None else {one.argval for one in dis.get_instructions(code) if one.opname == "STORE_ATTR"}

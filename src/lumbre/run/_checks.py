@@ -90,20 +90,29 @@ def _kind(spec: Spec, options: Options, first: Batch, net: Net) -> Hashable:
     """
     if isinstance(spec.module, nn.Module):
         return None
-    chosen = [getattr(options, name) for name in _OF_A_KIND]
-    callbacks = [(type(one), _options_of(one)) for one in options.callbacks]
-    parts = [
-        (name, type(one), getattr(inspect.getattr_static(type(one), "forward"), "__code__", None), one.extra_repr())
-        for name, one in net.model.named_modules()
-    ]
-    numbers = [(name, one.shape, one.dtype, one.requires_grad) for name, one in net.model.named_parameters()]
-    rates = [
-        {name: value for name, value in group.items() if name != "params"}
-        for optimizer in net.optimizers.values()
-        for group in optimizer.param_groups
-    ]
-    batch = [map_leaves(_form, part) for part in (first.input, first.target)]
-    return tuple(parts), tuple(numbers), str((chosen, callbacks, rates, batch, spec.loss))
+    try:
+        parts = [
+            (name, type(one), getattr(inspect.getattr_static(type(one), "forward"), "__code__", None), one.extra_repr())
+            for name, one in net.model.named_modules()
+        ]
+        weights = [(name, one.shape, one.dtype, one.requires_grad) for name, one in net.model.named_parameters()]
+        groups = [group for optimizer in net.optimizers.values() for group in optimizer.param_groups]
+        rates = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+        batch = [map_leaves(_form, part) for part in (first.input, first.target)]
+        callbacks = [(type(one), _options_of(one)) for one in options.callbacks]
+        chosen = [getattr(options, name) for name in _OF_A_KIND]
+        kind = _as_tuples((parts, weights, rates, batch, callbacks, chosen, repr(spec.loss)))
+        hash(kind)
+    except Exception:  # what cannot be described, or compared, is looked at anew
+        return None
+    return kind
+
+
+def _as_tuples(value: Any) -> Any:
+    """Lists and dicts as tuples; other objects as they are: an address in a text could be another object's later."""
+    if isinstance(value, Mapping):
+        return tuple((name, _as_tuples(one)) for name, one in value.items())
+    return tuple(map(_as_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _options_of(callback: Callback) -> dict[str, Any]:

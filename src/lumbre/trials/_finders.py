@@ -14,7 +14,7 @@ from lumbre.base import (
     NonFiniteLossError,
     OptionError,
     at_least,
-    numbers,
+    only_numbers,
     preserved_randomness,
     rate_in,
     total_loss,
@@ -173,12 +173,10 @@ def find_learning_rate(
     recipe: Spec, data: Any, options: Options, start: float, end: float, steps: int
 ) -> LearningRates:
     """Raise the learning rate from `start` to `end` in equal ratios, a step each."""
-    numbers(start=start, end=end)
+    only_numbers(start=start, end=end)
     at_least(2, steps=steps)
     if not 0 < start < end:
-        raise OptionError(
-            f"start={start}, end={end}, steps={steps}", "0 < start < end and at least 2 steps", "lr_finder(data)"
-        )
+        raise OptionError(f"start={start}, end={end}", "0 < start < end", "lr_finder(data, start=1e-7, end=1.0)")
     rates, losses = list[float](), list[float]()
     with _trial(recipe, data, options) as plan:
         set_rate = _rate_setter(plan.context.optimizers.values())

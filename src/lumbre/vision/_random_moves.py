@@ -11,7 +11,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from lumbre.base import OptionError, numbers
+from lumbre.base import OptionError, only_numbers
 from lumbre.vision import _matrices as matrices
 from lumbre.vision._geometry import Padding, PaddingMode, margins, pad
 from lumbre.vision._rows import uniform
@@ -280,8 +280,8 @@ class RandomAffine(Transform):
         bounds(self.scale or (1.0, 1.0), "scale", 1.0, 1e-9)
         check_interpolation(self.interpolation)
         self._shears()
-        shares = (0.0, 0.0) if self.translate is None else self.translate
-        if not (isinstance(shares, Sequence) and all(isinstance(one, Real) and 0 <= one <= 1 for one in shares)):
+        shares = (0.0, 0.0) if self.translate is None else tuple(self.translate)
+        if len(shares) != 2 or not all(isinstance(one, Real) and 0 <= one <= 1 for one in shares):
             raise OptionError(f"translate={self.translate!r}", "two shares between 0 and 1", "translate=(0.1, 0.1)")
 
     def _shears(self) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -328,7 +328,7 @@ class RandomPerspective(Transform):
     def __post_init__(self) -> None:
         check_chance(self.p)
         check_interpolation(self.interpolation)
-        numbers(distortion_scale=self.distortion_scale)
+        only_numbers(distortion_scale=self.distortion_scale)
         if not 0 <= self.distortion_scale < 1:
             raise OptionError(
                 f"distortion_scale={self.distortion_scale!r}",

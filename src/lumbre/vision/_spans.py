@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from lumbre.base import OptionError, numbers
+from lumbre.base import OptionError, only_numbers
 from lumbre.vision._rows import uniform
 
 Span: TypeAlias = float | tuple[float, float]
@@ -15,7 +15,7 @@ Span: TypeAlias = float | tuple[float, float]
 
 def check_chance(p: float) -> None:
     """Raise OptionError for what is no probability."""
-    numbers(p=p)
+    only_numbers(p=p)
     if not 0 <= p <= 1:
         raise OptionError(f"p={p!r}", "a probability between 0 and 1", "p=0.5")
 

@@ -1,4 +1,4 @@
-"""Metrics of the user's own: whether they tell right predictions from wrong ones."""
+"""Metrics: whether they fit the predictions, and those of the user's own tell right predictions from wrong ones."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,12 +7,48 @@ import torch
 from torch import Tensor
 
 from lumbre.base import is_users_own
+from lumbre.preflight._recorder import RAW, made_by
+from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
 _FEWEST_ROWS = 8
 
 
-def blind_metrics(subject: Subject) -> Iterator[str]:
+@check("LB014", "warning", "A metric that wants something else than the loss", several=True)
+def unfit_metric(subject: Subject) -> Iterator[Found]:
+    """`BinaryAccuracy` counts probabilities above 0.5. Given raw scores it asks whether they are above 0.5, not above
+    0, and so is too low; `BinaryAccuracyWithLogits` of probabilities takes each for a yes. Both of measurements ask
+    how many are positive. A metric of your own is asked for predictions that are all right, and all wrong.
+    (Metrics that cannot be computed at all say so in the first step.)"""
+    pred, target = subject.evaluated.pred, subject.target
+    if not isinstance(pred, Tensor) or subject.evaluated.failure is not None:
+        return
+    for said in _blind(subject):
+        yield Found(
+            f"a metric of your own that does not tell right predictions from wrong ones: {said}",
+            "a better value for right predictions",
+            "pred.argmax(1) == target: without a dimension, argmax() is the place of one number among all",
+        )
+    measured = isinstance(target, Tensor) and target.is_floating_point() and bool(((target < 0) | (target > 1)).any())
+    for metric in subject.metrics:
+        name, made = type(metric).__name__, made_by(pred)
+        if measured and name in ("BinaryAccuracy", "BinaryAccuracyWithLogits"):
+            yield Found(f"{name} of measurements", "targets of 0 and 1", "lumbre.metrics.RMSE(), MAE() or R2()")
+            continue
+        raw = made in RAW or bool(((pred < 0) | (pred > 1)).any())
+        if name == "BinaryAccuracy" and raw and made not in ("Sigmoid", "Softmax"):
+            yield Found(
+                "BinaryAccuracy of raw scores",
+                "probabilities from 0 to 1",
+                "lumbre.metrics.BinaryAccuracyWithLogits()",
+            )
+        if name == "BinaryAccuracyWithLogits" and made in ("Sigmoid", "Softmax"):
+            yield Found(
+                "BinaryAccuracyWithLogits of probabilities", "raw scores (logits)", "lumbre.metrics.BinaryAccuracy()"
+            )
+
+
+def _blind(subject: Subject) -> Iterator[str]:
     """What metrics of the user's own say of right and of wrong predictions, where right ones are no better."""
     pred, target = subject.evaluated.pred, subject.batch.target
     if not isinstance(pred, Tensor) or not isinstance(target, Tensor) or len(target) < _FEWEST_ROWS:
