@@ -221,7 +221,7 @@ def test_the_last_model_needs_no_validation(recipe: lb.Recipe, data: tuple[Tenso
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"path": "{epoch}.lumbre", "keep": 0}, "at least 1 file"),
+        ({"path": "{epoch}.lumbre", "keep": 0}, "a whole number from 1"),
         ({"path": "best.lumbre", "keep": 2}, "differs from epoch to epoch"),
         ({"path": "{epoch.lumbre"}, "cannot be filled in"),
         ({"path": "{}.lumbre"}, "cannot be filled in"),

@@ -54,6 +54,18 @@ def test_a_function_of_the_target_in_a_table() -> None:
     assert codes(lambda: nn.Linear(6, 6), (X, X), nn.MSELoss()) == []  # an auto-encoder
 
 
+def test_many_pictures_are_looked_at_without_a_warning_of_torch() -> None:
+    labels = torch.randint(0, 4, (1_200,), generator=G)
+    pictures = torch.randn(1_200, 1, 6, 6, generator=G) + labels[:, None, None, None]
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
+    recipe = lb.setup(net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    torch.set_warn_always(True)  # torch warns once in a process otherwise, and another test may have had it
+    try:
+        assert str(recipe.check((pictures, labels))) == "No findings."  # and nothing that was not looked at
+    finally:
+        torch.set_warn_always(False)
+
+
 def test_a_column_that_parts_the_classes() -> None:
     positive = torch.rand(N, generator=G) + 0.1
     since = torch.where(LABEL == 1, positive, torch.zeros(N))  # days since something that follows from the target

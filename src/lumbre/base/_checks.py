@@ -1,9 +1,10 @@
 """Checks that many options share, so that their errors read alike."""
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 from lumbre.base._errors import DataError, LumbreError, OptionError, did_you_mean
 
@@ -29,19 +30,31 @@ def at_least(least: int, **given: int | None) -> None:
         OptionError: one of them is not.
     """
     for name, value in given.items():
-        if value is not None and (not isinstance(value, Integral) or value < least):
+        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < least):
             raise OptionError(f"{name}={value!r}", f"a whole number from {least}", f"{name}={least}, or more")
 
 
-def only_numbers(**given: object) -> None:
-    """See that options, by their names, are numbers, of Python or NumPy; None stands for one that is not given.
+def only_numbers(
+    expected: str = "a number",
+    instead: float = 0.5,
+    holds: Callable[[Any], bool] = lambda value: value == value,
+    **given: object,
+) -> None:
+    """See that options, by their names, are numbers of a range, of Python or NumPy; None is one that is not given.
+
+    Args:
+        expected: the range in words.
+        instead: a number of it, for the error.
+        holds: tells whether a number is in it; no comparison holds for NaN.
+        **given: the options.
 
     Raises:
-        OptionError: one of them is something else, or NaN.
+        OptionError: one of them is something else, NaN, or out of the range.
     """
     for name, value in given.items():
-        if value is not None and not (isinstance(value, Real) and value == value):
-            raise OptionError(f"{name}={value!r}"[:200], "a number", f"{name}=0.5, without quotes or brackets")
+        if value is not None and not (isinstance(value, Real) and holds(value)):
+            quoted = "" if isinstance(value, Real) else ", without quotes or brackets"
+            raise OptionError(f"{name}={value!r}"[:200], expected, f"{name}={instead}{quoted}")
 
 
 def within(least: int, most: int, fix: str, **given: int) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-from lumbre.base import OptionError, may_change, only_numbers, own_part, shared_like
+from lumbre.base import may_change, only_numbers, own_part, shared_like
 from lumbre.callbacks._learning_rate import hold_rate, release_rate
 from lumbre.callbacks._weights import OF_LOSS
 from lumbre.core import Callback, Context
@@ -38,9 +38,7 @@ class EMA(Callback):
     """
 
     def __init__(self, decay: float = 0.999, *, warm_up: bool = True) -> None:
-        only_numbers(decay=decay)
-        if not 0 < decay < 1:
-            raise OptionError(f"decay={decay}", "a number between 0 and 1", "decay=0.999")
+        only_numbers("a number between 0 and 1", 0.999, lambda value: 0 < value < 1, decay=decay)
         self.decay = decay
         self.warm_up = warm_up
         self._average = _Average()
@@ -106,9 +104,8 @@ class SWA(Callback):
     """
 
     def __init__(self, start: float = 0.75, *, lr: float | None = None) -> None:
-        only_numbers(start=start, lr=lr)
-        if not 0 <= start < 1:
-            raise OptionError(f"start={start}", "a share of the epochs in [0, 1)", "start=0.75")
+        only_numbers("a share of the epochs in [0, 1)", 0.75, lambda share: 0 <= share < 1, start=start)
+        only_numbers("a learning rate", 0.05, lambda rate: rate >= 0, lr=lr)
         self.start = start
         self.lr = lr
         self._average = _Average()

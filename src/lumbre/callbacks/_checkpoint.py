@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from lumbre.base import ArchiveError, OptionError, did_you_mean
+from lumbre.base import ArchiveError, OptionError, at_least, did_you_mean
 from lumbre.callbacks._monitor import Monitor
 from lumbre.callbacks._paths import folder_of_start
 from lumbre.core import Callback, Context
@@ -55,8 +55,7 @@ class ModelCheckpoint(Callback):
         self.path = str(path)
         if self.path.endswith("/"):
             self.path += f"epoch-{{epoch:02d}}-{monitor}-{{{monitor}:.3f}}.lumbre"
-        if keep is not None and keep < 1:
-            raise OptionError(f"keep={keep}", "at least 1 file, or None for all", "keep=1")
+        at_least(1, keep=keep)
         self.best_only = best_only
         self.keep = keep
         self._fields = _fields(self.path)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lumbre.base import Batch, DataError, Nested, OptionError, describe, leaves, map_leaves, only_numbers, row_count
+from lumbre.base import Batch, DataError, Nested, describe, leaves, map_leaves, only_numbers, row_count
 from lumbre.core import Callback, Context
 
 
@@ -14,11 +14,8 @@ class _Mix(Callback):
     """Pairs the rows of each training batch by a permutation, with one share drawn for the batch."""
 
     def __init__(self, alpha: float, p: float) -> None:
-        only_numbers(alpha=alpha, p=p)
-        if not alpha > 0:
-            raise OptionError(f"alpha={alpha}", "a number above 0", "alpha=0.4")
-        if not 0 <= p <= 1:
-            raise OptionError(f"p={p}", "a chance between 0 and 1", "p=0.5")
+        only_numbers("a number above 0", 0.4, lambda value: value > 0, alpha=alpha)
+        only_numbers("a probability between 0 and 1", 0.5, lambda value: 0 <= value <= 1, p=p)
         self.alpha = alpha
         self.p = p
 

@@ -40,9 +40,8 @@ class Monitor:
         one_of("ties", ties, TIES, fix='ties="last"')
         if mode is not None:
             one_of("mode", mode, MODES, fix='mode="min" for a loss')
-        only_numbers(min_delta=min_delta, baseline=baseline)
-        if min_delta < 0:
-            raise OptionError(f"min_delta={min_delta}", "zero or more", f"min_delta={-min_delta}")
+        only_numbers("zero or more", 0.001, lambda value: value >= 0, min_delta=min_delta)
+        only_numbers(baseline=baseline)
         self.name = name
         # Not `mode`, `start` and `ties`: what a callback was made with, by these names, is compared with that of older
         # checkpoints.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from torch import nn
 
-from lumbre.base import OptionError
+from lumbre.base import at_least
 from lumbre.callbacks._screens import Busy, Lines, Row, Screen, screen_for
 from lumbre.core import Callback, Context, format_value
 
@@ -43,8 +43,7 @@ class Progress(Callback):
         every: int = 1,
         curve: bool = False,
     ) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise OptionError(f"every={every!r}", "a whole number from 1", "every=10 shows every tenth epoch")
+        at_least(1, every=every)
         self._given, self._every, self._curve = console, every, curve
         self.notes = list(notes)
         self._screen: Screen | None = None

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lumbre.base import OptionError, at_least, one_of, only_numbers
+from lumbre.base import at_least, one_of, only_numbers
 from lumbre.callbacks._learning_rate import LRScheduler
 from lumbre.callbacks._monitor import MODES
 
@@ -168,9 +168,12 @@ def plateau(
 
 def _after_warmup(warmup: float, end: float, way: Callable[[float, float, float], float]) -> Schedule:
     """Linearly up, full at the last step of the warm-up; then `way(1, end, progress)`."""
-    only_numbers(warmup=warmup)
-    if not (0 <= warmup < 1 or (isinstance(warmup, int) and warmup >= 1)):
-        raise OptionError(f"warmup={warmup!r}", "a number of steps, or a share in [0, 1)", "warmup=0.1, or warmup=500")
+    only_numbers(
+        "a number of steps, or a share in [0, 1)",
+        0.1,
+        lambda some: 0 <= some < 1 or (isinstance(some, int) and some >= 1),
+        warmup=warmup,
+    )
     _check_factors(end=end)
 
     def factor(step: int, total_steps: int) -> float:
@@ -188,16 +191,9 @@ def _between(first: float, last: float, progress: float) -> float:
 
 
 def _check_share(**given: float) -> None:
-    only_numbers(**given)
-    for name, value in given.items():
-        if not 0 < value < 1:
-            raise OptionError(f"{name}={value!r}", "a share between 0 and 1", f"{name}=0.3")
+    only_numbers("a share between 0 and 1", 0.3, lambda share: 0 < share < 1, **given)
 
 
 def _check_factors(**given: float) -> None:
-    only_numbers(**given)
-    for name, value in given.items():
-        if not 0 <= value <= 1:
-            raise OptionError(
-                f"{name}={value!r}", "a factor of the optimizer's learning rate, from 0 to 1", f"{name}=0.01"
-            )
+    what = "a factor of the optimizer's learning rate, from 0 to 1"
+    only_numbers(what, 0.01, lambda factor: 0 <= factor <= 1, **given)

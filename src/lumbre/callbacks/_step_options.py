@@ -35,10 +35,8 @@ class GradientClip(Callback):
         max_value: float | None = None,
         optimizer: str | None = None,
     ) -> None:
-        only_numbers(max_norm=max_norm, norm_type=norm_type, max_value=max_value)
-        for name, bound in (("max_norm", max_norm), ("max_value", max_value), ("norm_type", norm_type)):
-            if bound is not None and not bound > 0:
-                raise OptionError(f"{name}={bound}", "a number above 0", f"{name}=1.0")
+        bounds = {"max_norm": max_norm, "max_value": max_value, "norm_type": norm_type}
+        only_numbers("a number above 0", 1.0, lambda bound: bound > 0, **bounds)
         if max_norm is None and max_value is None:
             raise OptionError("GradientClip without a bound", "max_norm, max_value or both", "GradientClip(1.0)")
         self.max_norm = max_norm

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lumbre.base import DataError, OptionError, import_extra
+from lumbre.base import DataError, import_extra, only_numbers
 from lumbre.data import as_html, as_text, facts_of
 
 _SUFFIXES = {".wav", ".flac", ".ogg"}
@@ -142,9 +142,8 @@ def audio_folder(
     Example:
         `lb.datasets.audio_folder("birds/train", seconds=2.0)` reads birds/train/owl/*.wav, birds/train/wren/*.flac, ...
     """
-    for name, value in (("rate", rate), ("seconds", seconds)):
-        if value is not None and not value > 0:
-            raise OptionError(f"{name}={value!r}", "a number above 0", "rate=16_000, seconds=1.0")
+    only_numbers("a number above 0", 16_000, lambda value: value > 0, rate=rate)
+    only_numbers("a number above 0", 1.0, lambda value: value > 0, seconds=seconds)
     where = Path(root).expanduser()
     folders = sorted(one for one in where.iterdir() if _shown(one) and one.is_dir()) if where.is_dir() else []
     found = [sorted(path for path in folder.rglob("*") if _is_sound(path, folder)) for folder in folders]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lumbre.base import Batches, DataError, Nested, OptionError, concatenate, describe, own_method
+from lumbre.base import Batches, DataError, Nested, OptionError, concatenate, describe, only_numbers, own_method
 from lumbre.devices import seeder
 from lumbre.fitted._compare import as_outputs, class_numbers, is_labels, normalized, not_alike, responses
 from lumbre.fitted._response import loss_interval, response_scale
@@ -94,8 +93,7 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
         OptionError: `level` is no share, or more than so many rows can show.
         DataError: truth and prediction cannot be compared.
     """
-    if not (isinstance(level, Real) and 0 < level < 1):
-        raise OptionError(f"level={level!r}", "a share between 0 and 1", "level=0.9")
+    only_numbers("a share between 0 and 1", 0.9, lambda share: 0 < share < 1, level=level)
     output, target, weights = _outputs(session, batches)
     if is_labels(session, output):
         raise DataError(

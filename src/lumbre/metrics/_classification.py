@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lumbre.base import DataError, OptionError, only_numbers
+from lumbre.base import DataError, at_least, only_numbers
 from lumbre.metrics._ignored import BinaryMetric, ClassMetric, ShareOfRows, Tally
 from lumbre.metrics._metric import Sums, no_sums
 from lumbre.metrics._scores import CLASSES, check_binary, check_classes, misfit, wide
@@ -113,8 +113,7 @@ class TopKAccuracy(ShareOfRows):
     """
 
     def __init__(self, k: int = 5, *, ignore_index: int | None = None, name: str | None = None) -> None:
-        if not isinstance(k, int) or k < 1:
-            raise OptionError(f"k={k!r}", "a whole number from 1", "k=5")
+        at_least(1, k=k)
         super().__init__(ignore_index=ignore_index, name=name or f"Top{k}Acc")
         self.k = k
 

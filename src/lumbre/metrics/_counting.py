@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lumbre.base import DataError, OptionError, only_numbers
+from lumbre.base import DataError, only_numbers
 from lumbre.metrics._ignored import BinaryMetric, ClassMetric, check_known, whole
 from lumbre.metrics._metric import State
 from lumbre.metrics._ranking import Averaged, averaged
@@ -258,9 +258,7 @@ class _BinaryTable(BinaryMetric):
         name: str | None = None,
     ) -> None:
         super().__init__(ignore_index=ignore_index, name=name)
-        only_numbers(threshold=threshold)
-        if not 0 <= threshold <= 1:
-            raise OptionError(f"threshold={threshold!r}", "a probability, from 0 to 1", "threshold=0.5")
+        only_numbers("a probability, from 0 to 1", 0.5, lambda value: 0 <= value <= 1, threshold=threshold)
         self.threshold = threshold
         self.from_logits = from_logits
 

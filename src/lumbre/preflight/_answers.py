@@ -170,11 +170,11 @@ def _one_to_one(x: Tensor, y: Tensor) -> int | None:
 
 
 def _one_to_one_columns(x: Tensor, y: Tensor) -> list[int]:
-    labels = y.unique()
+    labels, number = y.unique(return_inverse=True)
     if not 2 <= labels.numel() <= 100:
         return []
     first = torch.stack([x[(y == label).nonzero()[0, 0]] for label in labels])
-    fits = (x == first[torch.searchsorted(labels, y)]).all(0)
+    fits = (x == first[number]).all(0)
     columns = fits.nonzero()[:, 0].tolist()
     return [int(column) for column in columns if first[:, column].unique().numel() == labels.numel()]
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from lumbre.base import LaunchError, OptionError, can_fork
+from lumbre.base import LaunchError, OptionError, at_least, can_fork
 from lumbre.processes._peers import network_error
 from lumbre.processes._world import leave_world
 
@@ -97,8 +97,7 @@ def _check(fn: Callable[..., Any], devices: int) -> bool:
     """See that processes can be started; gives whether they are forks."""
     if not callable(fn):
         raise OptionError(f"launch({fn!r})", "a function", "launch(train, devices=2), without calling train")
-    if not isinstance(devices, int) or isinstance(devices, bool) or devices < 1:
-        raise OptionError(f"devices={devices!r}", "a whole number from 1", "devices=2")
+    at_least(1, devices=devices)
     gpus = torch.cuda.device_count()  # asks the driver, and leaves CUDA alone
     if 0 < gpus < devices:
         raise OptionError(f"devices={devices} where there are {gpus} GPUs", "a GPU for each", f"devices={gpus}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumbre.base import OptionError, at_least, one_of
+from lumbre.base import OptionError, at_least, one_of, only_numbers
 
 CHANGES = (
     "augment",
@@ -78,8 +78,7 @@ class Checkpoints:
 
     def __post_init__(self) -> None:
         at_least(1, steps=self.steps, keep=self.keep)
-        if self.seconds is not None and not self.seconds > 0:
-            raise OptionError(f"seconds={self.seconds}", "more than 0 seconds", "seconds=60")
+        only_numbers("more than 0 seconds", 60, lambda seconds: seconds > 0, seconds=self.seconds)
         allowed = (self.allow_changes,) if isinstance(self.allow_changes, str) else tuple(self.allow_changes)
         for name in allowed:
             one_of("allow_changes", name, CHANGES, fix="Correct or remove it")

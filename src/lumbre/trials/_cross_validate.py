@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lumbre.base import Nested, OptionError, concatenate, leaves, map_leaves
+from lumbre.base import Nested, OptionError, concatenate, leaves, map_leaves, only_numbers
 from lumbre.callbacks import EarlyStopping, KeepBestModel, LRScheduler, ModelCheckpoint
 from lumbre.core import History, format_seconds, format_value
 from lumbre.fitted import Evaluation, Fitted, Suspects, suspects
@@ -73,8 +73,7 @@ class CrossValidation:
         """
         import pandas as pd
 
-        if not 0 < level < 1:
-            raise OptionError(f"level={level!r}", "a share between 0 and 1", "level=0.95")
+        only_numbers("a share between 0 and 1", 0.95, lambda share: 0 < share < 1, level=level)
         rows = [
             (metric, *corrected_interval(values.tolist(), self._share, level))
             for metric, values in self.scores.groupby("metric", sort=False)["value"]

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import nn
 
-from lumbre.base import LumbreError, OptionError, RecipeError
+from lumbre.base import LumbreError, OptionError, RecipeError, at_least
 from lumbre.core import Callback, Context
 from lumbre.fitted import Fitted, load
 from lumbre.processes import (
@@ -113,8 +113,7 @@ def checked_options(options: Mapping[str, Any], resume: Any, workers: Any, seed:
         OptionError: they do not.
     """
     options_from(dict(options))
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-        raise OptionError(f"workers={workers!r}", "a whole number from 1", "workers=1")
+    at_least(1, workers=workers)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise OptionError(f"seed={seed!r}", "a whole number", "seed=0")
     if workers > 1 and join_world().size > 1:

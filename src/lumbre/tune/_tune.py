@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lumbre._recipe import Recipe
-from lumbre.base import OptionError, did_you_mean, import_extra
+from lumbre.base import OptionError, at_least, did_you_mean, import_extra
 from lumbre.core import format_seconds, format_value
 from lumbre.run import options_from
 from lumbre.tune._space import read_space
@@ -94,9 +94,7 @@ def tune(
     from lumbre.tune._trials import Job
     from lumbre.tune._workers import run
 
-    for name, value in (("trials", trials), ("workers", workers)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise OptionError(f"{name}={value!r}", "a whole number from 1", f"{name}={20 if name == 'trials' else 1}")
+    at_least(1, trials=trials, workers=workers)
     if not isinstance(monitor, str):
         raise OptionError(f"monitor={monitor!r}", "a set and a metric, as text", 'monitor="valid_loss"')
     if not isinstance(seed, int):

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, OptionError, describe, import_extra
+from lumbre.base import DataError, OptionError, describe, import_extra, only_numbers
 from lumbre.vision._color import convert_image_dtype
 from lumbre.vision._pictures import to_pillow, to_tensor
 from lumbre.vision._warp import Fill, check_images, fill_values
@@ -130,8 +130,7 @@ def draw_masks(image: Tensor, masks: Tensor, colors: Sequence[Color] | None = No
             "bool masks of the height and width of the image",
             "masks == label; labels[None] == torch.arange(1, classes)[:, None, None] for one mask a class",
         )
-    if not 0 <= alpha <= 1:
-        raise OptionError(f"alpha={alpha!r}", "a share between 0 and 1", "alpha=0.8")
+    only_numbers("a share between 0 and 1", 0.8, lambda share: 0 <= share <= 1, alpha=alpha)
     over = canvas.clone()
     for layer, color in zip(layers, _colors(colors, len(layers)), strict=True):
         over = torch.where(layer, _paint(color, canvas)[:, None, None], over)

@@ -328,13 +328,8 @@ class RandomPerspective(Transform):
     def __post_init__(self) -> None:
         check_chance(self.p)
         check_interpolation(self.interpolation)
-        only_numbers(distortion_scale=self.distortion_scale)
-        if not 0 <= self.distortion_scale < 1:
-            raise OptionError(
-                f"distortion_scale={self.distortion_scale!r}",
-                "a share of at least 0 and less than 1, where the corners would meet",
-                "distortion_scale=0.5",
-            )
+        what = "a share of at least 0 and less than 1, where the corners would meet"
+        only_numbers(what, 0.5, lambda share: 0 <= share < 1, distortion_scale=self.distortion_scale)
 
     def apply(self, scene: Scene, seeds: Tensor) -> Scene:
         """Distort the rows that chance picks."""

@@ -15,9 +15,7 @@ Span: TypeAlias = float | tuple[float, float]
 
 def check_chance(p: float) -> None:
     """Raise OptionError for what is no probability."""
-    only_numbers(p=p)
-    if not 0 <= p <= 1:
-        raise OptionError(f"p={p!r}", "a probability between 0 and 1", "p=0.5")
+    only_numbers("a probability between 0 and 1", 0.5, lambda value: 0 <= value <= 1, p=p)
 
 
 def bounds(
