@@ -68,6 +68,7 @@ preflight-peers: .venv-peers/.ready .venv-checkers/.ready ## the same mistakes i
 
 bench: .venv-peers/.ready  ## lumbre against hand-written loops and other libraries, 40 minutes; MNIST=folder, QUICK=1
 	.venv-peers/bin/python -m benchmarks.peers $(if $(MNIST),--mnist "$(MNIST)") $(if $(QUICK),--quick)
+	.venv-peers/bin/python -m benchmarks.cross_validation $(if $(QUICK),--rounds 1)
 
 bench-today: .venv/.dev  ## this tree beside another commit: BASE=commit, MNIST=folder, QUICK=1, ARGS="--works mnist --rounds 9"
 	@test -n "$(BASE)" || { echo "say which commit: make bench-today BASE=main"; exit 2; }
