@@ -38,6 +38,22 @@ def test_a_regression_beside_its_truth(line: lb.Recipe, tmp_path: Path) -> None:
     draw(residual, tmp_path)
 
 
+def test_axes_and_panels_bear_the_names_of_the_targets() -> None:
+    frame = numbers(60).rename(columns={"truth": "size", "predicted": "price in $"}).assign(rooms=range(60))
+    for target in (["price in $"], ["price in $", "rooms"]):
+        data = lb.data.from_frame(frame, target=target, features=["size"])
+        net = nn.Linear(1, len(target))
+        fitted = lb.setup(net, loss=nn.MSELoss(), optimizer=torch.optim.SGD).fit(data, epochs=1, verbose=False)
+        chart = plots.predicted_vs_true(fitted, data)
+        residual = plots.residuals(fitted, data)
+        if len(target) == 1:
+            assert (chart.labels.x, chart.labels.y) == (r"price in \$: true", r"price in \$: predicted")
+            assert residual.labels.x == r"price in \$: predicted"
+        else:
+            written = {text.get_text() for text in chart.draw().findobj(lambda part: hasattr(part, "get_text"))}
+            assert {r"price in \$", "rooms"} <= written
+
+
 def test_r2_is_that_of_scikit_learn() -> None:
     measures = pytest.importorskip("sklearn.metrics")
     frame = numbers(200)

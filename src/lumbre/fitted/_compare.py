@@ -371,7 +371,10 @@ def _number_frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
         if name in seen:
             columns[name] = as_outputs(seen[name]).double().reshape(-1).numpy()
     columns |= {name: np.repeat(seen[name].numpy(), outputs) for name in ("loss", "weight") if name in seen}
-    return pd.DataFrame(columns)
+    frame = pd.DataFrame(columns)
+    if session.encoding is not None and len(session.encoding.targets) == outputs:
+        frame.attrs["targets"] = [column.name for column in session.encoding.targets]  # for the axes of plots
+    return frame
 
 
 def not_alike(session: Session, pred: Nested, target: Nested) -> DataError:

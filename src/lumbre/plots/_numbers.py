@@ -7,6 +7,7 @@ import numpy as np
 
 from lumbre.base import DataError, import_extra
 from lumbre.plots._comparison import comparison, row_weights
+from lumbre.plots._text import literal
 from lumbre.plots._theme import Look, current_look
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def predicted_vs_true(fitted: Any, data: Any = None) -> "ggplot":
 
     Returns:
         A plotnine `ggplot`. Its data has the columns truth and predicted, and output where there are several; with
-        cells also rows, width and height.
+        cells also rows, width and height. The axes bear the name of the target, panels those of several.
 
     Raises:
         MissingExtraError: plotnine is not installed.
@@ -49,7 +50,7 @@ def predicted_vs_true(fitted: Any, data: Any = None) -> "ggplot":
     chart = (
         _marks(p9, look, table, "truth", "predicted", _ranges(p9, look, table))
         + p9.geom_abline(slope=1, intercept=0, linetype="dashed", colour=look.valid)
-        + p9.labs(x="true value", y="predicted value", subtitle=_quality(frame))
+        + p9.labs(x=f"{_target(frame)}: true", y=f"{_target(frame)}: predicted", subtitle=_quality(frame))
     )
     if "output" in frame:
         return chart + _panels(p9, frame)
@@ -93,7 +94,7 @@ def residuals(fitted: Any, data: Any = None) -> "ggplot":
         + p9.geom_hline(yintercept=0, linetype="dashed", colour=look.rule)
         + (p9.geom_line(data=trend, colour=look.valid, size=1) if len(trend) else [])
         + p9.labs(
-            x="predicted value",
+            x=f"{_target(frame)}: predicted",
             y="residual (true - predicted)",
             subtitle=_outputs(frame) or f"mean {mean:.3g}, standard deviation {variance**0.5:.3g}, {len(frame):,} rows",
         )
@@ -194,10 +195,20 @@ def _trend(frame: Any) -> Any:
 def _panels(p9: Any, frame: Any) -> list[Any]:
     count = frame["output"].nunique()
     across = 2 if count == 4 else min(count, 3)
+    names = frame.attrs.get("targets", [])
+    named = {str(number): literal(name) for number, name in enumerate(names)}
     return [
-        p9.facet_wrap("output", scales="free", ncol=across, labeller=lambda number: f"output {number}"),
+        p9.facet_wrap(
+            "output", scales="free", ncol=across, labeller=lambda number: named.get(number, f"output {number}")
+        ),
         p9.theme(figure_size=(0.8 + 2.5 * across, 0.8 + 2.3 * -(-count // across))),
     ]
+
+
+def _target(frame: Any) -> str:
+    """What the numbers are, for an axis: the target column of frame data, as `Fitted.compare()` notes it."""
+    names = frame.attrs.get("targets", [])
+    return literal(names[0]) if len(names) == 1 else "value"
 
 
 def _outputs(frame: Any) -> str:
