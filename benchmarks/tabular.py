@@ -1,11 +1,11 @@
 """`lb.tabular` beside gradient boosting and pytabkit on ten tables that packages ship: `make bench-tabular`.
 
 Each table is split five times into 80 % to train on and 20 % to test on, the same rows for all; every contender has its
-defaults. Classes are judged by their accuracy, numbers by the RMSE.
+defaults. Classes are judged by their accuracy, numbers by the RMSE. Results are added to those that are there, so that
+contenders and tables can be run one after the other: `--contenders RealMLP --tables wine mpg`.
 """
 
 import argparse
-import importlib.util
 import json
 import statistics
 import time
@@ -120,12 +120,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    contenders = {"lumbre": with_lumbre, "boosting": with_boosting}
-    if importlib.util.find_spec("pytabkit"):
-        contenders |= {"RealMLP": _with_pytabkit("RealMLP_TD"), "TabM": _with_pytabkit("TabM_D")}
-    found: dict[str, Any] = {}
+    contenders = {name: CONTENDERS[name] for name in options.contenders}
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "tabular.json"
+    found: dict[str, Any] = json.loads(file.read_text())["tables"] if file.exists() else {}
     for name in options.tables:
         load, target = TABLES[name]
         frame = load().reset_index(drop=True)
@@ -138,19 +139,20 @@ def main() -> None:
                 begin = time.process_time()
                 scores[one].append(judged(test[target], fit(train, test, target, seed)))
                 seconds[one].append(time.process_time() - begin)
+        old = found.get(name, {"scores": {}, "seconds": {}})
         found[name] = {
             "rows": len(frame),
             "classes": frame[target].dtype.kind not in "if",
-            "scores": scores,
-            "seconds": seconds,
+            "scores": old["scores"] | scores,
+            "seconds": old["seconds"] | seconds,
         }
         print(name, {one: round(statistics.mean(values), 4) for one, values in scores.items()}, flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "tabular.json").write_text(json.dumps({"machine": machine(), "tables": found}, indent=1))
-    (options.out / "tabular.md").write_text(page(found, list(contenders)))
+        file.write_text(json.dumps({"machine": machine(), "tables": found}, indent=1))
+        (options.out / "tabular.md").write_text(page(found))
 
 
-def page(found: dict[str, Any], contenders: list[str]) -> str:
+def page(found: dict[str, Any]) -> str:
+    contenders = [name for name in CONTENDERS if any(name in one["scores"] for one in found.values())]
     lines = [
         "# `lb.tabular` beside others, on ten tables",
         "",
@@ -161,18 +163,35 @@ def page(found: dict[str, Any], contenders: list[str]) -> str:
         f"|---|---|{'---|' * (len(contenders) + 1)}",
     ]
     for name, one in found.items():
-        cells = [
-            f"{statistics.mean(v):.4g} ± {statistics.stdev(v) if len(v) > 1 else 0:.2g}" for v in one["scores"].values()
-        ]
-        times = " / ".join(f"{statistics.mean(v):.1f}" for v in one["seconds"].values())
+        cells = [_score(one["scores"].get(who)) for who in contenders]
+        times = " / ".join(f"{statistics.mean(one['seconds'][who]):.1f}" for who in contenders if who in one["seconds"])
         lines.append(f"| {name} | {one['rows']} | {' | '.join(cells)} | {times} |")
     for other in contenders[1:]:
-        better = 0
-        for one in found.values():
-            mine, theirs = (statistics.mean(one["scores"][who]) for who in ("lumbre", other))
-            better += mine >= theirs if one["classes"] else mine <= theirs
-        lines += ["", f"Not worse than {other} on {better} of {len(found)}."]
+        both = [one for one in found.values() if {"lumbre", other} <= set(one["scores"])]
+        worse = [_worse(one, other) for one in both]
+        counts = f"Not worse than {other} on {sum(by <= 0 for by in worse)} of {len(both)}"
+        lines += ["", f"{counts}, and not worse by more than 2 % on {sum(by <= 0.02 for by in worse)}."]
     return "\n".join(lines) + "\n"
+
+
+def _score(values: list[float] | None) -> str:
+    if values is None:
+        return "-"
+    return f"{statistics.mean(values):.4g} ± {statistics.stdev(values) if len(values) > 1 else 0:.2g}"
+
+
+def _worse(table: dict[str, Any], other: str) -> float:
+    """By which share lumbre's mean is worse than another's."""
+    mine, theirs = (statistics.mean(table["scores"][who]) for who in ("lumbre", other))
+    return (theirs - mine) / theirs if table["classes"] else (mine - theirs) / theirs
+
+
+CONTENDERS: dict[str, Callable[[pd.DataFrame, pd.DataFrame, str, int], "np.ndarray[Any, Any]"]] = {
+    "lumbre": with_lumbre,
+    "boosting": with_boosting,
+    "RealMLP": _with_pytabkit("RealMLP_TD"),
+    "TabM": _with_pytabkit("TabM_D"),
+}
 
 
 if __name__ == "__main__":
