@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lumbre._recipe import Recipe
-from lumbre.base import ArchiveError, OptionError
+from lumbre.base import ArchiveError, OptionError, as_path
 from lumbre.core import Callback, Context, History
 from lumbre.fitted import load_history
 from lumbre.storage import checked_model, read_archive
@@ -94,7 +94,7 @@ def replay(
         Replay: the same to the last bit
           2 of 2 tensors, 2 of 2 values of the history
     """
-    archive = read_archive(Path(path))
+    archive = read_archive(as_path(path, 'lumbre.replay("model.lumbre", ...)'))
     try:
         document = checked_model(archive.document)
         record: dict[str, Any] = document["record"]

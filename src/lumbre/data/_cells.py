@@ -96,11 +96,13 @@ class Texts:
         codes: integers of shape (rows,), the number of each value's level; -1 where it is missing.
         levels: different texts, in the order that was declared, else sorted.
         missing: how many values are missing.
+        categorical: whether the type of the column says that they are categories; False for one of plain text.
     """
 
     codes: _Array
     levels: tuple[str, ...]
     missing: int = 0
+    categorical: bool = False
 
     def gaps(self) -> "_Array | None":
         """Where values are missing, booleans of shape (rows,); None where nowhere."""
@@ -167,10 +169,7 @@ def read_all(name: str, native: Any) -> _Any:
         return _arrow(name, native)
     import narwhals.stable.v2 as nw
 
-    series = nw.from_native(native, series_only=True)
-    if series.dtype.is_numeric() or str(series.dtype) == "Boolean":
-        return _array(name, np.asarray(series.to_numpy()))
-    return _objects(name, series.to_list())
+    return _pandas(name, nw.from_native(native, series_only=True).to_pandas())
 
 
 def _worded(value: Any, known: Collection[str]) -> str:
@@ -232,7 +231,7 @@ def _polars(name: str, native: Any) -> _Any:
         texts = native.cast(pl.String)
         levels = sorted(texts.drop_nulls().unique().to_list())
         numbered = texts.cast(pl.Enum(levels)).to_physical().cast(pl.Int64)
-        return Texts(numbered.fill_null(-1).to_numpy(), tuple(levels), nulls)
+        return Texts(numbered.fill_null(-1).to_numpy(), tuple(levels), nulls, dtype != pl.String)
     if dtype == pl.Decimal:
         return _polars_decimals(name, native)
     if dtype in (pl.Int128, getattr(pl, "UInt128", pl.Int128), pl.Object):
@@ -450,7 +449,8 @@ def _categories(
 ) -> Texts:
     """Codes of values as codes of levels: texts, sorted unless their order was declared, none of them twice or missing.
 
-    Of values whose order was not declared only those that occur are levels; `occurring`: it is known that all do.
+    Of values whose order was not declared only those that occur are levels; `occurring`: it is known that all do, as
+    they are those of a column of text.
     """
     import pandas as pd
 
@@ -477,7 +477,7 @@ def _categories(
     for number, text in zip(kept, texts, strict=True):
         new[number] = level_of[text]
     found = new[codes]
-    return Texts(found, tuple(level_of), int((found < 0).sum()))
+    return Texts(found, tuple(level_of), int((found < 0).sum()), categorical=not occurring)
 
 
 def _place(value: Any) -> tuple[bool, Any, str]:

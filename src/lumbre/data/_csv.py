@@ -1,11 +1,13 @@
 """CSV files as frame data, through pandas."""
 
+import mmap
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lumbre.base import DataError, OptionError
+from lumbre.base import DataError, OptionError, as_path
 from lumbre.data._frames import FrameData, from_frame
 
 
@@ -27,13 +29,14 @@ def from_csv(
     r"""Data for `fit()` from a CSV file with a line of column names; it may be compressed (.gz, .bz2, .zip, .xz, .zst).
 
     It is read into memory as pandas does; only the columns asked for are kept. What pandas reads as missing (empty
-    fields, NA, NaN, null and the like) is refused. For files larger than memory see `from_parquet`.
+    fields, NA, NaN, null and the like) is refused, and so are codes with leading zeros ("01234"), which pandas reads as
+    numbers. For files larger than memory see `from_parquet`.
 
     Args:
         path: the file.
         target: as for `from_frame`, like all that follow.
-        features: the feature columns; None takes all but target and weights, and but a first column without a
-            name ("Unnamed: 0"), which numbers the rows.
+        features: the feature columns; None takes all but target and weights, and but first columns without a
+            name ("Unnamed: 0", "Unnamed: 1"), which number the rows.
         categories: "one-hot" or "codes".
         standardize: centre and scale the numbers.
         unknown: "error" or "ignore".
@@ -58,7 +61,7 @@ def from_csv(
           features: 2: bill_length_mm, sex
           target: species: Adelie 146, Chinstrap 68, Gentoo 119
     """
-    file = Path(path)
+    file = as_path(path, "pandas.read_csv(...) of what is none, then lumbre.data.from_frame(df, target=...)")
     if not file.is_file():
         raise DataError(f"the path {str(file)!r}", "a CSV file", "correct the path")
     if separator != r"\s+" and (not isinstance(separator, str) or len(separator) != 1):
@@ -69,6 +72,7 @@ def from_csv(
     aims = set(target) if isinstance(target, list) else set[str]() if target is None else {target}
     wanted = set(frame.columns if features is None else features) | aims | ({weights} - {None})
     if wanted <= set(frame.columns):  # else from_frame tells, beside all the names that are there
+        _refuse_leading_zeros(file, separator, frame, wanted)
         frame = frame[[name for name in frame.columns if name in wanted]]
     if dates == "parts":
         frame = frame.assign(**{name: _as_dates(frame[name]) for name in frame.columns if name not in aims})
@@ -102,7 +106,10 @@ def _read(file: Path, separator: str) -> Any:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             # Types are found out in one go: in pieces, a column could come as numbers first and as text later on. All
             # columns are read, as pandas lets lines with too many fields pass where it reads only some.
-            return pd.read_csv(file, sep=separator, low_memory=False, index_col=False)
+            # Numbers are those that stand there, to the last bit: pandas before 3.1 has to be asked for that.
+            older = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+            exact: Any = {"float_precision": "round_trip"} if older else {}
+            frame: Any = pd.read_csv(file, sep=separator, low_memory=False, index_col=False, **exact)
     except MemoryError:
         raise
     except Exception as error:  # pandas has several, and so has each kind of compressed file
@@ -113,6 +120,45 @@ def _read(file: Path, separator: str) -> Any:
             "a whole CSV file in UTF-8 with a line of column names",
             "pandas.read_csv(...) with the options that suit the file, then lumbre.data.from_frame(df, target=...)",
         ) from error
+    # A separator at the end of each line, the first one too, makes a column without a name or a value.
+    empty = [place for place, name in enumerate(frame.columns) if name == f"Unnamed: {place}"]
+    return frame.drop(columns=[frame.columns[place] for place in empty if frame.iloc[:, place].isna().all()])
+
+
+def _refuse_leading_zeros(file: Path, separator: str, frame: Any, wanted: Collection[str]) -> None:
+    """See that no column of numbers was one of codes such as 01234, which pandas reads as 1234.
+
+    Raises:
+        DataError: one was.
+    """
+    import pandas as pd
+
+    numbers = [name for name in frame.columns if name in wanted and pd.api.types.is_numeric_dtype(frame[name])]
+    whole = [name for name in numbers if not pd.api.types.is_bool_dtype(frame[name]) and (frame[name] % 1 == 0).any()]
+    if not whole or not _may_have_leading_zeros(file, separator):
+        return
+    texts: Any = pd.read_csv(file, sep=separator, index_col=False, usecols=whole, dtype=str)
+    for name in whole:
+        codes = texts[name][texts[name].str.fullmatch(r"\s*0[0-9]+\s*", na=False)]
+        if len(codes):
+            raise DataError(
+                f"column {name!r} with leading zeros, such as {codes.iloc[0].strip()!r}, which numbers do not keep",
+                "codes as text, and numbers without such zeros",
+                f"pandas.read_csv(path, dtype={{{name!r}: str}}) for codes, pandas.read_csv(path) for numbers; then"
+                " lumbre.data.from_frame(df, target=...)",
+            )
+
+
+def _may_have_leading_zeros(file: Path, separator: str) -> bool:
+    """Whether a field begins with 0 and another digit, as far as a fast look says; True for compressed files."""
+    if file.suffix.lower() in _COMPRESSED or not file.stat().st_size:
+        return True
+    between = separator.encode() if len(separator) == 1 else b" "
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return re.search(rb"[\r\n\"\t " + re.escape(between) + rb"]0[0-9]", content) is not None
+
+
+_COMPRESSED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar")
 
 
 def _as_dates(series: Any) -> Any:

@@ -23,6 +23,7 @@ from lumbre.data._sources import InMemoryDataset
 from lumbre.data._tables import Table, column_name, is_series
 from lumbre.data._values import refuse_infinite, refuse_missing, vector
 from lumbre.data._weights import that_count
+from lumbre.data._written import refuse_written
 
 
 def numeric_matrix(frame: Any) -> Tensor:
@@ -162,7 +163,8 @@ def from_frame(
     """Data for `fit()` from a data frame (pandas, polars, pyarrow, ...).
 
     Numbers become float32 and are standardised with mean and standard deviation of the training rows alone;
-    booleans become 0 and 1; text and categories become columns of 0 and 1, or codes for an embedding.
+    booleans become 0 and 1; text and categories become columns of 0 and 1, or codes for an embedding. Text that reads
+    as numbers or dates ("1,234", "12 %", "-" among numbers, "31/12/2024") is refused; a column of categories is taken.
     The fitted model keeps the encoding, so `predict()` takes raw frames.
 
     Args:
@@ -375,6 +377,8 @@ def _feature(
         return Column(name, kind, (cells.zone,) if cells.zone else (), gaps)
     if isinstance(cells, Texts):
         buckets, own = hashed
+        if not (buckets and own):
+            refuse_written(name, cells)
         if buckets and (own or len(cells.levels) > buckets):
             return Column(name, "category", (), gaps, buckets)
         return Column(name, "category", cells.levels, gaps)
@@ -385,6 +389,7 @@ def _feature(
 
 def _target(name: str, cells: Cells | None) -> Column:
     if isinstance(cells, Texts):
+        refuse_written(name, cells)
         return Column(name, "category", cells.levels)
     if cells is not None and cells.values.dtype.kind == "b":
         return Column(name, "category", _BOOLEANS)

@@ -14,7 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumbre.base import DataError, Nested, OptionError, Rows, at_least, has_column, import_extra, listed, stream
+from lumbre.base import (
+    DataError,
+    Nested,
+    OptionError,
+    Rows,
+    as_path,
+    at_least,
+    has_column,
+    import_extra,
+    listed,
+    stream,
+)
 from lumbre.data._cells import NO_DATE, Dates
 from lumbre.data._columns import Column
 from lumbre.data._date_parts import has_clock
@@ -76,6 +87,7 @@ class WindowOrder(LikePlain):
 
 
 _OPEN_FILES = 8
+_PATHS = "the path of a file, or of a folder that holds several"
 _WINDOW = 8  # row groups that are mixed where nothing else is said
 _READ_ROWS = 1 << 16  # read at a time where row groups are shorter
 
@@ -381,7 +393,7 @@ def from_parquet(
     check_options(standardize, unknown, missing, dates, hash, scale_target)
     levels = levels or {}
     aims = target if isinstance(target, list) else [] if target is None else [target]
-    found = look(Path(path), None if features is None else [*features, *aims], levels)
+    found = look(as_path(path, _PATHS), None if features is None else [*features, *aims], levels)
     for name in (*levels, *(hash if isinstance(hash, Mapping) else ())):
         has_column(name, found.types, "the files")
     chosen = [name for name in found.types if name not in aims and name not in found.index]
@@ -411,7 +423,7 @@ def parquet_by(path: str | Path, encoding: FrameEncoding, *, need_target: bool) 
     encoding = encoding if need_target else encoding.without_target()
     columns = (*encoding.features, *encoding.targets)
     levels = {column.name: column.levels for column in columns if not column.measured}
-    found = look(Path(path), [column.name for column in columns], levels)
+    found = look(as_path(path, _PATHS), [column.name for column in columns], levels)
     for column in columns:
         has_column(column.name, found.types, "the files")
     return ParquetData(found.groups, encoding, _WINDOW)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from lumbre.base import DataError, has_column, import_extra
 from lumbre.data._cells import refused
 from lumbre.data._columns import Column
-from lumbre.data._tables import is_index
+from lumbre.data._tables import is_index, unnamed
 
 Folders = tuple[tuple[str, str | None], ...]
 
@@ -129,11 +129,16 @@ def look(root: Path, names: Sequence[str] | None, levels: Mapping[str, Sequence[
     if not paths:
         raise DataError(f"the path {str(root)!r}", "a Parquet file, or a folder that holds some", "correct the path")
     found = Files()
+    first = ""
     for path in paths:
         folders = _folders(path.relative_to(root).parts[:-1]) if root.is_dir() else ()
+        groups = len(found.groups)
         # Relative paths are those of now: files are read for as long as a run lasts.
         types, kinds = _inside(path.absolute(), folders, found)
-        if path == paths[0]:
+        if len(found.groups) == groups:  # it has no rows
+            continue
+        if not first:
+            first = path.name
             found.types, found.kinds = types, kinds
             continue
         beside = [name for name, kind in kinds.items() if kind == "folder"]
@@ -144,7 +149,7 @@ def look(root: Path, names: Sequence[str] | None, levels: Mapping[str, Sequence[
             if kind is None and found.types.get(name) != types.get(name):
                 raise DataError(
                     f"column {name!r} as {types.get(name, 'missing')} in {path.name},"
-                    f" as {found.types.get(name, 'missing')} in {paths[0].name}",
+                    f" as {found.types.get(name, 'missing')} in {first}",
                     "the same columns in every file, numbers or texts in all of them",
                     "write the files with one schema, or leave the column out of features",
                 )
@@ -176,8 +181,10 @@ def _is_parquet(file: Path) -> bool:
     """Whether it is a Parquet file: by its name, or its first bytes where the name ends in nothing, as Hive's do."""
     if file.suffix:
         return file.suffix.lower() in _SUFFIXES and file.is_file()
-    if not file.is_file():
-        return False
+    return file.is_file() and _begins_as_one(file)
+
+
+def _begins_as_one(file: Path) -> bool:
     with file.open("rb") as opened:
         return opened.read(4) == b"PAR1"
 
@@ -214,10 +221,12 @@ def _inside(file: Path, folders: Folders, found: Files) -> tuple[dict[str, str],
     # Numbers that the file holds too, as polars writes them, are taken from there, where they have a type.
     folders = tuple((name, value) for name, value in folders if kinds.get(name, "text") == "text")
     found.groups += [RowGroup(file, index, count, folders) for index, count in enumerate(counts) if count]
-    found.index |= {name for name in schema.names if is_index(name, schema)} | ({""} & set(schema.names[:1]))
-    for name, kind in zip(schema.names, schema.types, strict=True):
-        if getattr(kind, "tz", None):
-            found.zones.setdefault(name, (kind.tz,))
+    if any(counts):  # else its types are whatever a writer made up
+        found.index |= {name for name in schema.names if is_index(name, schema)}
+        found.index |= set(schema.names[: unnamed(schema.names)])
+        for name, kind in zip(schema.names, schema.types, strict=True):
+            if getattr(kind, "tz", None):
+                found.zones.setdefault(name, (kind.tz,))
     named = [name for name, _ in folders]
     return types | dict.fromkeys(named, "the name of a folder"), kinds | dict.fromkeys(named, "folder")
 
@@ -232,7 +241,13 @@ def opened_file(file: Path) -> Any:
 
 
 def unreadable(file: Path, error: Exception) -> DataError:
-    """The error for a file that is damaged."""
+    """The error for a file that is damaged, or none of Parquet."""
+    if file.is_file() and not _begins_as_one(file):
+        return DataError(
+            f"{file}, which is no Parquet file: {error}",
+            "a Parquet file",
+            f"lumbre.data.from_csv({file.name!r}) for CSV, also to predict; a frame of pandas.read_... for others",
+        )
     return DataError(f"{file}, which cannot be read: {error}", "a whole Parquet file", "write it again, or remove it")
 
 

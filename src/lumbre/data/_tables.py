@@ -124,8 +124,8 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """All names but those of an index; names that occur twice are among them."""
         schema = getattr(self.native, "schema", None)
-        unnamed = self.names[:1] == ("",)  # how other readers than pandas give an index that stands first in a CSV
-        return tuple(name for name in (*self.names[unnamed:], *self.twice) if not is_index(name, schema))
+        rest = self.names[unnamed(self.names) :]
+        return tuple(name for name in (*rest, *self.twice) if not is_index(name, schema))
 
     @staticmethod
     def joined(frames: list[Any]) -> Any:
@@ -176,6 +176,17 @@ def is_index(name: str, schema: Any = None) -> bool:
     return name in notes.get("index_columns", ()) or _INDEX.fullmatch(name) is not None
 
 
+def unnamed(names: Sequence[str]) -> int:
+    """How many columns without a name stand first: the levels of an index that a CSV holds.
+
+    Readers give them names of their own: "Unnamed: 1" is pandas', "_duplicated_0" polars', "...1" readr's.
+    """
+    for place, name in enumerate(names):
+        if name not in ("", f"Unnamed: {place}", f"...{place + 1}", *([f"_duplicated_{place - 1}"] if place else [])):
+            return place
+    return len(names)
+
+
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(\.\d+)*")  # as pyarrow writes it; as pandas reads it from a CSV
 
 
@@ -188,7 +199,6 @@ def _known(frame: Any) -> tuple[Any, tuple[str, ...]]:
     """A frame of a library that narwhals knows, and the names that several of its columns had, which are left out."""
     import narwhals.stable.v2 as nw
 
-    library = type(frame).__module__.partition(".")[0]
     if not nw.dependencies.is_into_dataframe(frame):
         if _is_lazy(frame):
             frame = nw.from_native(frame).collect().to_native()
@@ -196,9 +206,12 @@ def _known(frame: Any) -> tuple[Any, tuple[str, ...]]:
             raise _no_frame(frame)
         else:
             frame = import_extra("pyarrow", "data", "read what has Arrow's stream interface").table(frame)
-        library = type(frame).__module__.partition(".")[0]
-    # Others have names that are texts, and differ.
-    return _named(frame) if library in ("pandas", "pyarrow") else (frame, ())
+    known = nw.dependencies
+    if known.is_polars_dataframe(frame):  # names are texts there, and differ
+        return frame, ()
+    if not known.is_pyarrow_table(frame) and not known.is_pandas_dataframe(frame):  # of Modin, say
+        frame = nw.from_native(frame, eager_only=True).to_pandas()
+    return _named(frame)
 
 
 def _named(frame: Any) -> tuple[Any, tuple[str, ...]]:
@@ -230,8 +243,8 @@ def _is_lazy(value: Any) -> bool:
 
 def _streams(value: Any) -> bool:
     """Whether it hands out Arrow's record batches, and is no data set that is asked row by row."""
-    if isinstance(value, type) or hasattr(value, "__getitems__"):
-        return False
+    if isinstance(value, type) or hasattr(value, "__getitems__") or hasattr(value, "ndim"):
+        return False  # an array that streams, such as xarray's, would lose its shape
     return hasattr(value, "__arrow_c_stream__")
 
 
@@ -243,6 +256,10 @@ def _no_frame(value: Any) -> DataError:
         fix = "df[['name']] for a column, df.iloc[[0]] for a row; or fit((df, series)), for inputs that are numbers"
     elif isinstance(value, (np.ndarray, Tensor, list, tuple)):
         fix = "fit((x, y)) takes arrays and tensors as they are; pandas.DataFrame(array, columns=[...]) names columns"
+    elif hasattr(value, "fetchall"):
+        fix = "con.sql(query) of DuckDB, which is a table; pandas.read_sql(query, con) for other databases"
+    elif callable(getattr(value, "to_dataframe", None)):
+        fix = "value.to_dataframe()"
     elif isinstance(value, str):
         fix = "lumbre.data.from_csv(path, target=...) or from_parquet(path, target=...) for a file"
     else:

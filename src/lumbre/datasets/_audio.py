@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lumbre.base import DataError, import_extra, only_numbers
+from lumbre.base import DataError, as_path, import_extra, only_numbers
 from lumbre.data import as_html, as_text, facts_of
 
 _SUFFIXES = {".wav", ".flac", ".ogg"}
@@ -144,7 +144,7 @@ def audio_folder(
     """
     only_numbers("a number above 0", 16_000, lambda value: value > 0, rate=rate)
     only_numbers("a number above 0", 1.0, lambda value: value > 0, seconds=seconds)
-    where = Path(root).expanduser()
+    where = as_path(root, "the folder that holds a folder for each class").expanduser()
     folders = sorted(one for one in where.iterdir() if _shown(one) and one.is_dir()) if where.is_dir() else []
     found = [sorted(path for path in folder.rglob("*") if _is_sound(path, folder)) for folder in folders]
     empty = [folder.name for folder, inside in zip(folders, found, strict=True) if not inside]

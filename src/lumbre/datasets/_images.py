@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lumbre.base import DataError, import_extra
+from lumbre.base import DataError, as_path, import_extra
 from lumbre.data import as_html, as_text, facts_of, first_pictures
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
@@ -270,7 +270,7 @@ def image_folder(
     Example:
         `lb.datasets.image_folder("photos/train", size=224)` reads photos/train/cat/*.jpg, photos/train/dog/*.jpg, ...
     """
-    where = Path(root).expanduser()
+    where = as_path(root, "the folder that holds a folder for each class").expanduser()
     folders = sorted(path for path in where.iterdir() if _shown(path) and path.is_dir()) if where.is_dir() else []
     images = [
         sorted(path for path in folder.rglob("*") if is_image(path) and all(map(_shown, _inner(path, folder))))

@@ -10,7 +10,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lumbre.base import ArchiveError
+from lumbre.base import ArchiveError, as_path
 from lumbre.storage import _r
 from lumbre.storage._archive import is_archive, read_archive
 from lumbre.storage._files import read_head, read_whole
@@ -71,7 +71,7 @@ def inspect_file(path: str | Path) -> FileContents:
         >>> found.kind, dict(found.tensors)
         ('lumbre archive', {'bias': 'float32 (1)', 'weight': 'float32 (1, 2)'})
     """
-    file = Path(path)
+    file = as_path(path, 'the path of a file of weights: "model.lumbre"')
     kind, size = _kind(file)
     if kind == _ARCHIVE:
         archive = read_archive(file)
@@ -108,7 +108,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         >>> torch.nn.Linear(2, 1).load_state_dict(lb.load_weights("line.lumbre"))
         <All keys matched successfully>
     """
-    file = Path(path)
+    file = as_path(path, 'the path of a file of weights: "model.lumbre"')
     kind, _ = _kind(file)
     if kind == _OF_R:
         raise ArchiveError(f"{path}, a {kind}", "an archive of lumbre, or safetensors", "lumbre.r.load_weights(path)")

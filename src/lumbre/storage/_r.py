@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lumbre.base import ArchiveError
+from lumbre.base import ArchiveError, as_path
 from lumbre.storage._archive import is_archive
 from lumbre.storage._files import read_whole, unfolded, write_whole
 from lumbre.storage._libtorch import LibTorchError, read_libtorch
@@ -27,6 +27,7 @@ from lumbre.storage._xdr import MISSING_INTEGER, RDataError, RValue, is_missing,
 __all__ = ["Unread", "load", "load_weights", "save_weights"]
 __dir__ = __all__.copy  # names for dir() and tab completion
 
+_A_FILE = "the path that torch_save() or luz_save() was given"
 _EXPECTED = "a file of R's torch_save(), luz_save() or luz_checkpoint()"
 _UNNAMED, _OBJECT, _ADDRESS, _SERIALIZED = (
     "...unnamed...",
@@ -93,7 +94,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         >>> net.load_state_dict(lb.r.load_weights("net.pt"))
         <All keys matched successfully>
     """
-    found = _loaded(Path(path))
+    found = _loaded(as_path(path, _A_FILE))
     if isinstance(found, dict):
         for candidate in (found, found.get("weights"), found.get("model")):
             if isinstance(candidate, dict) and all(isinstance(part, Tensor) for part in candidate.values()):
@@ -122,7 +123,7 @@ def load(path: str | Path) -> Any:
     Raises:
         ArchiveError: the file is not there, damaged, or of another kind.
     """
-    return _loaded(Path(path))
+    return _loaded(as_path(path, _A_FILE))
 
 
 def save_weights(path: str | Path, state: Tensor | Mapping[str, Tensor]) -> None:
@@ -163,7 +164,7 @@ def save_weights(path: str | Path, state: Tensor | Mapping[str, Tensor]) -> None
     header = {**json.loads(data[8 : 8 + length]), "__metadata__": {"__r__": json.dumps(notes)}}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    write_whole(Path(path), len(text).to_bytes(8, "little") + text + data[8 + length :])
+    write_whole(as_path(path, _A_FILE), len(text).to_bytes(8, "little") + text + data[8 + length :])
 
 
 def _check_state(state: Any) -> None:

@@ -17,6 +17,7 @@ from lumbre.base import (
     DataError,
     Nested,
     OptionError,
+    as_path,
     caller,
     describe,
     leaves,
@@ -148,7 +149,7 @@ class Ensemble:
             for one in self.models:
                 one.save(Path(folder) / "member.lumbre")
                 members.append(read_archive(Path(folder) / "member.lumbre"))
-        write_several(Path(path), members)
+        write_several(as_path(path, 'ensemble.save("nets.lumbre")'), members)
 
     def _each(self, data: Any, batch_size: int | None) -> list[Nested]:
         return [one.predict_response(data, batch_size=batch_size) for one in self.models]
@@ -190,7 +191,7 @@ def load_ensemble(path: str | Path, module: Any, *, device: str | torch.device =
         torch.Size([5, 1])
     """
     models: list[Fitted] = []
-    for archive in read_several(Path(path)):
+    for archive in read_several(as_path(path, 'lumbre.load_ensemble("nets.lumbre", Net)')):
         own = own_copy(module) if isinstance(module, Spec) else module
         own = copy.deepcopy(own) if isinstance(own, nn.Module) else own
         models.append(restored(archive, path, own, device, hparams))
