@@ -34,11 +34,13 @@ class ImageFiles(Dataset[Any]):
 
     An item is (image, target), or the image alone where there are no targets: the image a uint8 tensor of shape
     (3, height, width) put through the transform, the class an int64 tensor of shape (), the mask one of shape
-    (height, width).
+    (height, width), with class numbers from 0 on. Transparency is left out; of files with several pictures (animated,
+    pages of a TIFF) the first is taken.
 
     Args:
         paths: the image files.
-        targets: class numbers, an int64 tensor of shape (n,); or as many mask files; or None.
+        targets: class numbers, an int64 tensor of shape (n,); or as many mask files, whose pixels are class numbers
+            from 1 on (grey values, or places in a palette whatever its colours); or None.
         size: images (and masks) become `size` x `size`: the shorter side scaled, the middle of the longer one kept.
             None leaves each its own size, and then only images of one size fit into one batch.
         transform: applied to each image.
@@ -73,7 +75,7 @@ class ImageFiles(Dataset[Any]):
         self._kept: dict[str, _Kept | None] = {}
         if size is not None:  # else the first file has to be read to know how much room they take
             self._make_room("RGB")
-            self._make_room("L")
+            self._make_room("mask")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -88,7 +90,7 @@ class ImageFiles(Dataset[Any]):
         target = self.targets[row]
         if isinstance(target, Path):
             # The file numbers the classes from 1.
-            target = torch.from_numpy(self._decoded(row, target, "L").astype(np.int64) - 1)
+            target = torch.from_numpy(self._decoded(row, target, "mask").astype(np.int64) - 1)
         return image, target
 
     def pictures(self, rows: Sequence[int]) -> list[Tensor]:
@@ -166,14 +168,13 @@ def _shared(shape: tuple[int, ...]) -> "np.ndarray[Any, np.dtype[np.uint8]]":
 def decoded(
     source: Path | bytes, mode: str, size: int | None, *, exif: bool = False
 ) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    """An image as bytes: (height, width, 3) in mode "RGB", (height, width) in mode "L".
+    """An image as bytes: (height, width, 3) in mode "RGB", (height, width) in modes "L" and "mask".
 
-    Grey values of 9 to 16 bits are scaled to 8 bits, floats from [0, 1] to them; in mode "L", which masks have, whole
-    numbers stay as they are.
+    Grey values of 9 to 16 bits are scaled to 8 bits, floats from [0, 1] to them; in mode "mask" numbers stay.
 
     Args:
         source: the file, or its bytes.
-        mode: "RGB" or "L".
+        mode: "RGB", "L" or "mask".
         size: make it so high and wide.
         exif: turn it as its EXIF notes say.
 
@@ -182,15 +183,19 @@ def decoded(
     """
     image_module: Any = import_extra("PIL.Image", "data", "read images")
     try:
-        file = BytesIO(source) if isinstance(source, bytes) else source
-        with image_module.open(file, formats=_FORMATS) as image:
+        # A file that is open: given a path, Pillow 13 maps plain TIFFs into memory, and mixes up rows to be turned.
+        file = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with file, image_module.open(file, formats=_FORMATS) as image:
             if size is not None and mode == "RGB":
                 # A JPEG can be decoded at half, a quarter or an eighth of its size, which is much faster.
                 image.draft(mode, (size, size))
             if exif:
                 import_extra("PIL.ImageOps", "data", "read images").exif_transpose(image, in_place=True)
             plain = image if image.mode[:1] not in "IF" else _eight_bits(image, mode)
-            converted = plain if plain.mode == mode else plain.convert(mode)
+            if mode == "mask":
+                converted = _numbered(plain)
+            else:
+                converted = plain if plain.mode == mode else plain.convert(mode)
             return np.array(converted if size is None else _squared(converted, size), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
         name = "an image in an archive" if isinstance(source, bytes) else str(source)
@@ -204,9 +209,9 @@ def _eight_bits(image: Any, mode: str) -> Any:
     values = np.asarray(image)
     deep = values.dtype.kind == "u" or image.format == "PNG"  # which has 16 bits at most, though it may come as more
     if values.dtype.kind == "f":
-        wrong = not (values >= 0).all() or not (values <= 1).all()  # NaN is neither
-        scaled, expected = values.astype(np.float64) * 255, "from 0 to 1"
-    elif mode == "L":
+        wrong = mode == "mask" or not (values >= 0).all() or not (values <= 1).all()  # NaN is neither
+        scaled, expected = values.astype(np.float64) * 255, "from 0 to 1, in a picture"
+    elif mode == "mask":
         wrong = values.min() < 0 or values.max() > 255
         scaled, expected = values, "up to 255, in a mask or a picture of bytes"
     else:
@@ -217,6 +222,19 @@ def _eight_bits(image: Any, mode: str) -> Any:
             f"its values are of mode {image.mode!r}, from {values.min():g} to {values.max():g}, not {expected}"
         )
     return import_extra("PIL.Image", "data", "read images").fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _numbered(mask: Any) -> Any:
+    """The class numbers of a mask: places in a palette, bits or grey values; colours are none."""
+    values = np.asarray(mask)
+    if mask.mode in ("LA", "RGB", "RGBA"):
+        colours = values[..., : 1 if mask.mode == "LA" else 3]
+        if (colours != colours[..., :1]).any():
+            raise ValueError("it has colours and no palette, so that its pixels are no class numbers")
+        values = colours[..., 0]
+    elif mask.mode not in ("1", "L", "P"):
+        raise ValueError(f"it is of mode {mask.mode!r}, not a mask of grey values or with a palette")
+    return import_extra("PIL.Image", "data", "read images").fromarray(values.astype(np.uint8, order="C"))
 
 
 _BITS, _MEANING, _WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF, and what the second may say
@@ -231,7 +249,7 @@ def _of_depth(image: Any, values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, np
 
 
 def _squared(image: Any, size: int) -> Any:
-    """Scaled and cut to `size` x `size`; a mask ("L") takes nearest neighbours, as its values are class numbers."""
+    """Scaled and cut to `size` x `size`; a mask, of mode "L", takes nearest neighbours, for its values are classes."""
     ops: Any = import_extra("PIL.ImageOps", "data", "read images")
     resampling: Any = import_extra("PIL.Image", "data", "read images").Resampling
     return ops.fit(image, (size, size), method=resampling.NEAREST if image.mode == "L" else resampling.BILINEAR)
@@ -249,7 +267,8 @@ def image_folder(
 
     Classes are numbered from 0 in the sorted order of their folders' names, images sorted by path. Files that are no
     images (jpg, jpeg, png, tif, tiff, bmp, webp) are left aside, and so is what is hidden: its name, or that of a
-    folder it is in, begins with a dot. Pictures of 16 bits, and floats from 0 to 1, are scaled to bytes.
+    folder it is in, begins with a dot. Pictures of 16 bits, and floats from 0 to 1, are scaled to bytes;
+    transparency is left out, and of files with several pictures the first is taken.
 
     Args:
         root: the folder that holds the classes' folders.

@@ -17,13 +17,15 @@ def to_tensor(picture: Any) -> Tensor:
     Args:
         picture: a Pillow image (palettes and bitmaps become RGB), or an array of shape (height, width) or
             (height, width, channels). Whole numbers are taken to fill the range of their dtype, floats to lie in
-            [0, 1] already.
+            [0, 1] already. A picture of Pillow is taken as it is stored, not turned as its EXIF notes say, which
+            `PIL.ImageOps.exif_transpose(picture)` does; transparency is a channel more, but of palettes.
 
     Returns:
         float32 of shape (channels, height, width), in [0, 1].
 
     Raises:
-        DataError: not a picture; tensors are refused too, for one cannot tell where their channels are.
+        DataError: not a picture; tensors are refused too, for one cannot tell where their channels are, and so are
+            whole numbers of 32 bits or more, of which no picture fills the range.
     """
     try:  # a picture of Pillow is read from its file only now
         if hasattr(picture, "convert") and picture.mode in ("1", "P", "CMYK", "PA", "YCbCr", "LAB", "HSV"):
@@ -39,6 +41,14 @@ def to_tensor(picture: Any) -> Tensor:
             "a Pillow image, or an array of shape (height, width) or (height, width, channels)",
             "convert_image_dtype() for tensors, channels first",
         )
+    if array.dtype.kind in "ui" and array.dtype.itemsize > 2:
+        if getattr(picture, "format", None) != "PNG":  # which has 16 bits at most, though it may come as more
+            raise DataError(
+                f"a picture of {array.dtype}, from {array.min()} to {array.max()}",
+                "whole numbers of 8 or 16 bits, whose range says what is white, or floats from 0 to 1",
+                "array.astype(numpy.uint8) for values up to 255, .astype(numpy.uint16) up to 65535",
+            )
+        array = array.astype(np.uint16)
     array = array[:, :, None] if array.ndim == 2 else array
     array = array.astype(array.dtype.newbyteorder("=") if array.dtype.itemsize <= 8 else np.float64, copy=False)
     return convert_image_dtype(torch.tensor(np.ascontiguousarray(array)).movedim(-1, 0).contiguous(), torch.float32)
