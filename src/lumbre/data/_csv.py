@@ -70,7 +70,7 @@ def from_csv(
         )
     frame = _read(file, separator)
     aims = set(target) if isinstance(target, list) else set[str]() if target is None else {target}
-    wanted = set(frame.columns if features is None else features) | aims | ({weights} - {None})
+    wanted = set(frame.columns if features is None else features) | aims | (set() if weights is None else {weights})
     if wanted <= set(frame.columns):  # else from_frame tells, beside all the names that are there
         _refuse_leading_zeros(file, separator, frame, wanted)
         frame = frame[[name for name in frame.columns if name in wanted]]

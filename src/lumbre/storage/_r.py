@@ -115,10 +115,10 @@ def load(path: str | Path) -> Any:
     Returns:
         Of a tensor, the tensor; of a module, its tensors by name; of a list, a dict or a list with tensors, numbers,
         texts and lists in it, a vector of length one as its value, R's NA (of any type) and NULL as None, integer64 as
-        whole numbers, a matrix as a list of its rows; where only some parts have names, the others have their number,
-        from 1, and a name that occurs again has ".1" behind it, as R's `make.unique()` does. Of a fitted model of luz,
-        a dict with weights, hparams, opt_hparams and records. Names are as R has them. `Unread` stands for what is no
-        data.
+        whole numbers, dates and times as their numbers (days, or seconds, since 1970), a matrix as a list of its rows;
+        where only some parts have names, the others have their number, from 1, and a name that occurs again has ".1"
+        behind it, as R's `make.unique()` does. Of a fitted model of luz, a dict with weights, hparams, opt_hparams and
+        records. Names are as R has them. `Unread` stands for what is no data.
 
     Raises:
         ArchiveError: the file is not there, damaged, or of another kind.
@@ -216,7 +216,12 @@ def _loaded(path: Path) -> Any:
     try:
         return _object(data)
     except (_Refused, RDataError, LibTorchError) as error:
-        raise ArchiveError(f"{path}, which {error}", _EXPECTED, "check the path, or save it again in R") from error
+        raise ArchiveError(
+            f"{path}, which {error}",
+            _EXPECTED,
+            "check the path, or save it again in R; lumbre.data.from_parquet(path) for data frames, which"
+            " arrow::write_parquet() writes in R; torch.load(path, weights_only=True) for files of Python's torch",
+        ) from error
 
 
 def _object(data: bytes, *, inner: bool = False) -> Any:
