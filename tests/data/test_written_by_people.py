@@ -198,12 +198,12 @@ def test_files_without_rows_say_nothing_of_types(tmp_path: Path) -> None:
 def test_a_file_that_is_no_parquet_is_said_to_be_none(tmp_path: Path) -> None:
     rows = pd.DataFrame({"a": [1.5, 2.5, 3.5], "y": [0.0, 1.0, 0.5]})
     rows.to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(DataError, match="which is no Parquet file") as caught:
+    with pytest.raises(DataError, match="which cannot be read") as caught:
         from_parquet(tmp_path / "a.csv", target="y")
     assert "lumbre.data.from_csv('a.csv')" in str(caught.value)
     recipe = lb.setup(nn.Sequential(nn.Linear(1, 1), nn.Flatten(0)), loss=nn.MSELoss(), optimizer=optim.SGD)
     fitted = recipe.fit(from_frame(rows, target="y"), epochs=1, verbose=False, preflight=False)
-    with pytest.raises(DataError, match="which is no Parquet file"):
+    with pytest.raises(DataError, match="which cannot be read"):
         fitted.predict(tmp_path / "a.csv")
     assert torch.equal(fitted.predict(from_csv(tmp_path / "a.csv")), fitted.predict(rows))
 

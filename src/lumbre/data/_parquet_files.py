@@ -242,13 +242,10 @@ def opened_file(file: Path) -> Any:
 
 def unreadable(file: Path, error: Exception) -> DataError:
     """The error for a file that is damaged, or none of Parquet."""
+    fix = "write it again, or remove it"
     if file.is_file() and not _begins_as_one(file):
-        return DataError(
-            f"{file}, which is no Parquet file: {error}",
-            "a Parquet file",
-            f"lumbre.data.from_csv({file.name!r}) for CSV, also to predict; a frame of pandas.read_... for others",
-        )
-    return DataError(f"{file}, which cannot be read: {error}", "a whole Parquet file", "write it again, or remove it")
+        fix = f"lumbre.data.from_csv({file.name!r}) for CSV, also to predict; a frame of pandas.read_... for others"
+    return DataError(f"{file}, which cannot be read: {error}", "a whole Parquet file", fix)
 
 
 def _kind(kind: Any) -> str:
