@@ -116,3 +116,15 @@ def test_a_worker_is_sent_the_file_and_not_its_bytes(tmp_path: Path, order: str)
         chosen = rows if len(made) > 20 else torch.tensor([19, 0])
         assert torch.equal(again.fetch(chosen, 1)[0], made.fetch(chosen, 1)[0])
     assert torch.equal(ForkingPickler.loads(ForkingPickler.dumps(source)).fetch(rows, 1)[1], rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64], ids=["uint16", "uint32", "uint64"])
+def test_tensors_of_long_unsigned_numbers_are_rows_of_int64(dtype: torch.dtype) -> None:
+    x, y = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 2, 1])
+    recipe = lb.setup(nn.Linear(1, 3), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
+    fitted = recipe.fit((x, y.to(dtype)), epochs=1, verbose=False, preflight=False)
+    assert fitted.evaluate((x, y.to(dtype))).metrics == fitted.evaluate((x, y)).metrics
+    assert lb.data.InMemoryDataset(x, y.to(dtype))[1][1].item() == 2
+    if dtype == torch.uint64:
+        with pytest.raises(lb.DataError, match="whole numbers beyond int64"):
+            recipe.fit((x, torch.tensor([0, 2, 2**63 + 1], dtype=dtype)), epochs=1, verbose=False)

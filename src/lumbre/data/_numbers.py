@@ -11,6 +11,9 @@ from lumbre.base import DataError
 _MOST_DENSE = 1 << 26  # numbers of a sparse tensor or matrix that is made dense at once
 
 
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
+
 def _in_rows(tensor: Tensor) -> Tensor:
     """A tensor from which rows can be taken: dense, and without what autograd knows of it.
 
@@ -58,7 +61,10 @@ def as_tensor(value: Any) -> Tensor:
         DataError: the values are no numbers, or too large for that type.
     """
     if isinstance(value, Tensor):
-        return _in_rows(value)
+        rows = _in_rows(value)
+        if rows.dtype not in _UNSIGNED:
+            return rows
+        value = rows.cpu().numpy()  # torch can't take rows of these types
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise DataError(
             f"a masked array with {int(np.ma.count_masked(value))} masked values",
