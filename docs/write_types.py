@@ -39,6 +39,8 @@ PANDAS: dict[str, Any] = {
     "Int64, Float64": pd.array([1, 2], dtype="Int64"),
     "Sparse[float]": pd.arrays.SparseArray([1.5, 2.5]),
     "str, string": ["a", "b"],
+    "str: numbers as people write them": ["1,234", "12 %"],
+    "str: dates": ["31/12/2024", "2024-01-01"],
     "category": pd.Categorical(["a", "b"]),
     "object: text": pd.Series(["a", "b"], dtype=object),
     "object: numbers, Decimal": pd.Series(DECIMALS, dtype=object),
