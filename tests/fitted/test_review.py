@@ -105,10 +105,81 @@ def test_a_golden_feature_by_its_name() -> None:
         assert ("'tax'" in repr(found)) == bool(wanted)
 
 
+def test_useless_features_where_importance_was_computed() -> None:
+    x, y = table(900)
+    noise = torch.randn(900, 2, generator=torch.Generator().manual_seed(1))
+    wide = torch.cat([x, noise], 1)
+    fitted = trained(wide[:500], y[:500], epochs=20)
+    test = wide[500:], y[500:]
+    assert "LB135, which needs importance(data) before" in repr(fitted.review(test))
+    fitted.importance(test)
+    (finding,) = fitted.review(test)
+    assert (finding.code, finding.severity) == ("LB135", "hint")
+    assert {"4", "5"} == set(finding.received.rpartition(": ")[2].split(", "))
+    sound = trained(x[:500], y[:500], epochs=20)
+    sound.importance((x[500:], y[500:]))
+    assert not sound.review((x[500:], y[500:]))
+
+
+def test_steps_and_patches_may_well_be_useless() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(300, 1, 8, 8, generator=generator)
+    y = images[:, 0, 2:6, 2:6].mean((1, 2))[:, None]  # what is at the edge says nothing
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+    recipe = lb.setup(net, loss=nn.MSELoss(), optimizer=optim.LBFGS)
+    fitted = recipe.fit((images, y), epochs=5, batch_size=300, verbose=False, preflight=False)
+    fitted.importance((images, y))
+    found = fitted.review((images, y))
+    assert not found
+    assert "LB135" not in repr(found)
+
+
+def test_a_class_that_is_never_predicted() -> None:
+    x, y = blobs(400)
+    fitted = trained(x, y, epochs=20)
+    assert not fitted.review((x, y))
+    fitted.model.bias.data[2] = -100.0
+    (finding,) = (one for one in fitted.review((x, y)) if one.code == "LB137")
+    assert "'2'" in finding.received
+    assert finding.severity == "warning"
+    few = y.eq(2).nonzero()[:, 0][:10]
+    some = torch.cat([y.ne(2).nonzero()[:, 0], few])
+    assert "LB137" not in codes(fitted.review((x[some], y[some]))), "ten rows may be missed by chance"
+
+
+def test_probabilities_that_are_not_what_they_say() -> None:
+    x, y = table(1400)
+    labels = (y[:, 0] > 0).long()
+    fitted = trained(x[:600], labels[:600], epochs=20)
+    test = x[1000:], labels[1000:]
+    assert not fitted.review(test)
+    for parameter in fitted.model.parameters():
+        parameter.data.mul_(5)
+    (finding,) = fitted.review(test)
+    assert finding.code == "LB138"
+    fitted.calibrate((x[600:1000], labels[600:1000]))
+    assert not fitted.review(test)
+
+
+def test_a_module_that_chooses_the_classes_itself() -> None:
+    class Chooser(nn.Linear):
+        def predict(self, x: Tensor) -> Tensor:
+            return self(x).argmax(1)
+
+    x, y = blobs(400)
+    recipe = lb.setup(lambda: Chooser(4, 3), loss=nn.CrossEntropyLoss(), optimizer=optim.Adam).set_opt_hparams(lr=0.03)
+    fitted = recipe.fit((x, y), epochs=20, verbose=False, preflight=False)
+    assert not fitted.review((x, y))
+    wrong = (y + 1) % 3
+    (finding,) = fitted.review((x, wrong))
+    assert finding.code == "LB132"
+    assert "share of wrong rows" in finding.received
+
+
 def test_rows_that_are_left_out_and_few_rows() -> None:
     x, y = blobs(120)
     fitted = trained(x, y, epochs=40)
-    assert "LB132 and LB134, for which 30 rows are too few" in repr(fitted.review((x[:30], y[:30])))
+    assert "LB132, LB134, LB137 and LB138, for which 30 rows are too few" in repr(fitted.review((x[:30], y[:30])))
     assert not fitted.review((x, y))
 
 

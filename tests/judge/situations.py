@@ -6,16 +6,20 @@ numbers that are drawn. tests/fitted/test_review.py has each check through the p
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import optuna
 import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
-from lumbre.fitted import _review
+import lumbre as lb
+from lumbre.fitted import _review, _review_classes
 from lumbre.trials._review import unstable
+from lumbre.tune._review import towards_edges
 
 
 class Situation(NamedTuple):
@@ -181,6 +185,70 @@ def golden(seeds: int, share: float, *, leak: bool) -> int:
     )
 
 
+def useless(seed: int, noise: int) -> bool:
+    """A linear net of four inputs that matter and `noise` that do not; 500 rows to train on, 500 to judge on.
+
+    Of a fault the alarm is right where it names all of the useless inputs and no other.
+    """
+    x, y = tables(f"useless {seed}", 1, 1000, 4, 0.5)
+    x = torch.cat([x[0], torch.randn(1000, noise, generator=torch.Generator().manual_seed(seed))], 1)
+    y = y[0, :, None]
+    recipe = lb.setup(partial(nn.Linear, 4 + noise, 1), loss=nn.MSELoss(), optimizer=optim.LBFGS)
+    fitted = recipe.fit((x[:500], y[:500]), epochs=3, batch_size=500, verbose=False, preflight=False)
+    named = _review_classes.useless_features(fitted.importance((x[500:], y[500:])).values)
+    return bool(named) if not noise else set(named) == set(range(4, 4 + noise))
+
+
+def at_edge(seed: int, optimum: float | None) -> bool:
+    """A search of 20 trials by TPE: one value is best at `optimum`, or does not matter; another is best inside."""
+    random = np.random.default_rng(seed)
+    inside, noise = random.uniform(0.3, 0.7), random.normal(0, 0.03, 20)
+
+    def value(trial: optuna.Trial) -> float:
+        one, two = (trial.suggest_float(name, 0, 1) for name in ("one", "two"))
+        of_one = 0.0 if optimum is None else (one - optimum) ** 2
+        return of_one + (two - inside) ** 2 + float(noise[trial.number])
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    study.optimize(value, n_trials=20)
+    places = np.array([[one.params["one"], one.params["two"]] for one in study.trials])
+    found = towards_edges(np.array([one.value for one in study.trials]), places)
+    return found == [(0, True)] if optimum is not None and optimum > 1 else bool(found)
+
+
+def never_predicted(seed: int, *, fault: bool) -> bool:
+    """Discriminant analysis of 500 rows; a class of 5 % lies two standard deviations from the rest, or is unknown."""
+    random = np.random.default_rng(seed)
+    truth = (random.random(500) < 0.05).astype(int)
+    place = random.normal(2 * truth, 1)
+    predicted = (place > 1 + np.log(19) / 2).astype(int) * (not fault)
+    return bool(_review_classes.never_predicted(truth, predicted, 2))
+
+
+def calibrated_drawn(seed: int, power: float) -> bool:
+    """Three classes, 200 to 2,000 rows, right as often as they say; then scores times `power`."""
+    random = np.random.default_rng(seed)
+    shares = random.dirichlet([0.7] * 3, random.integers(200, 2001))
+    truth = (shares.cumsum(1) < random.random((len(shares), 1))).sum(1)
+    said = shares**power / (shares**power).sum(1, keepdims=True)
+    seen = _review_classes.miscalibrated(said.max(1), said.argmax(1) == truth, np.ones(len(said)))
+    return seen is not None
+
+
+def calibrated_nets(seeds: int, rows: int, width: int, epochs: int) -> int:
+    """Nets of two classes trained on so many rows, judged on 500."""
+    x, y = tables(f"calibrated {rows}", seeds, rows + 500, 6, 0.5, classes=True)
+    nets = Nets(x, y, width)
+    new = x[:, rows:], y[:, rows:]
+    nets.fit(x[:, :rows], y[:, :rows], new, epochs, 0.01, 50)
+    with torch.no_grad():
+        top = nets(new[0]).softmax(2).max(2)
+    right = (top.indices == new[1]).numpy()
+    judged = (_review_classes.miscalibrated(a, b, np.ones(500)) for a, b in zip(top.values.numpy(), right, strict=True))
+    return sum(one is not None for one in judged)
+
+
 SITUATIONS = [
     Situation("LB131", "1,500 rows for 8 units", lambda seeds: over_fit(seeds, 1500, 8, 25, 4), 400),
     Situation("LB131", "60 rows for 64 units", lambda seeds: over_fit(seeds, 60, 64, 150, 8), 100, fault=True),
@@ -191,4 +259,15 @@ SITUATIONS = [
     Situation("LB133", "one fit of five learned nothing", each(folds_fault), 100, fault=True),
     Situation("LB134", "four inputs explain 97 %", lambda seeds: golden(seeds, 0.97, leak=False), 400),
     Situation("LB134", "the target as an input", lambda seeds: golden(seeds, 0.5, leak=True), 100, fault=True),
+    Situation("LB135", "four inputs matter", each(lambda seed: useless(seed, 0)), 100),
+    Situation("LB135", "two of six are noise", each(lambda seed: useless(seed, 2)), 100, fault=True),
+    Situation("LB136", "best inside", each(lambda seed: at_edge(seed, 0.5)), 200),
+    Situation("LB136", "one value does not matter", each(lambda seed: at_edge(seed, None)), 200),
+    Situation("LB136", "best far outside", each(lambda seed: at_edge(seed, 1.5)), 100, fault=True),
+    Situation("LB137", "a class of 5 %", each(partial(never_predicted, fault=False)), 1000),
+    Situation("LB137", "that class is unknown", each(partial(never_predicted, fault=True)), 100, fault=True),
+    Situation("LB138", "drawn as they say", each(lambda seed: calibrated_drawn(seed, 1)), 400),
+    Situation("LB138", "1,500 rows for 8 units", lambda seeds: calibrated_nets(seeds, 1500, 8, 10), 200),
+    Situation("LB138", "scores times 2.5", each(lambda seed: calibrated_drawn(seed, 2.5)), 100, fault=True),
+    Situation("LB138", "200 rows for 64 units", lambda seeds: calibrated_nets(seeds, 200, 64, 150), 100, fault=True),
 ]

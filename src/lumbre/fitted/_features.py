@@ -199,6 +199,11 @@ def _of_frame(encoding: FrameEncoding, tensors: list[Tensor]) -> list[Feature]:
     return found if [tuple(one.shape[1:]) for one in tensors] == [(size,) for size in shapes] else []
 
 
+def is_table(encoding: FrameEncoding | None, input: Nested) -> bool:
+    """Whether the features are columns: of a frame, or of floating-point numbers. Whole ones may be words in a row."""
+    return all(leaf.ndim <= 2 and (encoding is not None or leaf.is_floating_point()) for leaf in leaves(input))
+
+
 def by_name(features: Sequence[Feature], name: object) -> Feature:
     """The feature of that name or number.
 

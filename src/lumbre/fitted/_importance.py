@@ -29,7 +29,7 @@ from lumbre.base import (
 from lumbre.core import format_value
 from lumbre.data import RowFeed
 from lumbre.devices import seeder
-from lumbre.fitted._features import Feature, Name, features_of, grouped, rows_in_batch, some_rows
+from lumbre.fitted._features import Feature, Name, features_of, grouped, is_table, rows_in_batch, some_rows
 from lumbre.metrics import LossMeter, Metric, as_metric
 from lumbre.processes import World
 from lumbre.run import Session, make_meter
@@ -62,6 +62,7 @@ class Importance:
         rows: how many there were.
         repeats: permutations of each feature.
         values: (feature, importance, low, high), the most important first.
+        columns: whether features are columns, or groups of them, rather than steps or patches.
 
     Example:
         >>> import lumbre as lb, torch
@@ -80,6 +81,7 @@ class Importance:
     rows: int
     repeats: int
     values: tuple[tuple[Name, float, float, float], ...]
+    columns: bool = False
 
     def frame(self) -> "pd.DataFrame":
         """A DataFrame with the columns feature, importance, low and high, the most important feature first."""
@@ -152,7 +154,7 @@ def importance(
             mean = np.mean(worse, axis=0)
             found.append((feature.name, *_interval(mean[0], mean[1:])))
     found.sort(key=lambda line: -line[1])
-    return Importance(name, baseline, count, repeats, tuple(found))
+    return Importance(name, baseline, count, repeats, tuple(found), is_table(session.encoding, batch))
 
 
 def _differences(

@@ -18,7 +18,9 @@ from lumbre.core import History, format_value
 from lumbre.data import RowFeed
 from lumbre.fitted._compare import compared
 from lumbre.fitted._features import Feature, features_of
+from lumbre.fitted._importance import Importance
 from lumbre.fitted._response import response_scale
+from lumbre.fitted._review_classes import of_classes, useless_features
 from lumbre.preflight import Finding, Findings, found_after
 from lumbre.run import Session
 
@@ -39,23 +41,50 @@ class Scores(NamedTuple):
     name: str
 
 
-def review(session: Session, history: History, batches: Any) -> Findings:
-    """All checks of a model on rows that it was not trained on."""
-    found, left_out = list(_of_history(session, history)), list[str]()
+def review(session: Session, history: History, batches: Any, importances: Sequence[Importance]) -> Findings:
+    """All checks of a model on rows that it was not trained on.
+
+    Args:
+        session: of the model.
+        history: of its run.
+        batches: of these rows.
+        importances: those that were computed before.
+    """
+    found, left_out = [*_of_history(session, history), *_of_importance(importances)], list[str]()
     if not losses(history, "valid"):
         left_out.append("LB131, which needs valid_data in fit()")
+    if not importances:
+        left_out.append("LB135, which needs importance(data) before")
     try:
         frame = compared(session, batches)
     except DataError as error:
-        return Findings(found, [*left_out, f"LB132, LB134: {error.received}"])
+        return Findings(found, [*left_out, f"LB132, LB134, LB137, LB138: {error.received}"])
     scores = scores_of(session, frame)
     if scores is None:
         left_out.append("LB132 and LB134: the loss does not say which constant prediction is best")
     elif len(scores.net) < _FEW_ROWS:
-        left_out.append(f"LB132 and LB134, for which {len(scores.net)} rows are too few")
+        of_rows = "LB132, LB134, LB137 and LB138" if "correct" in frame else "LB132 and LB134"
+        left_out.append(f"{of_rows}, for which {len(scores.net)} rows are too few")
     else:
         found += _of_scores(session, frame, scores, batches)
     return Findings(found, left_out)
+
+
+def _of_importance(importances: Sequence[Importance]) -> Iterator[Finding]:
+    """Columns that are useless in the newest importance; steps and patches at the edge often are, and may well be."""
+    newest = importances[-1] if importances else None
+    if newest is None or not newest.columns:
+        return
+    useless = useless_features(newest.values)
+    if useless:
+        names = ", ".join(map(repr, useless[:5])) + (f" and {len(useless) - 5} more" if len(useless) > 5 else "")
+        yield found_after(
+            "LB135",
+            f"features whose importance, how much worse {newest.metric} gets, covers 0 and is small: {names}",
+            "features that the model needs",
+            'leave them out, and see whether the model is as good; first importance(data, groups="correlated"), as '
+            "features that go together hide one another",
+        )
 
 
 def losses(history: History, name: str) -> list[float]:
@@ -103,6 +132,11 @@ def scores_of(session: Session, frame: Any) -> Scores | None:
     """How wrong each row is: Brier's score of classes; squares of numbers, or absolute errors where the loss is one."""
     if "correct" in frame:
         frame = frame[frame["truth"].notna()]
+        if "probability" not in frame:  # the module's own predict() has chosen the classes
+            by, truth = _weights(frame, len(frame)), frame["truth"].cat.codes.to_numpy()
+            usual = np.bincount(truth, by).argmax() if len(truth) else 0
+            wrong = ~frame["correct"].to_numpy(bool)
+            return Scores(wrong.astype(float), (truth != usual).astype(float), by, "share of wrong rows")
         shares = frame[[name for name in frame.columns if str(name).startswith("probability_")]].to_numpy(float)
         hot = np.eye(shares.shape[1])[frame["truth"].cat.codes.to_numpy()] if len(frame) else shares
         by = _weights(frame, len(frame))
@@ -141,7 +175,11 @@ def _of_scores(session: Session, frame: Any, scores: Scores, batches: Any) -> It
             "recipe.check(data), which looks for the reasons; another lr (recipe.lr_finder), longer training, or other "
             "inputs",
         )
+        if "correct" in frame and _is_right_more_often(frame):  # it knows something, and is too sure of it
+            yield from (one for one in of_classes(frame) if one.code == "LB138")
         return
+    if "correct" in frame:
+        yield from of_classes(frame)
     golden = [] if not isinstance(batches, RowFeed) else _golden_features(session, frame, scores, batches)
     if golden:
         names = ", ".join(f"{name!r} ({share:.0%})" for name, share in golden[:3])
@@ -151,6 +189,14 @@ def _of_scores(session: Session, frame: Any, scores: Scores, batches: Any) -> It
             "inputs that are known when the target is not",
             "leave out what is measured after the target, or made of it; else something simpler will do",
         )
+
+
+def _is_right_more_often(frame: Any) -> bool:
+    """Whether a classifier is right more often than the most frequent class, clear of 0 by 2 standard errors."""
+    frame = frame[frame["truth"].notna()]
+    usual = frame["truth"] == frame["truth"].value_counts().index[0]
+    gains = frame["correct"].to_numpy(float) - usual.to_numpy(float)
+    return float(gains.mean()) > 2 * float(gains.std()) / math.sqrt(len(gains))
 
 
 def no_better(net: _Array, constant: _Array, weights: _Array) -> tuple[float, float, float] | None:

@@ -58,7 +58,7 @@ class Understood:
         """
         rows = numbered_rows(self._feed(data, batch_size, need_target=True, counted=True), "importance")
         found = importance(self._session, rows, metric, repeats, groups, patches, seed, batch_size)
-        self._computed[f"importance, {found.metric}"] = found
+        self._compute(f"importance, {found.metric}", found)
         return found
 
     def effects(
@@ -89,7 +89,7 @@ class Understood:
         """
         rows = numbered_rows(self._feed(data, batch_size, need_target=False, counted=True), "effects")
         found = effects(self._session, rows, features, points, curves, seed, batch_size)
-        self._computed[f"effects of {', '.join(map(str, features)) or 'all features'}"] = found
+        self._compute(f"effects of {', '.join(map(str, features)) or 'all features'}", found)
         return found
 
     def attribute(
@@ -175,15 +175,16 @@ class Understood:
         old, new = (self._feed(data, batch_size, need_target=True, counted=True) for data in (train, test))
         found = baselines(self._session, old, new, metric, seed)
         self._remember(baselines=found.verdict)
-        self._computed["baselines"] = found
+        self._compute("baselines", found)
         return found
 
     def review(self, data: Any, *, batch_size: int | None = None) -> Findings:
         """What should not be in a trained model, from one pass over rows that it was not trained on.
 
         Over-fitting (LB131, from the history), no better than the best constant (LB132), a feature that is too good
-        alone (LB134). The report and the saved file have it from then on. A cross-validation has a `review` of its
-        own.
+        alone (LB134), useless features (LB135, where `importance()` was called before), classes that are never
+        predicted (LB137), probabilities that are not what they say (LB138). The report and the saved file have it from
+        then on. A cross-validation and a search have a `review` of their own.
 
         Args:
             data: with targets, held out from training.
@@ -196,9 +197,15 @@ class Understood:
             DataError: the data cannot be used as it is, or has no targets.
         """
         given = self._feed(data, batch_size, need_target=True)
-        found = review(self._session, self._history, given)
+        importances = [one for one in self._computed.values() if isinstance(one, Importance)]
+        found = review(self._session, self._history, given, importances)
         self._remember(review={"findings": [asdict(one) for one in found], "left_out": list(found.left_out)})
         return found
+
+    def _compute(self, name: str, found: Any) -> None:
+        """Keep what the report draws, the newest last."""
+        self._computed.pop(name, None)
+        self._computed[name] = found
 
     def _remember(self, **found: Any) -> None:
         """Keep what was found out after training, for predictions, the file and the report."""

@@ -1,7 +1,7 @@
 """Findings before the costly run: what would train silently wrong, or fail late, is said first.
 
-Used by cli, fitted, report, run, trials and the root modules. The model is left as it was; `run` says what is
-looked at, and for how long.
+Used by cli, fitted, report, run, trials, tune and the root modules. The model is left as it was; `run` says
+what is looked at, and for how long.
 """
 
 # In the order in which the checks are to run: what costs nothing first.

@@ -1,6 +1,6 @@
 """The codes of what is looked at after training: of a model, of a cross-validation.
 
-Who has the numbers judges them: `fitted` and `trials`. What a code means is in `examples.md`.
+Who has the numbers judges them: `fitted`, `trials` and `tune`. What a code means is in `examples.md`.
 """
 
 from lumbre.preflight._finding import Finding
@@ -10,6 +10,10 @@ AFTER = {
     "LB132": "warning",
     "LB133": "warning",
     "LB134": "warning",
+    "LB135": "hint",
+    "LB136": "hint",
+    "LB137": "warning",
+    "LB138": "warning",
 }
 """The severity of each code; none is an error, since the model is there already."""
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from lumbre._recipe import Recipe
 from lumbre.base import OptionError, did_you_mean
 from lumbre.core import format_value
+from lumbre.preflight import Findings
+from lumbre.tune._review import Ended, at_edges
 from lumbre.tune._space import Parameter, settings
 
 if TYPE_CHECKING:
@@ -123,6 +125,25 @@ class Tuned:
             return plot_trial_parameter(frame, parameter, self.monitor, log=parameter in logs)
         return plot_trials(frame, names, self.monitor, self.mode, logs)
 
+    def review(self) -> Findings:
+        """Whether the best value of a parameter lies at an edge of its space, towards which trials get better (LB136).
+
+        It is asked of ranges, and of three or more choices that are numbers. Nothing is computed anew; `print(tuned)`
+        names the codes, too.
+
+        Returns:
+            Findings, as `recipe.check()` gives them; empty where all is well, or the trials are too few to say.
+        """
+        from optuna.trial import TrialState
+
+        over = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        ended = [
+            Ended(one.params, one.value if one.state == TrialState.COMPLETE else None)
+            for one in over
+            if one.value is None or math.isfinite(one.value)
+        ]
+        return Findings(list(at_edges(ended, self._parameters, self.mode)))
+
     def _drawn(self) -> "pd.DataFrame":
         """The frame with choices in the order of the space, which numbers among them would lose."""
         import pandas as pd
@@ -183,6 +204,7 @@ class Tuned:
         for one in self._parameters:
             by_part.setdefault(one.part, []).append(f"{one.name}={shown(best.params[one.label])}")
         lines += [f"{part}: {', '.join(values)}" for part, values in by_part.items()]
+        lines += [f"{one.code}: {one.received}; tuned.review() says more" for one in self.review()]
         return "\n  ".join(lines)
 
 
