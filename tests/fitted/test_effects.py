@@ -103,6 +103,18 @@ def test_plots_are_drawn(line: lb.Fitted, penguins: pd.DataFrame, names: tuple[s
     assert "predicted body_mass_kg" in said
 
 
+@pytest.mark.parametrize("places", [[1, 2, 4, 8], [0.0, 0.1], ["low", "high"]], ids=str)
+def test_the_tiles_of_a_surface_touch(places: list) -> None:
+    surface = pd.DataFrame([(x, y, y) for x in places for y in (0.0, 1.0, 5.0)], columns=["x", "y", "response"])
+    chart = lb.plots.plot_effect_surface(surface)
+    chart._build()
+    drawn = chart.layers[0].data
+    for low, high, other in (("xmin", "xmax", "ymin"), ("ymin", "ymax", "xmin")):
+        for _, row in drawn.groupby(other):
+            ordered = row.sort_values(low)
+            assert np.allclose(ordered[high].to_numpy(float)[:-1], ordered[low].to_numpy(float)[1:])
+
+
 def test_two_features_are_a_surface(line: lb.Fitted, penguins: pd.DataFrame) -> None:
     found = line.effects(penguins, "bill_length_mm", "island", points=4)
     assert list(found.surface.columns) == ["bill_length_mm", "island", "response"]

@@ -83,6 +83,36 @@ def test_the_constant_is_the_best_in_the_eyes_of_the_loss(loss) -> None:
     assert ("does not say which constant" in repr(found)) == (not isinstance(loss, nn.Module))
 
 
+def test_what_a_loss_does_not_estimate_is_not_held_against_the_net() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 2, generator=generator)
+    sign = 2 * torch.randint(0, 2, (400,), generator=generator) - 1
+    either = sign * (1 + x[:, 0].exp())  # the mean knows nothing, and the distribution much
+    skewed = (0.9 * x[:, 0] + 1.2 * torch.randn(400, generator=generator)).exp()
+    for loss, outputs, y in (
+        (lb.losses.MixtureDensity(2), 6, either),
+        (lb.losses.Quantiles(), 3, skewed),  # the median has larger squares than the mean
+        (lb.losses.Quantiles((0.9,)), 1, skewed),
+    ):
+        recipe = lb.setup(lambda outputs=outputs: nn.Linear(2, outputs), loss=loss, optimizer=optim.Adam)
+        fitted = recipe.set_opt_hparams(lr=0.03).fit((x, y), epochs=60, verbose=False, preflight=False)
+        found = fitted.review((x, y))
+        assert "LB132" not in codes(found)
+        assert ("does not say which constant" in repr(found)) == (outputs != 3)
+
+
+def test_a_fix_that_fits_the_loss() -> None:
+    x, y = table(400)
+    labels = (y > 0).float()
+    net = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+    recipe = lb.setup(net, loss=nn.BCELoss(), optimizer=optim.Adam).set_opt_hparams(lr=0.05)
+    fitted = recipe.fit((x, labels), epochs=20, verbose=False, preflight=False)
+    fitted.model[0].weight.data.mul_(6)
+    (finding,) = fitted.review((x, labels))
+    assert finding.code == "LB138"
+    assert "calibrate" not in finding.fix, "it takes scores"
+
+
 def test_several_outputs_count_alike() -> None:
     x, y = table(300)
     two = torch.cat([y, 1000 * torch.randn(300, 1)], 1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lumbre.base import (
@@ -27,11 +27,10 @@ from lumbre.base import (
     stream,
 )
 from lumbre.core import format_value
-from lumbre.data import weighted_quantiles
 from lumbre.fitted._compare import class_numbers
 from lumbre.fitted._features import features_of
 from lumbre.fitted._importance import measured
-from lumbre.fitted._response import response_scale
+from lumbre.fitted._response import best_constant, response_scale
 from lumbre.metrics import LossMeter, Metric
 from lumbre.processes import World
 from lumbre.run import Session, make_meter
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 _Array = np.ndarray[Any, Any]
 _RESAMPLES = 500
 _LEAST = 1e-7
-_MEDIAN = (nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +250,7 @@ def _regressors(
     counts = session.scale.name == "exp"
     truth = y.double().reshape(len(y), -1).numpy()
     by = None if weights is None else weights.double().numpy()
-    middle = _middle(truth, by, median=isinstance(session.loss, _MEDIAN))
-    found = {"constant": np.tile(middle, (len(new_x), 1))}
+    found = {"constant": np.tile(best_constant(truth, by, session.loss), (len(new_x), 1))}
     options = {"loss": "poisson"} if counts else {}
     for name, make in (
         ("linear", lambda: linear.PoissonRegressor(alpha=0, max_iter=1000) if counts else linear.LinearRegression()),
@@ -265,13 +262,6 @@ def _regressors(
     if scale.name == "exp":
         tables = {name: table.clamp(min=_LEAST).log() for name, table in tables.items()}
     return {name: table.to(output.dtype) for name, table in tables.items()}
-
-
-def _middle(truth: _Array, weights: _Array | None, *, median: bool) -> _Array:
-    """Median or mean of each target, shape (targets,)."""
-    if weights is None or not median:
-        return np.median(truth, axis=0) if median else np.average(truth, axis=0, weights=weights)
-    return np.array([weighted_quantiles(column, weights, (0.5,))[0] for column in truth.T])
 
 
 class _Judge:

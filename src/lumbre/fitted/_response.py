@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lumbre.base import OWN, DataError, Nested, Scale, own_method
+from lumbre.data import weighted_quantiles
 from lumbre.run import Session
+
+_MEDIAN = (nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
 def response_scale(session: Session) -> Scale:
@@ -61,3 +65,21 @@ def loss_interval(session: Session, output: Nested, level: float) -> tuple[Tenso
         )
     with torch.no_grad():
         return loss.interval(output, level)
+
+
+def estimated(loss: Any) -> str | None:
+    """What predicted numbers are of the target: its "mean" or "median"; None where they alone do not show what a model
+    knows.
+    """
+    return "median" if isinstance(loss, _MEDIAN) else getattr(loss, "estimates", "mean")
+
+
+def best_constant(
+    truth: "np.ndarray[Any, Any]", weights: "np.ndarray[Any, Any] | None", loss: Any
+) -> "np.ndarray[Any, Any]":
+    """The best constant prediction of each target in the eyes of the loss, median or mean; shape (targets,)."""
+    if estimated(loss) != "median":
+        return np.average(truth, axis=0, weights=weights)
+    if weights is None:
+        return np.median(truth, axis=0)
+    return np.array([weighted_quantiles(column, weights, (0.5,))[0] for column in truth.T])

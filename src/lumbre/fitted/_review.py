@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from lumbre.base import DataError, leaves
 from lumbre.core import History, format_value
@@ -19,14 +18,13 @@ from lumbre.data import RowFeed
 from lumbre.fitted._compare import compared
 from lumbre.fitted._features import Feature, features_of
 from lumbre.fitted._importance import Importance
-from lumbre.fitted._response import response_scale
+from lumbre.fitted._response import best_constant, estimated, response_scale
 from lumbre.fitted._review_classes import of_classes, useless_features
 from lumbre.preflight import Finding, Findings, found_after
 from lumbre.run import Session
 
 _Array = np.ndarray[Any, Any]
 _KEEPERS = ("EarlyStopping", "KeepBestModel")
-_MEDIAN = (nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 _FEW_EPOCHS = 8
 _FEW_ROWS, _ENOUGH_ROWS = 50, 100
 _MOST_FEATURES, _MOST_ROWS, _BINS = 200, 5_000, 20
@@ -136,21 +134,21 @@ def scores_of(session: Session, frame: Any) -> Scores | None:
             by, truth = _weights(frame, len(frame)), frame["truth"].cat.codes.to_numpy()
             usual = np.bincount(truth, by).argmax() if len(truth) else 0
             wrong = ~frame["correct"].to_numpy(bool)
-            return Scores(wrong.astype(float), (truth != usual).astype(float), by, "share of wrong rows")
+            return Scores(wrong.astype(float), (truth != usual).astype(float), by, "a share of wrong rows")
         shares = frame[[name for name in frame.columns if str(name).startswith("probability_")]].to_numpy(float)
         hot = np.eye(shares.shape[1])[frame["truth"].cat.codes.to_numpy()] if len(frame) else shares
         by = _weights(frame, len(frame))
         base = np.average(hot, axis=0, weights=by) if len(frame) else hot
-        return Scores(((shares - hot) ** 2).sum(1), ((base - hot) ** 2).sum(1), by, "Brier score")
-    if response_scale(session).kind != "numbers":
+        return Scores(((shares - hot) ** 2).sum(1), ((base - hot) ** 2).sum(1), by, "a Brier score")
+    if response_scale(session).kind != "numbers" or estimated(session.loss) is None:
         return None
     rows = frame["row"].nunique()
     truth, pred = (frame[name].to_numpy(float).reshape(rows, -1) for name in ("truth", "predicted"))
     by = _weights(frame, rows)
-    if isinstance(session.loss, _MEDIAN):
-        own, other, name = np.abs(truth - pred), np.abs(truth - np.median(truth, axis=0)), "absolute error"
-    else:
-        own, other, name = (truth - pred) ** 2, (truth - np.average(truth, axis=0, weights=by)) ** 2, "squared error"
+    constant = best_constant(truth, by, session.loss) if rows else np.zeros(truth.shape[1])
+    own, other, name = np.abs(truth - pred), np.abs(truth - constant), "an absolute error"
+    if estimated(session.loss) == "mean":
+        own, other, name = own**2, other**2, "a squared error"
     if rows and truth.shape[1] > 1:  # each output counts alike
         size = np.maximum(np.average(other, axis=0, weights=by), 1e-300)
         own, other, name = own / size, other / size, f"{name}, as a share of that of a constant"
@@ -168,7 +166,7 @@ def _of_scores(session: Session, frame: Any, scores: Scores, batches: Any) -> It
         constant = float(np.average(scores.constant, weights=scores.weights))
         yield found_after(
             "LB132",
-            f"on {len(scores.net):,} rows a {scores.name} {abs(gain):.2g} {'lower' if gain > 0 else 'higher'} than the "
+            f"on {len(scores.net):,} rows {scores.name} {abs(gain):.2g} {'lower' if gain > 0 else 'higher'} than the "
             f"{format_value(constant)} of the best constant prediction (95 % interval of the gain {low:.2g} to "
             f"{high:.2g})",
             "a prediction that knows something of the input",
@@ -176,10 +174,10 @@ def _of_scores(session: Session, frame: Any, scores: Scores, batches: Any) -> It
             "inputs",
         )
         if "correct" in frame and _is_right_more_often(frame):  # it knows something, and is too sure of it
-            yield from (one for one in of_classes(frame) if one.code == "LB138")
+            yield from (one for one in of_classes(frame, scores=session.scale.kind == "logits") if one.code == "LB138")
         return
     if "correct" in frame:
-        yield from of_classes(frame)
+        yield from of_classes(frame, scores=session.scale.kind == "logits")
     golden = [] if not isinstance(batches, RowFeed) else _golden_features(session, frame, scores, batches)
     if golden:
         names = ", ".join(f"{name!r} ({share:.0%})" for name, share in golden[:3])

@@ -23,8 +23,13 @@ class Calibrated(NamedTuple):
     right: float
 
 
-def of_classes(frame: Any) -> Iterator[Finding]:
-    """What truth and prediction of classes show, row by row: a frame as `Fitted.compare()` gives it."""
+def of_classes(frame: Any, *, scores: bool) -> Iterator[Finding]:
+    """What truth and prediction of classes show, row by row.
+
+    Args:
+        frame: as `Fitted.compare()` gives it.
+        scores: whether the module gives scores, for which `calibrate()` can find a temperature.
+    """
     frame = frame[frame["truth"].notna()]
     names = list(frame["truth"].cat.categories)
     unseen = never_predicted(frame["truth"].cat.codes.to_numpy(), frame["predicted"].cat.codes.to_numpy(), len(names))
@@ -49,8 +54,8 @@ def of_classes(frame: Any) -> Iterator[Finding]:
             f"right: an expected calibration error of {format_value(seen.error)}, where chance gives "
             f"{format_value(seen.by_chance)}",
             "of rows with a probability of 0.8 about 80 % that are right",
-            "fitted.calibrate(valid), with rows that are neither these nor those of the training; fewer epochs, or "
-            "more weight decay, where the net is too sure",
+            ("fitted.calibrate(valid), with rows that are neither these nor those of the training; " if scores else "")
+            + "fewer epochs, or more weight decay, where the net is too sure",
         )
 
 

@@ -14,10 +14,13 @@ class DistributionLoss(nn.Module, ABC):
     Attributes:
         reduction: "mean", "sum" or "none".
         scale_kind: what `response` gives: "numbers" like the targets, or "probabilities" of classes.
+        estimates: what `response` is of the target where it is a number: its "mean" or "median"; None where that alone
+            does not show what the model knows.
         instead_of_comparing: what to do where a target of two columns cannot be set beside the prediction.
     """
 
     scale_kind = "numbers"
+    estimates: str | None = "mean"
     instead_of_comparing: str | None = None
 
     def __init__(self, *, reduction: str = "mean") -> None:

@@ -71,6 +71,8 @@ class StudentNLL(DistributionLoss):
         log_df: logarithm of the degrees of freedom, a parameter; 5 at first.
     """
 
+    estimates = "median"
+
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
         self.log_scale = nn.Parameter(torch.zeros(()))
@@ -191,6 +193,7 @@ class Quantiles(DistributionLoss):
         self.levels = tuple(map(float, levels)) if known else ()
         if not self.levels or list(self.levels) != sorted(set(self.levels)):
             raise OptionError(f"levels={levels!r}", "increasing shares between 0 and 1", "levels=(0.05, 0.5, 0.95)")
+        self.estimates = "median" if 0.5 in self.levels else None
 
     def of_rows(self, pred: Tensor, target: Tensor) -> Tensor:
         self._check(pred)
@@ -227,6 +230,8 @@ class MixtureDensity(DistributionLoss):
         parts: of the mixture.
         reduction: "mean", "sum" or "none".
     """
+
+    estimates = None
 
     def __init__(self, parts: int = 3, *, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)

@@ -82,9 +82,15 @@ def plot_effect_surface(surface: Any, *, response: str = "prediction") -> "ggplo
     for name in ("x", "y"):
         if isinstance(table[name].iloc[0], str):
             table[name] = pd.Categorical(table[name], categories=list(dict.fromkeys(table[name])))
+    smooth = _is_even(table)
     chart = (
-        p9.ggplot(table, p9.aes("x", "y", fill="response"))
-        + ([p9.geom_tile()] if not _is_even(table) else _smooth(p9))
+        p9.ggplot(table if smooth else _tiles(table), p9.aes("x", "y", fill="response"))
+        + (p9.geom_raster(interpolation="bilinear") if smooth else p9.geom_tile(p9.aes(width="width", height="height")))
+        + [
+            getattr(p9, f"scale_{name}_continuous")(expand=(0, 0))
+            for name in ("x", "y")
+            if table[name].dtype.kind in "iuf"
+        ]
         + p9.scale_fill_cmap("cividis")
         + p9.labs(x=literal(x), y=literal(y), fill=literal(response), subtitle="partial dependence")
         + look.theme(figure_size=(5.8, 4.2), panel_grid=p9.element_blank())
@@ -145,13 +151,20 @@ def _is_even(table: Any) -> bool:
     return len(places) == 2 and all(len(one) > 2 and np.allclose(np.diff(one, 2), 0) for one in places)
 
 
-def _smooth(p9: Any) -> list[Any]:
-    """A surface without steps, up to the edges."""
-    return [
-        p9.geom_raster(interpolation="bilinear"),
-        p9.scale_x_continuous(expand=(0, 0)),
-        p9.scale_y_continuous(expand=(0, 0)),
-    ]
+def _tiles(table: Any) -> Any:
+    """The places as centres of tiles that touch: between numbers the border lies in the middle; categories take 1."""
+    found = table.assign(width=1.0, height=1.0)
+    for name, size in (("x", "width"), ("y", "height")):
+        if table[name].dtype.kind not in "iuf":
+            continue
+        places = np.unique(table[name]).astype(float)
+        if len(places) < 2:
+            continue
+        middles = (places[1:] + places[:-1]) / 2
+        edges = np.concatenate([[2 * places[0] - middles[0]], middles, [2 * places[-1] - middles[-1]]])
+        number = np.searchsorted(places, table[name].astype(float))
+        found[name], found[size] = ((edges[:-1] + edges[1:]) / 2)[number], np.diff(edges)[number]
+    return found
 
 
 def _few(limits: Any) -> list[float]:
