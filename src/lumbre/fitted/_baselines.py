@@ -30,7 +30,7 @@ from lumbre.core import format_value
 from lumbre.fitted._compare import class_numbers
 from lumbre.fitted._features import features_of
 from lumbre.fitted._importance import measured
-from lumbre.fitted._response import best_constant, response_scale
+from lumbre.fitted._response import best_constant, refuse_gaps, response_scale
 from lumbre.metrics import LossMeter, Metric
 from lumbre.processes import World
 from lumbre.run import Session, make_meter
@@ -153,6 +153,7 @@ def _rows(session: Session, batches: Batches, *, with_output: bool) -> tuple[_Ar
     x, y, output, weights = concatenate(parts)
     if not isinstance(y, Tensor):
         raise DataError(f"targets that are a {describe(y)}", "a tensor of targets", "pass (input, target)")
+    refuse_gaps(inputs=x, targets=y, predictions=output)
     return x.double().numpy(), y, output, weights
 
 

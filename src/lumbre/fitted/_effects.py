@@ -15,7 +15,7 @@ from lumbre.base import DataError, Nested, OptionError, at_least, describe, html
 from lumbre.data import RowFeed, weighted_quantiles
 from lumbre.devices import seeder
 from lumbre.fitted._features import Feature, Name, by_name, features_of, rows_in_batch, some_rows
-from lumbre.fitted._response import response_scale
+from lumbre.fitted._response import refuse_gaps, response_scale
 from lumbre.run import Session
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ class _Passes:
                 "numbers of shape (rows,) or (rows, outputs)",
                 "setup(..., response=) with a function that gives the numbers to look at",
             )
+        refuse_gaps(predictions=pred)
         pred = pred if pred.ndim == 2 else pred[:, None]
         if pred.shape[1] > 1:
             names = self.session.classes

@@ -145,6 +145,12 @@ def importance(
     with session.running(batches=None):
         before = measure.pass_over(blocks)
         baseline = measure.value(before)
+        if math.isnan(baseline):
+            raise DataError(
+                f"rows on which {name} is NaN as they are",
+                "rows on which it is a number, to see how much worse it gets",
+                "rows without gaps, in which a metric such as AUROC finds each class",
+            )
         for feature in features:
             worse = [
                 sign

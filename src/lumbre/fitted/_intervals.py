@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from lumbre.base import Batches, DataError, Nested, OptionError, concatenate, describe, only_numbers, own_method
 from lumbre.devices import seeder
 from lumbre.fitted._compare import as_outputs, class_numbers, is_labels, normalized, not_alike, responses
-from lumbre.fitted._response import loss_interval, response_scale
+from lumbre.fitted._response import loss_interval, refuse_gaps, response_scale
 from lumbre.preflight import Finding
 from lumbre.run import Session
 
@@ -163,6 +163,7 @@ def _outputs(session: Session, batches: Batches) -> tuple[Nested, Tensor, Tensor
     output, target, weights = concatenate(parts)
     if not isinstance(target, Tensor):
         raise DataError(f"targets that are a {describe(target)}", "a tensor of targets", "pass (input, target)")
+    refuse_gaps(predictions=output, targets=target)
     if session.units is not None:
         output, target = session.units(output), session.units(target)
     return output, target, weights

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import OWN, DataError, Nested, Scale, own_method
+from lumbre.base import OWN, DataError, Nested, Scale, leaves, own_method
 from lumbre.data import weighted_quantiles
 from lumbre.run import Session
 
@@ -83,3 +83,26 @@ def best_constant(
     if weights is None:
         return np.median(truth, axis=0)
     return np.array([weighted_quantiles(column, weights, (0.5,))[0] for column in truth.T])
+
+
+def refuse_gaps(**parts: Nested) -> None:
+    """Refuse rows with NaN: figures over all rows would be NaN, or count these rows as the worst.
+
+    Args:
+        parts: what is looked at, by what it is called.
+
+    Raises:
+        DataError: there are some.
+    """
+    for name, part in parts.items():
+        for leaf in leaves(part):
+            if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or leaf.ndim == 0:
+                continue
+            missing = leaf.isnan().flatten(1).any(1) if leaf.ndim > 1 else leaf.isnan()
+            if bool(missing.any()):
+                rows = missing.nonzero()[:, 0]
+                raise DataError(
+                    f"{name} of {len(rows):,} of {len(leaf):,} rows that are NaN, the first of them row {int(rows[0])}",
+                    f"{name} that are numbers",
+                    'the rows without gaps; of frames from_frame(..., missing="indicate") fills those of the features',
+                )

@@ -18,7 +18,7 @@ from lumbre.data import RowFeed
 from lumbre.fitted._compare import compared
 from lumbre.fitted._features import Feature, features_of
 from lumbre.fitted._importance import Importance
-from lumbre.fitted._response import best_constant, estimated, response_scale
+from lumbre.fitted._response import best_constant, estimated, refuse_gaps, response_scale
 from lumbre.fitted._review_classes import of_classes, useless_features
 from lumbre.preflight import Finding, Findings, found_after
 from lumbre.run import Session
@@ -55,6 +55,7 @@ def review(session: Session, history: History, batches: Any, importances: Sequen
         left_out.append("LB135, which needs importance(data) before")
     try:
         frame = compared(session, batches)
+        _refuse_gaps(frame)
     except DataError as error:
         return Findings(found, [*left_out, f"LB132, LB134, LB137, LB138: {error.received}"])
     scores = scores_of(session, frame)
@@ -66,6 +67,13 @@ def review(session: Session, history: History, batches: Any, importances: Sequen
     else:
         found += _of_scores(session, frame, scores, batches)
     return Findings(found, left_out)
+
+
+def _refuse_gaps(frame: Any) -> None:
+    """Refuse predictions and targets that are NaN; classes that the loss leaves out are none of them."""
+    names = ["probability"] if "probability" in frame else [] if "correct" in frame else ["truth", "predicted"]
+    rows = frame["row"].nunique()
+    refuse_gaps(**{name: torch.tensor(frame[name].to_numpy(float).reshape(rows, -1)) for name in names if rows})
 
 
 def _of_importance(importances: Sequence[Importance]) -> Iterator[Finding]:
