@@ -17,6 +17,9 @@ from corpus import (
     grown_data,
     grown_nets,
     loss_and_output,
+    more_data,
+    more_losses,
+    more_nets,
     nets,
     reported_images_sequences,
     reported_losses_steps,
@@ -30,6 +33,7 @@ __all__ = [
     "FOUND",
     "GROWN",
     "HEALTHY",
+    "MORE",
     "REPORTED",
     "Program",
     "asked_attention_losses",
@@ -43,6 +47,9 @@ __all__ = [
     "grown_data",
     "grown_nets",
     "loss_and_output",
+    "more_data",
+    "more_losses",
+    "more_nets",
     "nets",
     "reported_images_sequences",
     "reported_losses_steps",
@@ -51,6 +58,7 @@ __all__ = [
 ]
 from corpus.asked import ASKED as ASKED
 from corpus.found import FOUND as FOUND
+from corpus.more import MORE as MORE
 from corpus.program import CASES as CASES
 from corpus.program import GROWN as GROWN
 from corpus.program import HEALTHY as HEALTHY
