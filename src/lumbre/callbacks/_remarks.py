@@ -130,10 +130,11 @@ class Remarks(Callback):
             gradient = None if one.grad is None else float(one.grad.detach().float().norm())
             start = self._norms.get(name, float("nan"))
             self.ledger.append(Moved(name, one.numel(), one.requires_grad, gradient, start, change))
+        moving = {moved.name.rpartition(".")[0] for moved in self.ledger if moved.changed}
         still = [
             moved.name
             for moved, one in zip(self.ledger, ctx.named_parameters().values(), strict=True)
-            if moved.trainable and moved.changed is False and id(one) in held
+            if moved.trainable and moved.changed is False and id(one) in held and not _cancels(moved, one, moving)
         ]
         if ctx.step < _ENOUGH_STEPS:
             # What stands behind a branch that begins at zero, or is dropped in a step by chance, moves later. What got
@@ -237,6 +238,11 @@ class Remarks(Callback):
 
 def _in_two_modes(part: nn.Module) -> bool:
     return isinstance(part, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd))  # pyright: ignore[reportPrivateUsage]
+
+
+def _cancels(moved: Moved, one: Tensor, moving: set[str]) -> bool:
+    """Whether it is a bias that the loss subtracts from itself, as a distance of two outputs of one layer does."""
+    return one.ndim <= 1 and moved.gradient == 0 and moved.name.rpartition(".")[0] in moving
 
 
 def _distance(one: Tensor, other: Tensor) -> float:

@@ -370,7 +370,7 @@ def _turned(subject: Subject, pred: Tensor, target: Tensor, now: float) -> str:
     if any(best > one > two > four and two - four > 1.5 * (one - two) for one, two, four in away):
         return "a loss that falls without end as predictions go away from the targets"
     binary = bool(((target == 0) | (target == 1)).all()) and bool((target != target.flatten()[0]).any())
-    raw = made_by(pred) not in _POSITIVE and bool(((subject.evaluated.pred < 0) | (subject.evaluated.pred > 1)).any())
+    raw = made_by(subject.evaluated.pred) not in _POSITIVE and bool((pred < 0).any())  # a distance is never negative
     if binary and raw and not compared:
         opposite, scores = of(1 - target), of(10 * (2 * target - 1))
         perfect = min(abs(best), abs(best + 1)) < 0.05  # 1 - overlap, or its negative

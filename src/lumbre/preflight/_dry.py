@@ -25,12 +25,14 @@ class Taken:
         calls: of torch's functions, losses among them.
         asked: the parameters, by id, of the optimizers that were to make an update.
         reached: those of them that a loss gives a gradient.
+        lost: the optimizers, by name, that were to make a loss smaller which has no gradient by anything they hold.
         failure: what was raised.
     """
 
     calls: list[Call] = field(default_factory=list[Call])
     asked: set[int] = field(default_factory=set[int])
     reached: set[int] = field(default_factory=set[int])
+    lost: list[str] = field(default_factory=list[str])
     failure: Exception | None = None
 
 
@@ -81,7 +83,10 @@ def dry_step(model: nn.Module, optimizers: Mapping[str, optim.Optimizer], batch:
         if not loss.requires_grad or not wanted:
             return
         found = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
-        taken.reached |= {id(one) for one, gradient in zip(wanted, found, strict=True) if gradient is not None}
+        reached = {id(one) for one, gradient in zip(wanted, found, strict=True) if gradient is not None}
+        taken.reached |= reached
+        if not reached:
+            taken.lost += [name for name, one in stand_ins.items() if one is held]
 
     stand_ins = {name: _Held(one, by_hand) for name, one in optimizers.items()}
     ctx = Context(

@@ -6,15 +6,16 @@ from math import isfinite
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from lumbre.base import cloned, map_leaves, untouched
 from lumbre.devices import same_chance
-from lumbre.preflight._recorder import ELEMENTWISE, Call, made_by, nodes_of
+from lumbre.preflight._recorder import ELEMENTWISE, RELUS, Call, made_by
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
-_UNBOUNDED = (
+UNBOUNDED = (
     "Addmm",
     "Mm",
     "Bmm",
@@ -27,6 +28,11 @@ _UNBOUNDED = (
     "Unbind",
     "Stack",
 )
+_ACTIVATIONS = (
+    *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "mish"),
+    *("hardtanh", "hardswish", "hardsigmoid", "threshold"),
+)
+_LOOKS = ("__get__", "detach")
 _WAY, _LINEAR = (1e2, 1e4, 1e6), 50.0
 
 
@@ -44,7 +50,7 @@ def endless(subject: Subject) -> Iterator[Found]:
     if any(call.result is loss and _never_negative(call) for call in found.losses):
         return
     preds = [one for one in tensors(found.pred) if one.requires_grad and one.is_floating_point()]
-    if not preds or any(made_by(one) not in _UNBOUNDED for one in preds):
+    if not preds or any(made_by(one) not in UNBOUNDED for one in preds):
         return
     try:
         slopes: Any = torch.autograd.grad(loss, preds, retain_graph=True, allow_unused=True)
@@ -86,53 +92,60 @@ def _never_negative(call: Call) -> bool:
 
 @check("LB095", "warning", "A connection around layers whose input was changed", unless=("LB059",), costly=True)
 def changed_in_place(subject: Subject) -> Iterator[Found]:
-    """A part of the module begins with an activation in place, such as `nn.ReLU(inplace=True)`: what is given to it is
-    overwritten, and then used once more beside it, as in `x + self.body(x)`."""
-    model = subject.model
-    if subject.evaluated.failure is not None or not any(getattr(part, "inplace", False) for part in model.modules()):
+    """An activation in place, such as `nn.ReLU(inplace=True)` or `F.relu(x, inplace=True)`, overwrites what is given to
+    it, which is then used once more beside it, as in `x + self.body(x)`. The module is called once with activations
+    that overwrite nothing: where both what they were given and what they gave is used, it is another net."""
+    found = subject.evaluated
+    flagged = any(getattr(part, "inplace", False) for part in subject.model.modules())
+    called = any(call.name in RELUS and call.argument(1, "inplace", False) for call in found.forward)
+    if found.failure is not None or not (flagged or called):
         return
-    begun: dict[int, tuple[Tensor, int]] = {}
-    changed: list[tuple[str, Any, int]] = []
-
-    def before(part: nn.Module, given: tuple[Any, ...]) -> None:
-        if given and isinstance(given[0], Tensor):
-            begun[id(part)] = given[0], given[0]._version
-
-    def after(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def look(part: nn.Module, given: Any, output: Any) -> None:
-            one, version = begun.pop(id(part), (None, 0))
-            if one is not None and one._version != version and one.grad_fn is not None and output is not one:
-                mark: Any = (torch.ones((), requires_grad=True) * 1).grad_fn
-                changed.append((name, one.grad_fn, mark._sequence_nr()))
-
-        return look
-
-    handles = [
-        handle
-        for name, part in model.named_modules()
-        if name and next(part.children(), None) is not None
-        for handle in (part.register_forward_pre_hook(before), part.register_forward_hook(after(name)))
-    ]
+    kept = _NothingInPlace()
     try:
-        with untouched(model, subject.device), torch.enable_grad(), warnings.catch_warnings():
+        with untouched(subject.model, subject.device), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             same_chance(subject.device)
-            pred = subject.call(cloned(subject.batch.input))
+            with kept:
+                pred = subject.call(cloned(subject.batch.input))
     except Exception:
         return
-    finally:
-        for handle in handles:
-            handle.remove()
-    for name, node, end in changed:
-        if any(user._sequence_nr() > end for user in _users(tensors(pred), node)):
-            yield Found(
-                f"{name!r}, which overwrites what it is given, in place, and what it is given is used again after it",
-                "an input that is the same before and after",
-                "nn.ReLU(), without inplace=True, as the first layer of it",
-            )
-            return
+    for name in kept.twice(tensors(pred))[:1]:
+        yield Found(
+            f"{name}(inplace=True), which overwrites what it is given, and what it is given is used again after it",
+            "an input that is the same before and after",
+            f"{name} without inplace=True",
+        )
 
 
-def _users(preds: list[Tensor], node: Any) -> list[Any]:
-    """The nodes of a graph that are given what `node` has computed."""
-    return [one for one, given in nodes_of(preds) if any(before == node for before in given)]
+class _NothingInPlace(TorchFunctionMode):
+    """Activations give new tensors, also where they were to overwrite; notes what is used afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed: list[tuple[str, Tensor, Tensor]] = []
+        self._used: set[int] = set()
+
+    def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        overwrites = name in _ACTIVATIONS and args and isinstance(args[0], Tensor) and _in_place(name, args, kwargs)
+        given = args[0] if overwrites else None
+        if given is not None:
+            args = (given.clone(), *args[1:])
+        result = func(*args, **kwargs)
+        if isinstance(result, Tensor) and result.is_floating_point() and name not in _LOOKS:
+            self._used |= {id(one) for one in tensors([args, list(kwargs.values())])}
+        if given is not None and not torch.equal(given, result):
+            self._used.discard(id(given))  # what came before it does not matter
+            self._changed.append((name, given, result))
+        return result
+
+    def twice(self, ends: list[Tensor]) -> list[str]:
+        """The activations of which both what was given and what came out is used after them."""
+        used = self._used | {id(one) for one in ends}
+        return [name for name, given, result in self._changed if id(given) in used and id(result) in used]
+
+
+def _in_place(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return bool(kwargs.get("inplace", False)) or (name in ("relu", "silu") and len(args) > 1 and args[1] is True)

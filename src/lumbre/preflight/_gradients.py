@@ -79,10 +79,16 @@ def no_gradient(subject: Subject) -> Iterator[Found]:
 def not_reached(subject: Subject) -> Iterator[Found]:
     """A module's own `step()` is taken for the first batch, without its updates. It asks for an update of these
     parameters, and none of its losses has a gradient by them: a generator's loss of a detached picture, an encoder
-    under `no_grad()`."""
+    under `no_grad()`. Or it gives a loss to an optimizer that holds other parameters."""
     taken = subject.taken
     if taken is None:
         return
+    for name in taken.lost[:1]:
+        yield Found(
+            f"a step in which optimizer {name!r} is given a loss that has no gradient by anything it holds",
+            "each loss for the optimizer of the parameters that it depends on",
+            f"look at the names in ctx.minimize(loss, {name!r}), and at what is detached on the way to this loss",
+        )
     asked = [name for name, one in subject.model.named_parameters() if id(one) in taken.asked]
     missed = [name for name, one in subject.model.named_parameters() if id(one) in taken.asked - taken.reached]
     if missed:

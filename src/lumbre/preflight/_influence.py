@@ -128,13 +128,40 @@ def mixed_in_training(subject: Subject) -> Iterator[Found]:
     except Exception:  # a module that takes batches of one size alone
         return
     drawn = any(_first_differs(once, one) for one in (again, *anew))
-    if not drawn:
+    if not drawn and not _targets_mixed(subject):
         yield Found(
             "a prediction of the first row that changes, in training mode, when the other rows of the batch are others",
             "predictions of a row that depend on this row alone, but for batch normalisation",
             "means and norms over the numbers of a row, not over the batch; nn.BatchNorm1d() keeps running means for "
             'evaluation. Where it is meant: ignore=("LB085",)',
         )
+
+
+def _targets_mixed(subject: Subject) -> bool:
+    """Whether the loss judges a row by targets of others, too, as it does where rows are mixed on purpose."""
+    loss, target, size = subject.loss, subject.batch.target, subject.batch.size
+    preds = [one for one in tensors(subject.trained.pred) if one.is_floating_point() and one.requires_grad]
+    if loss is None or len(preds) != 1 or len(preds[0]) != size:
+        return False
+
+    def slope(other: bool) -> Tensor:
+        given = preds[0].detach().clone().requires_grad_()
+        asked = map_leaves(lambda leaf: _all_but_first_turned(leaf) if other else leaf, target)
+        with untouched(subject.model, subject.device, loss, training=True), torch.enable_grad():
+            same_chance(subject.device)
+            value: Any = loss(map_leaves(lambda leaf: given if leaf is preds[0] else leaf, subject.trained.pred), asked)
+            return torch.autograd.grad(value, given)[0][0]
+
+    try:
+        one, two = slope(False), slope(True)
+    except Exception:  # a loss that takes the module's own predictions only
+        return False
+    return float((one - two).abs().max()) > 1e-3 * float(one.abs().max())
+
+
+def _all_but_first_turned(leaf: Any) -> Any:
+    """The first row as it is, and the others with what others have."""
+    return torch.cat([leaf[:1], leaf[1:].roll(1, 0)]) if isinstance(leaf, Tensor) and leaf.ndim else leaf
 
 
 def _first_differs(once: list[Tensor], other: list[Tensor]) -> bool:

@@ -118,7 +118,7 @@ def schedule(subject: Subject) -> Iterator[Found]:
     """A scheduler that is made for more or fewer steps than the run has ends high, rises again, or stops the run; one
     that counts in epochs what was meant in batches hardly moves, or is at its end after a part of the run. A warm-up
     that is longer than the run never comes to the rate that the optimizer was given; a factor above 1 makes the rate
-    grow without end."""
+    grow without end, and a factor of 0, or a whole division, ends the training."""
     base = max((rate_in(group) or 0.0 for _, group in _groups(subject)), default=0.0)
     for one in subject.schedules:
         steps = len(one.rates)
@@ -128,6 +128,8 @@ def schedule(subject: Subject) -> Iterator[Found]:
             received = f"{one.name} made for {one.length} steps, in a run that steps it {steps} times"
         elif one.name and steps > 1 and len(set(one.rates)) == 1:
             received = f"{one.name}, whose learning rate never changes in the {steps} steps of this run"
+        elif steps >= 4 and (still := sum(rate == 0 for rate in one.rates)) >= 0.5 * steps:
+            received = f"{one.name or 'a schedule'}, whose rate is 0 in {still} of the {steps} steps of this run"
         elif steps >= 20 and (idle := sum(rate < 0.01 * max(one.rates) for rate in one.rates)) > 0.6 * steps:
             name, where = (
                 (one.name, f"{idle} of the {steps} steps") if one.name else ("a schedule", f"{idle / steps:.0%}")

@@ -24,7 +24,9 @@ def _ranked(call: Call) -> bool:
 
 @check("LB003", "error", "A forward pass that fails")
 def forward_fails(subject: Subject) -> Iterator[Found]:
-    """The module cannot be called with a batch of this data: shapes or types do not fit."""
+    """The module cannot be called with a batch of this data: shapes or types do not fit. Or it takes batches of one
+    size alone, and the last one of an epoch is smaller."""
+    yield from _fails_at_the_end(subject, in_loss=False)
     found = subject.evaluated
     if found.failure is None or found.in_loss:
         return
@@ -42,6 +44,21 @@ def forward_fails(subject: Subject) -> Iterator[Found]:
         f"{type(error).__name__} in forward() for an input that is a {describe(input)}: {brief(error)}",
         "a module that takes a batch of this data",
         fix,
+    )
+
+
+def _fails_at_the_end(subject: Subject, *, in_loss: bool) -> Iterator[Found]:
+    """What is said of module or loss where a whole batch passes, and one of fewer rows does not."""
+    found = subject.shortest
+    if found is None or found.failure is None or found.in_loss != in_loss:
+        return
+    leave_out = "drop_last=True" if subject.shuffled is not None else "DataLoader(..., drop_last=True)"
+    yield Found(
+        f"{type(found.failure).__name__} in {'the loss' if in_loss else 'forward()'} for a batch of "
+        f"{subject.fewest_rows} rows, as the last one of an epoch is: {brief(found.failure)}",
+        "batches of any size",
+        f"len(x) in place of a batch size that is written down; or {leave_out}",
+        None if subject.settled else "warning",
     )
 
 
@@ -266,7 +283,9 @@ def whole_numbers(subject: Subject) -> Iterator[Found]:
 
 @check("LB009", "error", "A loss that fails", unexplained=True)
 def loss_fails(subject: Subject) -> Iterator[Found]:
-    """The loss cannot be computed for what the module gives and the target."""
+    """The loss cannot be computed for what the module gives and the target; or not for the last batch of an epoch,
+    which is smaller than the others."""
+    yield from _fails_at_the_end(subject, in_loss=True)
     found = subject.evaluated
     if found.failure is None or not found.in_loss:
         return

@@ -228,6 +228,25 @@ class Subject:
         return self._pass(training=True)
 
     @cached_property
+    def shortest(self) -> Pass | None:
+        """As many rows as the smallest batch of the run has, in evaluation mode; None where no batch is smaller.
+
+        One row alone is another matter. What is known to judge each row by itself takes any number.
+        """
+        rows, known = self.fewest_rows, self.row_by_row and self.loss_of_torch
+        if rows is None or not 2 <= rows < self.batch.size or self.evaluated.failure is not None or known:
+            return None
+        given = (self.batch.input, self.batch.target)
+        if not all(isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == self.batch.size for leaf in leaves(given)):
+            return None
+
+        def cut(leaf: Any) -> Any:
+            return leaf[:rows]
+
+        batch = Batch(map_leaves(cut, given[0]), map_leaves(cut, given[1]), rows)
+        return replace(self, batch=batch)._pass(training=False)
+
+    @cached_property
     def stepped(self) -> Pass:
         """The first batch in training mode, after a small step of every weight down its gradient."""
         gradients = self.trained.gradients

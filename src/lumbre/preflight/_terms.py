@@ -141,25 +141,40 @@ def term_without_gradient(subject: Subject) -> Iterator[Found]:
     dead = _dead(found.sums)
     if subject.loss is None or found.failure is not None or not dead or not tensors(found.pred):
         return
-    other = Recorder()
     rolled = map_leaves(lambda leaf: leaf.detach().roll(1, 0) if _rows(leaf) else leaf, found.pred)
+    value = _changed(subject, dead, rolled)
+    if value is None:  # a mean over the rows is the same for rows in another order
+        moved = subject.moved(1)
+        alike = moved.failure is None or moved.in_loss
+        value = _changed(subject, dead, map_leaves(_plain, moved.pred)) if alike else None
+    if value is not None:
+        yield Found(
+            f"a term of {value:.3g} in the loss that changes with the predictions and has no gradient",
+            "terms that the weights can learn from",
+            "scores in place of argmax(), a comparison or round(); leave out detach(), .data, .item() and "
+            "torch.tensor(...) on the way to this term",
+        )
+
+
+def _changed(subject: Subject, dead: list[tuple[int, int, float]], pred: Any) -> float | None:
+    """The first of these numbers that is another for other predictions; None where all stay, or it cannot be asked."""
+    other = Recorder()
     try:
         with other:
-            subject.loss_of(rolled, subject.batch.target)
+            subject.loss_of(pred, subject.batch.target)
     except Exception:  # a loss that takes the module's own predictions only
-        return
-    if len(other.sums) != len(found.sums):
-        return
+        return None
+    if len(other.sums) != len(subject.evaluated.sums):
+        return None
     for at, position, value in dead:
         again = _value(other.sums[at].argument(position, ("input", "other")[position]))
         if again is not None and not math.isclose(again, value, rel_tol=1e-6, abs_tol=1e-12):
-            yield Found(
-                f"a term of {value:.3g} in the loss that changes with the predictions and has no gradient",
-                "terms that the weights can learn from",
-                "scores in place of argmax(), a comparison or round(); leave out detach(), .data, .item() and "
-                "torch.tensor(...) on the way to this term",
-            )
-            return
+            return value
+    return None
+
+
+def _plain(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
 def _rows(leaf: Any) -> bool:

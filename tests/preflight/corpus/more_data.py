@@ -63,7 +63,7 @@ def rows_scaled_for_columns(broken: bool, g: torch.Generator) -> Program:
 @more("LB035")
 def schedule_with_a_factor_of_zero(broken: bool, g: torch.Generator) -> Program:
     x = rows(300, 6)
-    steps = lb.callbacks.LRScheduler(optim.lr_scheduler.StepLR, step_size=2, gamma=0.0 if broken else 1.0)
+    steps = lb.callbacks.LRScheduler(optim.lr_scheduler.StepLR, step_size=2, gamma=0.0 if broken else 0.5)
     return Program(setup(lambda: mlp(6, 24, 3), CE()), (x, labels_of(x)), {"epochs": 8, "callbacks": steps})
 
 
@@ -215,7 +215,7 @@ def crops_drawn_for_validation_too(broken: bool, g: torch.Generator) -> Program:
 @more()
 def labels_of_rows_sorted_by_length(broken: bool, g: torch.Generator) -> Program:
     length = torch.randint(4, 13, (240,), generator=G(6))
-    x = noise(240, 12, 3) * (torch.arange(12)[None, :, None] < length[:, None, None])
+    x = noise(240, 12, 3) * (torch.arange(12)[None, :, None] >= 12 - length[:, None, None])  # padded in front
     y = (x[..., 0].sum(1) > 0).long()
     order = length.argsort(descending=True)
     x, y = x[order], (y if broken else y[order])

@@ -199,12 +199,11 @@ def output_of_the_block_before(broken: bool, g: torch.Generator) -> Program:
         return m.out((b if broken else c).mean((2, 3)))
 
     x = noise(160, 1, 10, 10)
-    parts = lambda: (
-        {f"c{i}": nn.Conv2d(8, 8, 3, padding=1, bias=False) for i in (1, 2, 3)}
-        | {  # noqa: E731
-            f"b{i}": nn.BatchNorm2d(8) for i in (1, 2, 3)
-        }
-    )
+
+    def parts():
+        convs = {f"c{i}": nn.Conv2d(8, 8, 3, padding=1, bias=False) for i in (1, 2, 3)}
+        return convs | {f"b{i}": nn.BatchNorm2d(8) for i in (1, 2, 3)}
+
     net = lambda: Own(forward, stem=nn.Conv2d(1, 8, 3, padding=1), out=nn.Linear(8, 3), **parts())  # noqa: E731
     y = (x.mean((1, 2, 3)) * 10).clamp(-1, 1).round().long() + 1
     return Program(setup(net, CE(), optim.SGD, lr=0.05, momentum=0.9), (x, y), {})

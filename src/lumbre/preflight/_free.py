@@ -1,0 +1,100 @@
+"""Where a loss leads: predictions that follow it by themselves, without a net."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, optim
+
+from lumbre.base import untouched
+from lumbre.devices import same_chance
+from lumbre.preflight._endless import UNBOUNDED
+from lumbre.preflight._recorder import made_by
+from lumbre.preflight._registry import Found, check
+from lumbre.preflight._subject import Subject
+
+_FEWEST_ROWS, _MOST_NUMBERS, _CALLS = 8, 200_000, 60
+_GAINED, _AS_GOOD = 0.05, 0.02
+
+
+@check(
+    "LB139",
+    "warning",
+    "A loss that a constant answers best",
+    unless=("LB006", "LB012", "LB054", "LB065", "LB067", "LB123"),
+    costly=True,
+)
+def asks_nothing(subject: Subject) -> Iterator[Found]:
+    """Predictions follow the loss by themselves, without a net: once each row its own, once all rows together. One
+    prediction for all comes as low as one for each, though the targets differ: nothing about the rows is to be learned.
+    A hinge loss of labels 0 and 1 takes no notice of the zeros; a likelihood without the logarithm of its spread is
+    lowest where the spread is endless; positive pairs alone are satisfied by a single point."""
+    found, target = subject.evaluated, subject.batch.target
+    pred, value = found.pred, found.loss
+    if subject.loss is None or found.failure is not None or subject.loss_of_torch or subject.own_step:
+        return
+    if not isinstance(pred, Tensor) or not isinstance(target, Tensor) or not isinstance(value, Tensor) or value.ndim:
+        return
+    if not pred.is_floating_point() or not pred.requires_grad or made_by(pred) not in UNBOUNDED:
+        return
+    rows = len(pred) if pred.ndim else 0
+    if rows < _FEWEST_ROWS or not target.ndim or len(target) != rows or pred.numel() > _MOST_NUMBERS:
+        return
+    start, begun = pred.detach(), float(value.detach())
+    if bool((target == target[:1]).all()) or not math.isfinite(begun):
+        return
+
+    def of(one: Tensor) -> Any:
+        assert subject.loss is not None
+        same_chance(subject.device)
+        return subject.loss(one, target)
+
+    try:
+        if math.isclose(begun, float(subject.loss_of(start, target.roll(1, 0))), rel_tol=1e-6):
+            return  # the targets are not used
+        known = [float(subject.loss_of(one, target)) for one in _right(start, target)]
+        with untouched(subject.model, subject.device, subject.loss), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            together = _lowest(of, start.mean(0, keepdim=True), lambda one: one.expand_as(start))
+            alone = min(_lowest(of, start, lambda one: one), *known, together)
+        if not math.isfinite(together) or together < -10 * (1 + abs(begun)) or begun - together < _GAINED * abs(begun):
+            return
+    except Exception:  # a loss that takes the module's own predictions only
+        return
+    if math.isfinite(alone) and together - alone <= _AS_GOOD * (begun - alone):
+        yield Found(
+            f"a loss of {begun:.3g} that comes to {together:.3g} by one prediction for all rows, and to {alone:.3g} by "
+            "the best one for each",
+            "a loss that is lowest where the prediction of each row fits its own target",
+            "look for rows that the loss takes no notice of (labels of -1 and 1 for a hinge loss), for a term that was "
+            "left out (the logarithm of a spread), and for pairs of one kind alone",
+        )
+
+
+def _right(pred: Tensor, target: Tensor) -> list[Tensor]:
+    """Predictions that fit the targets, where it is clear what these are: the targets, or scores of classes."""
+    if target.shape == pred.shape and target.is_floating_point():
+        return [target.to(pred.dtype), 10 * (2 * target - 1).to(pred.dtype)]
+    classes = not target.is_floating_point() and pred.ndim == target.ndim + 1 and int(target.min()) >= 0
+    if classes and int(target.max()) < pred.shape[1] and pred.shape[0] == target.shape[0]:
+        return [torch.zeros_like(pred).scatter_(1, target.unsqueeze(1), by) for by in (1.0, 10.0)]
+    return []
+
+
+def _lowest(of: Callable[[Tensor], Any], start: Tensor, spread: Callable[[Tensor], Tensor]) -> float:
+    """How low the loss comes from here; what is taken step by step is `start`, of which `spread` makes predictions."""
+    free = start.clone().requires_grad_()
+    steps = optim.LBFGS([free], max_iter=_CALLS, max_eval=_CALLS, line_search_fn="strong_wolfe")
+    values: list[float] = []
+
+    def closure() -> float:
+        loss = of(spread(free))
+        (free.grad,) = torch.autograd.grad(loss, free)  # parameters of the loss get none
+        values.append(float(loss.detach()))
+        return values[-1]
+
+    with torch.enable_grad():
+        steps.step(closure)
+    return min(one for one in values if math.isfinite(one))
