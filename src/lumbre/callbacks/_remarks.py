@@ -242,7 +242,8 @@ def _in_two_modes(part: nn.Module) -> bool:
 
 def _cancels(moved: Moved, one: Tensor, moving: set[str]) -> bool:
     """Whether it is a bias that the loss subtracts from itself, as a distance of two outputs of one layer does."""
-    return one.ndim <= 1 and moved.gradient == 0 and moved.name.rpartition(".")[0] in moving
+    layer, _, kind = moved.name.rpartition(".")
+    return kind.startswith("bias") and one.ndim == 1 and moved.gradient == 0 and layer in moving
 
 
 def _distance(one: Tensor, other: Tensor) -> float:

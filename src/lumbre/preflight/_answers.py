@@ -1,7 +1,8 @@
 """Is the answer in the question? The target, or a function of it, among the inputs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -259,10 +260,9 @@ def sees_answer(subject: Subject) -> Iterator[Found]:
     length = target.shape[1]
     places = sorted({0, length // 2, length - 1 - max(shift, 1)})
     try:
-        own, later, before = (
-            _depend(subject, at, length, [(place, place + by) for place in places if 0 <= place + by < length])
-            for by in (shift, max(shift, 1), -1)
-        )
+        depend = _depend(subject, at, length, places)
+        later = depend(max(shift, 1))
+        alone = not shift and not later and not target.is_floating_point() and depend(0) and depend(-1)
     except Exception:  # a module that takes no other sequence
         return
     if shift and later:
@@ -271,7 +271,7 @@ def sees_answer(subject: Subject) -> Iterator[Found]:
             "predictions from earlier steps alone",
             "a causal mask (is_causal=True), an nn.LSTM without bidirectional=True, or padding on the left alone",
         )
-    elif not shift and own and before and not later and not target.is_floating_point():
+    elif alone:
         yield Found(
             "targets that are the inputs of the same steps, for a net that looks at earlier steps alone",
             "targets that are one step ahead",
@@ -305,30 +305,36 @@ def _shift(part: Tensor, target: Tensor) -> int | None:
     return None
 
 
-def _depend(subject: Subject, at: int, length: int, pairs: Sequence[tuple[int, int]]) -> bool:
-    """Whether the predictions at some place change where the input at another is that of another row."""
+def _depend(subject: Subject, at: int, length: int, places: Sequence[int]) -> Callable[[int], bool]:
+    """Whether the predictions at some place change where the input so many steps later is that of another row."""
     rows = min(subject.batch.size, 8)
     few: Any = map_leaves(lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) else leaf, subject.batch.input)
     once, again = (_steps(subject.predict(few), length) for _ in range(2))
     if once is None or again is None or not torch.equal(once, again):
-        return False
-    for place, other in pairs:
+        return lambda by: False
+    scale = float(once.float().std()) + 1e-12
+
+    @cache
+    def moved(other: int) -> Tensor | None:
         count = iter(range(len(tensors(few))))
 
-        def turned(leaf: Any, other: int = other, count: Iterator[int] = count) -> Any:
+        def turned(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor) or next(count) != at:
                 return leaf
             part = leaf.clone()
             part[:, other] = part[:, other].roll(1, 0)
             return part
 
-        moved = _steps(subject.predict(map_leaves(turned, few)), length)
-        if moved is None:
-            return False
-        scale = float(once.float().std()) + 1e-12
-        if float((moved[:, place] - once[:, place]).abs().max()) > 1e-4 * scale:
-            return True
-    return False
+        return _steps(subject.predict(map_leaves(turned, few)), length)
+
+    def changes(by: int) -> bool:
+        for place in places:
+            other = moved(place + by) if 0 <= place + by < length else None
+            if other is not None and float((other[:, place] - once[:, place]).abs().max()) > 1e-4 * scale:
+                return True
+        return False
+
+    return changes
 
 
 def _steps(pred: Any, length: int) -> Tensor | None:

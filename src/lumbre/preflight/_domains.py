@@ -295,7 +295,7 @@ def wrong_side(subject: Subject) -> Iterator[Found]:
             "loss + 1e-4 * sum(p.square().sum() for p in self.parameters()); or weight_decay= of the optimizer",
         )
         return
-    if _of_torch(subject):
+    if of_torch(subject):
         return
     if not all(isinstance(one, Tensor) for one in (pred, target, value)) or value.ndim or not pred.is_floating_point():
         return
@@ -329,7 +329,7 @@ def _rewards_weights(subject: Subject) -> bool:
                     one.copy_(value * by)
                 same_chance(subject.device)
                 values.append(float(subject.loss(pred, subject.batch.target)))
-                if by == 2 and values[0] == values[1]:  # most losses know nothing of weights
+                if by > 1 and values[-1] >= values[-2]:  # most losses know nothing of weights
                     return False
         except Exception:  # a loss that takes the module's own predictions only
             return False
@@ -341,7 +341,8 @@ def _rewards_weights(subject: Subject) -> bool:
     return first < 0 and bend < 0 and math.isclose(bend, again, rel_tol=1e-2)
 
 
-def _of_torch(subject: Subject) -> bool:
+def of_torch(subject: Subject) -> bool:
+    """Whether a loss of torch's is called, of which it is known what it is made for."""
     return any(call.is_loss or call.name in _DOMAINS for call in subject.loss_calls)
 
 

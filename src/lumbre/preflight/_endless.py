@@ -131,9 +131,7 @@ class _NothingInPlace(TorchFunctionMode):
         kwargs, name = kwargs or {}, getattr(func, "__name__", "")
         overwrites = name in _ACTIVATIONS and args and isinstance(args[0], Tensor) and _in_place(name, args, kwargs)
         given = args[0] if overwrites else None
-        if given is not None:
-            args = (given.clone(), *args[1:])
-        result = func(*args, **kwargs)
+        result = func(*(args if given is None else (given.clone(), *args[1:])), **kwargs)
         if isinstance(result, Tensor) and result.is_floating_point() and name not in _LOOKS:
             self._used |= {id(one) for one in tensors([args, list(kwargs.values())])}
         if given is not None and not torch.equal(given, result):

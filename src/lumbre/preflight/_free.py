@@ -10,8 +10,9 @@ from torch import Tensor, optim
 
 from lumbre.base import untouched
 from lumbre.devices import same_chance
+from lumbre.preflight._domains import of_torch
 from lumbre.preflight._endless import UNBOUNDED
-from lumbre.preflight._recorder import made_by
+from lumbre.preflight._recorder import graph_leaves, made_by
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
@@ -30,10 +31,11 @@ def asks_nothing(subject: Subject) -> Iterator[Found]:
     """Predictions follow the loss by themselves, without a net: once each row its own, once all rows together. One
     prediction for all comes as low as one for each, though the targets differ: nothing about the rows is to be learned.
     A hinge loss of labels 0 and 1 takes no notice of the zeros; a likelihood without the logarithm of its spread is
-    lowest where the spread is endless; positive pairs alone are satisfied by a single point."""
+    lowest where the spread is endless; positive pairs alone are satisfied by a single point. (Losses of torch are not
+    looked at.)"""
     found, target = subject.evaluated, subject.batch.target
     pred, value = found.pred, found.loss
-    if subject.loss is None or found.failure is not None or subject.loss_of_torch or subject.own_step:
+    if subject.loss is None or found.failure is not None or of_torch(subject) or len(subject.optimizers) != 1:
         return
     if not isinstance(pred, Tensor) or not isinstance(target, Tensor) or not isinstance(value, Tensor) or value.ndim:
         return
@@ -54,6 +56,10 @@ def asks_nothing(subject: Subject) -> Iterator[Found]:
     try:
         if math.isclose(begun, float(subject.loss_of(start, target.roll(1, 0))), rel_tol=1e-6):
             return  # the targets are not used
+        with untouched(subject.model, subject.device, subject.loss), torch.enable_grad():
+            behind = graph_leaves([of(start.clone().requires_grad_())])
+        if any(id(one) in behind for one in subject.model.parameters()):
+            return  # the loss asks the net once more
         known = [float(subject.loss_of(one, target)) for one in _right(start, target)]
         with untouched(subject.model, subject.device, subject.loss), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -144,24 +144,24 @@ def _targets_mixed(subject: Subject) -> bool:
     if loss is None or len(preds) != 1 or len(preds[0]) != size:
         return False
 
-    def slope(other: bool) -> Tensor:
+    def slope(by: int) -> Tensor:
         given = preds[0].detach().clone().requires_grad_()
-        asked = map_leaves(lambda leaf: _all_but_first_turned(leaf) if other else leaf, target)
+        asked = map_leaves(lambda leaf: _all_but_first_turned(leaf, by), target)
         with untouched(subject.model, subject.device, loss, training=True), torch.enable_grad():
             same_chance(subject.device)
             value: Any = loss(map_leaves(lambda leaf: given if leaf is preds[0] else leaf, subject.trained.pred), asked)
             return torch.autograd.grad(value, given)[0][0]
 
     try:
-        one, two = slope(False), slope(True)
+        one, *others = (slope(by) for by in range(4))
     except Exception:  # a loss that takes the module's own predictions only
         return False
-    return float((one - two).abs().max()) > 1e-3 * float(one.abs().max())
+    return any(float((one - two).abs().max()) > 1e-3 * float(one.abs().max()) for two in others)
 
 
-def _all_but_first_turned(leaf: Any) -> Any:
+def _all_but_first_turned(leaf: Any, by: int) -> Any:
     """The first row as it is, and the others with what others have."""
-    return torch.cat([leaf[:1], leaf[1:].roll(1, 0)]) if isinstance(leaf, Tensor) and leaf.ndim else leaf
+    return torch.cat([leaf[:1], leaf[1:].roll(by, 0)]) if isinstance(leaf, Tensor) and leaf.ndim else leaf
 
 
 def _first_differs(once: list[Tensor], other: list[Tensor]) -> bool:
@@ -202,11 +202,13 @@ def _by_input(subject: Subject, parts: list[Tensor]) -> tuple[int, list[Tensor |
     by_rows = bool(parts) and all(one.ndim and len(one) == size for one in parts)
     if size < 4 or not by_rows or subject.evaluated.failure is not None:
         return rows, []
-    try:
-        (found,) = gradients(subject, rows, torch.ones(rows, dtype=torch.bool))
-    except Exception:
-        return rows, []
-    return rows, found
+    if "by input" not in subject.shared:
+        try:
+            (found,) = gradients(subject, rows, torch.ones(rows, dtype=torch.bool))
+        except Exception:
+            found = []
+        subject.shared["by input"] = found
+    return rows, subject.shared["by input"]
 
 
 @check("LB068", "warning", "An input that has no influence", unless=("LB057", "LB024", "LB029", "LB043"), costly=True)
@@ -319,8 +321,11 @@ def _moves(subject: Subject, rows: int, at: int, index: Any, **way: bool) -> boo
         return part
 
     few = map_leaves(lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) else leaf, subject.batch.input)
+    as_it_is = ("predicted", rows, *way)
     try:
-        one, two = (subject.predict(part, **way) for part in (few, map_leaves(turned, few)))
+        if as_it_is not in subject.shared:
+            subject.shared[as_it_is] = subject.predict(few, **way)
+        one, two = subject.shared[as_it_is], subject.predict(map_leaves(turned, few), **way)
     except Exception:
         return True
     pairs = zip(leaves(one), leaves(two), strict=True)

@@ -157,6 +157,7 @@ class Subject:
         rows: to train on, where they can be counted.
         chosen: what else was chosen for the run.
         most_numbers: checks that compare every row leave larger data alone.
+        shared: what one check has computed and another asks for, too, by a name.
     """
 
     model: nn.Module
@@ -198,6 +199,7 @@ class Subject:
     rows: int | None = None
     chosen: Chosen = field(default_factory=Chosen)
     most_numbers: int = 50_000_000
+    shared: dict[Any, Any] = field(default_factory=dict[Any, Any])
 
     @cached_property
     def target(self) -> Nested:
@@ -244,7 +246,7 @@ class Subject:
             return leaf[:rows]
 
         batch = Batch(map_leaves(cut, given[0]), map_leaves(cut, given[1]), rows)
-        return replace(self, batch=batch)._pass(training=False)
+        return replace(self, batch=batch, shared={})._pass(training=False)
 
     @cached_property
     def stepped(self) -> Pass:
@@ -320,7 +322,7 @@ class Subject:
                 return leaf[begin : begin + size].to(self.device) if isinstance(leaf, Tensor) else leaf
 
             batch = Batch(map_leaves(cut, self.seen[0]), map_leaves(cut, self.seen[1]), size)
-            yield replace(self, batch=batch)._pass(training=True)
+            yield replace(self, batch=batch, shared={})._pass(training=True)
 
     @cached_property
     def taken(self) -> Taken | None:

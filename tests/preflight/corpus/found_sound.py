@@ -131,7 +131,9 @@ def grades_in_order() -> Program:
         return F.binary_cross_entropy_with_logits(z, (y[:, None] > torch.arange(4)).float())
 
     x = rows(300, 5)
-    return Program(setup(Coral, loss), (x, torch.bucketize(x[:, 0], torch.tensor([-1.0, -0.3, 0.3, 1.0]))), {})
+    return Program(
+        setup(Coral, loss), (x, torch.bucketize(x[:, 0].contiguous(), torch.tensor([-1.0, -0.3, 0.3, 1.0]))), {}
+    )
 
 
 @sound
