@@ -169,3 +169,57 @@ def test_losses_that_a_constant_answers_best(loss: object, scale: float | None, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert warned(program) == expected
+
+
+def of_means(pred: Tensor, y: Tensor) -> Tensor:
+    return (pred.mean() - y.mean()).square()
+
+
+def sure_of_another(pred: Tensor, y: Tensor) -> Tensor:
+    each = F.cross_entropy(pred, y, reduction="none")
+    return (torch.exp(-each) ** 2 * each).mean()
+
+
+def focal(pred: Tensor, y: Tensor) -> Tensor:
+    each = F.cross_entropy(pred, y, reduction="none")
+    return ((1 - torch.exp(-each)) ** 2 * each).mean()
+
+
+def over_width(pred: Tensor, y: Tensor) -> Tensor:
+    return F.nll_loss((pred.softmax(2) + 1e-6).log(), y)
+
+
+def over_classes(pred: Tensor, y: Tensor) -> Tensor:
+    return F.nll_loss((pred.softmax(1) + 1e-6).log(), y)
+
+
+X = rows(256, 5)
+PICTURES = noise(120, 1, 8, 8)
+YES = (X[:, :1] - X[:, 1:2] > 0).float()
+RISING = torch.tanh(X[:, :1] - X[:, 1:2])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "loss", "y", "expected"),
+    [
+        (1, of_means, RISING, ["LB139"]),
+        (4, sure_of_another, labels_of(X, 4), ["LB067"]),
+        (4, focal, labels_of(X, 4), []),
+        (2, over_width, (PICTURES[:, 0] > 0).long(), ["LB012"]),
+        (2, over_classes, (PICTURES[:, 0] > 0).long(), []),
+        (1, nn.BCEWithLogitsLoss(), YES / 255, ["LB017"]),
+        (1, nn.MSELoss(), torch.ones(256, 1), ["LB047"]),
+        (1, nn.MSELoss(), torch.zeros(256, 1), []),
+    ],
+    ids=["of_means", "sure_of_another", "focal", "over_width", "over_classes", "by_255", "all_1", "all_0"],
+)
+def test_further_losses_and_targets(outputs: int, loss: object, y: Tensor, expected: list[str]) -> None:
+    of_pictures = y.ndim == 3
+    net = (lambda: nn.Conv2d(1, 2, 3, padding=1)) if of_pictures else (lambda: mlp(5, 24, outputs))
+    assert warned(Program(setup(net, loss), (PICTURES if of_pictures else X, y), {})) == expected
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.01])
+def test_a_decay_of_sgd_that_outweighs_the_gradient(decay: float) -> None:
+    recipe = setup(lambda: mlp(5, 64, 3), nn.CrossEntropyLoss(), optim.SGD, lr=0.1, weight_decay=decay)
+    assert warned(Program(recipe, (X, labels_of(X)), {})) == (["LB034"] if decay > 0.1 else [])

@@ -295,7 +295,7 @@ def wrong_side(subject: Subject) -> Iterator[Found]:
             "loss + 1e-4 * sum(p.square().sum() for p in self.parameters()); or weight_decay= of the optimizer",
         )
         return
-    if of_torch(subject):
+    if subject.loss_of_torch or any(call.name in _DOMAINS and not call.is_loss for call in subject.loss_calls):
         return
     if not all(isinstance(one, Tensor) for one in (pred, target, value)) or value.ndim or not pred.is_floating_point():
         return
@@ -357,8 +357,10 @@ def _turned(subject: Subject, pred: Tensor, target: Tensor, now: float) -> str:
         better, worse, worst = (of(_moved(pred, by * right)) for by in (1.0, -1.0, -10.0))
         if better > now > worse > worst and worst < min(now, 0.0) - 1:
             return "a loss that rises with the score of the right class"
+        if all(of(_moved(pred, 10 * other)) < now - 0.2 * abs(now) for other in _others(pred, target)):
+            return "a loss that is smaller where another class than the right one is sure"
         return ""
-    if pred.shape != target.shape or not target.is_floating_point():
+    if of_torch(subject) or pred.shape != target.shape or not target.is_floating_point():
         return ""
     generator = torch.Generator().manual_seed(0)
     step = torch.randn(target.shape, generator=generator).to(target) * (0.1 * float(target.std()) + 1e-3)
@@ -378,6 +380,14 @@ def _turned(subject: Subject, pred: Tensor, target: Tensor, now: float) -> str:
         if perfect and opposite > best + 0.5 and not best - 0.5 <= scores <= best + 0.01:
             return "raw scores in a loss that is best at probabilities of 0 and 1, such as an overlap"
     return ""
+
+
+def _others(pred: Tensor, target: Tensor) -> Iterator[Tensor]:
+    """1 for another class than the right one, drawn for each row, so that it says nothing of the class."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        by = torch.randint(1, pred.shape[1], target.shape, generator=generator).to(target.device)
+        yield torch.zeros_like(pred).scatter_(1, ((target + by) % pred.shape[1]).unsqueeze(1), 1.0)
 
 
 def _shapes(call: Call) -> set[tuple[int, ...]]:

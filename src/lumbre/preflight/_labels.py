@@ -10,7 +10,7 @@ from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, Call, loss_
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
-_ENOUGH = 20
+_ENOUGH, _FEW_LEVELS = 20, 20
 
 
 def _class_call(subject: Subject) -> tuple[Call, Tensor] | None:
@@ -82,7 +82,8 @@ def out_of_range(subject: Subject) -> Iterator[Found]:
 
 @check("LB017", "error", "Binary targets that are not from 0 to 1")
 def not_binary(subject: Subject) -> Iterator[Found]:
-    """Binary cross-entropy takes 0 and 1, or probabilities. Of -1 and 1 it has no lowest value."""
+    """Binary cross-entropy takes 0 and 1, or probabilities. Of -1 and 1 it has no lowest value. Labels that were
+    divided by 255, as pictures are, all say no; that is a warning."""
     for call in loss_inputs(subject.loss_calls, BINARY):
         if not isinstance(call.target, Tensor) or not call.target.numel():
             continue
@@ -93,19 +94,35 @@ def not_binary(subject: Subject) -> Iterator[Found]:
                 "targets from 0 to 1",
                 "(y + 1) / 2 for labels of -1 and 1; y / 255 for pictures; (y > 0).float() for yes and no",
             )
+        elif 0 < high <= 0.1 and _in_bytes(call.target):
+            yield Found(
+                f"{call.name} with targets from {low:.3g} to {high:.3g}, all of them a whole number by 255",
+                "targets of 0 and 1",
+                "labels and masks as they are: what scales pictures, such as ToTensor(), divides by 255",
+                "warning",
+            )
+
+
+def _in_bytes(target: Tensor) -> bool:
+    """Whether these are few whole numbers that were divided by 255."""
+    levels = target.detach().float().unique() * 255
+    return len(levels) <= _FEW_LEVELS and bool(((levels - levels.round()).abs() < 1e-3).all())
 
 
 @check("LB047", "warning", "Labels that are all the same")
 def constant_labels(subject: Subject) -> Iterator[Found]:
-    """With one class there is nothing to learn: any data is classified without a mistake."""
-    for call in loss_inputs(subject.loss_calls, (*CLASSES, *BINARY)):
+    """With one class there is nothing to learn: any data is classified without a mistake. Nor is there where one number
+    is to be predicted for all rows. (An error that is to become 0 is no number to predict.)"""
+    for call in loss_inputs(subject.loss_calls, (*CLASSES, *BINARY, *ELEMENTWISE)):
         if call.target is not subject.batch.target or not isinstance(subject.target, Tensor):
             continue
-        used = subject.target if call.name in BINARY else counted(call, subject.target)
+        used = counted(call, subject.target) if call.name in CLASSES else subject.target
+        if call.name in ELEMENTWISE and not bool(used.any()):
+            continue
         if subject.columns is not None and len(used) >= _ENOUGH and bool((used == used.flatten()[0]).all()):
             yield Found(
                 f"{len(subject.target)} rows, all with the label {used.flatten()[0].item():g}",
-                "at least two classes",
+                "at least two classes, or targets that differ",
                 "look at how the labels are made, or at which rows were taken",
             )
 

@@ -14,6 +14,7 @@ from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
 _MOST_SMOOTHED = 0.5
+_MUCH_DECAY, _MUCH_PULL = 0.1, 2
 _OWN_RATES = ("OneCycleLR", "CyclicLR")  # which take no notice of the optimizer's
 
 
@@ -80,7 +81,7 @@ def other_options(subject: Subject) -> Iterator[Found]:
 def decay(subject: Subject) -> Iterator[Found]:
     """`Adam` adds weight decay to the gradient and then divides it away with it: values that are usual for `AdamW` do
     something else there. A decay of 1 and more pulls every weight to zero. So does one of SGD that is ten times the
-    first gradient."""
+    first gradient; one of 0.1 and more, twice."""
     for optimizer, group in _groups(subject):
         value = float(group.get("weight_decay", 0.0) or 0.0)
         name = type(optimizer).__name__
@@ -89,7 +90,11 @@ def decay(subject: Subject) -> Iterator[Found]:
             fix = "torch.optim.AdamW, which decays weights beside the gradient" if value < 1 else "weight_decay=0.01"
             yield Found(f"weight_decay={value:g} for {name}", "0.001 to 0.1 for AdamW, below 0.01 for Adam", fix)
             return
-        if isinstance(optimizer, optim.SGD) and value >= 0.01 and (pull := _pull(subject, group, value)) > 10:
+        if (
+            isinstance(optimizer, optim.SGD)
+            and value >= 0.01
+            and ((pull := _pull(subject, group, value)) > (_MUCH_PULL if value >= _MUCH_DECAY else 10))
+        ):
             yield Found(
                 f"weight_decay={value:g} for {name}, which pulls weights to zero {pull:.0f} times as much as the first "
                 "gradient moves them",
