@@ -115,9 +115,9 @@ mended: a contrastive loss (LB067) and rows that are mixed with their targets (L
 checks were extended for what was silent in "develop" (LB139 was added); of the mistakes of "frozen" only counts were
 looked at. Who made the checks had written both halves. Seed 1; two epochs for `fit()`; remarks count for `fit()`, hints
 do not. (The sound twins that `fit()` remarked on are all of LB109: on a machine with many other jobs, the second of the
-checks was too short, as it was for one of them before.) The count of "frozen" is the same as before: what was added for
-"develop" named no other cause there. Labels that were sorted apart from their rows, or a mean over channels in place of
-pixels, can hardly be seen by anything that does not know what is meant.
+checks was too short, as it was for one of them before.) The counts of "frozen" are the same as before. Labels that were
+sorted apart from their rows, or a mean over channels in place of pixels, can hardly be seen by anything that does not
+know what is meant.
 
 """
 
