@@ -142,6 +142,35 @@ def test_a_limit_of_time_is_that_of_each_start(tmp_path: Path, monkeypatch: pyte
     assert first._session.record.receipt["options"]["callbacks"] == []
 
 
+def test_the_epoch_in_which_time_is_over_is_validated() -> None:
+    fitted = fit(epochs=9, valid_data=0.25, valid_every=5, max_seconds=1e-9)
+    assert epochs_of(fitted) == 1
+    assert set(fitted.history["set"]) == {"train", "valid"}
+
+
+def test_more_or_less_patience_needs_no_leave(tmp_path: Path) -> None:
+    """What a finished run says of going on is what can be done."""
+
+    def strict(patience: int, **options: Any) -> lb.Fitted:
+        recipe = lb.setup(nn.Linear, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+        recipe = recipe.set_hparams(in_features=4, out_features=3)
+        return recipe.fit(blobs(40), epochs=9, resume=tmp_path, verbose=False, callbacks=impatient(patience, **options))
+
+    assert [epochs_of(strict(patience)) for patience in (2, 4, 1)] == [3, 5, 5]
+    with pytest.raises(lb.ResumeError, match="restore_best"):
+        strict(4, restore_best=True)
+
+
+def test_the_rate_of_an_epoch_is_kept_where_its_last_batch_was_the_last(tmp_path: Path) -> None:
+    def rates(**options: Any) -> list[float]:
+        once = lb.callbacks.LRScheduler(optim.lr_scheduler.OneCycleLR, step_on="batch", max_lr=0.1, total_steps=20)
+        fitted = fit(epochs=4, batch_size=10, callbacks=once, **options)
+        return fitted.history_wide["train_lr"].tolist()
+
+    rates(folder=tmp_path, max_steps=8)
+    assert rates(folder=tmp_path) == rates()
+
+
 def test_a_limit_of_time_leaves_the_bits_as_they_are_and_is_checked(tmp_path: Path) -> None:
     same(fit(epochs=3, max_seconds=1e6), fit(epochs=3))
     for wrong in (0, -1.0, float("nan"), True, "3600", timedelta(hours=1)):

@@ -241,7 +241,7 @@ class Recipe(Spec):
             No findings.
         """
         checked = replace(options_from(options), preflight=True, verbose=False, strategy=None)
-        with preserved_randomness(resolve_device(checked.device)), left_alone(self, data, test_data):
+        with preserved_randomness(resolve_device(checked.device)), left_alone(self, checked, data, test_data):
             return build(self, data, checked, every_check=True, test_data=test_data)[2]
 
     def lr_finder(
@@ -307,7 +307,7 @@ class Recipe(Spec):
         from lumbre.plots import plot_rates
 
         checked = options_from({**options, "epochs": epochs, "preflight": False, "strategy": None})
-        with preserved_randomness(resolve_device(checked.device)), left_alone(self, data):
+        with preserved_randomness(resolve_device(checked.device)), left_alone(self, checked, data):
             context = build(self, data, checked)[0].context
         return plot_rates(rates_ahead(context, checked.callbacks))
 

@@ -12,8 +12,9 @@ import itertools
 import random
 import types
 import warnings
+import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import is_
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lumbre.base._attributes import entries_of, functions_of_class, globals_used, is_users_own, slots_of
 from lumbre.base._seeds import KeptChance
@@ -33,27 +34,38 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.dtype,
 _PLAIN_KINDS = frozenset(_PLAIN)
 _COUNTERS = (itertools.count, itertools.cycle)
 _COUNTER_KINDS = frozenset(_COUNTERS)
-_HOLDERS = (types.SimpleNamespace, Dataset)
+# Of others' classes, those that hold what a user's code changes.
+_HOLDERS = (
+    types.SimpleNamespace,
+    Dataset,
+    DataLoader,
+    Sampler,
+    weakref.WeakKeyDictionary,
+    weakref.WeakValueDictionary,
+    weakref.WeakSet,
+)
 _MOST_BYTES = 1 << 28  # of tensors and arrays that are neither parameters nor buffers: more of them are not copied
+_MOST_ENTRIES = 1 << 13  # of a longer collection only which entries it has: a million rows would take seconds
 _FEW_BYTES = 1 << 16  # of tensors that are compared by their bytes, in a fifth of the time of torch.equal()
 _KEPT: "ContextVar[Noted | None]" = ContextVar("kept", default=None)
 
 
 @contextmanager
-def unchanged(*roots: Any) -> Generator[None]:
+def unchanged(*roots: Any, most_bytes: int = _MOST_BYTES) -> Generator[None]:
     """Afterwards `roots`, and what can be reached from them, are what they were before.
 
     What is put back: parameters, buffers and gradients; attributes of modules and of objects of the user's own classes,
     and of these classes; lists, dicts, sets, deques, arrays; generators of random numbers; what functions close over.
     Global variables that these classes and functions name, too, unless they are tensors or arrays. Plain tensors and
-    arrays beyond 256 MB are left alone.
+    arrays beyond 256 MB are left alone, and so are the entries of collections with more than 8192 of them.
 
     Args:
         roots: modules, functions, or other objects.
+        most_bytes: of plain tensors and arrays that are copied.
     """
     kept = _KEPT.get()
     known = kept is not None and all(root is None or kept.knows(root) for root in roots)
-    noted = kept if known and kept is not None else Noted(roots)
+    noted = kept if known and kept is not None else Noted(roots, most_bytes=most_bytes)
     try:
         yield
     finally:
@@ -92,16 +104,19 @@ class Noted:
     Args:
         roots: where to begin.
         chance: the generators, where these are put back as well.
+        most_bytes: of plain tensors and arrays that are copied.
     """
 
-    def __init__(self, roots: Iterable[Any], chance: KeptChance | None = None) -> None:
+    def __init__(
+        self, roots: Iterable[Any], chance: KeptChance | None = None, *, most_bytes: int = _MOST_BYTES
+    ) -> None:
         self.chance = chance
         self._seen: dict[int, Any] = {}  # holds on to the objects, so that no id is used twice
         # A module of torch has a dozen empty dicts: these are asked for in one call.
         self._empty: list[dict[Any, Any]] = []
         self._undo: list[Callable[[], None]] = []
         self._slots: dict[type, list[str]] = {}
-        self._bytes = 0
+        self._bytes, self._most_bytes = 0, most_bytes
         self._waiting: list[Any] = list(roots)
         while self._waiting:
             self._note(self._waiting.pop())
@@ -130,7 +145,7 @@ class Noted:
         elif isinstance(value, (list, deque, set, dict, bytearray, array.array, np.ndarray)):
             self._note_collection(value)
         elif isinstance(value, (tuple, frozenset)):
-            self._waiting += entries_of(value)
+            self._wait_for(entries_of(value))
         elif isinstance(value, (random.Random, np.random.RandomState, np.random.Generator, torch.Generator)):
             self._undo.append(_generator_undo(value))
         elif isinstance(value, np.random.BitGenerator):
@@ -143,9 +158,9 @@ class Noted:
             return
         own = own_part(tensor.detach())
         if not always:
-            self._bytes += own.nbytes
-            if self._bytes > _MOST_BYTES:
+            if self._bytes + own.nbytes > self._most_bytes:
                 return
+            self._bytes += own.nbytes
         gradient = tensor.grad if tensor.is_leaf else None
         if gradient is not None:
             self._note_tensor(gradient, always=always)
@@ -165,20 +180,25 @@ class Noted:
 
     def _note_collection(self, value: Any) -> None:
         if isinstance(value, np.ndarray):
-            self._bytes += value.nbytes
-            if value.flags.writeable and not isinstance(value, np.memmap) and self._bytes <= _MOST_BYTES:
+            fits = self._bytes + value.nbytes <= self._most_bytes
+            if fits and value.flags.writeable and not isinstance(value, np.memmap):
+                self._bytes += value.nbytes
                 self._undo.append(_array_undo(value))
             return
         if isinstance(value, dict):
             self._undo.append(_HeldDict(value).put_back)
-            self._waiting += dict.values(value)
-            self._waiting += dict.keys(value)
+            self._wait_for(dict.values(value))
+            self._wait_for(dict.keys(value))
         else:
             self._undo.append(_sequence_undo(value))
             if not isinstance(value, (bytearray, array.array)):
-                self._waiting += entries_of(value)
+                self._wait_for(entries_of(value))
         if is_users_own(type(value)):
             self._note_attributes(value)
+
+    def _wait_for(self, entries: Collection[Any]) -> None:
+        if len(entries) <= _MOST_ENTRIES:
+            self._waiting += entries
 
     def _note_object(self, value: Any) -> None:
         """Functions, and objects of the user's own classes; what belongs to Python or to a library is passed by."""
@@ -326,7 +346,7 @@ def _sequence_undo(held: Any) -> Callable[[], None]:
 
     def undo() -> None:
         now = entries_of(held)
-        if len(now) == len(items) and all(one is other for one, other in zip(now, items, strict=True)):
+        if len(now) == len(items) and all(map(is_, now, items)):
             return
         if isinstance(held, list):
             list.__setitem__(held, slice(None), items)

@@ -17,6 +17,8 @@ _PLATEAU_OF_TIMM = "PlateauLRScheduler"
 _HELD = "held_lr"
 _PASSED, _DONE = "passed_batches", "steps_done"
 _MADE, _MONITOR = "lumbre: made with", "lumbre: monitor"
+_RATE = "lumbre: rate"
+_OF_OURS = (_PASSED, _DONE, _MADE, _RATE)
 _PLAIN = (bool, int, float, str)
 
 
@@ -268,6 +270,8 @@ class LRScheduler(Callback):
         """What the scheduler remembers."""
         state = {} if self._live is None else {**_state_of(self._live), _MADE: self._made}
         state |= {} if self._counting is None else {_DONE: self._done}
+        # That of the last batch, in case it was the epoch's last, of which the history is still to hear.
+        state |= {_RATE: self._rate} if self.step_on == "batch" else {}
         return {**state, _PASSED: self._passed} if self._passed else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -280,9 +284,10 @@ class LRScheduler(Callback):
         self._state = None
         if state:
             self._passed, self._done = int(state.get(_PASSED, 0)), int(state.get(_DONE, 0))
+            self._rate = float(state.get(_RATE, self._rate))
             fresh = dict(getattr(self._live, "__dict__", {}))
             load = getattr(self._live, "load_state_dict", None) or vars(self._live).update
-            load({name: one for name, one in state.items() if name not in (_PASSED, _DONE, _MADE)})
+            load({name: one for name, one in state.items() if name not in _OF_OURS})
             self._take_changes(fresh, state.get(_MADE, {}))
             # Making a scheduler sets the rates of its first step; these are the ones it had come to. Where it does not
             # know them, the state of the optimizer does.

@@ -23,6 +23,11 @@ class TimeLimit(Callback):
         """Look at the clock."""
         self._began = monotonic()
 
+    def on_train_end(self, ctx: Context) -> None:
+        """Look before the epoch may be validated, too: the last one always is."""
+        if any(name.startswith("valid_") for name in ctx.monitored):
+            self.on_epoch_end(ctx)
+
     def on_epoch_end(self, ctx: Context) -> None:
         """Stop where time is over for any process."""
         if any(self._agree(monotonic() - self._began >= self._seconds)):

@@ -6,6 +6,7 @@ Code is compared by what it does (its byte code), not by its comments; objects b
 import functools
 import hashlib
 import inspect
+import re
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +34,8 @@ from lumbre.run import Options, Session, Spec
 
 _DEPTH = 4
 _DIGITS = 12
+# How long it waits decides when a run ends, as the number of epochs does, and nothing else in it.
+_PATIENCE = re.compile(r"(?<=EarlyStopping \{'monitor': Monitor )(\{[^{}]*\}), 'patience': \d+")
 ONLY_TELL = (Progress, Remarks, CSVLog, TensorBoard, MLflow, WandB, TimeLimit)
 """Callbacks that tell of a run, or end it, and change nothing else in it: they may come and go."""
 
@@ -72,6 +75,11 @@ def _judged_on(data: Mapping[str, DataRecord]) -> str:
     """The sets to validate on, with their names where they have any."""
     sets = {name.removeprefix("valid_"): one for name, one in data.items() if name.startswith("valid_")}
     return "; ".join(f"{name}: {_data(one)}" for name, one in sets.items()) or _data(data.get("valid"))
+
+
+def same_fact(one: str | None, other: str) -> bool:
+    """Whether two facts of one name stand for the same run: the patience of `EarlyStopping` may be another."""
+    return one is not None and _PATIENCE.sub(r"\1", one) == _PATIENCE.sub(r"\1", other)
 
 
 def needs_epochs(callbacks: "list[Callback]") -> str | None:

@@ -15,7 +15,7 @@ from lumbre.base import LumbreError, ResumeError, brief, is_out_of_memory
 from lumbre.callbacks import EarlyStopping, KeepBestModel, ModelCheckpoint
 from lumbre.core import Plan
 from lumbre.processes import World, lock_patience, network_error
-from lumbre.resume._facts import facts_of, needs_epochs
+from lumbre.resume._facts import facts_of, needs_epochs, same_fact
 from lumbre.resume._hidden import HiddenState
 from lumbre.resume._state import Run, bring_back, merged_meter, take_state
 from lumbre.resume._stops import stop_stands
@@ -337,7 +337,11 @@ class KeptRun:
     def _compare(self, stored: Stored, facts: dict[str, str], plan: Plan, options: Options, session: Session) -> None:
         document = stored.document
         known: dict[str, str] = document["facts"]
-        changed = {name: (known.get(name, "not told"), facts[name]) for name in facts if known.get(name) != facts[name]}
+        changed = {
+            name: (known.get(name, "not told"), now)
+            for name, now in facts.items()
+            if not same_fact(known.get(name), now)
+        }
         if stored.processes == self._world.size:
             if document["engine"] != plan.engine.name:
                 changed["engine"] = document["engine"], plan.engine.name

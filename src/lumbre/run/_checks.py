@@ -17,7 +17,17 @@ from lumbre.run._batches import given_data
 from lumbre.run._choices import Choices
 from lumbre.run._chosen import chosen
 from lumbre.run._feeds import Feeds, TrainingData
-from lumbre.run._known import Known, Reading, changes, drawn_anew, first_batch, in_order, known_rows, rows_twice
+from lumbre.run._known import (
+    Known,
+    Reading,
+    changes,
+    drawn_anew,
+    first_batch,
+    in_order,
+    known_rows,
+    read_alone,
+    rows_twice,
+)
 from lumbre.run._net import Net
 from lumbre.run._options import Options
 from lumbre.run._rates import schedules
@@ -67,7 +77,8 @@ def look_for_mistakes(
         test, _ = given_data(test_data, feeds.data.encoding, setting.seed, need_target=True)
         kind = feeds.records["train"].target
         test = whole_targets(test, wanted=isinstance(kind, str) and kind.startswith("int64 "))
-    _let_see(subject, options, feeds, test, Reading(rows, seconds, setting.seed))
+    with read_alone(feeds.data.train, feeds.data.valid, test, *(one for one, _ in feeds.data.also.values())):
+        _let_see(subject, options, feeds, test, Reading(rows, seconds, setting.seed))
     if not every_check:
         subject.most_numbers = _QUICK_NUMBERS
     kind = _kind(spec, options, feeds.first, net)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Generator, Sized
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -29,6 +29,7 @@ from lumbre.run._batches import feed
 Pair = tuple[Nested, Nested]
 
 _AT_HAND = 50_000_000
+_NOTED_BYTES = 1 << 24  # of what data sets hold: more is rows, which take longer to copy than the checks
 _CHUNK, _FIRST_BATCHES, _READ_TWICE = 32, 4, 16
 _GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 
@@ -175,7 +176,7 @@ def _first_batches(data: Loaded, reading: Reading) -> Known:
     parts: list[Pair] = []
     budget, rows = Budget(reading.seconds), 0
     try:
-        with _left_as_it_was(loader):
+        with unchanged(dataset), _left_as_it_was(loader):
             batches = feed(data, torch.device("cpu"), reading.seed)
             for batch in islice(batches.epoch(reading.epoch), _FIRST_BATCHES):
                 parts.append((batch.input, batch.target))
@@ -314,9 +315,26 @@ def _numbers(source: Any) -> tuple[Any, Tensor]:
     return source, torch.arange(len(source))
 
 
+def read_alone(*given: Source | Loaded | None) -> AbstractContextManager[None]:
+    """Reading rows in this context leaves no trace in data sets, in what they hold neither.
+
+    Of a stream it may: its first batch is kept for the run, which reads on from there.
+    """
+    held: list[Any] = []
+    for one in given:
+        source: Any = rows_behind(one.loader, 0) if isinstance(one, Loaded) else one
+        while isinstance(source, Taken):
+            source = source.source
+        held += [source.dataset] if isinstance(source, MapSource) else []
+    return unchanged(*held, most_bytes=_NOTED_BYTES)
+
+
 @contextmanager
 def _left_as_it_was(source: Any) -> Generator[None]:
-    """Reading leaves no trace in data sets: an opened file, a counter, a generator. What dicts cache stays."""
+    """Reading leaves no trace in the attributes of data sets: an opened file, a counter, a generator.
+
+    Of what lists, dicts and arrays hold `read_alone()` has taken care: rows that are overwritten in place must show.
+    """
     held: list[Any] = []
     waiting = [source]
     while waiting:

@@ -12,6 +12,7 @@ from torch import Tensor, nn, optim
 
 from lumbre.base import Loss, Response, html_code, html_facts, no_more, unchanged
 from lumbre.metrics import Sets
+from lumbre.run._options import Options
 
 _OF_FITTED = ("compare", "evaluate", "examples", "export", "history", "importance", "plot", "predict", "report", "save")
 
@@ -82,9 +83,12 @@ class Spec:
         return found + ([] if self.response is None else [("response", short_name(self.response))])
 
 
-def left_alone(spec: Spec, *data: Any) -> AbstractContextManager[None]:
-    """What is tried with `spec` and `data` in this context leaves no trace in module, loss or data sets."""
-    rows = [one for one in data if not isinstance(one, (Tensor, np.ndarray, tuple, list, dict))]  # nobody changes these
+def left_alone(spec: Spec, options: Options, *data: Any) -> AbstractContextManager[None]:
+    """What is tried in this context leaves no trace in module, loss, augmentation or data sets."""
+    judged: Any = options.valid_data
+    given = (*data, options.augment, *(judged.values() if isinstance(judged, dict) else [judged]))
+    # Tensors, arrays and what holds them nobody changes.
+    rows = [one for one in given if not isinstance(one, (Tensor, np.ndarray, tuple, list, dict))]
     return unchanged(spec.module, spec.loss, spec.optimizer, dict(spec.hparams), dict(spec.opt_hparams), *rows)
 
 

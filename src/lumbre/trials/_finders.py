@@ -248,7 +248,7 @@ def _trial(recipe: Spec, data: Any, options: Options) -> Generator[Plan]:
     """A run that leaves no trace: module, loss and data set are put back as they were."""
     about_the_step = (GradientClip, Accumulate, Mixup, CutMix)
     kept = [callback for callback in options.callbacks if isinstance(callback, about_the_step)]
-    with kept_memory(), preserved_randomness(resolve_device(options.device)), left_alone(recipe, data):
+    with kept_memory(), preserved_randomness(resolve_device(options.device)), left_alone(recipe, options, data):
         plan, session, findings = build(
             recipe, data, replace(options, callbacks=kept, valid_data=None, valid_every=1, verbose=False, strategy=None)
         )

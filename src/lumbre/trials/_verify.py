@@ -17,7 +17,7 @@ from lumbre.data import own_random, restore_own_random
 from lumbre.devices import resolve_device
 from lumbre.processes import World, join_world
 from lumbre.resume import ONLY_TELL, KeptRun
-from lumbre.run import Checkpoints, Options, Spec, build, left_alone, valid_sets
+from lumbre.run import Checkpoints, Options, Spec, build, left_alone
 from lumbre.storage import Stored
 
 _TIMES = ("train_seconds", "valid_seconds", "fit_seconds", "phase_seconds")
@@ -109,7 +109,7 @@ def _ended(recipe: Spec, data: Any, options: Options, folder: Path, steps: int, 
     kept = KeptRun(Checkpoints(folder, steps=1, wait=True, keep=1, allow_changes="callbacks"), World())
     try:
         # Each begins with module, loss and data sets as they are now, as it would in a process of its own.
-        alone = left_alone(recipe, data, *valid_sets(options.valid_data).values())
+        alone = left_alone(recipe, options, data)
         with preserved_randomness(resolve_device(options.device)), alone:
             seed_host(len(folder.name) + steps)  # what a run draws from the caller's chance must show
             adjusted = replace(kept.adjusted(options), callbacks=callbacks, resume=None)
