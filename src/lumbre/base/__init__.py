@@ -34,7 +34,17 @@ from lumbre.base._files import written_beside
 from lumbre.base._fork import can_fork, start_autograd
 from lumbre.base._hints import loss_hint
 from lumbre.base._joined import Column, Joiner, joined
-from lumbre.base._nested import Nested, cloned, concatenate, describe, leaves, map_leaves, pair_count, row_count
+from lumbre.base._nested import (
+    Nested,
+    cloned,
+    concatenate,
+    describe,
+    leaves,
+    map_leaves,
+    pair_count,
+    row_count,
+    with_row,
+)
 from lumbre.base._optimizers import (
     Traits,
     has_modes,

@@ -78,6 +78,17 @@ def _rows(value: Nested) -> int | None:
     return value.shape[0] if isinstance(value, Tensor) and value.ndim else None
 
 
+def with_row(pred: Nested, target: Nested, rows: int) -> Nested:
+    """The prediction for a batch of one row, with the dimension of that row where `squeeze()` has taken it away.
+
+    It is missing where the rest is shaped as the target of the row, or is the scores of its class.
+    """
+    if rows != 1 or not isinstance(pred, Tensor) or not isinstance(target, Tensor) or target.shape[:1] != (1,):
+        return pred
+    scores = pred.ndim == 1 and len(pred) > 1 and target.numel() == 1 and not target.is_floating_point()
+    return pred[None] if scores or pred.shape == target.shape[1:] else pred
+
+
 def concatenate(parts: Sequence[Nested]) -> Nested:
     """Join nested structures of the same form along their rows, leaf by leaf; leaves come to the CPU.
 

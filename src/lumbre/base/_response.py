@@ -54,12 +54,14 @@ class Scale:
         name: the response in the table; `OWN` for one of the user's; None where predictions are on the target's scale.
         own: the user's.
         temperature: scores of classes are divided by it, so that probabilities mean what they say.
+        ignored: the label that a loss of the user's own was seen to leave out; None where it names none.
     """
 
     kind: str | None = None
     name: str | None = None
     own: Response | None = None
     temperature: float = 1.0
+    ignored: int | None = None
 
     @property
     def response(self) -> Response | None:
@@ -97,15 +99,18 @@ def scale_of(loss: Any, module: Any = None, response: Response | None = None) ->
 
 
 def stored_scale(parts: Any) -> Scale:
-    """The scale of which a file has kind and name.
+    """The scale of which a file has kind and name, and perhaps the label that is left out.
 
     Raises:
         ValueError: there is none like that.
     """
-    kind, name = parts
+    kind, name, *more = parts
     if kind not in (None, "logits", "probabilities", "numbers") or name not in (None, OWN, *_RESPONSES):
         raise ValueError(f"no scale of predictions: {parts!r}"[:200])
-    return Scale(kind, name)
+    ignored = more[0] if more else None
+    if len(more) > 1 or not (ignored is None or type(ignored) is int):
+        raise ValueError(f"no scale of predictions: {parts!r}"[:200])
+    return Scale(kind, name, ignored=ignored)
 
 
 _MODULES: Mapping[type, Scale] = {

@@ -6,6 +6,7 @@ these do. So a loss of which the table of `_response.py` knows nothing is watche
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ _FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "log_softmax": lambda pred: pred.log_softmax(1) if pred.ndim > 1 else pred,
     "log": torch.log,
 }
+_OF_LABELS = (F.cross_entropy, F.nll_loss)
 _FOUND: Mapping[tuple[str, str | None], Scale] = {
     ("sigmoid", None): Scale("logits", "sigmoid"),
     ("softmax", None): Scale("logits", "softmax"),
@@ -42,7 +44,7 @@ def watched_scale(loss: Callable[[Nested, Nested], object], pred: Nested, target
 
     Losses of torch count that take the target as it is, and the prediction as it is or after a sigmoid, softmax,
     exponential or logarithm; and losses for numbers that take a logarithm of the target. Where they do not agree, or
-    there are none, nothing is known.
+    there are none, nothing is known. A label that losses of classes leave out (`ignore_index`) is noted with it.
 
     Args:
         loss: a function of prediction and target; its value is left aside.
@@ -55,7 +57,11 @@ def watched_scale(loss: Callable[[Nested, Nested], object], pred: Nested, target
     with torch.no_grad(), watch:
         getattr(loss, "_torchdynamo_orig_callable", loss)(pred, target)
     found = {one for call in watch.calls if (one := _scale(*call, pred, target)) is not None}
-    return found.pop() if len(found) == 1 else Scale()
+    ignored = {call.get("ignore_index", -100) for function, call in watch.calls if function in _OF_LABELS}
+    if len(ignored) > 1:
+        ignored.discard(-100)  # as a second loss has it that was not told
+    scale = found.pop() if len(found) == 1 else Scale()
+    return replace(scale, ignored=ignored.pop() if len(ignored) == 1 else None)
 
 
 class _Watch(TorchFunctionMode):

@@ -129,9 +129,9 @@ def baselines(session: Session, train: Batches, test: Batches, metric: str | Met
             "numbers or scores of classes, shape (rows,) or (rows, outputs)",
             'metric="mae" or another that looks at numbers on the scale of the target',
         )
-    numbers = None if scale.kind == "numbers" else class_numbers(output, new_y, session.loss)
+    numbers = None if scale.kind == "numbers" else class_numbers(output, new_y, session.ignored)
     if numbers is not None:
-        labels = class_numbers(output.new_zeros(len(y), *output.shape[1:]), y, session.loss)
+        labels = class_numbers(output.new_zeros(len(y), *output.shape[1:]), y, session.ignored)
         if labels is not None:
             x, labels, weights = _counted(labels, x, labels, weights)
         new_x, output, new_y, new_weights = _counted(numbers, new_x, output, new_y, new_weights)

@@ -5,7 +5,7 @@ import inspect
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -28,13 +28,13 @@ from lumbre.base import (
     one_of,
     own_method,
     stream,
+    with_row,
 )
 from lumbre.data import LoaderFeed, Order, RowFeed, Taken
 from lumbre.devices import seeder
 from lumbre.fitted._batch_size import in_larger_batches
 from lumbre.fitted._response import bounds, response_scale
 from lumbre.fitted._shown import examples_html, examples_text
-from lumbre.metrics import ignored_by
 from lumbre.run import Session
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def examples_of(session: Session, batches: RowFeed | LoaderFeed, count: int, cho
         return first_examples(session, batches, count)
     if choose == "random":
         return random_examples(session, batches, count)
-    return top_examples(session, batches, count, partial(wrongness, loss=session.loss))
+    return top_examples(session, batches, count, partial(wrongness, ignored=session.ignored))
 
 
 def first_examples(session: Session, batches: Batches, count: int) -> Examples:
@@ -112,12 +112,12 @@ def _top(rows: tuple[Tensor, Nested, Nested], count: int) -> tuple[Tensor, Neste
     return map_leaves(partial(_rows_of, rows=keys.topk(min(count, len(keys))).indices), rows)
 
 
-def wrongness(seen: dict[str, Tensor], loss: Any) -> Tensor:
+def wrongness(seen: dict[str, Tensor], ignored: int | None) -> Tensor:
     """How wrong each row is, shape (rows,): its loss; where that is not known, -log p(truth), or the mean |error|."""
     if "loss" in seen:
         return seen["loss"]
     pred, target = seen["pred"], seen["target"]
-    numbers = class_numbers(pred, target, loss)
+    numbers = class_numbers(pred, target, ignored)
     if numbers is not None:
         return F.nll_loss(normalized(pred, Scale()).log(), numbers, reduction="none", ignore_index=-1)
     return (as_outputs(pred).float() - as_outputs(target).float()).abs().mean(1)
@@ -169,6 +169,9 @@ def most_likely(session: Session, scores: Nested) -> "np.ndarray[Any, Any]":
     if is_labels(session, scores):
         numbers = scores.reshape(-1).numpy()
         return numbers if classes is None else np.array(classes, dtype=object)[numbers]
+    if _is_of_two(scores, scale):
+        numbers = normalized(scores, scale).argmax(1).numpy()
+        return numbers if classes is None or len(classes) != 2 else np.array(classes, dtype=object)[numbers]
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < 2:
         raise DataError(
             f"predictions that are a {describe(scores)}",
@@ -177,6 +180,13 @@ def most_likely(session: Session, scores: Nested) -> "np.ndarray[Any, Any]":
         )
     numbers = scores.argmax(1).numpy()
     return numbers if classes is None else np.array(classes, dtype=object)[numbers]
+
+
+def _is_of_two(scores: Nested, scale: Scale) -> TypeGuard[Tensor]:
+    """Whether there is one score a row, which says of two classes how likely the second is."""
+    if not isinstance(scores, Tensor) or scores.numel() != len(scores) or not scores.is_floating_point():
+        return False
+    return scale.kind == "probabilities" or (scale.kind == "logits" and scale.name == "sigmoid")
 
 
 def is_labels(session: Session, pred: Nested) -> bool:
@@ -219,7 +229,7 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
         seed_step = seeder(session.seed, session.device)
         for index, batch in enumerate(batches.epoch(1)):
             seed_step("predict", 1, index)
-            output = session.predict_step(batch.input)
+            output = with_row(session.predict_step(batch.input), batch.target, batch.size)
             # Scores of classes stay as they are: of them it is asked which is the largest.
             pred = output if scale.kind == "logits" else scale.applied(output)
             _check(pred, batch)
@@ -232,7 +242,7 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
                 )
             if forward_again and row_loss is not None:
                 with torch.no_grad(), session.precision.autocast():
-                    output = caller(session.model, batch.input)(batch.input)
+                    output = with_row(caller(session.model, batch.input)(batch.input), batch.target, batch.size)
             seen = {"row": torch.arange(begin, begin + batch.size), "pred": pred, "target": batch.target}
             if session.units is not None:
                 seen |= {name: session.units(seen[name]) for name in ("pred", "target")}
@@ -297,13 +307,13 @@ def _frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
     if is_labels(session, pred) and not target.is_floating_point() and target.numel() == len(target):
         return _label_frame(session, seen)
     scale = response_scale(session)
-    numbers = None if scale.kind == "numbers" else class_numbers(pred, target, session.loss)
+    numbers = None if scale.kind == "numbers" else class_numbers(pred, target, session.ignored)
     if numbers is not None:
         return _class_frame(session, seen, numbers, normalized(pred, scale))
     return _number_frame(session, {**seen, "pred": scale.applied(pred)} if scale.kind == "logits" else seen)
 
 
-def class_numbers(pred: Tensor, target: Tensor, loss: Any) -> Tensor | None:
+def class_numbers(pred: Tensor, target: Tensor, ignored: int | None) -> Tensor | None:
     """The true class of each row, int64 of shape (rows,); None where targets are no classes.
 
     It is -1 where the target is none of the classes that are predicted, or the loss leaves it out.
@@ -315,7 +325,7 @@ def class_numbers(pred: Tensor, target: Tensor, loss: Any) -> Tensor | None:
         flat = target.reshape(len(target), -1)
         if target.is_floating_point() or flat.shape[1] != 1:
             return None
-        numbers, ignored = flat[:, 0].long(), ignored_by(loss)
+        numbers = flat[:, 0].long()
         return numbers.where((numbers >= 0) & (numbers < pred.shape[1]) & (numbers != ignored), -1)
     binary = target.numel() == len(pred) and ((target == 0) | (target == 1)).all()
     return target.reshape(-1).long() if binary else None
@@ -350,7 +360,7 @@ def _label_frame(session: Session, seen: dict[str, Tensor]) -> "pd.DataFrame":
     chosen, truth = (seen[name].reshape(-1).long() for name in ("pred", "target"))
     count = int(torch.cat([chosen, truth]).max()) + 1 if session.classes is None else len(session.classes)
     ones = F.one_hot(chosen, count).float()
-    frame = _class_frame(session, seen, class_numbers(ones, truth, session.loss), ones)  # pyright: ignore[reportArgumentType]
+    frame = _class_frame(session, seen, class_numbers(ones, truth, session.ignored), ones)  # pyright: ignore[reportArgumentType]
     return frame.drop(columns=[name for name in frame if str(name).startswith("probability")])
 
 

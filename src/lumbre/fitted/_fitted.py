@@ -210,7 +210,8 @@ class Fitted(Understood):
         """The most likely class of each row. The arguments are those of `predict()`.
 
         Returns:
-            An array of shape (rows,): names, where the training data had names, or int64 class numbers.
+            An array of shape (rows,): names, where the training data had names, or int64 class numbers; 0 and 1 for a
+            module with one score a row and a loss of two classes, such as `nn.BCEWithLogitsLoss`.
 
         Raises:
             DataError: as `predict()` does, or the model does not give a score for each class.

@@ -104,7 +104,7 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
     scale = response_scale(session)
     raw = output if scale.kind == "logits" else responses(session, output)
     numbers = (
-        None if scale.kind == "numbers" or not isinstance(raw, Tensor) else class_numbers(raw, target, session.loss)
+        None if scale.kind == "numbers" or not isinstance(raw, Tensor) else class_numbers(raw, target, session.ignored)
     )
     if numbers is not None:
         kept = numbers >= 0
@@ -225,7 +225,7 @@ def calibrate(session: Session, batches: Batches) -> Calibration:
     scale = response_scale(plain)
     output, target, weights = _outputs(plain, batches)
     known = isinstance(output, Tensor) and scale.kind == "logits"
-    numbers = class_numbers(output, target, session.loss) if known else None
+    numbers = class_numbers(output, target, session.ignored) if known else None
     if numbers is None or not bool((numbers >= 0).any()):
         raise DataError(
             f"predictions that are a {describe(output)}, targets that are a {describe(target)}",

@@ -90,7 +90,7 @@ def suspects(session: Session, data: Any, predictions: Nested, by: Any, *, dupli
         )
     there = predictions.reshape(len(predictions), -1).isfinite().all(1)
     some = probabilities(session, predictions[there])
-    numbers = class_numbers(predictions[there], given[there], session.loss)
+    numbers = class_numbers(predictions[there], given[there], session.ignored)
     if numbers is None:
         raise DataError(
             f"targets that are a {describe(given)}, which are no classes",

@@ -127,13 +127,17 @@ def check_known(metric: ClassMetric, foreign: float) -> None:
         )
 
 
-def for_loss(metrics: tuple[Metric, ...], loss: Any) -> tuple[Metric, ...]:
+def for_loss(metrics: tuple[Metric, ...], loss: Any, seen: int | None = None) -> tuple[Metric, ...]:
     """Metrics that leave out what `loss` ignores, each unless it was told itself what to leave out.
 
-    The loss's `ignore_index` is looked for in the loss, in the modules and functions that it is made of or refers to
-    by name, and in the arguments of a partial function. Where there is none, or several, metrics are left as they are.
+    Args:
+        metrics: those of the recipe.
+        loss: of the run.
+        seen: the label that it was seen to ignore; asked where it does not say one. Where nobody does, metrics are left
+            as they are.
     """
-    found = ignored_by(loss)
+    said = ignored_by(loss)
+    found = seen if said is None else said
     if found is None:
         return metrics
     checked = isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss))
@@ -141,7 +145,11 @@ def for_loss(metrics: tuple[Metric, ...], loss: Any) -> tuple[Metric, ...]:
 
 
 def ignored_by(loss: Any) -> int | None:
-    """The label that `loss` leaves out, as far as can be seen; None where it names none, or several."""
+    """The label that `loss` leaves out, as far as it says it; None where it names none, or several.
+
+    `ignore_index` is looked for in the loss, in the modules and functions that it is made of or refers to by name, and
+    in the arguments of a partial function.
+    """
     found = set(_indices(loss, 2))
     if len(found) > 1:
         found.discard(IGNORED)  # as a second loss has it that was not told

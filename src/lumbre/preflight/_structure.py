@@ -1,5 +1,6 @@
 """The module: what it registers, how its layers follow one another, what happens to a single row."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -134,8 +135,13 @@ def _loss_fails(subject: Subject, pred: list[Tensor]) -> bool:
     """Whether the loss of this prediction for the first row cannot be computed, so that the run would end there."""
     if subject.loss is None or len(pred) != 1 or subject.evaluated.failure is not None:
         return False
+    scores = pred[0].detach().clone().requires_grad_(pred[0].is_floating_point())
     try:
-        subject.loss_of(pred[0], map_leaves(_first_row, subject.batch.target))
+        with untouched(subject.model, subject.device, subject.loss), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loss = subject.loss(scores, map_leaves(_first_row, subject.batch.target))
+            # Some losses of torch give a value for shapes of which only the gradient fails.
+            torch.autograd.grad(loss.sum(), scores)
     except Exception:
         return True
     return False

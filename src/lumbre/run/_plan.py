@@ -25,7 +25,7 @@ from lumbre.base import (
 )
 from lumbre.callbacks import LearningRate, LRScheduler, On
 from lumbre.core import Callback, Context, Listeners, Plan
-from lumbre.metrics import LossMeter, Metric, check_weighing, for_loss
+from lumbre.metrics import LossMeter, Metric, check_weighing, for_loss, ignored_by
 from lumbre.preflight import Findings
 from lumbre.run._choices import Choices
 from lumbre.run._engine import make_engine, precision_advice, step_options
@@ -87,8 +87,12 @@ def make_session(
 
 
 def _seen_scale(spec: Spec, setting: Setting, feeds: Feeds, net: Net) -> Scale:
-    """The scale of predictions, as the loss shows it for the first batch; nothing where it is known without."""
-    loss, known = net.loss, scale_of(net.loss, net.model, spec.response) != Scale()
+    """The scale of predictions, and the label that is left out, as the loss shows them for the first batch; nothing
+    where they are known without."""
+    loss = net.loss
+    known = scale_of(loss, net.model, spec.response) != Scale() and (
+        scale_of(loss) != Scale() or ignored_by(loss) is not None
+    )
     if known or loss is None or isinstance(loss, NamedLosses) or own_method(net.model, "step"):
         return Scale()
     try:
@@ -251,7 +255,7 @@ def make_meter(
     """The meter of one pass; `divisor` gives what the loss divides by, where that is not the number of rows."""
     if weighted:
         check_weighing(metrics)
-    metrics = for_loss(metrics, session.loss)
+    metrics = for_loss(metrics, session.loss, session.ignored)
     summed = reduction_of(session.loss) == "sum"
     gather = session.world.gather if session.world.size > 1 else None
     return LossMeter(

@@ -30,10 +30,12 @@ from lumbre.base import (
     own_method,
     preserved_randomness,
     scale_of,
+    with_row,
 )
 from lumbre.core import History
 from lumbre.data import FrameEncoding, forms, in_words, same_forms
 from lumbre.devices import Precision, kept_memory
+from lumbre.metrics import ignored_by
 from lumbre.processes import Sharded, World
 from lumbre.report import RunRecord
 from lumbre.run._beside import BESIDE, Beside
@@ -100,7 +102,13 @@ class Session:
         """What the module's predictions are, as the recipe, the module or the loss says; else what was seen."""
         found = scale_of(self.loss, self.model, self.recipe.response)
         found = self.seen if found == Scale() else found
-        return replace(found, temperature=self.after.get("temperature", 1.0))
+        return replace(found, temperature=self.after.get("temperature", 1.0), ignored=self.ignored)
+
+    @property
+    def ignored(self) -> int | None:
+        """The label that the loss leaves out, as it says, or as was seen; None where it names none."""
+        said = ignored_by(self.loss)
+        return self.seen.ignored if said is None else said
 
     @contextmanager
     def running(self, *, batches: int | None) -> Generator[None]:
@@ -155,7 +163,7 @@ class Session:
                 "lumbre.load(path, lumbre.setup(Net, loss=..., optimizer=..., metrics=...))",
             )
         with torch.no_grad(), self.precision.autocast(), self.comparing(batch.input, batch.target, judged=True):
-            pred = self._call(self.model, batch.input)
+            pred = with_row(self._call(self.model, batch.input), batch.target, batch.size)
             weighted = batch.weights is not None
             losses = as_scalar(self.loss(pred, batch.target)) if not weighted else None
             if losses is None or (isinstance(losses, Tensor) and losses.ndim):  # it gives a value for each row
@@ -257,7 +265,7 @@ class Session:
             "batch_size": self.batch_size,
             "onednn_products": self.choices.onednn_products,
             "record": asdict(self.record),
-            "scale": [self.scale.kind, self.scale.name],
+            "scale": [self.scale.kind, self.scale.name, self.ignored],
             "after": dict(self.after),
         }
         write_archive(path, {**state, **self._learned_by_loss(), **self._beside_tensors()}, document)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import Batch, Losses, Nested, nothing_for_nothing, one_number
+from lumbre.base import Batch, Losses, Nested, nothing_for_nothing, one_number, with_row
 from lumbre.steps._body import Body
 from lumbre.steps._guard import guard_for
 from lumbre.steps._versions import unproved
@@ -55,7 +55,7 @@ class EagerEngine:
         """Forward and loss, without gradients."""
         assert self._loss_function is not None
         with torch.no_grad(), self._body.autocast():
-            pred = self._body.call(batch.input)
+            pred = with_row(self._body.call(batch.input), batch.target, batch.size)
             losses = one_number(self._loss_function(pred, batch.weighted_target))
         if self._body.divisor is not None and isinstance(losses, Tensor):
             losses = nothing_for_nothing(losses, self._body.divisor(batch.weighted_target))
