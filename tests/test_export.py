@@ -292,3 +292,39 @@ def test_numbers_of_sixteen_bits_are_compared_as_such(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(_export, "_compare", rounded_otherwise)
     fitted.export(tmp_path / "net.pt2")
+
+
+class InParts(OneRowApart):
+    """Spares memory where there are many rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) if x.shape[0] < 64 else torch.cat([self.layer(part) for part in x.split(64)])
+
+
+class OtherwiseFrom64(OneRowApart):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) if x.shape[0] < 64 else 2 * self.layer(x)
+
+
+def test_the_most_rows_of_a_program_are_said(
+    data: tuple[Tensor, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = lb.setup(InParts, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam)
+    fitted = recipe.fit(data, epochs=1, verbose=False)
+    fitted.export(tmp_path / "net.pt2")
+    assert "net.pt2 takes at most 63 rows at a time" in capsys.readouterr().out
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    torch.testing.assert_close(program(data[0][:63]), fitted.predict(data[0][:63]))
+
+
+@pytest.mark.parametrize("module", [InParts, OtherwiseFrom64])
+def test_onnx_is_tried_beyond_a_branch(module: type[nn.Module], data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    runtime = onnx_runtime()
+    fitted = lb.setup(module, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam).fit(data, epochs=1, verbose=False)
+    if module is OtherwiseFrom64:
+        with pytest.raises(lb.ArchiveError, match="other numbers than the model for 64 rows"):
+            fitted.export(tmp_path / "net.onnx")
+        return
+    fitted.export(tmp_path / "net.onnx")
+    found = runtime.InferenceSession(tmp_path / "net.onnx").run(None, {"input": data[0].numpy()})[0]
+    np.testing.assert_allclose(found, fitted.predict(data[0]), rtol=1e-4, atol=1e-5)

@@ -36,6 +36,7 @@ _KINDS = (".onnx", ".pt2")
 _LARGEST_IN_ONE_BYTES = 1_500_000_000
 _TOLERANCE = 1e-4
 _MANY_ROWS = 35  # more than a batch of 32, at which a module may branch
+_TRIED_ROWS = 100_000
 # The name under which a file says how its columns are encoded: of a file in ".pt2", of metadata in ".onnx".
 METADATA = "lumbre.json"
 
@@ -47,7 +48,8 @@ def export(session: Session, path: Path, example: Nested, tell: Callable[[str], 
         session: the model.
         path: where to.
         example: an input of a row or more, on any device, encoded.
-        tell: is told of the columns that the file takes, where the model was trained on those of a frame.
+        tell: is told of the columns that the file takes, where the model was trained on those of a frame; and of the
+            most rows that it takes, where there is such a number.
     """
     if path.suffix not in _KINDS:
         raise OptionError(
@@ -63,6 +65,11 @@ def export(session: Session, path: Path, example: Nested, tell: Callable[[str], 
         trials = [[_repeated(tensor, rows) for tensor in tensors] for rows in (len(tensors[0]) + 2, 1, 2, _MANY_ROWS)]
         expected = [_said(module, f"run for {_rows(inputs)}", _outputs, module, inputs) for inputs in trials]
         program = _program(module, [_repeated(tensor, max(3, len(tensor))) for tensor in tensors], path)
+        most = _most_rows(program)
+        # A file of ONNX takes more rows all the same: they must be right.
+        if path.suffix == ".onnx" and most is not None and _MANY_ROWS <= most < _TRIED_ROWS:
+            trials.append([_repeated(tensor, most + 1) for tensor in tensors])
+            expected.append(_said(module, f"run for {_rows(trials[-1])}", _outputs, module, trials[-1]))
         write = _write_onnx if path.suffix == ".onnx" else _write_program
         try:
             with written_beside(path) as temporary:
@@ -76,8 +83,17 @@ def export(session: Session, path: Path, example: Nested, tell: Callable[[str], 
                 "a path in a folder that is there and writable",
                 "another path",
             ) from error
+    if path.suffix == ".pt2" and most is not None:
+        tell(f"{path.name} takes at most {most} rows at a time: the module decides on the number of rows there.")
     if session.encoding is not None:
         tell(_sentence(path, session.encoding))
+
+
+def _most_rows(program: Any) -> int | None:
+    """The most rows that a program takes, where a module branches on their number; None for any number."""
+    sizes = [one for name, one in program.range_constraints.items() if str(name).startswith("s")]
+    limits = [int(one.upper) for one in sizes if getattr(one.upper, "is_finite", False)]
+    return min(limits, default=None)
 
 
 def example_input(session: Session) -> Nested:

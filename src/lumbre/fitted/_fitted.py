@@ -346,7 +346,7 @@ class Fitted(Understood):
         The file takes the module's input, for any number of rows. It is tried with one, two and more rows before it is
         there, and refused where its numbers differ from the model's by more than 1e-4 of the largest. Inputs of ".onnx"
         are called input, or input_0, input_1. ".pt2" is read by `torch.export.load`: only files that you trust, it may
-        run what it reads.
+        run what it reads. Where the module branches on the number of rows, the most that ".pt2" takes is printed.
 
         Of a model trained on a frame of numbers, the file takes these columns as they were measured, shape (rows,
         features), and encodes them itself; with categories among them it takes encoded columns. That is printed, and
