@@ -92,7 +92,7 @@ def export(session: Session, path: Path, example: Nested, tell: Callable[[str], 
 def _most_rows(program: Any) -> int | None:
     """The most rows that a program takes, where a module branches on their number; None for any number."""
     sizes = [one for name, one in program.range_constraints.items() if str(name).startswith("s")]
-    limits = [int(one.upper) for one in sizes if getattr(one.upper, "is_finite", False)]
+    limits = [int(str(one.upper)) for one in sizes if str(one.upper).isdigit()]  # or "int_oo", without an end
     return min(limits, default=None)
 
 
