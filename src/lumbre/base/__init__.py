@@ -3,7 +3,14 @@
 Used by every package. It imports none of them, and trains nothing.
 """
 
-from lumbre.base._attributes import OF_TORCH, attributes_of, attributes_of_module, is_users_own, values_of_class
+from lumbre.base._attributes import (
+    OF_TORCH,
+    attributes_of,
+    attributes_of_module,
+    functions_of_class,
+    is_users_own,
+    values_of_class,
+)
 from lumbre.base._budget import Budget
 from lumbre.base._buffers import give_buffers, load_state, may_change, put_buffer, put_buffers
 from lumbre.base._call import caller, class_of, own_method

@@ -27,6 +27,8 @@ from lumbre.base import (
 from lumbre.callbacks import On
 from lumbre.core import Callback
 from lumbre.data import objects_behind
+from lumbre.resume._generators import is_generator
+from lumbre.resume._set_anew import set_anew
 from lumbre.resume._state import Run, is_kept_number
 from lumbre.storage import CheckpointWarning
 
@@ -71,6 +73,7 @@ class HiddenState:
         changed = [
             name for name in changed if name not in self._written or not _only_grew(before.get(name), after.get(name))
         ]
+        changed = [name for name in changed if not _only_chosen(before.get(name), after.get(name))]
         self._said += changed
         if changed:
             more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
@@ -115,7 +118,7 @@ class HiddenState:
                 found |= {
                     f"{type(one).__name__}.{key}": print_of(value, known)
                     for key, value in own.items()
-                    if key not in _OF_OPTIMIZERS
+                    if key not in _OF_OPTIMIZERS and not is_generator(value)
                 }
         for batches in (plan.train, plan.valid, *(others for others, _ in plan.also.values())):
             objects, kept = objects_behind(batches)
@@ -135,6 +138,21 @@ def _only_grew(before: Any, after: Any) -> bool:
     if len(before) == len(after) == 2 and isinstance(before[0], int) and isinstance(before[1], list):
         return before[0] <= after[0] and _only_grew([*before[1]], [*after[1]][: len(before[1])])
     return len(before) == len(after) and all(map(_only_grew, before, after))
+
+
+def _only_chosen(before: Any, after: Any) -> bool:
+    """Whether nothing has changed between two prints but that None became a text, as where a module chooses by its
+    first batch what it is for. A resumed run chooses the same."""
+    if before == after or (_is_none(before) and type(after) is str):
+        return True
+    if isinstance(before, dict) and isinstance(after, dict):
+        return before.keys() == after.keys() and all(_only_chosen(before[key], after[key]) for key in before)
+    pairs = isinstance(before, (list, tuple)) and isinstance(after, (list, tuple)) and len(before) == len(after)
+    return pairs and all(map(_only_chosen, before, after))
+
+
+def _is_none(found: Any) -> bool:
+    return isinstance(found, tuple) and found == ("NoneType", "None")
 
 
 def _functions_of(one: Callback) -> Iterator[Any]:
@@ -166,8 +184,9 @@ def _of_module(part: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, value in values_of_class(type(part)).items():
         if name not in vars(part):
             yield name, value
+    anew = set_anew(type(part), "forward") | set_anew(type(part), "__call__")
     for name, value in attributes_of_module(part).items():
-        if not is_kept_number(value):
+        if not is_kept_number(value) and not is_generator(value) and name not in anew:
             yield name, value
 
 
@@ -183,6 +202,7 @@ def _of_object(name: str, one: Any, known: set[int]) -> dict[str, Any]:
     elif isinstance(one, Dataset) or is_users_own(type(one)):
         held = values_of_class(type(one)) | attributes_of(one)
         turned = _set_by(getattr(type(one), "set_epoch", None))  # which is called before each epoch
+        turned |= set_anew(type(one), "__iter__") | set_anew(type(one), "__call__")
         held = {key: value for key, value in held.items() if key not in turned}
     return {f"{name}.{key}": print_of(value, known) for key, value in held.items()}
 

@@ -28,6 +28,7 @@ from lumbre.core import Callback, Plan
 from lumbre.data import own_random, restore_own_random
 from lumbre.devices import Seeder
 from lumbre.processes import World
+from lumbre.resume._generators import restore_generators, states_of
 from lumbre.storage import is_history, pack
 
 _NUMBERS = (bool, int, float, str)
@@ -391,7 +392,12 @@ def _take_chance(run: Run, within: bool) -> dict[str, Any]:
         "valid": own_random(plan.valid, within=False),
         "also": [own_random(others, within=False) for others, _ in plan.also.values()],
         "host": isinstance(seed_step, Seeder) and seed_step.drawn,
+        "generators": states_of(_holders(run)),
     }
+
+
+def _holders(run: Run) -> dict[str, nn.Module | optim.Optimizer | None]:
+    return {"model": run.plan.model, "loss": run.loss, **run.plan.context.optimizers}
 
 
 def _give_chance(run: Run, state: dict[str, Any]) -> None:
@@ -402,6 +408,7 @@ def _give_chance(run: Run, state: dict[str, Any]) -> None:
     seed_step: Any = run.plan.seed_step
     if isinstance(seed_step, Seeder):
         seed_step.drawn = bool(state.get("host", False))
+    restore_generators(_holders(run), state.get("generators", {}))
 
 
 # In the order in which they are brought back: a scheduler sets learning rates while it is, so optimizers come later.
