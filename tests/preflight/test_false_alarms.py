@@ -270,3 +270,63 @@ def of_sum_and_mean(pred: Tensor, target: Tensor) -> Tensor:
 @pytest.mark.parametrize(("loss", "mixed"), [(over_pairs, False), (of_sum_and_mean, True)])
 def test_a_mean_over_pairs_of_rows_is_no_sum_beside_a_mean(loss: Any, mixed: bool) -> None:
     assert ("LB114" in found(lambda: nn.Linear(8, 3), loss=loss, batch_size=4)) is mixed
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda one: optim.lr_scheduler.LambdaLR(one, lambda step: 1.0),
+        lambda one: optim.lr_scheduler.ConstantLR(one, factor=1.0),
+        lambda one: optim.lr_scheduler.StepLR(one, 10, gamma=1.0),
+    ],
+    ids=["function", "factor", "gamma"],
+)
+def test_a_schedule_that_is_to_change_nothing(schedule: Any) -> None:
+    assert found(lambda: nn.Linear(8, 3), callbacks=lb.callbacks.LRScheduler(schedule, step_on="batch")) == []
+
+
+def test_a_schedule_that_changes_nothing_within_the_run_is_found() -> None:
+    late = lb.callbacks.LRScheduler(optim.lr_scheduler.StepLR, step_size=100, gamma=0.1)
+    assert found(lambda: nn.Linear(8, 3), callbacks=late) == ["LB035"]
+
+
+class Tokens(nn.Module):
+    """A first token and places that begin at zero, before a norm with a tiny eps, as in vision transformers."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.token, self.places = nn.Parameter(torch.zeros(1, 1, 16)), nn.Parameter(torch.zeros(1, 3, 16))
+        self.shift, self.factor = nn.Parameter(torch.zeros(1, 4)), factor
+        self.into, self.norm = nn.Linear(4, 16), nn.LayerNorm(16, eps=1e-12)
+        self.attend, self.last = nn.MultiheadAttention(16, 2, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.into(x.unflatten(1, (2, 4)) + self.factor * self.shift)
+        parts = torch.cat([self.token.expand(len(x), -1, -1), parts], 1) + self.places
+        normed = self.norm(parts)
+        return self.last((parts + self.attend(normed, normed, normed)[0]).mean(1))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e6])
+def test_a_gradient_that_is_large_at_zero_alone(factor: float) -> None:
+    recipe = lb.setup(lambda: Tokens(factor), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_opt_hparams(lr=0.01)
+    torch.manual_seed(0)
+    said = [str(one) for one in recipe.check(rows()) if one.code == "LB058"]
+    assert ["shift" in one for one in said] == ([True] if factor > 1 else [])
+
+
+class TwoTowers(nn.Module):
+    """Gives the scores of each row beside each other one, and the embeddings that they were made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(4, 8)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        a, b = F.normalize(self.a(x[:, :4])), F.normalize(self.b(x[:, 4:]))
+        scores = 14 * a @ b.T
+        return {"loss": F.cross_entropy(scores, torch.arange(len(x))), "scores": scores, "a": a, "b": b}
+
+
+def test_scores_of_rows_beside_rows_and_their_embeddings() -> None:
+    assert found(TwoTowers, loss=lambda pred, target: pred["loss"]) == []

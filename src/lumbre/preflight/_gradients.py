@@ -5,6 +5,7 @@ from functools import partial
 from types import CellType, FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lumbre.base import is_adaptive
@@ -191,19 +192,31 @@ def exploding(subject: Subject) -> Iterator[Found]:
         return
     weights = dict(subject.model.named_parameters())
     limit = 1e6 if all(is_adaptive(one) for one in subject.optimizers.values()) else 1e3
-    for name, gradient in subject.trained.gradients.items():
-        if gradient is None or gradient.ndim < 2:
-            continue
-        weight = weights[name].detach()
-        size = float(gradient.detach().float().norm())
-        usual = max(float(weight.float().norm()), 0.01 * weight.numel() ** 0.5)
-        if not size <= limit * usual:
-            yield Found(
-                f"a gradient for {name} of a size of {size:.3g}, for weights of {float(weight.float().norm()):.3g}",
-                "gradients that are smaller than the weights",
-                "torch's own first weights; normalization layers; lumbre.callbacks.GradientClip(1.0); inputs and "
-                "targets of spread 1",
-            )
+    found = {name: one for name, one in subject.trained.gradients.items() if _is_huge(one, weights[name], limit)}
+    empty = {name: weights[name] for name in found if not bool(weights[name].any())}
+    if empty:  # a normalisation divides by the spread of its input, which zeros alone do not have
+        chance = torch.Generator().manual_seed(0)
+        some = [(one, 0.02 * torch.randn(one.shape, generator=chance).to(one)) for one in empty.values()]
+        again = subject.placed(some).gradients
+        found = {name: one for name, one in found.items() if _is_huge(again.get(name), weights[name], limit)}
+    for name, gradient in found.items():
+        assert gradient is not None
+        yield Found(
+            f"a gradient for {name} of a size of {_norm(gradient):.3g}, for weights of {_norm(weights[name]):.3g}",
+            "gradients that are smaller than the weights",
+            "torch's own first weights; normalization layers; lumbre.callbacks.GradientClip(1.0); inputs and "
+            "targets of spread 1",
+        )
+
+
+def _is_huge(gradient: Tensor | None, weight: Tensor, limit: float) -> bool:
+    if gradient is None or gradient.ndim < 2:
+        return False
+    return not _norm(gradient) <= limit * max(_norm(weight), 0.01 * weight.numel() ** 0.5)
+
+
+def _norm(values: Tensor) -> float:
+    return float(values.detach().float().norm())
 
 
 @check("LB059", "error", "A graph that an in-place operation broke")

@@ -85,9 +85,10 @@ def mixed_rows(subject: Subject, rows: int) -> bool:
 
 
 def rows_compared(subject: Subject) -> bool:
-    """Whether predictions are of each row beside each other one, (rows, rows), as for a contrastive loss."""
-    preds = [one for one in tensors(subject.evaluated.pred) if one.ndim]
-    return bool(preds) and all(one.ndim == 2 and one.shape[0] == one.shape[1] == subject.batch.size for one in preds)
+    """Whether predictions are of each row beside each other one, (rows, rows), as for a contrastive loss; others may
+    stand beside these, such as the embeddings that they were made of."""
+    size = subject.batch.size
+    return any(one.shape == (size, size) for one in tensors(subject.evaluated.pred))
 
 
 @check("LB085", "warning", "Rows that see one another in training", unless=("LB020", "LB018", "LB032"), costly=True)

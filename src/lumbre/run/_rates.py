@@ -14,6 +14,7 @@ from lumbre.core import Callback, Context
 from lumbre.preflight import Schedule
 
 _PATIENCE, _SAMPLED = 20_000, 200
+_STEPS = (0, *(10**power for power in range(7)))
 
 
 class Rehearsal:
@@ -138,10 +139,23 @@ def schedules(
         if not rehearsed.live:
             continue
         live: Any = vars(rehearsed.live[0])["_live"]
+        if _is_constant(live):
+            continue
         rates = rehearsed.rates if one.step_on == "batch" else rehearsed.rates[::batches]
         length = getattr(live, "total_steps", getattr(live, "T_max", None))
         found.append(Schedule(name=type(live).__name__, length=length, rates=tuple(rates), failure=rehearsed.failure))
     return found
+
+
+def _is_constant(scheduler: Any) -> bool:
+    """Whether a scheduler is made to leave the rate as it is, as one does that is the first choice of several."""
+    factors = getattr(scheduler, "lr_lambdas", None)
+    if not factors:
+        return any(getattr(scheduler, name, None) == 1 for name in ("gamma", "factor"))
+    try:
+        return all(len({float(one(step)) for step in _STEPS}) == 1 for one in factors)
+    except Exception:  # the run itself will say so
+        return False
 
 
 def _by_function(callback: LearningRate, optimizer: optim.Optimizer, steps: int) -> list[Schedule]:
