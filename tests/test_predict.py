@@ -171,6 +171,20 @@ def test_an_output_without_a_row_for_each_row_is_refused_at_once(name: str) -> N
         fitted.compare((x, x), batch_size=10)
 
 
+def test_a_loss_beside_predictions_is_no_prediction() -> None:
+    class Answer(dict[str, Any]):
+        """As modules of others give it: a dict of their own class."""
+
+    def output(linear: nn.Linear, x: Tensor) -> Any:
+        scores = linear(x)
+        return Answer(loss=scores.mean(), logits=scores)
+
+    fitted, x = trained(output), torch.randn(23, 2, generator=torch.Generator().manual_seed(1))
+    found = fitted.predict(x, batch_size=10)
+    assert list(found) == ["logits"]
+    torch.testing.assert_close(found["logits"], fitted.model(x)["logits"].detach())
+
+
 def test_a_frame_may_hold_its_target_in_any_state() -> None:
     frame = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 0.0, 1.0, 0.0], "label": ["no", "no", "yes", "yes"]})
     recipe = lb.setup(nn.Linear(2, 2), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)

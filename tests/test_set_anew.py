@@ -37,6 +37,26 @@ class GoesOn(Stream):
             yield self.x[self.i], self.y[self.i]
 
 
+class OwnPasses(DataLoader[Any]):
+    """A loader of others: keeps the iterator of each pass."""
+
+    _iterator: Any
+
+    def __iter__(self) -> Any:
+        self._iterator = self._iterator if self._iterator is not None and self._iterator.left else Pass(self)
+        yield from self._iterator
+
+
+class Pass:
+    def __init__(self, loader: OwnPasses) -> None:
+        self.left, self.batches = 4, super(OwnPasses, loader).__iter__()
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            self.left -= 1
+            yield batch
+
+
 class Marks(nn.Module):
     """A loss that keeps what it made of the last targets, and fills a queue through a method."""
 
@@ -158,6 +178,8 @@ def same(one: lb.Fitted, other: lb.Fitted) -> bool:
 
 def test_what_is_set_anew_is_not_named(tmp_path: Path) -> None:
     fit(recipe(), tmp_path / "stream", DataLoader(Stream(), 12))
+    rows: Any = list(zip(*blobs(48), strict=True))
+    fit(recipe(), tmp_path / "loader", OwnPasses(rows, 12))
     fit(recipe(loss=Marks()), tmp_path / "loss")
     fit(recipe(Chooses), tmp_path / "choice")
     with pytest.warns(lb.CheckpointWarning, match=r"do not keep GoesOn\.i"):

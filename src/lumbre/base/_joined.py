@@ -2,7 +2,8 @@
 
 Where the rows of a part are is seen from its shape; where that leaves a doubt, the module is asked once more with
 fewer rows: what changes its length holds rows, what stays the same belongs to all of them. What mixes rows, or differs
-in its other dimensions from batch to batch, is refused at the batch where that is seen.
+in its other dimensions from batch to batch, is refused at the batch where that is seen; but a "loss" beside predictions
+is left out.
 """
 
 import copy
@@ -353,7 +354,8 @@ def _taken_apart(value: Any, where: str) -> tuple[Sequence[Any], list[Any], Call
     if isinstance(value, PackedSequence):
         raise _refused(f"{where}: a PackedSequence, whose rows differ in length", "rows of one length", _PADDED)
     if isinstance(value, dict):
-        return list(value), list(value.values()), lambda parts, names=list(value): dict(zip(names, parts, strict=True))
+        names = [name for name in value if not _is_its_loss(value, name)]
+        return names, [value[name] for name in names], lambda parts: dict(zip(names, parts, strict=True))
     if isinstance(value, (tuple, list)):
         kind: Any = type(value)
         build = (lambda parts: kind(*parts)) if hasattr(value, "_fields") else kind
@@ -369,6 +371,12 @@ def _taken_apart(value: Any, where: str) -> tuple[Sequence[Any], list[Any], Call
         return made
 
     return names, [getattr(value, name) for name in names], build_object
+
+
+def _is_its_loss(parts: dict[Any, Any], name: Any) -> bool:
+    """Whether a part is the loss that a module computes where it gets the labels, too: a mean, and no prediction."""
+    loss = parts[name]
+    return name == "loss" and len(parts) > 1 and isinstance(loss, Tensor) and not loss.ndim
 
 
 _PADDED = "torch.nn.utils.rnn.pad_packed_sequence(..., batch_first=True, total_length=...) in the module"

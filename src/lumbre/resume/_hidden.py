@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn, optim
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from lumbre.base import (
     attributes_of,
@@ -203,6 +203,7 @@ def _of_object(name: str, one: Any, known: set[int]) -> dict[str, Any]:
         held = values_of_class(type(one)) | attributes_of(one)
         turned = _set_by(getattr(type(one), "set_epoch", None))  # which is called before each epoch
         turned |= set_anew(type(one), "__iter__") | set_anew(type(one), "__call__")
+        turned |= {"_iterator"} if isinstance(one, DataLoader) else set()  # of the pass that began last
         held = {key: value for key, value in held.items() if key not in turned}
     return {f"{name}.{key}": print_of(value, known) for key, value in held.items()}
 
