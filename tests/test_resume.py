@@ -376,14 +376,14 @@ def test_verify_resume_says_that_a_run_goes_on_exactly() -> None:
 
 def test_verify_resume_names_what_differs() -> None:
     class Host(nn.Module):
-        """Draws from a generator of its own in its forward pass, which nobody seeds."""
+        """Draws from a generator of its own in its forward pass, which nobody seeds; those in lists are not kept."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.layer, self.own = nn.Linear(4, 3), np.random.default_rng(0)
+            self.layer, self.own = nn.Linear(4, 3), [np.random.default_rng(0)]
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.layer(x) * float(self.own.random())
+            return self.layer(x) * float(self.own[0].random())
 
     proof = lb.setup(Host, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).verify_resume(blobs(), preflight=False)
     assert not proof

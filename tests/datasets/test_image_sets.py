@@ -452,10 +452,10 @@ def test_pictures_of_other_depths_are_scaled_or_refused(tmp_path: Path, dtype: t
 
 def test_masks_keep_their_class_numbers(tmp_path: Path) -> None:
     _saved(tmp_path / "mask.png", np.array([[1, 2, 255]], np.uint16))
-    assert decoded(tmp_path / "mask.png", "L", None).tolist() == [[1, 2, 255]]
+    assert decoded(tmp_path / "mask.png", "mask", None).tolist() == [[1, 2, 255]]
     _saved(tmp_path / "mask.png", np.array([[1, 2, 256]], np.uint16))
     with pytest.raises(lb.DataError, match="up to 255"):
-        decoded(tmp_path / "mask.png", "L", None)
+        decoded(tmp_path / "mask.png", "mask", None)
 
 
 @pytest.mark.parametrize("cache", [None, False])

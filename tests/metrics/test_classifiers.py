@@ -279,7 +279,7 @@ def test_logits_are_not_taken_for_probabilities() -> None:
     ("make", "words"),
     [
         (lambda: m.F1(average="marco"), "Did you mean 'macro'"),
-        (lambda: m.TopKAccuracy(0), "k=5"),
+        (lambda: m.TopKAccuracy(0), "k=1, or more"),
         (lambda: m.BinaryRecall(threshold=50), "from 0 to 1"),
     ],
 )

@@ -87,7 +87,7 @@ def log_cosh(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def relative(pred: Tensor, target: Tensor) -> Tensor:
-    return (pred / (target.abs() + 1)).square().mean()
+    return (pred / (target.abs() + 1) - target / (target.abs() + 1)).square().mean()
 
 
 def flat(pred: Tensor, target: Tensor) -> Tensor:

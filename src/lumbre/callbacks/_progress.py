@@ -157,6 +157,6 @@ def progress_of(module: object, verbose: object) -> Progress:
     given = isinstance(module, nn.Module)
     return Progress(
         notes=[f"Training the {type(module).__name__} that was passed: its own weights change."] if given else [],
-        every=verbose if isinstance(verbose, int) else 1,
+        every=int(verbose) if isinstance(verbose, int) else 1,
         curve=verbose == "plot",
     )
