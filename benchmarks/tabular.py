@@ -7,6 +7,7 @@ contenders and tables can be run one after the other: `--contenders RealMLP --ta
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -147,17 +148,18 @@ def main() -> None:
             "seconds": old["seconds"] | seconds,
         }
         print(name, {one: round(statistics.mean(values), 4) for one, values in scores.items()}, flush=True)
-        file.write_text(json.dumps({"machine": machine(), "tables": found}, indent=1))
-        (options.out / "tabular.md").write_text(page(found))
+        load = f"{os.getloadavg()[0]:.1f} at last"
+        file.write_text(json.dumps({"machine": machine(), "load": load, "tables": found}, indent=1))
+        (options.out / "tabular.md").write_text(page(found, load))
 
 
-def page(found: dict[str, Any]) -> str:
+def page(found: dict[str, Any], load: str) -> str:
     contenders = [name for name in CONTENDERS if any(name in one["scores"] for one in found.values())]
     lines = [
         "# `lb.tabular` beside others, on ten tables",
         "",
-        f"{machine()}. Accuracy of classes, RMSE of numbers: mean and standard deviation over splits; seconds of CPU "
-        "time a fit.",
+        f"{machine()}; load average {load}. Accuracy of classes, RMSE of numbers: mean and standard deviation over "
+        "splits; seconds of CPU time a fit.",
         "",
         f"| table | rows | {' | '.join(contenders)} | seconds |",
         f"|---|---|{'---|' * (len(contenders) + 1)}",
