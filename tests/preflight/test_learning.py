@@ -391,7 +391,8 @@ def test_steps_that_move_nothing() -> None:
 
 
 def test_a_decay_above_the_gradient() -> None:
-    assert codes(small, opt=optim.SGD, lr=0.1, hparams={"weight_decay": 0.9}) == []
+    assert codes(small, opt=optim.SGD, lr=0.1, hparams={"weight_decay": 0.05}) == []
+    assert codes(small, opt=optim.SGD, lr=0.1, hparams={"weight_decay": 0.9}) == ["LB034"]  # meant as momentum
     assert codes(lambda: Scaled(0.001), opt=optim.SGD, lr=0.1, hparams={"weight_decay": 0.9}) == ["LB034"]
     assert codes(lambda: Scaled(0.001), opt=optim.SGD, lr=0.1, hparams={"weight_decay": 5e-4}) == []
 
