@@ -46,6 +46,7 @@ from lumbre.base._nested import (
     cloned,
     concatenate,
     describe,
+    is_batch,
     leaves,
     map_leaves,
     pair_count,

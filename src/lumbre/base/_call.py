@@ -1,7 +1,7 @@
 """How the parts of an input reach `forward`."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ def caller(function: Callable[..., Any], example: Nested) -> Callable[[Nested], 
 
     A tensor is passed as it is. A tuple or list is spread over the parameters, and a dict is passed by name, where
     the signature takes them so; otherwise the whole structure is one argument. A named tuple is passed by name where
-    its names are those of parameters. A module that defines no `forward` gives its input back, so that its loss can
+    its names are those of parameters, and so is an object that maps names to tensors, such as a TensorDict, whose
+    module usually takes it whole. A module that defines no `forward` gives its input back, so that its loss can
     work on the raw batch.
     """
     if isinstance(function, nn.Module) and not has_forward(function):
@@ -30,6 +31,12 @@ def caller(function: Callable[..., Any], example: Nested) -> Callable[[Nested], 
         if isinstance(example, dict):
             signature.bind(**example)
             return lambda value: function(**value)
+        if isinstance(example, Mapping):
+            fields = tuple(example.keys())
+            if not set(fields) <= set(signature.parameters):
+                return function
+            signature.bind(**dict.fromkeys(fields))
+            return lambda value: function(**{name: value[name] for name in fields})
         fields = getattr(example, "_fields", ())
         if fields and set(fields) <= set(signature.parameters):  # whatever order the named tuple has them in
             signature.bind(**dict.fromkeys(fields))

@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lumbre.base._attributes import attributes_of
 from lumbre.base._errors import DataError
-from lumbre.base._nested import Nested, describe, leaves, map_leaves, row_count
+from lumbre.base._nested import Nested, describe, is_batch, leaves, map_leaves, row_count
 from lumbre.base._protocols import Batch
 
 Column: TypeAlias = Tensor | list[Any]
@@ -151,7 +151,7 @@ def _rows_of(batch: Batch) -> int | None:
 
 def _of_rows(value: Nested) -> bool:
     """Whether all tensors in it are as long, so that this is the number of rows."""
-    lengths = {leaf.shape[0] if leaf.ndim else 1 for leaf in leaves(value) if isinstance(leaf, Tensor)}
+    lengths = {row_count(leaf) for leaf in leaves(value) if isinstance(leaf, Tensor) or is_batch(leaf)}
     return len(lengths) == 1 and not isinstance(value, PackedSequence)
 
 
@@ -165,7 +165,7 @@ def _numbers(value: Nested) -> Nested:
 
 def _some(leaf: Any, count: int) -> Any:
     """`count` rows of a tensor: its first ones, or its first one several times."""
-    if not isinstance(leaf, Tensor) or not leaf.ndim:
+    if not (isinstance(leaf, Tensor) or is_batch(leaf)) or not leaf.shape:
         return leaf
     return leaf[:count] if len(leaf) >= count else leaf[:1].expand(count, *leaf.shape[1:])
 

@@ -54,6 +54,16 @@ def leaves(value: Nested) -> Iterator[Any]:
         yield value
 
 
+def is_batch(value: Any) -> bool:
+    """Whether it is an object that holds rows of tensors and is indexed, moved and joined as one, as a TensorDict."""
+    if isinstance(value, (Tensor, PackedSequence, dict, tuple, list)):
+        return False
+    try:
+        return isinstance(value.shape, torch.Size) and callable(value.to) and callable(value.clone)
+    except Exception:  # objects of others may raise anything for what they lack
+        return False
+
+
 def row_count(value: Nested) -> int:
     """Length of the first dimension of the first tensor in `value`; 1 when it has none.
 
@@ -75,7 +85,7 @@ def _rows(value: Nested) -> int | None:
     if isinstance(value, (dict, tuple, list)):
         parts = value.values() if isinstance(value, dict) else value
         return next((rows for part in parts if (rows := _rows(part)) is not None), None)
-    return value.shape[0] if isinstance(value, Tensor) and value.ndim else None
+    return value.shape[0] if (isinstance(value, Tensor) or is_batch(value)) and len(value.shape) else None
 
 
 def with_row(pred: Nested, target: Nested, rows: int) -> Nested:
@@ -107,12 +117,14 @@ def concatenate(parts: Sequence[Nested]) -> Nested:
         return type(first)(concatenate(column) for column in zip(*parts, strict=True))
     if isinstance(first, Tensor):
         return torch.cat([torch.atleast_1d(part.detach().cpu()) for part in parts])
+    if is_batch(first):
+        return torch.cat([part.detach().cpu() for part in parts])
     return first
 
 
 def cloned(value: Nested) -> Nested:
     """The same structure with tensors of its own: what is done to them in place is not done to these."""
-    return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, value)
+    return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) or is_batch(leaf) else leaf, value)
 
 
 def describe(value: Nested) -> str:
@@ -125,4 +137,6 @@ def describe(value: Nested) -> str:
         return "{" + ", ".join(f"{key!r}: {describe(part)}" for key, part in value.items()) + "}"
     if isinstance(value, (tuple, list)):
         return f"{type(value).__name__} of ({', '.join(describe(part) for part in value)})"
+    if is_batch(value):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
     return f"{type(value).__name__} {value!r}".partition("\n")[0][:200]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
-from lumbre.base import DataError, Nested, Source, leaves
+from lumbre.base import DataError, Nested, Source, is_batch, leaves
 from lumbre.data._aligned import in_one_order
 from lumbre.data._columns import Column
 from lumbre.data._encoding import FrameEncoding
@@ -64,7 +64,7 @@ def accept(data: Any, seed: int) -> Accepted | WeightedRows:
         DataError: it is nothing that lumbre can train on.
     """
     data = unwrapped(data)
-    if isinstance(data, Mapping) and not isinstance(data, dict):
+    if isinstance(data, Mapping) and not isinstance(data, dict) and not is_batch(data):
         data = dict(data)
     if isinstance(data, (FrameData, InMemoryDataset, ArraySource, ParquetData, Taken)):
         return data
@@ -314,6 +314,7 @@ def _is_columns(data: Any) -> bool:
         or hasattr(part, "__array__")
         or is_frame(part)
         or _is_sparse(part)
+        or is_batch(part)
         or (_is_column(part) and (part is not data or type(part).__module__.startswith("datasets.")))
         for part in parts
     )
@@ -354,7 +355,7 @@ def _of_bunch(bunch: Any) -> InMemoryDataset:
 
 
 def _tensors(part: Any) -> Nested:
-    if part is None or isinstance(part, np.memmap):
+    if part is None or isinstance(part, np.memmap) or is_batch(part):
         return part
     if is_frame(part):
         return numeric_matrix(part)

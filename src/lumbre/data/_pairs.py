@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from lumbre.base import DataError, Nested, describe
+from lumbre.base import DataError, Nested, describe, is_batch
 
 PAIR_KEYS = (("input", "target"), ("x", "y"))
 _MASKS = ("train_mask", "input_id", "edge_label_index")  # of graphs whose nodes or edges do not all count
@@ -27,7 +27,7 @@ def as_pair(item: Any) -> tuple[Nested, Nested]:
     if isinstance(item, Mapping):
         item = _plain(item)
         for input, target in PAIR_KEYS:
-            if set(item) == {input, target}:
+            if set(item.keys()) == {input, target}:
                 return item[input], item[target]
         return item, None
     if isinstance(item, (tuple, list)):
@@ -48,8 +48,8 @@ def as_pair(item: Any) -> tuple[Nested, Nested]:
 
 
 def _plain(value: Any) -> Any:
-    """A mapping that is no dict, such as what tokenizers give, as one."""
-    return dict(value) if isinstance(value, Mapping) and not isinstance(value, dict) else value
+    """A mapping that is no dict, such as what tokenizers give, as one; a TensorDict, which is moved whole, as it is."""
+    return dict(value) if isinstance(value, Mapping) and not isinstance(value, dict) and not is_batch(value) else value
 
 
 def _inside(item: Any) -> Tensor | None:

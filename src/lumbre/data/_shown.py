@@ -16,6 +16,7 @@ from lumbre.base import (
     html_folded,
     html_pictures,
     html_table,
+    is_batch,
     is_pictures,
     listed,
     map_leaves,
@@ -109,7 +110,7 @@ def form_of(value: Nested) -> str:
 
 
 def _kind(leaf: Any) -> str:
-    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype") or is_batch(leaf):
         return type(leaf).__name__
     shape = f" {tuple(leaf.shape[1:])}" if len(leaf.shape) > 1 else ""
     return str(leaf.dtype).removeprefix("torch.") + shape

@@ -13,7 +13,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from lumbre.base import HOST_CHANCE, DataError, Nested, Rows, Source, describe, leaves, map_leaves, seed_host, stream
+from lumbre.base import (
+    HOST_CHANCE,
+    DataError,
+    Nested,
+    Rows,
+    Source,
+    describe,
+    is_batch,
+    leaves,
+    map_leaves,
+    seed_host,
+    stream,
+)
 from lumbre.data._numbers import as_tensor
 from lumbre.data._pairs import as_pair
 from lumbre.data._shown import as_html, as_text, facts_of, first_pictures
@@ -139,8 +151,8 @@ def _no_index(index: Any) -> DataError:
 def _same_length(input: Nested, target: Nested) -> int:
     lengths = [
         (
-            describe(leaf) if isinstance(leaf, Tensor) else f"array of shape {leaf.shape}",
-            leaf.shape[0] if leaf.ndim else 0,
+            describe(leaf) if isinstance(leaf, Tensor) or is_batch(leaf) else f"array of shape {leaf.shape}",
+            leaf.shape[0] if leaf.shape else 0,
         )
         for leaf in leaves((input, target))
         if leaf is not None
@@ -168,7 +180,11 @@ def _take(value: Nested, rows: Rows) -> Nested:
         return map_leaves(lambda leaf: None if leaf is None else leaf[rows.start : rows.stop].clone(), value)
     if isinstance(value, Tensor):
         return value.index_select(0, rows)
-    return map_leaves(lambda leaf: None if leaf is None else leaf.index_select(0, rows), value)
+    return map_leaves(lambda leaf: leaf if leaf is None else _of_rows(leaf, rows), value)
+
+
+def _of_rows(leaf: Any, rows: Tensor) -> Any:
+    return leaf[rows] if is_batch(leaf) else leaf.index_select(0, rows)
 
 
 def kept_on(source: Source, device: torch.device) -> InMemoryDataset | None:
@@ -183,7 +199,8 @@ def kept_on(source: Source, device: torch.device) -> InMemoryDataset | None:
         return None
     tensors = [leaf for leaf in leaves((source.input, source.target)) if isinstance(leaf, Tensor)]
     share = 1 if rows is None else len(rows) / len(source)
-    if share * sum(tensor.nbytes for tensor in tensors) > _free(device) / 2:
+    others = any(is_batch(leaf) for leaf in leaves((source.input, source.target)))  # nobody says how large these are
+    if others or share * sum(tensor.nbytes for tensor in tensors) > _free(device) / 2:
         return None
 
     def moved(leaf: Any) -> Any:
