@@ -28,7 +28,7 @@ from lumbre.data._own_random import objects_behind, own_random, restore_own_rand
 from lumbre.data._pairs import PAIR_KEYS, as_pair
 from lumbre.data._parquet import ParquetData, WindowOrder, from_parquet, parquet_by
 from lumbre.data._quantiles import weighted_quantiles
-from lumbre.data._record import data_record, forms, in_words, row_dims, same_forms
+from lumbre.data._record import FIRST_BATCH, data_record, forms, in_words, is_drawn_anew, row_dims, same_forms
 from lumbre.data._sampling import sampling_weights
 from lumbre.data._shared import Shared
 from lumbre.data._shown import as_html, as_text, facts_of, first_pictures

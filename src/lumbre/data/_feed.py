@@ -386,7 +386,7 @@ class LoaderFeed:
         seed_host(stream(self._seed, "loader", 1))
         for item in self.loader:
             batch = self._batch(item)
-            if self._is_read_once():
+            if self.is_read_once:
                 # What is tried with the batch before may write to it.
                 input, target = map_leaves(_copied, batch.input), map_leaves(_copied, batch.target)
                 self._held = Batch(input, target, batch.size)
@@ -397,7 +397,8 @@ class LoaderFeed:
             "pass some data",
         )
 
-    def _is_read_once(self) -> bool:
+    @property
+    def is_read_once(self) -> bool:
         """Whether what was read does not come again: of an iterator, or a stream that gives the same one each time."""
         loader: Any = self.loader
         if not isinstance(loader, DataLoader):

@@ -30,9 +30,7 @@ def restore_own_random(batches: Batches | None, states: list[Tensor]) -> None:
 
 def objects_behind(batches: Batches | None) -> tuple[list[Any], list[torch.Generator]]:
     """What of the user's makes the rows of `batches`, and of its generators those that are kept."""
-    inner = batches
-    while isinstance(inner, (Augmented, Shared)):
-        inner = inner.batches
+    inner = feed_behind(batches)
     if isinstance(inner, LoaderFeed):
         loader: Any = inner.loader
         names = ("dataset", "sampler", "batch_sampler", "collate_fn")
@@ -40,6 +38,14 @@ def objects_behind(batches: Batches | None) -> tuple[list[Any], list[torch.Gener
         return [loader, *found, *_inner(found)], inner.generators
     dataset = users_object(inner.source) if isinstance(inner, RowFeed) else None
     return ([] if dataset is None else [dataset, *_inner([dataset])]), []
+
+
+def feed_behind(batches: Batches | None) -> RowFeed | LoaderFeed | None:
+    """What gives the batches that are augmented or shared."""
+    inner = batches
+    while isinstance(inner, (Augmented, Shared)):
+        inner = inner.batches
+    return inner if isinstance(inner, (RowFeed, LoaderFeed)) else None
 
 
 def _inner(datasets: list[Any]) -> list[Any]:

@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import Batch, DataRecord, Nested, Source, leaves, map_leaves
+from lumbre.base import Batch, Batches, DataRecord, Nested, Source, leaves, map_leaves, unchanged
 from lumbre.data._dicts import parts_of
 from lumbre.data._feed import LoaderFeed, RowFeed
+from lumbre.data._own_random import feed_behind, objects_behind
 from lumbre.data._sources import ArraySource, InMemoryDataset, Taken
 
 # About 10 ms of hashing: all rows of a small table, an even sample of larger data.
 _MOST_BYTES = 16 * 2**20
 _DIGITS = 16
+FIRST_BATCH = "the first batch"
 
 
 def data_record(batches: RowFeed | LoaderFeed, first: Batch | None = None) -> DataRecord:
@@ -44,7 +46,7 @@ def data_record(batches: RowFeed | LoaderFeed, first: Batch | None = None) -> Da
     if plain is not None:
         sample, covers = _sample(plain)
     elif first is not None:
-        covers = f"the first batch, of {first.size:,} rows"
+        covers = f"{FIRST_BATCH}, of {first.size:,} rows"
     fingerprint = _digest(rows, sample)
     if isinstance(batches, RowFeed) and batches.weights is not None:
         covers = f"{covers}, and their weights" if fingerprint else "the weights of the rows"
@@ -59,6 +61,24 @@ def data_record(batches: RowFeed | LoaderFeed, first: Batch | None = None) -> Da
         columns=_names(source),
         parts=parts_of(batches.loader if isinstance(batches, LoaderFeed) else source),
     )
+
+
+def is_drawn_anew(batches: Batches, record: DataRecord) -> bool:
+    """Whether the first batch is another one when it is read again, so that its fingerprint tells nothing of the data.
+
+    So it is where rows draw from generators of their own, which nobody seeds.
+
+    Args:
+        batches: the data.
+        record: what was recorded of them in this process.
+    """
+    inner = feed_behind(batches)
+    if inner is None or not record.covers.startswith(FIRST_BATCH):
+        return False
+    if isinstance(inner, LoaderFeed) and inner.is_read_once:
+        return False
+    with unchanged(*objects_behind(batches)[0]):
+        return data_record(inner, inner.first()).fingerprint != record.fingerprint
 
 
 def _in_memory(source: Source) -> Source | None:

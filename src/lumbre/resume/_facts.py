@@ -36,6 +36,7 @@ _DEPTH = 4
 _DIGITS = 12
 # How long it waits decides when a run ends, as the number of epochs does, and nothing else in it.
 _PATIENCE = re.compile(r"(?<=EarlyStopping \{'monitor': Monitor )(\{[^{}]*\}), 'patience': \d+")
+_FINGERPRINT = re.compile(r"(?<=rows, fingerprint )\w+")
 ONLY_TELL = (Progress, Remarks, CSVLog, TensorBoard, MLflow, WandB, TimeLimit)
 """Callbacks that tell of a run, or end it, and change nothing else in it: they may come and go."""
 
@@ -80,6 +81,11 @@ def _judged_on(data: Mapping[str, DataRecord]) -> str:
 def same_fact(one: str | None, other: str) -> bool:
     """Whether two facts of one name stand for the same run: the patience of `EarlyStopping` may be another."""
     return one is not None and _PATIENCE.sub(r"\1", one) == _PATIENCE.sub(r"\1", other)
+
+
+def same_but_for_fingerprint(one: str, other: str) -> bool:
+    """Whether two facts tell of data of the same kinds and number of rows."""
+    return _FINGERPRINT.sub("", one) == _FINGERPRINT.sub("", other)
 
 
 def needs_epochs(callbacks: "list[Callback]") -> str | None:

@@ -14,8 +14,9 @@ from torch import Tensor
 from lumbre.base import LumbreError, ResumeError, brief, is_out_of_memory
 from lumbre.callbacks import EarlyStopping, KeepBestModel, ModelCheckpoint
 from lumbre.core import Plan
+from lumbre.data import FIRST_BATCH, is_drawn_anew
 from lumbre.processes import World, lock_patience, network_error
-from lumbre.resume._facts import facts_of, needs_epochs, same_fact
+from lumbre.resume._facts import facts_of, needs_epochs, same_but_for_fingerprint, same_fact
 from lumbre.resume._hidden import HiddenState
 from lumbre.resume._state import Run, bring_back, merged_meter, take_state
 from lumbre.resume._stops import stop_stands
@@ -345,8 +346,11 @@ class KeptRun:
         if stored.processes == self._world.size:
             if document["engine"] != plan.engine.name:
                 changed["engine"] = document["engine"], plan.engine.name
-        elif session.record.data["train"].covers.startswith("the first batch"):
+        elif session.record.data["train"].covers.startswith(FIRST_BATCH):
             changed.pop("train_data", None)  # of that the first process has its part, which is another now
+        rows = changed.get("train_data")
+        if rows and same_but_for_fingerprint(*rows) and is_drawn_anew(plan.train, session.record.data["train"]):
+            del changed["train_data"]
         counting = needs_epochs(list(options.callbacks))
         if counting is None:
             changed.pop("epochs", None)
