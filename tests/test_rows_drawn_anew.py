@@ -27,7 +27,7 @@ class Flip:
 
 class Rows(Dataset[Any]):
     def __init__(self, change: Callable[[Tensor], Tensor], scale: float = 1.0, count: int = 32) -> None:
-        self.changes = [change]
+        self.changes: list[Any] = [change]
         self.x, self.y = blobs(count)
         self.x = self.x * scale
 
@@ -104,6 +104,6 @@ def test_the_second_reading_leaves_no_trace(tmp_path: Path) -> None:
     drawn = Rows(Flip(0)), Rows(Flip(0))
     run(drawn[0], tmp_path / "same", 2)
     run(drawn[1], tmp_path / "other", 2)
-    states = [one.changes[0].chance.get_state()[1:3] for one in drawn]  # pyright: ignore[reportAttributeAccessIssue]
+    states = [one.changes[0].chance.get_state()[1:3] for one in drawn]
     assert (states[0][0] == states[1][0]).all()
     assert states[0][1] == states[1][1]
