@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from lumbre.base import Batches, DataError, Nested, OptionError, concatenate, describe, only_numbers, own_method
 from lumbre.devices import seeder
 from lumbre.fitted._compare import as_outputs, class_numbers, is_labels, normalized, not_alike, responses
-from lumbre.fitted._response import loss_interval, refuse_gaps, response_scale
+from lumbre.fitted._response import least_target, loss_interval, refuse_gaps, response_scale
 from lumbre.preflight import Finding
 from lumbre.run import Session
 
@@ -34,8 +34,9 @@ class Conformal:
 
     Attributes:
         kind: "absolute": prediction +- margin. "quantiles": the interval of a loss that has one (`lb.losses`), moved
-            by the margin (Romano et al., 2019). "classes": all classes with a probability of 1 - margin or more (LAC,
-            Sadinle et al., 2019), and the most likely one in any case.
+            by the margin (Romano et al., 2019). Both are cut at 0 where the loss is one of counts. "classes": all
+            classes with a probability of 1 - margin or more (LAC, Sadinle et al., 2019), and the most likely one in any
+            case.
         level: the share that was asked for.
         margins: one for each output.
         rows: of the calibration.
@@ -127,8 +128,14 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
 
 
 def stored(session: Session, found: Conformal) -> dict[str, Any]:
-    """Margins as JSON holds them, with the temperature of the probabilities that they were learned from."""
-    own = {"margins": list(found.margins), "temperature": session.after.get("temperature", 1.0)}
+    """Margins as JSON holds them, with what they were learned with: the temperature of probabilities, the loss's least
+    target.
+    """
+    own = {
+        "margins": list(found.margins),
+        "temperature": session.after.get("temperature", 1.0),
+        "least": least_target(session.loss),
+    }
     return asdict(found) | own
 
 
@@ -291,7 +298,8 @@ def checked_after(stored: Any) -> dict[str, Any]:
         right = right and isinstance(intervals, Mapping) and intervals["kind"] in _KINDS and 0 < intervals["level"] < 1
         right = right and all(isinstance(margin, float) for margin in intervals["margins"])
         own = intervals.get("temperature", 1.0) if right else 1.0
-        right = right and isinstance(own, float) and 0 < own < math.inf
+        least = intervals.get("least") if right else None
+        right = right and isinstance(own, float) and 0 < own < math.inf and (least is None or isinstance(least, float))
     review = found.get("review")
     if review is not None:
         texts = [text for one in review["findings"] for text in asdict(Finding(**one)).values()]

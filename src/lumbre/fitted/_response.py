@@ -49,9 +49,12 @@ def bounds(session: Session, output: Nested) -> tuple[Tensor, Tensor] | None:
     margin = torch.tensor(found["margins"], dtype=pred.dtype, device=pred.device)
     margin = margin.reshape(pred.shape[1:]) if pred.ndim > 1 else margin.reshape(())
     if found["kind"] == "absolute":
-        return pred - margin, pred + margin
-    low, high = loss_interval(session, output, found["level"])
-    return low - margin, torch.maximum(high + margin, low - margin)
+        low, high = pred - margin, pred + margin
+    else:
+        low, high = loss_interval(session, output, found["level"])
+        low, high = low - margin, torch.maximum(high + margin, low - margin)
+    least = found.get("least")  # no target lies below it
+    return (low, high) if least is None else (low.clamp(min=least), high.clamp(min=least))
 
 
 def loss_interval(session: Session, output: Nested, level: float) -> tuple[Tensor, Tensor]:
@@ -72,6 +75,11 @@ def estimated(loss: Any) -> str | None:
     knows.
     """
     return "median" if isinstance(loss, _MEDIAN) else getattr(loss, "estimates", "mean")
+
+
+def least_target(loss: Any) -> float | None:
+    """The least value that targets of a loss have: 0 of counts. None where there is none, or it is not known."""
+    return 0.0 if isinstance(loss, nn.PoissonNLLLoss) else getattr(loss, "least", None)
 
 
 def best_constant(

@@ -1,6 +1,8 @@
 """What a loss is that describes a distribution."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +16,14 @@ class DistributionLoss(nn.Module, ABC):
     Attributes:
         reduction: "mean", "sum" or "none".
         scale_kind: what `response` gives: "numbers" like the targets, or "probabilities" of classes.
+        least: the least value that targets have: 0 of counts. None where there is none.
         estimates: what `response` is of the target where it is a number: its "mean" or "median"; None where that alone
             does not show what the model knows.
         instead_of_comparing: what to do where a target of two columns cannot be set beside the prediction.
     """
 
     scale_kind = "numbers"
+    least: float | None = None
     estimates: str | None = "mean"
     instead_of_comparing: str | None = None
 
@@ -143,3 +147,32 @@ def by_bisection(distribution: torch.distributions.Distribution, share: float, l
         below = distribution.cdf(middle) < share
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     return (low + high) / 2
+
+
+def count_interval(
+    below: Callable[[Tensor], Tensor], mean: Tensor, variance: Tensor, level: float
+) -> tuple[Tensor, Tensor]:
+    """The least counts with at least the shares (1 - level) / 2 and (1 + level) / 2 at or below them.
+
+    Args:
+        below: the share at or below a count.
+        mean: of each row, float64.
+        variance: of each row.
+        level: the share that the interval is to hold.
+    """
+    outside = (1 - checked_level(level)) / 2
+    lower, upper = (_count_quantile(below, mean, variance.sqrt(), share) for share in (outside, 1 - outside))
+    return lower, upper
+
+
+def _count_quantile(below: Callable[[Tensor], Tensor], mean: Tensor, deviation: Tensor, share: float) -> Tensor:
+    # No quantile is further from the mean (Cantelli's inequality).
+    low = (mean - deviation * math.sqrt((1 - share) / share)).floor().clamp(min=0) - 1
+    high = (mean + deviation * math.sqrt(share / (1 - share))).ceil()
+    for _ in range(64):
+        if not bool((high - low > 1).any()):
+            break
+        middle = ((low + high) / 2).ceil()  # never -1, which is no count
+        enough = below(middle) >= share
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    return high

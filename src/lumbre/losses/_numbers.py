@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from lumbre.base import DataError, OptionError, describe
+from lumbre.base import DataError, OptionError, describe, import_extra
 from lumbre.losses._distribution import (
     DistributionLoss,
     as_column,
     by_bisection,
     check_counts,
     checked_level,
+    count_interval,
     is_share,
     normal_quantile,
     seen_values,
@@ -88,6 +89,13 @@ class StudentNLL(DistributionLoss):
     def response(self, pred: Tensor) -> Tensor:
         return pred
 
+    def interval(self, pred: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Lower and upper bound of the middle `level`, of the shape of the prediction. Needs scipy."""
+        special: Any = import_extra("scipy.special", "sklearn", "find the quantiles of Student's t")
+        reach = float(special.stdtrit(self.log_df.double().exp().item(), 0.5 + checked_level(level) / 2))
+        half = reach * self.log_scale.detach().to(pred).exp()
+        return pred - half, pred + half
+
     def simulate(self, pred: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A target drawn for each row, of the shape of the prediction."""
         df = self.log_df.detach().double().exp()
@@ -113,6 +121,7 @@ class Poisson(DistributionLoss):
         0
     """
 
+    least = 0.0
     instead_of_comparing = "fitted.predict_response(x), the rate for an exposure of 1, times the exposure of each row"
 
     def of_rows(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -135,6 +144,15 @@ class Poisson(DistributionLoss):
     def response(self, pred: Tensor) -> Tensor:
         return pred.exp()
 
+    def interval(self, pred: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Counts between which the middle `level` lies, for an exposure of 1, of the shape of the prediction.
+
+        Counts are whole: an interval holds more than `level` where no two of them hold just that.
+        """
+        rate = pred.detach().cpu().double().exp()
+        low, high = count_interval(lambda count: torch.special.gammaincc(count + 1, rate), rate, rate, level)
+        return low.to(pred), high.to(pred)
+
     def simulate(self, pred: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A count drawn for each row, for an exposure of 1."""
         return torch.poisson(pred.exp(), generator=generator)
@@ -146,6 +164,8 @@ class NegativeBinomial(DistributionLoss):
     Attributes:
         log_alpha: logarithm of alpha, a parameter.
     """
+
+    least = 0.0
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
@@ -161,6 +181,20 @@ class NegativeBinomial(DistributionLoss):
 
     def response(self, pred: Tensor) -> Tensor:
         return pred.exp()
+
+    def interval(self, pred: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Counts between which the middle `level` lies, as `Poisson` gives them. Needs scipy."""
+        special: Any = import_extra("scipy.special", "sklearn", "find the quantiles of counts")
+        mean = pred.detach().cpu().double().exp()
+        size = (-self.log_alpha.detach().cpu().double()).exp()
+
+        def below(count: Tensor) -> Tensor:
+            # Above the count, so that a size near infinity (which is Poisson's) loses no digits.
+            above = special.betainc((count + 1).numpy(), size.item(), (mean / (size + mean)).numpy())
+            return 1 - torch.from_numpy(above)
+
+        low, high = count_interval(below, mean, mean + mean**2 / size, level)
+        return low.to(pred), high.to(pred)
 
     def simulate(self, pred: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A count drawn for each row: Poisson's, with a rate that is gamma distributed."""

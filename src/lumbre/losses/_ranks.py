@@ -5,7 +5,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lumbre.base import DataError, describe
-from lumbre.losses._distribution import DistributionLoss, seen_values, single, two_columns, whole_from
+from lumbre.losses._distribution import (
+    DistributionLoss,
+    checked_level,
+    seen_values,
+    single,
+    two_columns,
+    whole_from,
+)
 
 
 class Ordinal(DistributionLoss):
@@ -69,9 +76,21 @@ class Ordinal(DistributionLoss):
             )
         return target.reshape(-1).long()
 
+    def _below(self, pred: Tensor) -> Tensor:
+        """P(class <= k) of all classes but the last, shape (rows, classes - 1)."""
+        return (self.thresholds.to(pred)[None] - single(pred)[:, None]).sigmoid()
+
     def response(self, pred: Tensor) -> Tensor:
-        below = (self.thresholds.to(pred)[None] - single(pred)[:, None]).sigmoid()
+        below = self._below(pred)
         return F.pad(below, (0, 1), value=1.0) - F.pad(below, (1, 0), value=0.0)
+
+    def interval(self, pred: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """The first and the last class of the middle `level`, int64, each of shape (rows,).
+
+        `fitted.conformal()` makes sets of classes instead, by their probabilities.
+        """
+        outside, below = (1 - checked_level(level)) / 2, self._below(pred)
+        return (below < outside).sum(1), (below < 1 - outside).sum(1)
 
     def simulate(self, pred: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A class drawn for each row, int64 of shape (rows,)."""
