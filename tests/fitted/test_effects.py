@@ -228,3 +228,31 @@ def test_nothing_is_left_behind(line: lb.Fitted, penguins: pd.DataFrame) -> None
     assert before.equals(penguins)
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(one.grad, kept) for one, kept in zip(line.model.parameters(), grads, strict=True))
+
+
+def test_of_robustly_scaled_numbers_as_by_hand() -> None:
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": generator.standard_t(2, 300) * 20 + 100, "b": generator.normal(size=300)})
+    frame = frame.assign(c=frame["b"] > 0, y=frame["a"] / 20 + frame["b"])
+    data = lb.data.from_frame(frame, target="y", standardize="robust")
+    recipe = lb.setup(Line, loss=nn.MSELoss(), optimizer=optim.Adam).set_opt_hparams(lr=0.1)
+    net = recipe.set_hparams(d_in=data.width).fit(data, epochs=5, verbose=False, preflight=False)
+
+    def predicted(rows: pd.DataFrame) -> np.ndarray:
+        return net.predict(rows).double().numpy().reshape(-1)
+
+    slopes = net.effects(frame).frame().set_index("feature")
+    for name, step in (("a", 0.5), ("b", 0.02)):
+        up, down = (predicted(frame.assign(**{name: frame[name] + side * step})) for side in (1, -1))
+        by_hand = (up - down) / (2 * step)
+        assert slopes.loc[name, "slope"] == pytest.approx(by_hand.mean(), rel=2e-3)
+        assert slopes.loc[name, ["low", "high"]].tolist() == pytest.approx(np.quantile(by_hand, (0.05, 0.95)), rel=2e-3)
+    curves = net.effects(frame, "a").curves.groupby("kind")
+    part = curves.get_group("partial dependence")
+    by_hand = [predicted(frame.assign(a=value)).mean() for value in part["value"]]
+    assert part["response"].to_numpy() == pytest.approx(np.array(by_hand), rel=1e-5)
+    low, high = np.quantile(frame["a"], (0.01, 0.99))
+    assert part["value"].iloc[[0, -1]].tolist() == pytest.approx([low, high], rel=1e-4)
+    part = curves.get_group("accumulated local effects")
+    by_hand = [predicted(frame.assign(a=value)).mean() for value in part["value"]]
+    assert np.diff(part["response"]) == pytest.approx(np.diff(by_hand), abs=1e-4)

@@ -23,6 +23,7 @@ from lumbre.data._dicts import class_names, from_dicts, in_parts, parts_of
 from lumbre.data._encoding import FrameEncoding
 from lumbre.data._feed import LoaderFeed, RowFeed, mover
 from lumbre.data._frames import FrameData, from_frame
+from lumbre.data._matrix import CLIP
 from lumbre.data._order import Order, RowOrder, Stripe, WeightedOrder, balanced_weights, shuffled
 from lumbre.data._own_random import objects_behind, own_random, restore_own_random
 from lumbre.data._pairs import PAIR_KEYS, as_pair

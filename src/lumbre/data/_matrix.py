@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lumbre.base import DataError
 
+CLIP = 3.0  # what robustly scaled numbers stay within
 _Array: TypeAlias = np.ndarray[Any, Any]
 _BLOCK_BYTES = 1 << 21  # of the matrix, and of the tile: what lies in a core's cache
 _BLOCK_ROWS = 1024  # at least, for calls to be worth their cost
@@ -72,7 +73,7 @@ class _Part:
 
 def smooth_clip(values: _Array) -> _Array:
     """x / sqrt(1 + (x / 3)^2): hardly changes numbers around 0, and keeps all within -3 and 3."""
-    return values / np.hypot(1.0, values / 3)
+    return values / np.hypot(1.0, values / CLIP)
 
 
 class Matrix:

@@ -46,6 +46,7 @@ class Effects:
         surface: partial dependence of two features: their two columns, response (and output). None otherwise.
         slopes: feature, slope, low, high (and output).
         spreads: standard deviation of each feature with a slope.
+        models: of how many models these are means; above 1, low and high are 95 % intervals over them.
 
     Example:
         >>> import lumbre as lb, torch
@@ -66,6 +67,7 @@ class Effects:
     curves: "pd.DataFrame | None" = None
     individual: "pd.DataFrame | None" = None
     surface: "pd.DataFrame | None" = None
+    models: int = 1
 
     def frame(self) -> "pd.DataFrame":
         """A DataFrame with the columns feature, slope, low and high; and output, where there are several."""
@@ -87,7 +89,8 @@ class Effects:
         if self.curves is not None:
             name = self.features[0] if isinstance(self.features[0], str) else f"column {self.features[0]}"
             return plot_effects(self.curves, self.individual, feature=name, response=self.response)
-        return plot_slopes(self.slopes, self.spreads, response=self.response)
+        lines = "90 % of the rows" if self.models == 1 else f"95 % intervals over {self.models} models"
+        return plot_slopes(self.slopes, self.spreads, response=self.response, lines=lines)
 
     def __repr__(self) -> str:
         return f"{self._head}\n{self.slopes.to_string(index=False, float_format=lambda value: f'{value:.4g}')}"
@@ -100,7 +103,8 @@ class Effects:
 
     @property
     def _head(self) -> str:
-        return f"Effects on the {self.response}: slopes per unit (average; 5 % and 95 % of the rows)"
+        around = "5 % and 95 % of the rows" if self.models == 1 else f"95 % interval over {self.models} models"
+        return f"Effects on the {self.response}: slopes per unit (average; {around})"
 
 
 def effects(
@@ -125,8 +129,7 @@ def effects(
         raise OptionError(
             f"effects of {useless[0] if useless else found[0].name!r}, which is no measured number or category",
             "columns of frames, or columns of floating-point numbers",
-            "importance(), which takes dates, steps, patches and whole numbers; standardize=True instead of "
-            '"robust", which clips',
+            "importance(), which takes dates, steps, patches and whole numbers",
         )
     pass_over = _Passes(session, batches, batch_size or rows_in_batch(session.batch_size, batches))
     session.model.eval()
@@ -229,7 +232,7 @@ class _Passes:
             parts = [feature.values(input).cpu() for _, input in self.inputs()]
             values = torch.cat(parts)
             values = values.argmax(1) if feature.kind == "category" else values.reshape(-1)
-            self._columns[feature.name] = values.double().numpy() * feature.scale + feature.center
+            self._columns[feature.name] = feature.measured(values.double().numpy())
         return self._columns[feature.name]
 
 
@@ -278,7 +281,11 @@ def _gradients(passes: _Passes, features: Sequence[Feature]) -> _Array:
                 grads = torch.autograd.grad(pred[:, output].sum(), tensors, retain_graph=True, allow_unused=True)
                 given = iter(zip(grads, tensors, strict=True))
                 slopes = map_leaves(lambda leaf, given=given: _filled(leaf, given), moved)
-                by_output.append(torch.stack([one.values(slopes).reshape(-1) / one.scale for one in features], 1))
+                by_output.append(
+                    torch.stack(
+                        [(one.values(slopes) * one.per_unit(one.values(input))).reshape(-1) for one in features], 1
+                    )
+                )
             found.append(torch.stack(by_output, 1).double().cpu())
     return torch.cat(found).numpy()
 
@@ -297,7 +304,7 @@ def _filled(leaf: Any, given: Iterator[tuple[Tensor | None, Tensor]]) -> Any:
 
 def _at(feature: Feature, value: float) -> _Change:
     """Sets a feature to a value: a measured number, or the number of a level."""
-    encoded = (value - feature.center) / feature.scale if feature.kind == "number" else value
+    encoded = float(feature.encoded(np.array(value))) if feature.kind == "number" else value
     return lambda input, _: feature.set_to(input, feature.level(int(encoded), input) if feature.kind == "category"
                                            else torch.tensor(encoded))  # fmt: skip
 
@@ -358,7 +365,7 @@ def _accumulated(passes: _Passes, feature: Feature, points: int) -> list[dict[st
     part = np.clip(np.searchsorted(edges, values) - 1, 0, len(edges) - 2)
 
     def at(edge: int) -> _Array:
-        to = torch.from_numpy((edges[part + edge] - feature.center) / feature.scale)
+        to = torch.from_numpy(feature.encoded(edges[part + edge]))
         return passes.predicted(lambda input, rows: feature.set_to(input, to[rows]))
 
     change = at(1) - at(0)

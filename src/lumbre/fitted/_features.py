@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base import DataError, Nested, OptionError, describe, did_you_mean, leaves, map_leaves
-from lumbre.data import FrameEncoding, LoaderFeed, RowFeed
+from lumbre.data import CLIP, FrameEncoding, LoaderFeed, RowFeed
 
 Name: TypeAlias = str | int
 Place: TypeAlias = tuple[int, tuple[Any, ...]]
@@ -18,6 +18,7 @@ Place: TypeAlias = tuple[int, tuple[Any, ...]]
 _PATCHES = 4
 _CORRELATED = 0.7
 _LOOKED_AT = 10_000
+_FARTHEST = 1 - 2**-24  # the share of the clip that float32 can tell from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Feature:
         center: what was subtracted from the measured values.
         scale: what they were divided by.
         gap: the column that says where a number is missing, which goes with it.
+        clip: to what scaled values were clipped smoothly, x / sqrt(1 + (x / clip)^2); None where they were not.
     """
 
     name: Name
@@ -41,6 +43,25 @@ class Feature:
     center: float = 0.0
     scale: float = 1.0
     gap: tuple[Place, ...] = ()
+    clip: float | None = None
+
+    def measured(self, values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Values as they were measured, from encoded ones in float64."""
+        if self.clip is not None:  # float32 rounds the farthest ones to the clip: they are brought to its border
+            shares = np.clip(values / self.clip, -_FARTHEST, _FARTHEST)
+            values = self.clip * shares / np.sqrt(1 - shares**2)
+        return values * self.scale + self.center
+
+    def encoded(self, values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Measured values as the module gets them."""
+        scaled = (values - self.center) / self.scale
+        return scaled if self.clip is None else scaled / np.hypot(1.0, scaled / self.clip)
+
+    def per_unit(self, values: Tensor) -> Tensor:
+        """By how much the encoded value grows for one more unit of the data, at encoded values."""
+        if self.clip is None:
+            return torch.full_like(values, 1 / self.scale)
+        return (1 - (values / self.clip) ** 2).clamp(min=0) ** 1.5 / self.scale
 
     def values(self, input: Nested) -> Tensor:
         """Its values of each row of an input, shape (rows, ...)."""
@@ -170,7 +191,7 @@ def _spans(length: int, parts: int) -> list[slice]:
 def _of_frame(encoding: FrameEncoding, tensors: list[Tensor]) -> list[Feature]:
     """The columns of a frame; nothing where the input has other columns than its encoding gives.
 
-    Dates, and numbers that were clipped, are "part": they have no line from measured to encoded values.
+    Dates are "part": they have several columns.
     """
     spreads = iter(zip(encoding.center, encoding.scale, strict=True))
     found: list[Feature] = []
@@ -188,13 +209,14 @@ def _of_frame(encoding: FrameEncoding, tensors: list[Tensor]) -> list[Feature]:
             found.append(Feature(column.name, ((0, (index,)),), "category", levels))
             continue
         scaled = [next(spreads, (0.0, 1.0)) for _ in column.parts]
-        if column.is_date or (column.kind == "number" and encoding.standardize == "robust"):
+        if column.is_date:
             found.append(Feature(column.name, ((0, (index,)),), "part"))
             continue
         center, scale = scaled[0] if scaled else (0.0, 1.0)
         levels = ("False", "True") if column.kind == "boolean" else ()
         gap = ((0, (index.start + 1,)),) if column.gaps else ()
-        found.append(Feature(column.name, ((0, (index.start,)),), column.kind, levels, center, scale, gap))
+        clip = CLIP if scaled and encoding.standardize == "robust" and encoding.center else None
+        found.append(Feature(column.name, ((0, (index.start,)),), column.kind, levels, center, scale, gap, clip))
     shapes = [size for size in (width, codes) if size]
     return found if [tuple(one.shape[1:]) for one in tensors] == [(size,) for size in shapes] else []
 

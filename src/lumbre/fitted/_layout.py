@@ -108,7 +108,8 @@ class Layout:
                 columns.append([one.levels[int(at)] if int(at) < len(one.levels) else "unknown"
                                 for at in values.reshape(-1).tolist()])  # fmt: skip
             elif one.kind == "number":
-                columns.append([f"{at * one.scale + one.center:.4g}" for at in values.double().reshape(-1).tolist()])
+                seen = one.measured(values.double().cpu().reshape(-1).numpy())
+                columns.append([f"{at:.4g}" for at in seen.tolist()])
             else:
                 columns.append([""] * len(values))
         return [list(row) for row in zip(*columns, strict=True)]
