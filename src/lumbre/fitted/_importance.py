@@ -63,6 +63,7 @@ class Importance:
         repeats: permutations of each feature.
         values: (feature, importance, low, high), the most important first.
         columns: whether features are columns, or groups of them, rather than steps or patches.
+        models: of how many models it is the mean, with intervals over them; 1 of a `Fitted`.
 
     Example:
         >>> import lumbre as lb, torch
@@ -82,6 +83,7 @@ class Importance:
     repeats: int
     values: tuple[tuple[Name, float, float, float], ...]
     columns: bool = False
+    models: int = 1
 
     def frame(self) -> "pd.DataFrame":
         """A DataFrame with the columns feature, importance, low and high, the most important feature first."""
@@ -114,7 +116,8 @@ class Importance:
     def _head(self) -> str:
         return (
             f"Importance: how much worse {self.metric} ({format_value(self.baseline)}) gets when a feature is shuffled;"
-            f" 95 % intervals, {self.rows:,} rows, {self.repeats} permutations"
+            f" 95 % intervals{f' over {self.models} models' if self.models > 1 else ''}, {self.rows:,} rows,"
+            f" {self.repeats} permutations"
         )
 
 

@@ -98,13 +98,16 @@ def plot_effect_surface(surface: Any, *, response: str = "prediction") -> "ggplo
     return chart + _panels(p9, table) if "output" in table else chart
 
 
-def plot_slopes(slopes: Any, spreads: Mapping[Any, float], *, response: str = "prediction") -> "ggplot":
+def plot_slopes(
+    slopes: Any, spreads: Mapping[Any, float], *, response: str = "prediction", lines: str = "90 % of the rows"
+) -> "ggplot":
     """Average slopes, each for one standard deviation of its feature, so that they can be compared.
 
     Args:
         slopes: with the columns feature, slope, low, high and perhaps output, as `Effects.frame()`.
         spreads: the standard deviation of each feature; differences of categories have none.
         response: what is predicted, for the axis.
+        lines: what low and high are, for the subtitle.
 
     Returns:
         A plotnine `ggplot`.
@@ -129,7 +132,7 @@ def plot_slopes(slopes: Any, spreads: Mapping[Any, float], *, response: str = "p
         + p9.labs(
             x=f"change of the {literal(response)}",
             y="",
-            subtitle="for one standard deviation more, or another level;\nlines: 90 % of the rows",
+            subtitle=f"for one standard deviation more, or another level;\nlines: {lines}",
         )
         + look.theme(
             figure_size=(6.4, 1.6 + 0.3 * len(names)),

@@ -26,10 +26,12 @@ from lumbre.base import (
 )
 from lumbre.core import History, format_seconds, format_value
 from lumbre.data import InMemoryDataset, Rows, WeightedRows, countable, of_seed, split_rows, take_rows
-from lumbre.fitted import Evaluation, Fitted, restored
+from lumbre.fitted import Effects, Evaluation, Fitted, Importance, restored
+from lumbre.metrics import Metric
 from lumbre.run import Spec, callback_list, given_data
 from lumbre.storage import Archive, read_archive, read_several, write_several
 from lumbre.trials._folds import BY_ROW, of_rows, with_weights
+from lumbre.trials._joint import joint_effects, joint_importance
 from lumbre.trials._several import FitOf, Job, checked_options, fit_each, own_copy
 
 
@@ -134,6 +136,41 @@ class Ensemble:
         if encoded:
             return joint_fit.evaluate(data.rows, batch_size=batch_size)
         return joint_fit.evaluate(data, batch_size=batch_size, weights=weights)
+
+    def importance(self, data: Any, metric: str | Metric | None = None, **options: Any) -> Importance:
+        """Permutation importance: the mean over the models, with 95 % intervals from how far they differ.
+
+        An interval is mean +- t x standard deviation over the models, with Student's t for n - 1. With
+        `bootstrap=True` it holds what other training rows would change; otherwise only first weights and order. The
+        rows of `data`, and permutations, are the same for all models.
+
+        Args:
+            data: as for `Fitted.importance`.
+            metric: as for `Fitted.importance`.
+            **options: as for `Fitted.importance`: repeats, groups, patches, seed, batch_size.
+
+        Raises:
+            DataError: the data cannot be used as it is, or come from a loader.
+            OptionError: an option is impossible.
+        """
+        return joint_importance([one.importance(data, metric, **options) for one in self.models])
+
+    def effects(self, data: Any, *features: str | int, **options: Any) -> Effects:
+        """What features do to the prediction: means over the models, with 95 % intervals from how far they differ.
+
+        `low` and `high` of a slope are mean +- t x standard deviation over the models, with Student's t for n - 1: with
+        `bootstrap=True` an interval for the slope. Curves and surfaces are means.
+
+        Args:
+            data: as for `Fitted.effects`.
+            *features: as for `Fitted.effects`.
+            **options: as for `Fitted.effects`: points, curves, seed, batch_size.
+
+        Raises:
+            DataError: the data cannot be used as it is, or the module gives no numbers, or no gradient.
+            OptionError: a feature is not there, or is no number or category.
+        """
+        return joint_effects([one.effects(data, *features, **options) for one in self.models])
 
     def save(self, path: str | Path) -> None:
         """Write all models to one file of tensors and JSON, which `lumbre.load_ensemble(path, module)` reads.
