@@ -3,7 +3,7 @@
 A metric is three functions over tensors, `init`, `update` and `compute`; see `Metric`. Any `torchmetrics.Metric`
 may stand beside them in `setup(metrics=[...])`.
 
-Used by fitted, nets, run and the root modules. Nothing here knows of models, or reads a value within an epoch.
+Used by fitted, nets, run, trials and the root modules. Nothing here knows of models, or reads a value within an epoch.
 """
 
 from lumbre.metrics._classification import Accuracy, BinaryAccuracy, BinaryAccuracyWithLogits, Perplexity, TopKAccuracy
