@@ -58,6 +58,9 @@ TEXTS = {
     "months": ["2024-01", "2024-02"],
     "weekdays": ["mon", "tue"],
     "ids": ["1234567-8", "2345678-9"],
+    "telephones": ["030 123 456", "040 222 333"],
+    "telephones with dots": ["555.123.4567", "555.222.3333"],
+    "places": ["#3", "4", "12"],
 }
 
 
@@ -126,7 +129,7 @@ def test_dates_of_a_csv(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
-@pytest.mark.parametrize("codes", [["01234", "00501"], ['"007"', "7"], ["7", "007 "], ["", "01"]])
+@pytest.mark.parametrize("codes", [["01234", "00501"], ['"007"', "7"], ["7", "007 "], ["", "001"], ["01", "32"], ["1", "02"]])
 def test_leading_zeros_of_codes_are_not_lost(tmp_path: Path, codes: list[str], name: str) -> None:
     text = f"code,y\n{codes[0]},1.5\n{codes[1]},0.5\n"
     path = tmp_path / name
@@ -139,6 +142,11 @@ def test_leading_zeros_of_codes_are_not_lost(tmp_path: Path, codes: list[str], n
 def test_numbers_with_a_zero_before_the_point_are_numbers(tmp_path: Path) -> None:
     data = csv(tmp_path / "a.csv", "a,b,z,y\n0.5,0,01,0\n-0.25,10,02,1\n", features=["a", "b"])
     assert data[:][0].tolist() == [[0.5, 0.0], [-0.25, 10.0]]
+
+
+def test_months_and_hours_of_two_digits_are_numbers(tmp_path: Path) -> None:
+    data = csv(tmp_path / "a.csv", "month,hour,y\n01,00,0\n12,23,1\n", features=["month", "hour"])
+    assert data[:][0].tolist() == [[1.0, 0.0], [12.0, 23.0]]
 
 
 def test_separators_at_the_end_of_lines_make_no_column(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ here, and written back in place: whoever holds a list or a tensor holds the same
 import array
 import copy
 import functools
+import gc
 import itertools
 import random
 import types
@@ -45,7 +46,9 @@ _HOLDERS = (
     weakref.WeakSet,
 )
 _MOST_BYTES = 1 << 28  # of tensors and arrays that are neither parameters nor buffers: more of them are not copied
-_MOST_ENTRIES = 1 << 13  # of a longer collection only which entries it has: a million rows would take seconds
+# Of a longer collection only which entries it has, and of all together no more than so many entries in turn: hundreds of
+# thousands of records would take half a minute.
+_MOST_ENTRIES, _MOST_IN_ALL = 1 << 13, 1 << 12
 _FEW_BYTES = 1 << 16  # of tensors that are compared by their bytes, in a fifth of the time of torch.equal()
 _KEPT: "ContextVar[Noted | None]" = ContextVar("kept", default=None)
 
@@ -57,7 +60,8 @@ def unchanged(*roots: Any, most_bytes: int = _MOST_BYTES) -> Generator[None]:
     What is put back: parameters, buffers and gradients; attributes of modules and of objects of the user's own classes,
     and of these classes; lists, dicts, sets, deques, arrays; generators of random numbers; what functions close over.
     Global variables that these classes and functions name, too, unless they are tensors or arrays. Plain tensors and
-    arrays beyond 256 MB are left alone, and so are the entries of collections with more than 8192 of them.
+    arrays beyond 256 MB are left alone, and so are the entries of collections with more than 8192 of them, and those
+    that lie deepest where there are more than 4096 in all.
 
     Args:
         roots: modules, functions, or other objects.
@@ -98,6 +102,18 @@ def noted_once(*roots: Any, device: torch.device | None = None) -> Generator[Non
         noted.put_back()
 
 
+@contextmanager
+def _without_collecting() -> Generator[None]:
+    """Python looks for no garbage meanwhile: beside many rows that takes ten times as long as to note what is there."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class Noted:
     """What can be reached from some objects, as it is now.
 
@@ -118,8 +134,14 @@ class Noted:
         self._slots: dict[type, list[str]] = {}
         self._bytes, self._most_bytes = 0, most_bytes
         self._waiting: list[Any] = list(roots)
-        while self._waiting:
-            self._note(self._waiting.pop())
+        self._entries: deque[Collection[Any]] = deque()
+        self._left = _MOST_IN_ALL
+        with _without_collecting():
+            while self._waiting or self._entries:
+                if self._waiting:
+                    self._note(self._waiting.pop())
+                else:
+                    self._wait_for_new(self._entries.popleft())
 
     def knows(self, root: Any) -> bool:
         """Whether `root` is among what was noted."""
@@ -197,8 +219,14 @@ class Noted:
             self._note_attributes(value)
 
     def _wait_for(self, entries: Collection[Any]) -> None:
-        if len(entries) <= _MOST_ENTRIES:
-            self._waiting += entries
+        if 0 < len(entries) <= _MOST_ENTRIES:
+            self._entries.append(entries)
+
+    def _wait_for_new(self, entries: Collection[Any]) -> None:
+        new = [one for one in entries if type(one) not in _PLAIN_KINDS and id(one) not in self._seen]
+        if len(new) <= self._left:
+            self._left -= len(new)
+            self._waiting += new
 
     def _note_object(self, value: Any) -> None:
         """Functions, and objects of the user's own classes; what belongs to Python or to a library is passed by."""

@@ -30,7 +30,8 @@ def from_csv(
 
     It is read into memory as pandas does; only the columns asked for are kept. What pandas reads as missing (empty
     fields, NA, NaN, null and the like) is refused, and so are codes with leading zeros ("01234"), which pandas reads as
-    numbers. For files larger than memory see `from_parquet`.
+    numbers. Months, days and hours of two digits ("01" to "31") are numbers. For files larger than memory see
+    `from_parquet`.
 
     Args:
         path: the file.
@@ -140,7 +141,7 @@ def _refuse_leading_zeros(file: Path, separator: str, frame: Any, wanted: Collec
     texts: Any = pd.read_csv(file, sep=separator, index_col=False, usecols=whole, dtype=str)
     for name in whole:
         codes = texts[name][texts[name].str.fullmatch(r"\s*0[0-9]+\s*", na=False)]
-        if len(codes):
+        if len(codes) and not texts[name].str.fullmatch(_OF_A_DATE, na=True).all():
             raise DataError(
                 f"column {name!r} with leading zeros, such as {codes.iloc[0].strip()!r}, which numbers do not keep",
                 "codes as text, and numbers without such zeros",
@@ -158,6 +159,7 @@ def _may_have_leading_zeros(file: Path, separator: str) -> bool:
         return re.search(rb"[\r\n\"\t " + re.escape(between) + rb"]0[0-9]", content) is not None
 
 
+_OF_A_DATE = r"\s*(?:[0-2][0-9]|3[01])\s*"  # two digits each, as months, days and hours have: no code loses anything
 _COMPRESSED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar")
 
 

@@ -11,10 +11,12 @@ from lumbre.base import DataError
 from lumbre.data._cells import Texts
 
 _PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_GROUPED = r"[0-9]{1,3}(?:[,.' \u00a0\u202f\u2019][0-9]{3})+(?:[.,][0-9]+)?"
+# Groups never begin with 0, and are parted by one sign, which is not that of the fraction: 030 123 456 and 555.123.4567
+# are numbers of telephones.
+_GROUPED = r"[1-9][0-9]{0,2}(?P<sign>[,.' \u00a0\u202f\u2019])[0-9]{3}(?:(?P=sign)[0-9]{3})*(?:(?!(?P=sign))[.,][0-9]+)?"
 _BODY = rf"[+\-\u2212]?\s?[$€£¥₹]?\s?(?:{_GROUPED}|[0-9]+,[0-9]+|[0-9]+\.?[0-9]*|\.[0-9]+)\s?[%‰$€£¥₹]?"
 _NUMBER = re.compile(_PLAIN)
-_WRITTEN = re.compile(rf"{_BODY}|\({_BODY}\)")
+_WRITTEN = re.compile(_BODY)
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _DATE = re.compile(
     r"(?:[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}"  # 2024-12-31
@@ -61,7 +63,8 @@ def _numbers(name: str, levels: Sequence[str]) -> list[str]:
         if _NUMBER.fullmatch(text):
             numbers += 1
             continue
-        written = _WRITTEN.fullmatch(text) is not None
+        within = text[1:-1] if text.startswith("(") and text.endswith(")") else text  # -100, as accountants write it
+        written = _WRITTEN.fullmatch(within) is not None
         if not written and not _stands_for_nothing(name, text):
             return []
         numbers += written
@@ -71,4 +74,5 @@ def _numbers(name: str, levels: Sequence[str]) -> list[str]:
 
 def _stands_for_nothing(name: str, text: str) -> bool:
     """Whether it is a mark for a missing value, an error of a spreadsheet, or the header once more."""
-    return text.casefold() in _MARKS or text == name.strip() or text.startswith("#") or not any(map(str.isalnum, text))
+    error = text.startswith("#") and not text[1:2].isdigit()  # "#DIV/0!"; "#3" is a place
+    return error or text.casefold() in _MARKS or text == name.strip() or not any(map(str.isalnum, text))
