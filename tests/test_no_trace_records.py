@@ -17,7 +17,9 @@ class Annotated(Dataset[Any]):
 
     def __init__(self) -> None:
         self.read: list[int] = []
-        self.records = {name: [{"id": at, "box": [at, 0]} for at in range(8_000)] for name in "abcdefghijkl"}
+        self.records: dict[str, list[dict[str, Any]]] = {
+            name: [{"id": at, "box": [at, 0]} for at in range(8_000)] for name in "abcdefghijkl"
+        }
         self.nested: dict[str, Any] = {"counts": {"read": 0}}
 
     def __len__(self) -> int:

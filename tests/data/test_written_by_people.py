@@ -129,7 +129,9 @@ def test_dates_of_a_csv(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
-@pytest.mark.parametrize("codes", [["01234", "00501"], ['"007"', "7"], ["7", "007 "], ["", "001"], ["01", "32"], ["1", "02"]])
+@pytest.mark.parametrize(
+    "codes", [["01234", "00501"], ['"007"', "7"], ["7", "007 "], ["", "001"], ["01", "32"], ["1", "02"]]
+)
 def test_leading_zeros_of_codes_are_not_lost(tmp_path: Path, codes: list[str], name: str) -> None:
     text = f"code,y\n{codes[0]},1.5\n{codes[1]},0.5\n"
     path = tmp_path / name

@@ -46,8 +46,8 @@ _HOLDERS = (
     weakref.WeakSet,
 )
 _MOST_BYTES = 1 << 28  # of tensors and arrays that are neither parameters nor buffers: more of them are not copied
-# Of a longer collection only which entries it has, and of all together no more than so many entries in turn: hundreds of
-# thousands of records would take half a minute.
+# Of a longer collection only which entries it has, and of all together no more than so many entries in turn: hundreds
+# of thousands of records would take half a minute.
 _MOST_ENTRIES, _MOST_IN_ALL = 1 << 13, 1 << 12
 _FEW_BYTES = 1 << 16  # of tensors that are compared by their bytes, in a fifth of the time of torch.equal()
 _KEPT: "ContextVar[Noted | None]" = ContextVar("kept", default=None)

@@ -13,7 +13,8 @@ from lumbre.data._cells import Texts
 _PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 # Groups never begin with 0, and are parted by one sign, which is not that of the fraction: 030 123 456 and 555.123.4567
 # are numbers of telephones.
-_GROUPED = r"[1-9][0-9]{0,2}(?P<sign>[,.' \u00a0\u202f\u2019])[0-9]{3}(?:(?P=sign)[0-9]{3})*(?:(?!(?P=sign))[.,][0-9]+)?"
+_SIGN = r"(?P<sign>[,.' \u00a0\u202f\u2019])"
+_GROUPED = rf"[1-9][0-9]{{0,2}}{_SIGN}[0-9]{{3}}(?:(?P=sign)[0-9]{{3}})*(?:(?!(?P=sign))[.,][0-9]+)?"
 _BODY = rf"[+\-\u2212]?\s?[$€£¥₹]?\s?(?:{_GROUPED}|[0-9]+,[0-9]+|[0-9]+\.?[0-9]*|\.[0-9]+)\s?[%‰$€£¥₹]?"
 _NUMBER = re.compile(_PLAIN)
 _WRITTEN = re.compile(_BODY)
