@@ -43,7 +43,9 @@ LOSSES: dict[str, Any] = {
     "by another name": functools.partial(padded, pad=0),
     "logarithms": lambda pred, target: F.nll_loss(pred.log_softmax(1), target, ignore_index=0),
     "with more": lambda pred, target: padded(pred, target, 0) + 1e-3 * pred.square().mean(),
-    "two": lambda pred, target: padded(pred, target, 0) + 1e-3 * F.cross_entropy(pred, target),
+    "two": lambda pred, target: (
+        padded(pred, target, 0) + 1e-3 * F.nll_loss(pred.log_softmax(1), target, ignore_index=0)
+    ),
     "module": Own(),
 }
 
@@ -61,6 +63,15 @@ def test_the_label_is_seen(name: str, tmp_path: Path) -> None:
     assert fitted.evaluate((x, y), batch_size=7).metrics["acc"] == pytest.approx(expected)
     fitted.save(tmp_path / "model")
     assert lb.load(tmp_path / "model", recipe).evaluate((x, y)).metrics["acc"] == pytest.approx(expected)
+
+
+def test_a_label_that_one_term_counts_is_counted() -> None:
+    x, y = torch.randn(40, 4), torch.arange(40) % 3
+    loss = lambda pred, target: F.cross_entropy(pred, target) + 0.5 * padded(pred, target, 0)  # noqa: E731
+    recipe = lb.setup(lambda: nn.Linear(4, 3), loss=loss, optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
+    fitted = recipe.fit((x, y), epochs=1, verbose=False)
+    expected = (fitted.predict(x).argmax(1) == y).double().mean().item()
+    assert fitted.evaluate((x, y)).metrics["acc"] == pytest.approx(expected)
 
 
 def test_a_scale_of_the_users_own_does_not_hide_it() -> None:

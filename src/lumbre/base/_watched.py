@@ -44,7 +44,7 @@ def watched_scale(loss: Callable[[Nested, Nested], object], pred: Nested, target
 
     Losses of torch count that take the target as it is, and the prediction as it is or after a sigmoid, softmax,
     exponential or logarithm; and losses for numbers that take a logarithm of the target. Where they do not agree, or
-    there are none, nothing is known. A label that losses of classes leave out (`ignore_index`) is noted with it.
+    there are none, nothing is known. A label that all losses of classes leave out (`ignore_index`) is noted with it.
 
     Args:
         loss: a function of prediction and target; its value is left aside.
@@ -58,8 +58,6 @@ def watched_scale(loss: Callable[[Nested, Nested], object], pred: Nested, target
         getattr(loss, "_torchdynamo_orig_callable", loss)(pred, target)
     found = {one for call in watch.calls if (one := _scale(*call, pred, target)) is not None}
     ignored = {call.get("ignore_index", -100) for function, call in watch.calls if function in _OF_LABELS}
-    if len(ignored) > 1:
-        ignored.discard(-100)  # as a second loss has it that was not told
     scale = found.pop() if len(found) == 1 else Scale()
     return replace(scale, ignored=ignored.pop() if len(ignored) == 1 else None)
 
