@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, optim
+from torch.utils.data import Dataset
 
 import lumbre as lb
 from conftest import blobs
@@ -330,3 +332,37 @@ class TwoTowers(nn.Module):
 
 def test_scores_of_rows_beside_rows_and_their_embeddings() -> None:
     assert found(TwoTowers, loss=lambda pred, target: pred["loss"]) == []
+
+
+class Noise:
+    """A transform with a generator of its own, as those of MONAI are."""
+
+    def __init__(self) -> None:
+        self.R = np.random.RandomState(0)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x + 0.1 * torch.as_tensor(self.R.normal(size=x.shape), dtype=x.dtype)
+
+
+class Noisy(Dataset[Any]):
+    """Rows put through transforms in a list; `scaled`: and scaled in place."""
+
+    def __init__(self, scaled: bool) -> None:
+        self.rows, self.transforms, self.scaled = rows(), {"x": [Noise(), Noise()]}, scaled
+
+    def __len__(self) -> int:
+        return len(self.rows[0])
+
+    def __getitem__(self, row: int) -> Any:
+        x, y = (part[row] for part in self.rows)
+        if self.scaled:
+            x -= 0.5
+        for one in self.transforms["x"]:
+            x = one(x)
+        return x, y
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_chance_within_transforms_overwrites_no_rows(scaled: bool) -> None:
+    said = found(lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)), Noisy(scaled))
+    assert ("LB129" in said) == scaled

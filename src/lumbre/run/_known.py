@@ -1,10 +1,12 @@
 """What the checks before a run may know of the rows: all of them where they lie in memory, some that are read else."""
 
 import random
+from collections import deque
 from collections.abc import Generator, Sized
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ Pair = tuple[Nested, Nested]
 _AT_HAND = 50_000_000
 _NOTED_BYTES = 1 << 24  # of what data sets hold: more is rows, which take longer to copy than the checks
 _CHUNK, _FIRST_BATCHES, _READ_TWICE = 32, 4, 16
+_MOST_HELD = 1_000  # objects among which generators are looked for
 _GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 
 
@@ -346,14 +349,33 @@ def _left_as_it_was(source: Any) -> Generator[None]:
         waiting += [inner[name] for name in ("dataset", "source", "sampler", "batch_sampler") if name in inner]
         waiting += list(inner.get("datasets", ()))
     before = [dict(vars(one)) for one in held]
-    generators = [value for values in before for value in values.values() if isinstance(value, _GENERATORS)]
     try:
-        with preserved_randomness(torch.device("cpu")), unchanged(*generators):
+        with preserved_randomness(torch.device("cpu")), unchanged(*_generators(held)):
             yield
     finally:
         for one, values in zip(held, before, strict=True):
             vars(one).clear()
             vars(one).update(values)
+
+
+def _generators(roots: list[Any]) -> list[Any]:
+    """The random generators that data sets hold, themselves or within what they hold, such as a list of transforms."""
+    found: list[Any] = []
+    seen: dict[int, Any] = {}
+    waiting = deque(roots)
+    while waiting and len(seen) < _MOST_HELD:
+        one = waiting.popleft()
+        if id(one) in seen or isinstance(one, (type, ModuleType)):
+            continue
+        seen[id(one)] = one
+        if isinstance(one, _GENERATORS):
+            found.append(one)
+        elif isinstance(one, (list, tuple)):
+            waiting += one[:_MOST_HELD]
+        else:
+            inner: Any = one if isinstance(one, dict) else getattr(one, "__dict__", {})
+            waiting += islice(inner.values(), _MOST_HELD)
+    return found
 
 
 def _name(source: Any) -> str:
