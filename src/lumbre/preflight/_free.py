@@ -31,9 +31,8 @@ def asks_nothing(subject: Subject) -> Iterator[Found]:
     """Predictions follow the loss by themselves, without a net: once each row its own, once all rows together. One
     prediction for all comes as low as one for each, though the targets differ: nothing about the rows is to be learned.
     A hinge loss of labels 0 and 1 takes no notice of the zeros; a likelihood without the logarithm of its spread is
-    lowest where the spread is endless; positive pairs alone are satisfied by a single point; and
-    where means are compared, the place of each number is lost. (Losses of torch are not
-    looked at.)"""
+    lowest where the spread is endless; positive pairs alone are satisfied by a single point; and where means are
+    compared, the place of each number is lost. (Losses of torch are not looked at.)"""
     found, target = subject.evaluated, subject.batch.target
     pred, value = found.pred, found.loss
     if subject.loss is None or found.failure is not None or of_torch(subject) or len(subject.optimizers) != 1:
