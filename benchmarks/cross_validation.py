@@ -25,19 +25,16 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn, optim
 
 import lumbre as lb
+from benchmarks.peers.contenders import expert
 from benchmarks.peers.report import machine
+from benchmarks.peers.works import Job, mlp
 from benchmarks.today import interval
 
 FOLDS, EPOCHS, BATCH, LR = 5, 20, 32, 1e-3
 
 
-class Net(nn.Sequential):
-    def __init__(self) -> None:
-        super().__init__(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
-
-
 def with_lumbre(x: Tensor, y: Tensor) -> list[float]:
-    recipe = lb.setup(Net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
+    recipe = lb.setup(mlp, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam, metrics=lb.metrics.Accuracy())
     data = lb.data.from_frame(_frame(x, y), target="y")
     options = {"epochs": EPOCHS, "batch_size": BATCH, "verbose": False}
     found = recipe.set_opt_hparams(lr=LR).cross_validate(data, folds=FOLDS, **options)
@@ -49,19 +46,9 @@ def with_expert(x: Tensor, y: Tensor) -> list[float]:
     scores: list[float] = []
     for train, test in KFold(FOLDS, shuffle=True, random_state=0).split(x):
         center, spread = x[train].mean(0), x[train].std(0)
-        seen, held, label = (x[train] - center) / spread, (x[test] - center) / spread, y[train]
-        model, loss_function = Net(), nn.CrossEntropyLoss()
-        optimizer = optim.Adam(model.parameters(), lr=LR, fused=True)
-        for _ in range(EPOCHS):
-            order = torch.randperm(len(seen))
-            total = torch.zeros(())
-            for inputs, target in zip(seen[order].split(BATCH), label[order].split(BATCH), strict=True):
-                optimizer.zero_grad()
-                loss = loss_function(model(inputs), target)
-                loss.backward()
-                optimizer.step()
-                total += loss.detach()
-            total.item()
+        seen, held = (x[train] - center) / spread, (x[test] - center) / spread
+        options = {"batch": BATCH, "epochs": EPOCHS, "lr": LR, "precision": "float32", "seed": 0}
+        model = expert.train(Job(model=mlp(), x=seen, y=y[train], **options))
         with torch.inference_mode():
             scores.append((model(held).argmax(1) == y[test]).float().mean().item())
     return scores
@@ -72,7 +59,7 @@ def with_skorch(x: Tensor, y: Tensor) -> list[float]:
 
     options = {"max_epochs": EPOCHS, "batch_size": BATCH, "lr": LR, "iterator_train__shuffle": True}
     net = NeuralNetClassifier(
-        Net, criterion=nn.CrossEntropyLoss, optimizer=optim.Adam, train_split=None, verbose=0, **options
+        mlp, criterion=nn.CrossEntropyLoss, optimizer=optim.Adam, train_split=None, verbose=0, **options
     )
     folds = KFold(FOLDS, shuffle=True, random_state=0)
     return cross_val_score(make_pipeline(StandardScaler(), net), x.numpy(), y.numpy(), cv=folds).tolist()

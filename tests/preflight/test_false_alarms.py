@@ -348,7 +348,8 @@ class Noisy(Dataset[Any]):
     """Rows put through transforms in a list; `scaled`: and scaled in place."""
 
     def __init__(self, scaled: bool) -> None:
-        self.rows, self.transforms, self.scaled = rows(), {"x": [Noise(), Noise()]}, scaled
+        self.rows, self.numbers, self.scaled = rows(), list(range(5_000)), scaled
+        self.transforms = {"x": [Noise(), Noise()]}
 
     def __len__(self) -> int:
         return len(self.rows[0])

@@ -94,7 +94,7 @@ from lumbre.base._screen import (
     listed,
     png,
 )
-from lumbre.base._seeds import HOST_CHANCE, preserved_randomness, seed_host, stream
+from lumbre.base._seeds import GENERATORS, HOST_CHANCE, preserved_randomness, seed_host, stream
 from lumbre.base._shards import is_shared, own_part, shared_like, whole
 from lumbre.base._target import Weighted, spread
 from lumbre.base._unchanged import Noted, kept_chance, noted_once, unchanged

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
+"""The kinds of random generators that a user's code may hold."""
+
 _MERSENNE_BYTES = 4 * (624 + 1)  # of a Mersenne twister in NumPy: its numbers, and the place among them
 
 

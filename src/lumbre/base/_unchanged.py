@@ -28,7 +28,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lumbre.base._attributes import entries_of, functions_of_class, globals_used, is_users_own, slots_of
-from lumbre.base._seeds import KeptChance
+from lumbre.base._seeds import GENERATORS, KeptChance
 from lumbre.base._shards import is_shared, own_part
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.dtype, torch.device, torch.Size, type(...))
@@ -168,7 +168,7 @@ class Noted:
             self._note_collection(value)
         elif isinstance(value, (tuple, frozenset)):
             self._wait_for(entries_of(value))
-        elif isinstance(value, (random.Random, np.random.RandomState, np.random.Generator, torch.Generator)):
+        elif isinstance(value, GENERATORS):
             self._undo.append(_generator_undo(value))
         elif isinstance(value, np.random.BitGenerator):
             self._undo.append(_bits_undo(value))

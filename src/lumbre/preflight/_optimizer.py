@@ -90,11 +90,8 @@ def decay(subject: Subject) -> Iterator[Found]:
             fix = "torch.optim.AdamW, which decays weights beside the gradient" if value < 1 else "weight_decay=0.01"
             yield Found(f"weight_decay={value:g} for {name}", "0.001 to 0.1 for AdamW, below 0.01 for Adam", fix)
             return
-        if (
-            isinstance(optimizer, optim.SGD)
-            and value >= 0.01
-            and ((pull := _pull(subject, group, value)) > (_MUCH_PULL if value >= _MUCH_DECAY else 10))
-        ):
+        most = _MUCH_PULL if value >= _MUCH_DECAY else 10
+        if isinstance(optimizer, optim.SGD) and value >= 0.01 and (pull := _pull(subject, group, value)) > most:
             yield Found(
                 f"weight_decay={value:g} for {name}, which pulls weights to zero {pull:.0f} times as much as the first "
                 "gradient moves them",

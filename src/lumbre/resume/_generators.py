@@ -9,14 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import attributes_of_module
-
-_KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-
-
-def is_generator(value: object) -> bool:
-    """Whether an attribute is a random generator, whose state is kept."""
-    return isinstance(value, _KINDS)
+from lumbre.base import GENERATORS, attributes_of_module
 
 
 def states_of(parts: Mapping[str, nn.Module | optim.Optimizer | None]) -> dict[str, Any]:
@@ -37,7 +30,7 @@ def _generators(parts: Mapping[str, nn.Module | optim.Optimizer | None]) -> Iter
         for where, one in named:
             held = attributes_of_module(one) if isinstance(one, nn.Module) else getattr(one, "__dict__", {})
             for key, value in held.items():
-                if is_generator(value):
+                if isinstance(value, GENERATORS):
                     yield ".".join(filter(None, (top, where, key))), value
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader, Dataset
 
 from lumbre.base import (
+    GENERATORS,
     attributes_of,
     attributes_of_module,
     held_by_function,
@@ -27,7 +28,6 @@ from lumbre.base import (
 from lumbre.callbacks import On
 from lumbre.core import Callback
 from lumbre.data import objects_behind
-from lumbre.resume._generators import is_generator
 from lumbre.resume._set_anew import set_anew
 from lumbre.resume._state import Run, is_kept_number
 from lumbre.storage import CheckpointWarning
@@ -118,7 +118,7 @@ class HiddenState:
                 found |= {
                     f"{type(one).__name__}.{key}": print_of(value, known)
                     for key, value in own.items()
-                    if key not in _OF_OPTIMIZERS and not is_generator(value)
+                    if key not in _OF_OPTIMIZERS and not isinstance(value, GENERATORS)
                 }
         for batches in (plan.train, plan.valid, *(others for others, _ in plan.also.values())):
             objects, kept = objects_behind(batches)
@@ -186,7 +186,7 @@ def _of_module(part: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, value
     anew = set_anew(type(part), "forward") | set_anew(type(part), "__call__")
     for name, value in attributes_of_module(part).items():
-        if not is_kept_number(value) and not is_generator(value) and name not in anew:
+        if not is_kept_number(value) and not isinstance(value, GENERATORS) and name not in anew:
             yield name, value
 
 

@@ -1,6 +1,5 @@
 """What the checks before a run may know of the rows: all of them where they lie in memory, some that are read else."""
 
-import random
 from collections import deque
 from collections.abc import Generator, Sized
 from contextlib import AbstractContextManager, contextmanager
@@ -9,7 +8,6 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -24,7 +22,18 @@ from torch.utils.data import (
     default_collate,
 )
 
-from lumbre.base import Batch, Budget, Nested, Source, leaves, map_leaves, pair_count, preserved_randomness, unchanged
+from lumbre.base import (
+    GENERATORS,
+    Batch,
+    Budget,
+    Nested,
+    Source,
+    leaves,
+    map_leaves,
+    pair_count,
+    preserved_randomness,
+    unchanged,
+)
 from lumbre.data import ArraySource, InMemoryDataset, Loaded, LoaderFeed, MapSource, ParquetData, Taken, accept, mover
 from lumbre.run._batches import feed
 
@@ -34,7 +43,7 @@ _AT_HAND = 50_000_000
 _NOTED_BYTES = 1 << 24  # of what data sets hold: more is rows, which take longer to copy than the checks
 _CHUNK, _FIRST_BATCHES, _READ_TWICE = 32, 4, 16
 _MOST_HELD = 1_000  # objects among which generators are looked for
-_GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
+_HOLD_NONE = (type, ModuleType, int, float, str, bytes, Tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,10 +374,10 @@ def _generators(roots: list[Any]) -> list[Any]:
     waiting = deque(roots)
     while waiting and len(seen) < _MOST_HELD:
         one = waiting.popleft()
-        if id(one) in seen or isinstance(one, (type, ModuleType)):
+        if id(one) in seen or isinstance(one, _HOLD_NONE):
             continue
         seen[id(one)] = one
-        if isinstance(one, _GENERATORS):
+        if isinstance(one, GENERATORS):
             found.append(one)
         elif isinstance(one, (list, tuple)):
             waiting += one[:_MOST_HELD]
