@@ -109,8 +109,9 @@ def zero_gradients(subject: Subject) -> Iterator[Found]:
         again = subject.stepped if at == 0 else subject.moved(at)
         if again.failure is not None or not again.gradients:
             return
-        # What is zero in exact numbers may be rounded to a little more.
-        zero = (zero & _zeros(again, 1e-6)) - _unasked(subject.model, again)
+        # What is zero in exact numbers may be rounded to a little more, otherwise on each processor: by some 1e-8 of the
+        # largest, times the 316 by which a norm of a single number divides.
+        zero = (zero & _zeros(again, 1e-5)) - _unasked(subject.model, again)
     weights = [name for name in found.gradients if name in zero]
     if any(found.gradients[name].ndim >= 2 for name in weights):  # pyright: ignore[reportOptionalMemberAccess]
         rest = f" and {len(weights) - _SHOWN} more" if len(weights) > _SHOWN else ""
