@@ -47,6 +47,12 @@ class Units:
         pairs = zip(values.unbind(-1), self.center, self.scale, strict=True)
         return torch.stack([self._back(part, center, scale) for part, center, scale in pairs], dim=-1)
 
+    def into(self, other: "Units") -> "Units":
+        """What brings values that are scaled like these to the scale of others of the same targets."""
+        pairs = list(zip(self.center, self.scale, other.center, other.scale, strict=True))
+        center = tuple((own - its) / spread for own, _, its, spread in pairs)
+        return Units(center, tuple(own / its for _, own, _, its in pairs), self.matrix)
+
     def _back(self, values: Tensor, center: float, scale: float) -> Tensor:
         # In float64, so that targets come back as they were to the last digit that float32 has for them.
         kind = torch.float32 if values.device.type == "mps" else torch.float64

@@ -26,7 +26,7 @@ from lumbre.devices import seeder
 from lumbre.fitted._compare import normalized
 from lumbre.fitted._features import Name
 from lumbre.fitted._layout import SHOWN, Layout
-from lumbre.fitted._response import response_scale
+from lumbre.fitted._response import output_names, response_scale, target_words
 from lumbre.run import Session
 
 if TYPE_CHECKING:
@@ -237,19 +237,19 @@ class _Asked:
         if scale.kind in ("logits", "probabilities"):
             pred = normalized(pred, Scale("probabilities") if scale.name == OWN else scale)
         pred = pred if pred.ndim == 2 else pred[:, None]
-        classes = self._session.classes
-        self.names = classes if classes is not None and len(classes) == pred.shape[1] else range(pred.shape[1])
+        self.names = output_names(self._session, pred.shape[1])
         return pred
 
     def ends(self, input: Nested, base: Nested) -> tuple[Tensor, Tensor, Tensor]:
         """The output that is asked for in each row, what is predicted for it, and what for the baseline."""
         pred = self.outputs(input)
         if self._of is not None:
-            known = {str(name): number for number, name in enumerate(self.names)}
+            places = range(len(self.names))  # a name comes before a number
+            known = {str(number): number for number in places} | dict(zip(map(str, self.names), places, strict=True))
             if str(self._of) not in known:
                 raise OptionError(
                     f"of={self._of!r}",
-                    f"one of {', '.join(list(known)[:12])}{', ...' if len(known) > 12 else ''}",
+                    f"one of {', '.join(map(str, self.names[:12]))}{', ...' if len(self.names) > 12 else ''}",
                     f"{did_you_mean(str(self._of), known)}of=None for the class that is predicted",
                 )
             picked = torch.full((len(pred),), known[str(self._of)], device=pred.device)
@@ -267,9 +267,7 @@ class _Asked:
         which = str(labels[0]) if self._of is not None else _EACH
         if self._scale.kind in ("logits", "probabilities"):
             return f"probability of {which}"
-        encoding = self._session.encoding
-        target = None if encoding is None or encoding.target is None else encoding.target.name
-        words = "prediction" if target is None else f"predicted {target}"
+        words = target_words(self._session)
         return words if len(self.names) == 1 else f"{words} ({which})"
 
 

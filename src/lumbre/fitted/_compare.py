@@ -221,7 +221,7 @@ def normalized(pred: Tensor, scale: Scale) -> Tensor:
 
 def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor], Batch]]:
     """Prediction, target, row number and, where it can be told apart by row, loss of each batch; on the CPU."""
-    row_loss, scale = _row_loss(session.loss), response_scale(session)
+    row_loss, scale, units = _row_loss(session.loss), response_scale(session), session.units
     forward_again = own_method(session.model, "predict")
     session.model.eval()
     begin, shapes = 0, set[torch.Size]()
@@ -229,7 +229,8 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
         seed_step = seeder(session.seed, session.device)
         for index, batch in enumerate(batches.epoch(1)):
             seed_step("predict", 1, index)
-            output = with_row(session.predict_step(batch.input), batch.target, batch.size)
+            raw = with_row(session.predict_step(batch.input), batch.target, batch.size)
+            output, target = (raw, batch.target) if units is None else (units(raw), units(batch.target))
             # Scores of classes stay as they are: of them it is asked which is the largest.
             pred = output if scale.kind == "logits" else scale.applied(output)
             _check(pred, batch)
@@ -240,20 +241,18 @@ def _seen(session: Session, batches: Batches) -> Iterator[tuple[dict[str, Tensor
                     "rows of one length in all batches",
                     "pad the data to one length",
                 )
+            seen = {"row": torch.arange(begin, begin + batch.size), "pred": pred, "target": target}
+            if (around := bounds(session, output)) is not None:
+                seen["lower"], seen["upper"] = around
             if forward_again and row_loss is not None:
                 with torch.no_grad(), session.precision.autocast():
-                    output = with_row(caller(session.model, batch.input)(batch.input), batch.target, batch.size)
-            seen = {"row": torch.arange(begin, begin + batch.size), "pred": pred, "target": batch.target}
-            if session.units is not None:
-                seen |= {name: session.units(seen[name]) for name in ("pred", "target")}
+                    raw = with_row(caller(session.model, batch.input)(batch.input), batch.target, batch.size)
             with session.comparing(batch.input, batch.target, judged=True):
-                loss = None if row_loss is None else row_loss(output, batch.target)
+                loss = None if row_loss is None else row_loss(raw, batch.target)
             if loss is not None:
                 seen["loss"] = loss
             if batch.weights is not None:
                 seen["weight"] = batch.weights
-            if (around := bounds(session, output)) is not None:
-                seen["lower"], seen["upper"] = around
             begin += batch.size
             yield map_leaves(lambda leaf: leaf.detach().cpu(), seen), batch
 

@@ -15,7 +15,7 @@ from lumbre.base import DataError, Nested, OptionError, at_least, describe, html
 from lumbre.data import RowFeed, weighted_quantiles
 from lumbre.devices import seeder
 from lumbre.fitted._features import Feature, Name, by_name, features_of, rows_in_batch, some_rows
-from lumbre.fitted._response import refuse_gaps, response_scale
+from lumbre.fitted._response import output_names, refuse_gaps, response_scale, target_words
 from lumbre.run import Session
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ def _words(session: Session, passes: "_Passes") -> str:
             if names is not None and len(passes.outputs) == 1 < len(names)
             else "probability"
         )
-    target = None if session.encoding is None else session.encoding.target
-    return "prediction" if target is None else f"predicted {target.name}"
+    return target_words(session)
 
 
 class _Passes:
@@ -196,10 +195,7 @@ class _Passes:
         refuse_gaps(predictions=pred)
         pred = pred if pred.ndim == 2 else pred[:, None]
         if pred.shape[1] > 1:
-            names = self.session.classes
-            self.outputs = (
-                list(names) if names is not None and len(names) == pred.shape[1] else list(range(pred.shape[1]))
-            )
+            self.outputs = output_names(self.session, pred.shape[1])
         return pred
 
     def predicted(self, change: _Change | None = None, rows: Tensor | None = None) -> _Array:

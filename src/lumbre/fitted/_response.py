@@ -31,12 +31,28 @@ def response_scale(session: Session) -> Scale:
     return scale
 
 
+def output_names(session: Session, count: int) -> list[Any]:
+    """Names of so many outputs: those of the classes, or of a frame's target columns; else their numbers."""
+    names = session.classes or _targets(session)
+    return list(names) if len(names) == count else list(range(count))
+
+
+def target_words(session: Session) -> str:
+    """What is predicted, where it is a number."""
+    targets = _targets(session)
+    return f"predicted {targets[0]}" if len(targets) == 1 else "prediction"
+
+
+def _targets(session: Session) -> list[str]:
+    return [] if session.encoding is None else [one.name for one in session.encoding.targets]
+
+
 def bounds(session: Session, output: Nested) -> tuple[Tensor, Tensor] | None:
     """The lower and the upper bound around the number predicted for each row, as the model was calibrated for.
 
     Args:
         session: the model.
-        output: of a batch, as the module gives it.
+        output: of a batch, as `predict()` gives it.
 
     Returns:
         Two tensors of the shape of the prediction; None where there are no intervals, or sets of classes.

@@ -25,7 +25,7 @@ from lumbre.base import (
     stream,
 )
 from lumbre.core import History, format_seconds, format_value
-from lumbre.data import InMemoryDataset, Rows, WeightedRows, countable, of_seed, split_rows, take_rows
+from lumbre.data import FrameEncoding, InMemoryDataset, Rows, WeightedRows, countable, of_seed, split_rows, take_rows
 from lumbre.fitted import Effects, Evaluation, Fitted, Importance, restored
 from lumbre.metrics import Metric
 from lumbre.run import Spec, callback_list, given_data
@@ -130,9 +130,9 @@ class Ensemble:
                 [given_data(data, one.encoding, one.seed, need_target=True, weights=weights) for one in sessions]
             )
         encoded = isinstance(data, _Beside)
-        joint = _Joint([one.model for one in sessions], _combined(first.scale.name), own_inputs=encoded)
-        together = replace(first, model=joint, encoding=None, seen=first.scale)
-        joint_fit = Fitted(together, History(), "")
+        encodings = [one.encoding for one in sessions]
+        joint = _Joint([one.model for one in sessions], _combined(first.scale.name), encodings, own_inputs=encoded)
+        joint_fit = Fitted(replace(first, model=joint, seen=first.scale), History(), "")
         if encoded:
             return joint_fit.evaluate(data.rows, batch_size=batch_size)
         return joint_fit.evaluate(data, batch_size=batch_size, weights=weights)
@@ -355,18 +355,28 @@ class _Joint(nn.Module):
     """The members as one module, whose output has the scale of theirs."""
 
     def __init__(
-        self, members: Sequence[nn.Module], combined: Callable[[list[Nested]], Nested], *, own_inputs: bool
+        self,
+        members: Sequence[nn.Module],
+        combined: Callable[[list[Nested]], Nested],
+        encodings: Sequence[FrameEncoding | None],
+        *,
+        own_inputs: bool,
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self._combined = combined
         self._own_inputs = own_inputs
+        units = [None if one is None else one.units for one in encodings]
+        # Each member has its own centre and scale of the target: outputs are brought to those of the first.
+        self._units = [None if one is None or units[0] is None else one.into(units[0]) for one in units]
 
     def forward(self, input: Nested, /) -> Nested:  # one argument, so that no input is spread before the members
         """The mean of the members' outputs."""
         each = input if self._own_inputs else [input] * len(self.members)
         outputs = [caller(member, one)(one) for member, one in zip(self.members, each, strict=True)]
-        return self._combined(outputs)
+        return self._combined(
+            [one if units is None else units(one) for one, units in zip(outputs, self._units, strict=True)]
+        )
 
 
 def _mean(columns: Tensor) -> Tensor:
