@@ -345,3 +345,40 @@ def test_a_model_without_a_loss_is_not_told_of_another_call(in_tmp) -> None:
     with pytest.raises(lb.RecipeError, match="no loss") as caught:
         alone.importance((x, y))
     assert "evaluate" not in str(caught.value)
+
+
+def test_a_loss_that_sets_rows_beside_one_another_is_taken_of_all_of_them() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(120, 2)
+    target = torch.stack([torch.empty(120).exponential_() * (-2 * x[:, 0]).exp(), torch.ones(120)], 1)
+    module = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[2.0, 0.0]]))
+    recipe = lb.setup(module, loss=lb.losses.Cox(), optimizer=optim.SGD).set_opt_hparams(lr=0.0)
+    fitted = recipe.fit((x, target), epochs=1, batch_size=120, verbose=False, preflight=False)
+    found = fitted.importance((x, target), repeats=10)
+    # As a hand would do it, with the partial likelihood of all rows; parts of a few rows would show less.
+    loss = lb.losses.Cox()
+    whole = loss(2 * x[:, 0], target).item()
+    worse = [loss(2 * x[torch.randperm(120), 0], target).item() - whole for _ in range(200)]
+    assert found.baseline == pytest.approx(whole, rel=1e-5)
+    value, low, high = next(line[1:] for line in found.values if line[0] == 0)
+    assert value == pytest.approx(sum(worse) / 200, rel=0.15)
+    assert low < value < high
+    assert next(line[1] for line in found.values if line[0] == 1) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_loss_that_takes_what_the_module_noted_is_taken_as_it_was() -> None:
+    class Noting(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.size = x.square().mean()
+            return super().forward(x)
+
+    module = Noting(2, 1)
+    recipe = lb.setup(module, loss=lambda p, t: ((p - t) ** 2).mean() + module.size, optimizer=optim.SGD)
+    x = torch.randn(60, 2)
+    fitted = recipe.set_opt_hparams(lr=0.0).fit((x, x[:, :1]), epochs=1, verbose=False, preflight=False)
+    found = fitted.importance((x, x[:, :1]))
+    with torch.no_grad():
+        error = (nn.functional.linear(x, module.weight, module.bias) - x[:, :1]).square().mean()
+    assert found.baseline == pytest.approx(float(error + x.square().mean()), rel=1e-4)

@@ -6,7 +6,7 @@ is left out, where it receives and where it gives (the jackknife), shows all unc
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,12 @@ from lumbre.base import (
     Nested,
     OptionError,
     at_least,
+    concatenate,
     did_you_mean,
     divisor_of,
     html_table,
+    leaves,
+    map_leaves,
     stream,
 )
 from lumbre.core import format_value
@@ -146,7 +149,7 @@ def importance(
     session.model.eval()
     found: list[tuple[Name, float, float, float]] = []
     with session.running(batches=None):
-        before = measure.pass_over(blocks)
+        before = measure.as_they_are(blocks)
         baseline = measure.value(before)
         if math.isnan(baseline):
             raise DataError(
@@ -245,12 +248,48 @@ class _Measure:
         weighted = batches.weights is not None
         divisor = divisor_of(session.loss, weighted=weighted)
         self._meter: LossMeter = make_meter(self._session, metrics, divisor, weighted=weighted)
+        self._may_depend = not metrics and not weighted
+        self._together = False
         self._merges = all(metric.merges for metric in metrics)
 
+    def as_they_are(self, blocks: Sequence[Tensor]) -> list[_Part]:
+        """All blocks, nothing changed; from then on it is known whether the loss depends on the rows beside a row.
+
+        A partial likelihood does: it is not that of parts of the rows. Such a loss is taken anew of the rows that are
+        there, in batches of the training's size.
+        """
+        parts = self.pass_over(blocks, keep=2)
+        if not self._may_depend:
+            return parts
+        some = parts[:2]
+        by_part = self.value(some)
+        try:
+            if all(self._is_judged_again(*one) for part in some for one in part.seen):
+                self._merges, self._together = False, True
+                if not math.isclose(self.value(some), by_part, rel_tol=1e-5, abs_tol=1e-6):
+                    return self.pass_over(blocks)
+        except Exception:  # what cannot be cut by rows, or judged twice, stays as it was judged
+            pass
+        self._merges, self._together = True, False
+        return parts
+
+    def _is_judged_again(self, batch: Batch, pred: Nested, losses: Losses) -> bool:
+        """Whether a loss needs the prediction alone, and nothing that the module left beside it."""
+        again = self._session.losses(pred, batch)
+        return all(torch.equal(*map(torch.as_tensor, pair)) for pair in zip(leaves(losses), leaves(again), strict=True))
+
     def pass_over(
-        self, blocks: Sequence[Tensor], feature: Feature | None = None, givers: Sequence[Tensor] | None = None
+        self,
+        blocks: Sequence[Tensor],
+        feature: Feature | None = None,
+        givers: Sequence[Tensor] | None = None,
+        *,
+        keep: int = 0,
     ) -> list[_Part]:
-        """Predict and compare all blocks, with the values that `givers` have of a feature."""
+        """Predict and compare all blocks, with the values that `givers` have of a feature.
+
+        Predictions are kept where they are needed again, and in any case those of the first `keep` blocks.
+        """
         seed_step = seeder(self._session.seed, self._session.device)
         parts: list[_Part] = []
         index = 0
@@ -265,7 +304,7 @@ class _Measure:
                 seed_step("evaluate", 1, index)
                 pred, losses = self._session.valid_step(batch)
                 self._meter.update(batch, pred, losses)
-                if not self._merges:
+                if not self._merges or number < keep:
                     seen.append((replace(batch, input=None), pred, losses))
                 index += 1
             parts.append(_Part(self._meter.state_dict(), seen))
@@ -280,12 +319,22 @@ class _Measure:
             self._meter.load_state_dict(state)
         else:  # the predictions are gone through again
             self._meter.reset()
-            for batch in (batch for part in parts for batch in part.seen):
+            for batch in self._beside(parts) if self._together else (batch for part in parts for batch in part.seen):
                 self._meter.update(*batch)
         value: Any = self._meter.compute()[self._name]
         if isinstance(value, (int, float)):
             return float(value)
         raise OptionError(f"the metric {self._name!r}, which is {value!r}"[:200], "one number", "another metric")
+
+    def _beside(self, parts: Sequence[_Part]) -> Iterator[tuple[Batch, Nested, Losses]]:
+        """The rows of some parts in batches of the training's size, with the loss of each."""
+        whole = concatenate([(pred, batch.target) for part in parts for batch, pred, _ in part.seen])
+        rows, size = sum(batch.size for part in parts for batch, *_ in part.seen), self._session.batch_size
+        for start in range(0, rows, size):
+            stop = min(start + size, rows)
+            pred, target = map_leaves(lambda leaf: leaf[start:stop].to(self._session.device), whole)  # noqa: B023
+            batch = Batch(None, target, stop - start)
+            yield batch, pred, self._session.losses(pred, batch)
 
     def without_pairs(self, parts: Sequence[_Part]) -> list[float]:
         """The value of all parts of a circle; then, for each of them, without it and the one before it."""

@@ -164,17 +164,26 @@ class Session:
             )
         with torch.no_grad(), self.precision.autocast(), self.comparing(batch.input, batch.target, judged=True):
             pred = with_row(self._call(self.model, batch.input), batch.target, batch.size)
-            weighted = batch.weights is not None
-            losses = as_scalar(self.loss(pred, batch.target)) if not weighted else None
-            if losses is None or (isinstance(losses, Tensor) and losses.ndim):  # it gives a value for each row
-                rows = RowLoss(self.loss)
-                if weighted and batch.size and not self._weighing:  # a share without rows holds padding alone
-                    rows.check(pred, batch.target, batch.size)
-                    self._weighing.append(True)
-                losses = rows(pred, batch.weighted_target)
-        if isinstance(losses, Tensor) and (divisor := divisor_of(self.loss, weighted=weighted)) is not None:
+            return pred, self._losses(self.loss, pred, batch)
+
+    def losses(self, pred: Nested, batch: Batch) -> Losses:
+        """The loss of predictions that `valid_step` gave before, and of a batch with their targets."""
+        assert self.loss is not None
+        with torch.no_grad(), self.precision.autocast():
+            return self._losses(self.loss, pred, batch)
+
+    def _losses(self, loss: LossFunction, pred: Nested, batch: Batch) -> Losses:
+        weighted = batch.weights is not None
+        losses = as_scalar(loss(pred, batch.target)) if not weighted else None
+        if losses is None or (isinstance(losses, Tensor) and losses.ndim):  # it gives a value for each row
+            rows = RowLoss(loss)
+            if weighted and batch.size and not self._weighing:  # a share without rows holds padding alone
+                rows.check(pred, batch.target, batch.size)
+                self._weighing.append(True)
+            losses = rows(pred, batch.weighted_target)
+        if isinstance(losses, Tensor) and (divisor := divisor_of(loss, weighted=weighted)) is not None:
             losses = nothing_for_nothing(losses, divisor(batch.weighted_target))
-        return pred, losses
+        return losses
 
     def predict_step(self, input: Nested) -> Nested:
         """The prediction for a batch in float32, without gradients."""
