@@ -62,7 +62,7 @@ def test_callbacks_watch_write_and_draw_them(tmp_path: Path, capsys: pytest.Capt
     drawn: Any = fitted.plot().data
     assert set(drawn["set"]) == {"train", "valid_near", "valid_far"}
     fitted.plot().draw()
-    assert "last valid far" in repr(fitted)
+    assert " valid far: loss " in repr(fitted)
     stopped = fit({"near": NEAR, "far": FAR}, callbacks=EarlyStopping("valid_far_loss", patience=1, min_delta=9.0))
     assert len(stopped.history_wide) == 2
     with pytest.raises(lb.OptionError, match="valid_far_loss"):

@@ -100,7 +100,7 @@ class EarlyStopping(Callback):
     def on_fit_end(self, ctx: Context) -> None:
         """Give the best weights back."""
         if self._weights is not None:
-            give_back(ctx, self._weights)
+            give_back(ctx, self._weights, self._best_epoch)
             self._weights = None
 
     def waited(self, state: Mapping[str, Any], records: Sequence[Any], monitored: Mapping[str, bool | None]) -> int:

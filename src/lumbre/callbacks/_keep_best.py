@@ -73,7 +73,7 @@ class KeepBestModel(Callback):
     def on_fit_end(self, ctx: Context) -> None:
         """Give the best weights back."""
         if self._weights is not None:
-            give_back(ctx, self._weights)
+            give_back(ctx, self._weights, self.best_epoch)
             self._weights = None
 
     def judge_again(self, ctx: Context) -> None:

@@ -97,7 +97,7 @@ class Progress(Callback):
         assert self._screen is not None
         self._epochs_done += 1
         best = self._is_best(ctx.epoch, {name: ctx.history.last(name) for name in ("train", "valid")})
-        values = ctx.history.newest()
+        values = ctx.history.of_model_by_set()
         if self._is_shown(ctx) and values:
             self._screen.row(Row(ctx.epoch, values, monotonic() - self._epoch_began, best))
         self._spent += perf_counter() - began

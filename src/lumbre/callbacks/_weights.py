@@ -22,12 +22,13 @@ def weights_of(ctx: Context) -> dict[str, Any]:
     return found
 
 
-def give_back(ctx: Context, weights: dict[str, Any]) -> None:
-    """Give module and loss what `weights_of` took; a part that is not in it keeps what it has."""
+def give_back(ctx: Context, weights: dict[str, Any], epoch: int | None) -> None:
+    """Give module and loss what `weights_of` took in an epoch; a part that is not in it keeps what it has."""
     of_loss = {name[len(OF_LOSS) :]: value for name, value in weights.items() if name.startswith(OF_LOSS)}
     _give(ctx.model, {name: value for name, value in weights.items() if not name.startswith(OF_LOSS)})
     if (loss := ctx.loss_module()) is not None and of_loss:
         _give(loss, of_loss)
+    ctx.history.kept = epoch if epoch != ctx.epoch else None
 
 
 def _copied(module: nn.Module) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class History:
         fit_seconds: seconds of the whole run.
         phase_seconds: seconds by what was done: "data" (waiting for batches), "step", "metrics", "callbacks",
             "validation". On a GPU the time of a step shows where the host waits for it.
+        kept: the epoch whose weights the model was given back at the end; None where it has those of the last.
     """
 
     # Not a field: it belongs to the run at hand, and stands in no file.
@@ -36,6 +37,7 @@ class History:
     valid_seconds: list[float] = field(default_factory=list[float])
     fit_seconds: float = 0.0
     phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
+    kept: int | None = None
 
     def lap(self, phase: str, since: float) -> float:
         """Book the time from `since` until now under `phase`; gives now."""
@@ -58,21 +60,32 @@ class History:
 
     def last(self, set_name: str | None = None) -> dict[str, Any]:
         """The newest epoch's values: `{"loss": ...}` of one set, or `{"train_loss": ...}` of all."""
+        return self._values(None, set_name)
+
+    def of_model(self, set_name: str | None = None) -> dict[str, Any]:
+        """The same of the epoch whose weights the model has: the newest, unless an earlier one was kept."""
+        return self._values(self.kept, set_name)
+
+    def _values(self, epoch: int | None, set_name: str | None) -> dict[str, Any]:
         return {
             metric if set_name else f"{name}_{metric}": value
-            for name, metric, _, value in self._of_newest()
+            for name, metric, _, value in self._of_epoch(epoch)
             if set_name in (None, name)
         }
 
-    def newest(self) -> dict[str, dict[str, Any]]:
-        """The newest epoch's values by set: of "valid" without those that a set with a name of its own shows, too."""
+    def of_model_by_set(self) -> dict[str, dict[str, Any]]:
+        """The values of the model's epoch by set: of "valid" without those that a set of another name shows, too."""
         found: dict[str, dict[str, Any]] = {}
-        for name, metric, _, value in _once(self._of_newest()):
+        for name, metric, _, value in _once(self._of_epoch(self.kept)):
             found.setdefault(name, {})[metric] = value
         return found
 
-    def _of_newest(self) -> list[tuple[str, str, int, Any]]:
-        return list(takewhile(lambda record: record[2] == self.records[-1][2], reversed(self.records)))[::-1]
+    def _of_epoch(self, epoch: int | None) -> list[tuple[str, str, int, Any]]:
+        """The records of an epoch; of the newest where none is given."""
+        if epoch is None:
+            epoch = self.records[-1][2] if self.records else 0
+        since = list(takewhile(lambda record: record[2] >= epoch, reversed(self.records)))  # epochs come in their order
+        return [record for record in reversed(since) if record[2] == epoch]
 
     def frame(self) -> "pd.DataFrame":
         """A DataFrame with columns set, metric, epoch, value; one row a number.

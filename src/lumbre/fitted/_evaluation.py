@@ -76,9 +76,12 @@ def run_lines(history: History, engine: str) -> list[tuple[str, str]]:
     ):
         if seconds:
             lines.append((f"{name} time per epoch", format_seconds(sum(seconds) / len(seconds))))
-    for set_name, values in history.newest().items():
+    if history.kept is not None:
+        lines.append(("weights", f"those of epoch {history.kept}"))
+    when = "last" if history.kept is None else f"epoch {history.kept}"
+    for set_name, values in history.of_model_by_set().items():
         shown = ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
-        lines.append((f"last {set_name.replace('_', ' ')}", shown))
+        lines.append((f"{when} {set_name.replace('_', ' ')}", shown))
     spent = history.phase_seconds
     if total := sum(spent.values()):
         shares = sorted(((seconds / total, phase) for phase, seconds in spent.items()), reverse=True)

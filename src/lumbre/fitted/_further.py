@@ -92,6 +92,7 @@ def joined_history(before: History, after: History) -> History:
         phase_seconds={
             phase: before.phase_seconds.get(phase, 0.0) + after.phase_seconds.get(phase, 0.0) for phase in phases
         },
+        kept=None if after.kept is None else after.kept + start,
     )
     joined.interrupted = after.interrupted
     return joined

@@ -38,7 +38,8 @@ def fitted_text(model: nn.Module, history: History, engine: str) -> str:
 def fitted_html(model: nn.Module, history: History, engine: str) -> str:
     """What happened as a table, the loss as a curve, and the net."""
     lines = run_lines(history, engine)
-    first = [line for line in lines if line[0] in ("epochs", "total time") or line[0].startswith("last ")]
+    begins = ("epochs", "total time", "weights", "last ", "epoch ")
+    first = [line for line in lines if line[0].startswith(begins)]
     others = html_facts("", [line for line in lines if line not in first])
     shown = html_facts(f"Fitted {type(model).__name__}", first) + loss_curve(history)
     return shown + html_folded("times and engine", others) + html_code(str(model))

@@ -26,10 +26,10 @@ _DTYPES = {
 
 
 def result_tables(history: History, metrics: Mapping[str, Any]) -> Iterator[Table]:
-    """Loss and metrics of the last epoch and of the evaluation; then those by class, and matrices."""
+    """Loss and metrics of the model's epoch and of the evaluation; then those by class, and matrices."""
     sets = {
-        "training": history.last("train"),
-        "validation": history.last("valid"),
+        "training": history.of_model("train"),
+        "validation": history.of_model("valid"),
         "evaluation": dict(metrics),
     }
     sets = {name: values for name, values in sets.items() if values}
@@ -39,8 +39,9 @@ def result_tables(history: History, metrics: Mapping[str, Any]) -> Iterator[Tabl
         (name, *(format_value(values[name]) if name in values else "" for values in sets.values())) for name in single
     ]
     if rows:
-        yield Table("Loss and metrics; training and validation in the last epoch", ("", *sets), rows)
-    last = metrics or history.last("valid") or history.last("train")
+        when = "the last epoch" if history.kept is None else f"epoch {history.kept}, whose weights the model has"
+        yield Table(f"Loss and metrics; training and validation in {when}", ("", *sets), rows)
+    last = metrics or history.of_model("valid") or history.of_model("train")
     by_class = {name: value for name, value in last.items() if isinstance(value, dict) and not _is_matrix(value)}
     classes = dict.fromkeys(str(key) for value in by_class.values() for key in value)
     if classes:

@@ -96,7 +96,7 @@ def _rendered(fitted: FittedModel, reported: Reported, judgement: Judgement, has
 
 def _tiles(reported: Reported, judgement: Judgement) -> list[tuple[str, str]]:
     """The few figures that stand on top: loss and metrics, then sizes."""
-    last = reported.history.last
+    last = reported.history.of_model
     values, where = next(
         (
             (values, where)

@@ -192,14 +192,12 @@ class Ensemble:
         return [one.predict_response(data, batch_size=batch_size) for one in self.models]
 
     def __repr__(self) -> str:
-        lasts = [one.history_wide.iloc[-1] for one in self.models if len(one.history)]
-        names = [name for name in lasts[0].index if name != "epoch"] if len(lasts) == len(self.models) else []
+        each = [one._history.of_model() for one in self.models]  # pyright: ignore[reportPrivateUsage]
         lines = [f"Ensemble of {len(self)} {type(self.models[0].model).__name__}"]
-        for name in names:
-            values = [one.get(name) for one in lasts]
-            if all(isinstance(value, (int, float)) for value in values):
-                low, high = format_value(float(min(values))), format_value(float(max(values)))
-                lines.append(f"{name}: {low} to {high}")
+        for name in each[0]:
+            values = [one[name] for one in each if isinstance(one.get(name), (int, float))]
+            if len(values) == len(each):
+                lines.append(f"{name}: {format_value(min(values))} to {format_value(max(values))}")
         return "\n  ".join(lines)
 
 
@@ -302,11 +300,10 @@ def _heard(models: Iterator[Fitted], count: int, *, quiet: bool) -> Iterator[Fit
         yield fitted
         if quiet:
             continue
-        last = fitted.history_wide.iloc[-1]
         values = ", ".join(
-            f"{name} {format_value(float(value))}"
-            for name, value in last.items()
-            if name != "epoch" and isinstance(value, (int, float))
+            f"{name} {format_value(value)}"
+            for name, value in fitted._history.of_model().items()  # pyright: ignore[reportPrivateUsage]
+            if isinstance(value, (int, float))
         )
         line = f"Member {place} of {count}: {values} - {format_seconds(perf_counter() - since)}"
         Console(soft_wrap=True).print(line, markup=False, highlight=False)
