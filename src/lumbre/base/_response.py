@@ -89,13 +89,23 @@ def scale_of(loss: Any, module: Any = None, response: Response | None = None) ->
     """
     if response is not None:
         return Scale(name=OWN, own=response)
-    for part in (module, loss):
+    declared = _declared(loss)
+    for part in (module, None if declared else loss):
         if part is not None and own_method(part, "response"):
             return Scale(getattr(type(part), "scale_kind", None), OWN, part.response)
-    declared = getattr(type(loss), "scale", None)  # of a loss of ours whose scale is one of the table
-    if isinstance(declared, Scale):
+    if declared is not None:
         return declared
     return (_of_module(loss) if isinstance(loss, nn.Module) else scale_of_function(loss)) or Scale()
+
+
+def _declared(loss: Any) -> Scale | None:
+    """The scale that the class of a loss declares, one of the table; unless a class derived from it responds anew."""
+    for kind in type(loss).__mro__:
+        if isinstance(found := vars(kind).get("scale"), Scale):
+            return found
+        if "response" in vars(kind):
+            return None
+    return None
 
 
 def stored_scale(parts: Any) -> Scale:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from lumbre.base import DataError, OptionError, describe, import_extra
+from lumbre.base import DataError, OptionError, Scale, describe, import_extra
 from lumbre.losses._distribution import (
     DistributionLoss,
     as_column,
@@ -121,6 +121,7 @@ class Poisson(DistributionLoss):
         0
     """
 
+    scale = Scale("numbers", "exp")
     least = 0.0
     instead_of_comparing = "fitted.predict_response(x), the rate for an exposure of 1, times the exposure of each row"
 
@@ -165,6 +166,7 @@ class NegativeBinomial(DistributionLoss):
         log_alpha: logarithm of alpha, a parameter.
     """
 
+    scale = Scale("numbers", "exp")
     least = 0.0
 
     def __init__(self, *, reduction: str = "mean") -> None:
