@@ -153,3 +153,23 @@ def test_what_cannot_be_compared_is_said() -> None:
         fitted.baselines((x, y), (x, None))
     with pytest.raises(lb.OptionError, match="accuracy"):
         fitted.baselines((x, y), (x, y), "accuracy")
+
+
+def test_several_targets_of_yes_and_no_have_a_simple_model_each() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 2, generator=generator)
+    y = (x @ torch.tensor([[1.0, -1.0], [0.5, 1.0]]) + torch.randn(300, 2, generator=generator) > 0.3).float()
+    recipe = lb.setup(nn.Linear, loss=nn.BCEWithLogitsLoss(), optimizer=optim.Adam).set_opt_hparams(lr=0.05)
+    fitted = recipe.set_hparams(in_features=2, out_features=2).fit((x[:200], y[:200]), epochs=15, verbose=False)
+    found = fitted.baselines((x[:200], y[:200]), (x[200:], y[200:]))
+    values = {name: value for name, value, *_ in found.values}
+    share = y[:200].mean(0).expand(100, 2)
+    assert values["constant"] == pytest.approx(float(nn.functional.binary_cross_entropy(share, y[200:])), rel=1e-5)
+    linear = pytest.importorskip("sklearn.linear_model")
+    losses = pytest.importorskip("sklearn.metrics").log_loss
+    scaled = (x - x[:200].mean(0)) / x[:200].std(0, correction=0)
+    by_hand = [
+        losses(y[200:, at], linear.LogisticRegression().fit(scaled[:200], y[:200, at]).predict_proba(scaled[200:]))
+        for at in (0, 1)
+    ]
+    assert values["linear"] == pytest.approx(sum(by_hand) / 2, rel=1e-3)

@@ -136,6 +136,11 @@ def baselines(session: Session, train: Batches, test: Batches, metric: str | Met
             x, labels, weights = _counted(labels, x, labels, weights)
         new_x, output, new_y, new_weights = _counted(numbers, new_x, output, new_y, new_weights)
         found = _classifiers(x, labels, weights, new_x, output, scale, seed)
+    elif _are_yes_or_no(output, scale, y, new_y):
+        places = range(output.shape[1])
+        each = [_classifiers(x, y[:, at].long(), weights, new_x, output[:, at], scale, seed) for at in places]
+        names = [name for name in each[0] if all(name in one for one in each)]
+        found = {name: torch.stack([one[name] for one in each], 1) for name in names}
     else:
         found = _regressors(session, (x, y, weights), new_x, output, new_y, scale, seed)
     judge = _Judge(session, metrics, name, new_y, new_weights)
@@ -155,6 +160,16 @@ def _rows(session: Session, batches: Batches, *, with_output: bool) -> tuple[_Ar
         raise DataError(f"targets that are a {describe(y)}", "a tensor of targets", "pass (input, target)")
     refuse_gaps(inputs=x, targets=y, predictions=output)
     return x.double().numpy(), y, output, weights
+
+
+def _are_yes_or_no(output: Tensor, scale: Scale, *targets: Tensor) -> bool:
+    """Whether the targets are several columns of 0 and 1, of which each is predicted by itself."""
+    return (
+        output.ndim == 2
+        and scale.kind in ("logits", "probabilities")
+        and scale.name != "softmax"
+        and all(one.shape[1:] == output.shape[1:] and bool(((one == 0) | (one == 1)).all()) for one in targets)
+    )
 
 
 def _counted(numbers: Tensor, *parts: Any) -> list[Any]:
