@@ -215,15 +215,18 @@ def test_classes_as_floats_or_booleans_at_evaluate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("library", [pd.DataFrame, pl.from_pandas, pa.Table.from_pandas])
-def test_no_rows_at_predict_are_refused_in_words(library: Any, tmp_path: Path) -> None:
+def test_no_rows_are_predicted_and_not_evaluated(library: Any, tmp_path: Path) -> None:
     rows = pd.DataFrame({"x": np.arange(8.0), "c": list("abab") * 2, "d": [True, False] * 4, "y": [0, 1] * 4})
     fitted = trained(from_frame(rows, target="y"), 4)
     empty = library(rows.iloc[:0])
     rows.iloc[:0].to_parquet(tmp_path / "a.parquet")
+    for data in (empty, (empty, np.zeros(0))):
+        assert fitted.predict(data).shape == (0, *fitted.predict(rows).shape[1:])
+        with pytest.raises(DataError, match="without rows"):
+            fitted.evaluate(data)
     for call in (fitted.predict, fitted.evaluate):
-        for data in (empty, tmp_path / "a.parquet", (empty, np.zeros(0))):
-            with pytest.raises(DataError, match="without rows"):
-                call(data)
+        with pytest.raises(DataError, match="Parquet files without rows"):
+            call(tmp_path / "a.parquet")
 
 
 def test_files_of_every_name_that_parquet_has_are_read(tmp_path: Path) -> None:

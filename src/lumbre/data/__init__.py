@@ -11,6 +11,7 @@ from lumbre.data._accept import (
     columns_encoding,
     is_frame,
     parted,
+    refuse_empty,
     taken,
     weighted,
     whole_targets,

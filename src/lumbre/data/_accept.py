@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
-from lumbre.base import DataError, Nested, Source, is_batch, leaves
+from lumbre.base import DataError, Nested, Source, describe, is_batch, leaves
 from lumbre.data._aligned import in_one_order
 from lumbre.data._columns import Column
 from lumbre.data._encoding import FrameEncoding
@@ -57,30 +57,54 @@ Accepted: TypeAlias = Source | FrameData | Loaded
 """Data without weights of rows; `accept` may give `WeightedRows` around it."""
 
 
-def accept(data: Any, seed: int) -> Accepted | WeightedRows:
+def accept(data: Any, seed: int, *, empty: bool = False) -> Accepted | WeightedRows:
     """`data` as rows, as frame data still to be encoded, or as batches; rows with weights with these around them.
+
+    Args:
+        data: whatever a user holds.
+        seed: of the run.
+        empty: whether it may be without rows.
 
     Raises:
         DataError: it is nothing that lumbre can train on.
     """
+    rows = _accepted(data, seed)
+    if not empty:
+        refuse_empty(rows)
+    return rows
+
+
+def refuse_empty(rows: Accepted | WeightedRows) -> None:
+    """See that there are rows, where something is learned of them or they are judged.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not isinstance(rows, Loaded) and not len(rows):
+        parts = leaves((rows.input, rows.target)) if isinstance(rows, (InMemoryDataset, ArraySource)) else []
+        found = ", ".join(describe(part) for part in parts if part is not None)
+        raise DataError(f"data without rows: {found or type(rows).__name__}", "at least one row", "pass some data")
+
+
+def _accepted(data: Any, seed: int) -> Accepted | WeightedRows:
     data = unwrapped(data)
     if isinstance(data, Mapping) and not isinstance(data, dict) and not is_batch(data):
         data = dict(data)
     if isinstance(data, (FrameData, InMemoryDataset, ArraySource, ParquetData, Taken)):
         return data
     if isinstance(data, WeightedRows):
-        return WeightedRows(accept(data.source, seed), data.weights)
+        return WeightedRows(_accepted(data.source, seed), data.weights)
     if isinstance(data, DataLoader):
         return Loaded(data, ready=True)
     if isinstance(data, TensorDataset):
         return InMemoryDataset(*as_pair(tuple(map(as_tensor, data.tensors))))
     if isinstance(data, Subset):
-        inner = accept(data.dataset, seed)
+        inner = _accepted(data.dataset, seed)
         if isinstance(inner, WeightedRows):
-            rows = as_tensor(list(data.indices))
+            rows = torch.as_tensor(list(data.indices), dtype=torch.int64)
             return WeightedRows(taken(inner.source, rows), inner.weights[rows])
         if isinstance(inner, (InMemoryDataset, Taken)):
-            return Taken(inner, as_tensor(list(data.indices)))
+            return Taken(inner, torch.as_tensor(list(data.indices), dtype=torch.int64))
         return MapSource(data, seed)
     if isinstance(data, IterableDataset):  # the loader of webdataset is one, too, though it gives batches
         return Loaded(data, ready=type(data).__name__ == "WebLoader")
@@ -361,7 +385,7 @@ def _tensors(part: Any) -> Nested:
         return numeric_matrix(part)
     if _is_sparse(part):
         return part.tocsr() if _is_large(part) else as_tensor(part.toarray())
-    if _is_column(part) and not hasattr(part, "__array__"):
+    if _is_column(part) and not hasattr(part, "__array__") and not isinstance(part, memoryview):
         values: Any = list(part) if isinstance(part, deque) or not len(part) else part[:]
         part = values if isinstance(values, (list, Tensor, np.ndarray)) else list(values)
         if isinstance(part, list) and part and all(isinstance(value, Tensor) for value in part):

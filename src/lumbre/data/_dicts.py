@@ -198,7 +198,7 @@ def _checked(first: Mapping[str, Any], parts: Parts) -> Parts:
 
 
 def _columns(columns: Mapping[str, Any], parts: Parts) -> Any:
-    rows = accept(parts.pair({str(key): value for key, value in columns.items()}), 0)
+    rows = accept(parts.pair({str(key): value for key, value in columns.items()}), 0, empty=True)
     if isinstance(rows, (InMemoryDataset, ArraySource)):
         rows.parts = parts
     return rows

@@ -44,7 +44,7 @@ class InMemoryDataset(Dataset[Any]):
         classes: names of the target's classes, by class number.
 
     Raises:
-        DataError: there are no rows, or parts of different length.
+        DataError: there is nothing, or parts of different length.
 
     Example:
         >>> import torch, lumbre as lb
@@ -166,12 +166,8 @@ def _same_length(input: Nested, target: Nested) -> int:
             if len(lengths) > 5
             else "cut them to the rows they share, for example x[:n], y[:n]",
         )
-    if not lengths or not lengths[0][1]:
-        raise DataError(
-            f"data without rows: {', '.join(name for name, _ in lengths) or 'nothing'}",
-            "at least one row",
-            "pass some data",
-        )
+    if not lengths:
+        raise DataError("data without rows: nothing", "at least one row", "pass some data")
     return lengths[0][1]
 
 
@@ -222,7 +218,7 @@ class ArraySource:
         target: the same, or None.
 
     Raises:
-        DataError: there are no rows, or parts of different length.
+        DataError: there is nothing, or parts of different length.
     """
 
     def __init__(self, input: Nested, target: Nested = None) -> None:

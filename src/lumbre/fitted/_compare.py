@@ -184,7 +184,7 @@ def most_likely(session: Session, scores: Nested) -> "np.ndarray[Any, Any]":
 
 def _is_of_two(scores: Nested, scale: Scale) -> TypeGuard[Tensor]:
     """Whether there is one score a row, which says of two classes how likely the second is."""
-    if not isinstance(scores, Tensor) or scores.numel() != len(scores) or not scores.is_floating_point():
+    if not isinstance(scores, Tensor) or scores.shape[1:].numel() != 1 or not scores.is_floating_point():
         return False
     return scale.kind == "probabilities" or (scale.kind == "logits" and scale.name == "sigmoid")
 
@@ -193,7 +193,7 @@ def is_labels(session: Session, pred: Nested) -> bool:
     """Whether predictions are class numbers already, which a module's own predict() has chosen."""
     if not own_method(session.model, "predict") or session.scale.kind not in ("logits", "probabilities"):
         return False
-    if not isinstance(pred, Tensor) or pred.dtype not in (torch.int64, torch.int32) or pred.numel() != len(pred):
+    if not isinstance(pred, Tensor) or pred.dtype not in (torch.int64, torch.int32) or pred.shape[1:].numel() != 1:
         return False
     return session.classes is None or bool(((pred >= 0) & (pred < len(session.classes))).all())
 

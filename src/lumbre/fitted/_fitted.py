@@ -188,7 +188,8 @@ class Fitted(Understood):
                 prediction_<class or number>; or those of `interval`. Needs pyarrow.
 
         Returns:
-            A float32 tensor of shape (rows, ...) on the CPU, or tensors in the structure that the module returns.
+            A float32 tensor of shape (rows, ...) on the CPU, or tensors in the structure that the module returns; of no
+            rows, such as of a query that found nothing, the same with 0 rows.
 
         Raises:
             DataError: the data cannot be used as it is, or the output has not a row for each of its rows.
@@ -201,7 +202,7 @@ class Fitted(Understood):
             "predict(x), or predict(((a, b), None)) of two inputs",
         )
         wanted = Wanted(interval=interval, augment=augment, times=times, to=to)
-        rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True, in_order=True)
+        rows = self._feed(data, batch_size, num_workers, need_target=False, shared=True, in_order=True, empty=True)
         return predicted(self._session, rows, callbacks, self.save, wanted)
 
     def predict_classes(

@@ -26,6 +26,7 @@ from lumbre.data import (
     as_pair,
     by_places,
     in_parts,
+    refuse_empty,
     row_dims,
     whole_targets,
 )
@@ -49,6 +50,7 @@ def given_batches(
     counted: bool = False,
     shared: bool = False,
     in_order: bool = False,
+    empty: bool = False,
 ) -> RowFeed | LoaderFeed:
     """What a trained model is given, as batches on its device, encoded as in training.
 
@@ -62,6 +64,7 @@ def given_batches(
         counted: whether rows count by their weights, and those of weight 0 are left out.
         shared: whether the processes of a run share the rows.
         in_order: whether the rows of the result are looked up by their number.
+        empty: whether there may be no rows.
 
     Raises:
         DataError: the data cannot be used as it is.
@@ -71,6 +74,8 @@ def given_batches(
     at_least(0, num_workers=num_workers)
     weighed = need_target or counted
     rows, of_rows = taken_in(session, data, need_target=need_target, weights=weights, weighed=weighed)
+    if not empty:
+        refuse_empty(rows)
     if counted:
         rows, of_rows = counted_rows(rows, of_rows)
     refuse_single_row(session, rows.input if isinstance(rows, InMemoryDataset) else None)

@@ -87,12 +87,16 @@ def predicted(
     session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callbacks, save: _Save, wanted: Wanted
 ) -> Nested | Path:
     """The prediction for each row, in order; `save` is what a callback saves the model with."""
-    if wanted.augment is None:
+    shared: Batches = share(rows, rows)
+    if isinstance(rows, RowFeed) and not rows.order.rows:
+        shared, wanted = _NoRows(rows), replace(wanted, augment=None, times=1)
+    elif wanted.augment is None:
         rows = in_larger_batches(session, rows, judged=False)
+        shared = share(rows, rows)
     context, listeners = _context(session, rows, "predict", save), Listeners(callback_list(callbacks))
     with session.running(batches=rows.length):
         seed_step = seeder(session.seed, session.device, session.world.rank)
-        step, batches = _step(session, wanted, seed_step), _Inputs(share(rows, rows), session)
+        step, batches = _step(session, wanted, seed_step), _Inputs(shared, session)
         if wanted.to is not None:
             frame = with_intervals if wanted.interval else numbers_frame
             with pieces_at(session, wanted.to, session.predicted, lambda output: frame(session, output)) as pieces:
@@ -101,7 +105,7 @@ def predicted(
         found = Joiner(session.predicted)
         predict(context, listeners, step, batches, seed_step, found.add)
     stripe, columns = rows.order if isinstance(rows, RowFeed) else None, found.columns()
-    if isinstance(stripe, Stripe):
+    if isinstance(stripe, Stripe) and stripe.rows:
         columns = in_order(session.world.gather(columns), stripe)
     output = found.built(columns)
     return with_intervals(session, output) if wanted.interval else output
@@ -130,6 +134,23 @@ def _step(
         return map_leaves(lambda _: next(means), outputs[0])
 
     return mean
+
+
+class _NoRows:
+    """In place of no batch one of a row that does not count, by which the module shows what it gives for a row."""
+
+    length = 1
+
+    def __init__(self, rows: RowFeed) -> None:
+        self._input = rows.take(range(0)).input
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batch: zeros in the form of the input."""
+        yield Batch(map_leaves(_one_of_zeros, self._input), None, 0, range(0))
+
+
+def _one_of_zeros(leaf: Any) -> Any:
+    return leaf.new_zeros(1, *leaf.shape[1:]) if isinstance(leaf, Tensor) else leaf
 
 
 class _Inputs:

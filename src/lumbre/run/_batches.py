@@ -32,6 +32,7 @@ from lumbre.data import (
     is_frame,
     parquet_by,
     parted,
+    refuse_empty,
     that_count,
     unwrapped,
 )
@@ -66,11 +67,13 @@ def given_data(
     """
     data = unwrapped(data)
     if isinstance(data, Subset):
-        found = accept(data, seed)
+        found = accept(data, seed, empty=True)
         data = found if isinstance(found, WeightedRows) else data
     own = data.weights if isinstance(data, WeightedRows) else None
     data = data.source if isinstance(data, WeightedRows) else data
     rows = _given_rows(unwrapped(data), encoding, seed, need_target=need_target)
+    if need_target:
+        refuse_empty(rows)
     if not weighed:
         return rows, None
     column = _column_of_weights(data, encoding, needed=need_target and own is None and weights is None)
@@ -132,7 +135,7 @@ def _given_rows(data: Any, encoding: FrameEncoding | None, seed: int, *, need_ta
         return rows
     if encoding is not None and not encoding.plain and not isinstance(data, ParquetData) and not _is_ready(data):
         raise _raw(data, encoding)
-    accepted = accept(data, seed)
+    accepted = accept(data, seed, empty=True)
     assert not isinstance(accepted, WeightedRows)
     if isinstance(accepted, FrameData):
         return accepted.encoding.fitted(accepted.table).encode(accepted.table, need_target=need_target)
