@@ -157,6 +157,31 @@ def test_tensors_without_rows_of_numbers_are_refused(make: Any, word: str) -> No
         accept((make(), torch.tensor([0, 1])), 0)
 
 
+class Variable:
+    """As one of netCDF4, which gives a masked array where values are missing in the file."""
+
+    def __init__(self, values: Any, *, mask: Any) -> None:
+        self.values = np.ma.array(values, mask=mask)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self.values
+
+
+def test_what_lies_under_a_mask_is_no_value() -> None:
+    whole, broken = (Variable([[1.0], [-9999.0], [3.0]], mask=[[0], [gap], [0]]) for gap in (0, 1))
+    assert accept((whole, torch.arange(3)), 0).input.tolist() == [[1.0], [-9999.0], [3.0]]  # type: ignore[union-attr]
+    for data in ((broken, torch.arange(3)), (torch.ones(3, 2), broken), (broken.values, None)):
+        with pytest.raises(DataError, match="1 masked values"):
+            accept(data, 0)
+    with pytest.raises(DataError, match="negative, NaN or infinite, the first in row 1"):
+        lb.data.weighted((torch.ones(3, 2), torch.ones(3)), Variable([1.0, 2.0, 3.0], mask=[0, 1, 0]))
+
+
+def test_a_view_of_memory_is_its_numbers() -> None:
+    values = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    assert accept((memoryview(values), torch.arange(3)), 0).input.tolist() == values.tolist()  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     "labels",
     [

@@ -65,14 +65,8 @@ def as_tensor(value: Any) -> Tensor:
         if rows.dtype not in _UNSIGNED:
             return rows
         value = rows.cpu().numpy()  # torch can't take rows of these types
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise DataError(
-            f"a masked array with {int(np.ma.count_masked(value))} masked values",
-            "numbers without gaps: the mask would be lost, and what lies under it taken for values",
-            "value.filled(...), or leave these rows out",
-        )
     try:
-        array = np.asarray(value)
+        array = np.asanyarray(value)  # variables of netCDF4 give masked arrays, too
     except ValueError as error:
         raise DataError(
             f"a {type(value).__name__} whose parts differ in shape: {error}",
@@ -85,6 +79,13 @@ def as_tensor(value: Any) -> Tensor:
             "numbers that NumPy can take",
             "numpy.asarray(...) of it, by way of its own library: .get() for CuPy, .todense() for sparse",
         ) from error
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise DataError(
+            f"a masked array with {int(np.ma.count_masked(array))} masked values",
+            "numbers without gaps: the mask would be lost, and what lies under it taken for values",
+            "value.filled(...), or leave these rows out",
+        )
+    array = np.asarray(array)
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"values of type {array.dtype}, such as {array.reshape(-1).tolist()[0]!r}" if array.size else "no values",

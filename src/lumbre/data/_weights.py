@@ -85,7 +85,7 @@ def _numbers(values: Any) -> Tensor | None:
     if isinstance(values, Tensor):
         return None if values.is_complex() or values.layout != torch.strided else values.detach().cpu().double()
     try:
-        array = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+        array = np.asanyarray(values)
     except ValueError:  # lists of different lengths
         return None
     if array.dtype.kind not in "biuf":
