@@ -2,7 +2,9 @@
 
 import datetime
 import json
+import zoneinfo
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -463,3 +465,37 @@ def test_what_hash_names_is_hashed_or_refused(tmp_path: Path) -> None:
             from_frame(frame, target="size", scale_target=wrong)
         with pytest.raises(OptionError, match="scale_target="):
             from_parquet(tmp_path / "a.parquet", target="size", features=["on"], scale_target=wrong)
+
+
+UTC_PLUS_2 = datetime.timezone(datetime.timedelta(hours=2))
+
+
+@pytest.mark.parametrize(
+    ("zone", "others"),
+    [
+        ("UTC", [datetime.UTC, "Etc/UTC", "+00:00", zoneinfo.ZoneInfo("UTC")]),
+        (UTC_PLUS_2, ["+02:00", "Etc/GMT-2", "UTC+02:00"]),
+        ("Europe/Vienna", [zoneinfo.ZoneInfo("Europe/Vienna")]),
+    ],
+    ids=["UTC", "UTC+2", "Vienna"],
+)
+def test_a_zone_is_the_same_however_a_library_calls_it(zone: Any, others: list[Any]) -> None:
+    days = pd.to_datetime(["2024-01-13 22:30", "2024-07-02 23:30"]).tz_localize("UTC").tz_convert(zone)
+    frame = pd.DataFrame({"d": days})
+    encoding = from_frame(frame, dates="parts").encoding.fitted(frame)
+    expected = encoding.encode(frame, need_target=False).input
+    for other in others:
+        text = str(other)
+        objects = pd.DataFrame({"d": pd.Series([day.tz_convert(other) for day in days], dtype=object)})
+        forms = [pd.DataFrame({"d": days.tz_convert(other)}), objects]
+        if text != "UTC+02:00":  # which is Python's name, not Arrow's
+            plain = pa.array(days.tz_convert("UTC").tz_localize(None).to_numpy(), pa.timestamp("us"))
+            forms.append(pa.table({"d": plain.cast(pa.int64()).cast(pa.timestamp("us", text))}))
+        for form in forms:
+            assert from_frame(form, dates="parts").encoding.fitted(form) == encoding
+            assert torch.equal(encoding.encode(form, need_target=False).input, expected)
+    # An encoding of before may hold the name of another library.
+    older = replace(encoding, features=(replace(encoding.features[0], levels=(str(others[0]),)),))
+    assert torch.equal(older.encode(frame, need_target=False).input, expected)
+    with pytest.raises(DataError, match="zone"):
+        encoding.encode(pd.DataFrame({"d": days.tz_convert("Asia/Tokyo")}), need_target=False)

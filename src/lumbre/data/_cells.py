@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lumbre.base import DataError
-from lumbre.data._date_parts import NO_DATE, micros_of, microseconds
+from lumbre.data._date_parts import NO_DATE, micros_of, microseconds, zone_name
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 _NO_DATES = "make numbers of it that mean something for the question, for example the month, or the days since a date"
@@ -202,7 +202,7 @@ def _pandas(name: str, native: Any) -> _Any:
             return Numbers(native.dropna().to_numpy(dtype=plain), ~gaps)
         return _array(name, native.to_numpy(dtype=plain))
     if isinstance(dtype, pd.DatetimeTZDtype):
-        return _dates(name, native.dt.tz_localize(None).to_numpy(), str(dtype.tz), str(dtype))
+        return _dates(name, native.dt.tz_localize(None).to_numpy(), zone_name(dtype.tz), str(dtype))
     raise refused(name, str(dtype), dates=isinstance(dtype, pd.PeriodDtype))
 
 
@@ -224,7 +224,7 @@ def _polars(name: str, native: Any) -> _Any:
         unit, zone = getattr(dtype, "time_unit", "D"), getattr(dtype, "time_zone", None)
         wall = native if zone is None else native.dt.replace_time_zone(None)
         numbers = wall.to_physical().cast(pl.Int64).fill_null(NO_DATE).to_numpy()
-        return Dates(microseconds(name, numbers, unit), zone or "", str(dtype))
+        return Dates(microseconds(name, numbers, unit), zone_name(zone), str(dtype))
     if dtype == pl.Enum:
         return _categories(name, native.to_physical().cast(pl.Int64).fill_null(-1).to_numpy(), list(dtype.categories))
     if dtype == pl.String or isinstance(dtype, pl.Categorical):  # of any categories
@@ -282,7 +282,7 @@ def _arrow(name: str, native: Any) -> _Any:
             raise refused(name, str(kind), dates=True) from error
         unit = "D" if kinds.is_date32(kind) else "ms" if kinds.is_date64(kind) else kind.unit
         whole = wall.cast(pa.int32() if unit == "D" else pa.int64()).cast(pa.int64()).fill_null(NO_DATE)
-        return Dates(microseconds(name, whole.to_numpy(), unit), zone or "", str(kind))
+        return Dates(microseconds(name, whole.to_numpy(), unit), zone_name(zone), str(kind))
     raise refused(name, str(kind), dates=kinds.is_temporal(kind))
 
 
@@ -319,8 +319,7 @@ def _of_objects(name: str, values: list[Any], kinds: str) -> Dates:
     for row, value in enumerate(values):
         if pd.isna(value):
             continue
-        zone = getattr(value, "tzinfo", None)
-        zones.add("" if zone is None else str(zone))
+        zones.add(zone_name(getattr(value, "tzinfo", None)))
         numpys = isinstance(value, np.datetime64)
         found[row] = _dates(name, np.array([value]), "", kinds).values[0] if numpys else micros_of(value)
     if len(zones) > 1:

@@ -3,6 +3,8 @@ month, week and day."""
 
 import datetime
 import math
+import re
+import zoneinfo
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +19,28 @@ _DAY = 86_400_000_000  # microseconds
 _THURSDAY = 3  # 1970-01-01, counted from Monday
 _MICROS = {"D": _DAY, "h": _DAY // 24, "m": 60_000_000, "s": 1_000_000, "ms": 1000, "us": 1}
 _MOST = 2**63 - 2  # the next number is infinity in PostgreSQL and DuckDB
+
+
+def zone_name(zone: Any) -> str:
+    """The name of a time zone, "" for none.
+
+    One that never changes its clock is its distance from UTC, which libraries write as +02:00, UTC+02:00, Etc/GMT-2 or
+    pytz.FixedOffset(120), and that of 0 as UTC, +00:00 or Etc/UTC.
+
+    Args:
+        zone: a zone of Python, or its name as a library writes it; None for none.
+    """
+    if not zone and not isinstance(zone, datetime.tzinfo):
+        return ""
+    if isinstance(zone, str):
+        if re.fullmatch(r"(UTC)?[+-]\d\d:\d\d", zone):
+            return "UTC" if zone[-5:] == "00:00" else f"UTC{zone[-6:]}"
+        try:
+            zone = zoneinfo.ZoneInfo(zone)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            return zone
+    distance = zone.utcoffset(None)
+    return str(zone) if distance is None else str(datetime.timezone(distance))
 
 
 def microseconds(name: str, values: _Array, unit: str) -> _Array:

@@ -12,7 +12,7 @@ from torch import Tensor
 from lumbre.base import DataError, Nested, did_you_mean
 from lumbre.data._cells import NO_DATE, Cells, Dates, Numbers, Texts, read, short_integers
 from lumbre.data._columns import Column
-from lumbre.data._date_parts import circles, days_since, years
+from lumbre.data._date_parts import circles, days_since, years, zone_name
 from lumbre.data._learn import Learned, Weigh, learned
 from lumbre.data._matrix import Matrix
 from lumbre.data._sources import InMemoryDataset
@@ -277,7 +277,7 @@ class FrameEncoding:
                 "dates, as in the training data",
                 f"df[{column.name!r}] = pandas.to_datetime(df[{column.name!r}])",
             )
-        if isinstance(cells, Dates) and cells.zone != next(iter(column.levels), "") and not _empty(cells):
+        if isinstance(cells, Dates) and cells.zone != zone_name(next(iter(column.levels), "")) and not _empty(cells):
             raise DataError(
                 f"column {column.name!r} with dates of the zone {cells.zone or 'none'}",
                 f"those of the zone of the training data: {next(iter(column.levels), 'none')}",

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from lumbre.base import DataError, has_column, import_extra
 from lumbre.data._cells import refused
 from lumbre.data._columns import Column
+from lumbre.data._date_parts import zone_name
 from lumbre.data._tables import is_index, unnamed
 
 Folders = tuple[tuple[str, str | None], ...]
@@ -226,7 +227,7 @@ def _inside(file: Path, folders: Folders, found: Files) -> tuple[dict[str, str],
         found.index |= set(schema.names[: unnamed(schema.names)])
         for name, kind in zip(schema.names, schema.types, strict=True):
             if getattr(kind, "tz", None):
-                found.zones.setdefault(name, (kind.tz,))
+                found.zones.setdefault(name, (zone_name(kind.tz),))
     named = [name for name, _ in folders]
     return types | dict.fromkeys(named, "the name of a folder"), kinds | dict.fromkeys(named, "folder")
 
