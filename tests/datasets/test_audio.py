@@ -53,6 +53,20 @@ def test_resampled_cut_and_padded(own: int, seconds: float | None, tmp_path: Pat
     assert not wave[16_000:].any()
 
 
+def test_no_sound_of_a_folder_is_left_out(tmp_path: Path) -> None:
+    names = {"1.wav": "WAV", "2.mp3": "MP3", "3.aiff": "AIFF", "4.AIF": "AIFF", "5.au": "AU", "6.oga": "OGG"}
+    for name, kind in names.items():
+        put(tmp_path, f"a/{name}", tone(440, 16_000, 0.5), 16_000, format=kind)
+    put(tmp_path, "a/7.opus", tone(440, 16_000, 0.5), 16_000, format="OGG", subtype="OPUS")
+    pytest.importorskip("scipy")
+    sounds = lb.datasets.audio_folder(tmp_path, rate=8e3)  # type: ignore[arg-type]
+    assert len(sounds) == 7
+    expected = torch.from_numpy(tone(440, 8_000, 0.5)).float()
+    for wave, _ in (sounds[row] for row in range(7)):
+        assert wave.shape == (1, 4000)
+        assert torch.allclose(wave[0, 400:-400], expected[400:-400], atol=0.05)
+
+
 def test_channels_and_rates_may_stay(tmp_path: Path) -> None:
     both = np.stack([tone(300, 8_000, 0.1), tone(500, 8_000, 0.1)], axis=1)
     put(tmp_path, "a/1.wav", both, 8_000, subtype="FLOAT")
@@ -63,8 +77,8 @@ def test_channels_and_rates_may_stay(tmp_path: Path) -> None:
 
 
 def test_what_is_no_sound_is_said(tmp_path: Path) -> None:
-    for options in ({"rate": 0}, {"seconds": -1.0}):
-        with pytest.raises(lb.OptionError, match="a number above 0"):
+    for options in ({"rate": 0}, {"rate": 22_050.5}, {"seconds": -1.0}):
+        with pytest.raises(lb.OptionError, match="number above 0"):
             lb.datasets.audio_folder(tmp_path, **options)
     with pytest.raises(lb.DataError, match="no folders"):
         lb.datasets.audio_folder(tmp_path / "none")

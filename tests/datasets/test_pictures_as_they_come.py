@@ -36,6 +36,33 @@ def test_a_tiff_is_turned_as_it_says(tmp_path: Path, orientation: int, compressi
     assert image[0].tolist() == TURNED[orientation].tolist()
 
 
+@pytest.mark.parametrize("most", [15, 255, 1023, 65535])
+def test_a_pgm_is_scaled_by_the_value_that_it_calls_white(tmp_path: Path, most: int) -> None:
+    (tmp_path / "class").mkdir()
+    values = np.array([[0, most // 3], [2 * (most // 3), most]])
+    pixels = values.astype("u1" if most < 256 else ">u2").tobytes()
+    (tmp_path / "class" / "a.pgm").write_bytes(f"P5 2 2 {most}\n".encode() + pixels)
+    image = lb.datasets.image_folder(tmp_path, transform=None)[0][0]
+    assert image.tolist() == [[[0, 85], [170, 255]]] * 3
+    Image.new("RGB", (2, 2)).save(tmp_path / "picture.png")
+    files = ImageFiles(
+        [tmp_path / "picture.png"], [tmp_path / "class" / "a.pgm"], size=None, transform=None, classes=None
+    )
+    with pytest.raises(DataError, match="cannot identify image file"):
+        files[0]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.ppm", "a.jfif", "a.GIF"])
+def test_no_picture_of_a_folder_is_left_out(tmp_path: Path, name: str) -> None:
+    (tmp_path / "class").mkdir()
+    Image.new("RGB", (2, 3), (0, 128, 255)).save(tmp_path / "class" / "b.png")
+    picture = Image.new("RGB", (2, 3), (255, 255, 255))
+    picture.save(tmp_path / "class" / name, format="JPEG" if name.endswith("jfif") else None)
+    pictures = lb.datasets.image_folder(tmp_path, transform=None)
+    assert len(pictures) == 2
+    assert pictures[0][0].tolist() == [[[255] * 2] * 3] * 3
+
+
 def mask(tmp_path: Path, picture: Image.Image, name: str = "mask.png") -> torch.Tensor:
     Image.new("RGB", picture.size).save(tmp_path / "picture.png")
     picture.save(tmp_path / name)

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 from lumbre.base import DataError, as_path, import_extra, only_numbers
 from lumbre.data import as_html, as_text, facts_of
 
-_SUFFIXES = {".wav", ".flac", ".ogg"}
+_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au"}
+_SOUND = "a whole WAV, FLAC, OGG, Opus, MP3, AIFF or AU file"
 
 
 class AudioFiles(Dataset[Any]):
@@ -92,9 +93,7 @@ def read_wave(
             frames = -1 if length is None else math.ceil(length * own / wanted) + 20 * math.ceil(own / wanted) + 20
             wave = file.read(frames, dtype="float32", always_2d=True).T
     except (RuntimeError, OSError) as error:
-        raise DataError(
-            f"{path}, which cannot be read: {error}", "a whole WAV, FLAC or OGG file", "export it again, or remove it"
-        ) from error
+        raise DataError(f"{path}, which cannot be read: {error}", _SOUND, "export it again, or remove it") from error
     if not wave.shape[1] or not np.isfinite(wave).all():
         what = "holds numbers that are not finite" if wave.shape[1] else "has no samples"
         raise DataError(f"{path}, which {what}", "a sound", "export it again, or remove it")
@@ -120,8 +119,8 @@ def audio_folder(
     """A folder of sounds with a folder for each class.
 
     Classes are numbered from 0 in the sorted order of their folders' names, sounds sorted by path. Files that are no
-    sounds (wav, flac, ogg) are left aside, and so is what is hidden: its name, or that of a folder it is in, begins
-    with a dot.
+    sounds (wav, flac, ogg, oga, opus, mp3, aiff, aif, au) are left aside, and so is what is hidden: its name, or that
+    of a folder it is in, begins with a dot.
 
     Args:
         root: the folder that holds the classes' folders.
@@ -137,12 +136,12 @@ def audio_folder(
 
     Raises:
         DataError: there is no such folder, it holds no folders, or one of them holds no sound.
-        OptionError: a rate or a length that is not positive.
+        OptionError: a rate that is no whole number above 0, or a length that is not positive.
 
     Example:
         `lb.datasets.audio_folder("birds/train", seconds=2.0)` reads birds/train/owl/*.wav, birds/train/wren/*.flac, ...
     """
-    only_numbers("a number above 0", 16_000, lambda value: value > 0, rate=rate)
+    only_numbers("a whole number above 0", 16_000, lambda value: value > 0 and value % 1 == 0, rate=rate)
     only_numbers("a number above 0", 1.0, lambda value: value > 0, seconds=seconds)
     where = as_path(root, "the folder that holds a folder for each class").expanduser()
     folders = sorted(one for one in where.iterdir() if _shown(one) and one.is_dir()) if where.is_dir() else []
@@ -151,14 +150,14 @@ def audio_folder(
     if not folders or empty:
         raise DataError(
             f"{where}, where " + (f"{', '.join(empty)} hold no sound" if empty else "there are no folders"),
-            "a folder with a folder of sounds (wav, flac, ogg) for each class",
+            "a folder with a folder of sounds (wav, flac, ogg, mp3, ...) for each class",
             "root=... to the folder that holds the classes' folders",
         )
     targets = torch.repeat_interleave(torch.arange(len(folders)), torch.tensor([len(inside) for inside in found]))
     return AudioFiles(
         [path for inside in found for path in inside],
         targets,
-        rate=rate,
+        rate=None if rate is None else int(rate),
         seconds=seconds,
         mono=mono,
         transform=transform,

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from lumbre.base import DataError, as_path, import_extra
 from lumbre.data import as_html, as_text, facts_of, first_pictures
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
+_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"}
 # What a file is, whatever its name says. Not all that pillow knows: for EPS it would start another program. A phone's
 # MPO counts as a JPEG there.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
@@ -185,7 +185,9 @@ def decoded(
     try:
         # A file that is open: given a path, Pillow 13 maps plain TIFFs into memory, and mixes up rows to be turned.
         file = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-        with file, image_module.open(file, formats=_FORMATS) as image:
+        # The values of PPM are scaled when they are read, so that those of a mask are no class numbers any more.
+        formats = _FORMATS if mode == "mask" else (*_FORMATS, "PPM")
+        with file, image_module.open(file, formats=formats) as image:
             if size is not None and mode == "RGB":
                 # A JPEG can be decoded at half, a quarter or an eighth of its size, which is much faster.
                 image.draft(mode, (size, size))
@@ -207,7 +209,8 @@ def decoded(
 def _eight_bits(image: Any, mode: str) -> Any:
     """An image of one channel of 16 bits or more as one of 8, scaled by its depth: Pillow would cut the values off."""
     values = np.asarray(image)
-    deep = values.dtype.kind == "u" or image.format == "PNG"  # which has 16 bits at most, though it may come as more
+    # These have 16 bits at most, though they may come as more; Pillow scales those of PPM to that.
+    deep = values.dtype.kind == "u" or image.format in ("PNG", "PPM")
     if values.dtype.kind == "f":
         wrong = mode == "mask" or not (values >= 0).all() or not (values <= 1).all()  # NaN is neither
         scaled, expected = values.astype(np.float64) * 255, "from 0 to 1, in a picture"
@@ -266,9 +269,9 @@ def image_folder(
     """A folder of images with a folder for each class.
 
     Classes are numbered from 0 in the sorted order of their folders' names, images sorted by path. Files that are no
-    images (jpg, jpeg, png, tif, tiff, bmp, webp) are left aside, and so is what is hidden: its name, or that of a
-    folder it is in, begins with a dot. Pictures of 16 bits, and floats from 0 to 1, are scaled to bytes;
-    transparency is left out, and of files with several pictures the first is taken.
+    images (jpg, jpeg, jfif, png, tif, tiff, bmp, webp, gif, ppm, pgm) are left aside, and so is what is hidden: its
+    name, or that of a folder it is in, begins with a dot. Pictures of 16 bits, and floats from 0 to 1, are scaled to
+    bytes; transparency is left out, and of files with several pictures the first is taken.
 
     Args:
         root: the folder that holds the classes' folders.
