@@ -22,6 +22,8 @@ NUMBERS = {
     "thousands and cents": ["1,234.50", "999.00"],
     "decimal commas": ["1,5", "2,5"],
     "thousands as in German": ["1.234,56", "2.345,60"],
+    "thousands as in India": ["1,00,000", "12,50,000.50", "900"],
+    "powers of Fortran": ["1.0D+03", "-2.5D-01"],
     "thousands by spaces": ["1 000", "2\u00a0000"],
     "percent": ["10%", "20 %", "5%"],
     "money": ["$10", "$20.50", "€5"],

@@ -248,6 +248,9 @@ def _streams(value: Any) -> bool:
     return hasattr(value, "__arrow_c_stream__")
 
 
+_VERBS = ("to_dataframe", "to_table", "to_pandas")
+
+
 def _no_frame(value: Any) -> DataError:
     kind = type(value).__name__
     if isinstance(value, dict):
@@ -258,8 +261,8 @@ def _no_frame(value: Any) -> DataError:
         fix = "fit((x, y)) takes arrays and tensors as they are; pandas.DataFrame(array, columns=[...]) names columns"
     elif hasattr(value, "fetchall"):
         fix = "con.sql(query) of DuckDB, which is a table; pandas.read_sql(query, con) for other databases"
-    elif callable(getattr(value, "to_dataframe", None)):
-        fix = "value.to_dataframe()"
+    elif any(callable(getattr(value, verb, None)) for verb in _VERBS):  # of xarray, of data sets of Arrow and Lance
+        fix = f"value.{next(verb for verb in _VERBS if callable(getattr(value, verb, None)))}()"
     elif isinstance(value, str):
         fix = "lumbre.data.from_csv(path, target=...) or from_parquet(path, target=...) for a file"
     else:

@@ -15,7 +15,10 @@ _PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 # are numbers of telephones.
 _SIGN = r"(?P<sign>[,.' \u00a0\u202f\u2019])"
 _GROUPED = rf"[1-9][0-9]{{0,2}}{_SIGN}[0-9]{{3}}(?:(?P=sign)[0-9]{{3}})*(?:(?!(?P=sign))[.,][0-9]+)?"
-_BODY = rf"[+\-\u2212]?\s?[$€£¥₹]?\s?(?:{_GROUPED}|[0-9]+,[0-9]+|[0-9]+\.?[0-9]*|\.[0-9]+)\s?[%‰$€£¥₹]?"
+_LAKHS = r"[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}(?:\.[0-9]+)?"  # 12,50,000, as in India
+_POWERS = r"[0-9]+\.?[0-9]*[dD][+-][0-9]{2,3}"  # 1.5D+03, as Fortran writes them
+_PLAINLY = rf"{_GROUPED}|{_LAKHS}|{_POWERS}|[0-9]+,[0-9]+|[0-9]+\.?[0-9]*|\.[0-9]+"
+_BODY = rf"[+\-\u2212]?\s?[$€£¥₹]?\s?(?:{_PLAINLY})\s?[%‰$€£¥₹]?"
 _NUMBER = re.compile(_PLAIN)
 _WRITTEN = re.compile(_BODY)
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
