@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn, optim
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 import lumbre as lb
 from lumbre.base import DataError
@@ -175,6 +175,34 @@ def test_what_lies_under_a_mask_is_no_value() -> None:
             accept(data, 0)
     with pytest.raises(DataError, match="negative, NaN or infinite, the first in row 1"):
         lb.data.weighted((torch.ones(3, 2), torch.ones(3)), Variable([1.0, 2.0, 3.0], mask=[0, 1, 0]))
+
+
+class Rows(Dataset[Any]):
+    def __init__(self, row: Any) -> None:
+        self.row = row
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, row: int) -> Any:
+        return self.row(np.full((2, 3), row, dtype=np.float32), row), row
+
+
+def test_rows_of_a_data_set_are_their_numbers_or_refused() -> None:
+    def masked(values: Any, row: int) -> Any:
+        return np.ma.array(values, mask=values == 3 if row else False)
+
+    source = accept(Rows(masked), 0)
+    assert source.fetch(range(3), 1)[0].tolist() == [[[row] * 3] * 2 for row in range(3)]  # type: ignore[union-attr]
+    with pytest.raises(DataError, match="6 masked values"):
+        source.fetch(range(4), 1)  # type: ignore[union-attr]
+    forms: list[Any] = [lambda values, _: values[:, ::-1], lambda values, _: values.astype(">f4")]
+    for form in forms:
+        with pytest.raises(DataError, match="of which torch makes no tensors") as caught:
+            accept(Rows(form), 0).fetch(range(4), 1)  # type: ignore[union-attr]
+        row = form(np.arange(6.0, dtype=np.float32).reshape(2, 3), 0)
+        mended = eval(caught.value.fix, {"numpy": np, "row": row})  # noqa: S307
+        assert torch.as_tensor(mended).tolist() == row.tolist()
 
 
 def test_a_view_of_memory_is_its_numbers() -> None:

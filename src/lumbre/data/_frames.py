@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lumbre.base import DataError, OptionError, listed, one_of
-from lumbre.data._cells import Cells, Dates, Numbers, Texts, read
+from lumbre.data._cells import Cells, Dates, Numbers, Texts, read, refused
 from lumbre.data._columns import Column
 from lumbre.data._date_parts import has_clock
 from lumbre.data._encoding import FrameEncoding
@@ -353,8 +353,10 @@ def target_options(targets: list[Column], *, several: bool, scale_target: bool) 
 
 
 def _read(table: Table, name: str, missing: dict[str, int]) -> Cells | None:
-    """A column; None where values are missing, which are counted into `missing`."""
-    cells = table.cells(name)
+    """A target; None where values are missing, which are counted into `missing`."""
+    cells = table.all_cells(name)
+    if isinstance(cells, Dates):
+        raise refused(name, cells.kind, dates=True)
     count = cells.missing
     if count:
         missing[name] = count

@@ -54,6 +54,20 @@ def _short(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     return found
 
 
+def refuse_masked(value: Any) -> None:
+    """See that nothing is missing in an array with a mask.
+
+    Raises:
+        DataError: something is.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(
+            f"a masked array with {int(np.ma.count_masked(value))} masked values",
+            "numbers without gaps: the mask would be lost, and what lies under it taken for values",
+            "value.filled(...), or leave these rows out",
+        )
+
+
 def as_tensor(value: Any) -> Tensor:
     """An array or sequence of numbers as a tensor: float32 and 64 in torch's default dtype, small integers widened.
 
@@ -79,12 +93,7 @@ def as_tensor(value: Any) -> Tensor:
             "numbers that NumPy can take",
             "numpy.asarray(...) of it, by way of its own library: .get() for CuPy, .todense() for sparse",
         ) from error
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
-        raise DataError(
-            f"a masked array with {int(np.ma.count_masked(array))} masked values",
-            "numbers without gaps: the mask would be lost, and what lies under it taken for values",
-            "value.filled(...), or leave these rows out",
-        )
+    refuse_masked(array)
     array = np.asarray(array)
     if array.dtype.kind not in "biuf":
         raise DataError(

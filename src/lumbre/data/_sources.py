@@ -26,7 +26,7 @@ from lumbre.base import (
     seed_host,
     stream,
 )
-from lumbre.data._numbers import as_tensor
+from lumbre.data._numbers import as_tensor, refuse_masked
 from lumbre.data._pairs import as_pair
 from lumbre.data._shown import as_html, as_text, facts_of, first_pictures
 
@@ -323,8 +323,17 @@ class MapSource:
 
 def _collated(items: list[Any]) -> tuple[Nested, Nested]:
     inputs, targets = zip(*map(as_pair, items), strict=True)
+    if any(isinstance(leaf, np.ma.MaskedArray) for leaf in leaves((inputs[0], targets[0]))):
+        for leaf in leaves(items):  # default_collate would take what lies under a mask for values
+            refuse_masked(leaf)
     try:
         return default_collate(list(inputs)), None if targets[0] is None else default_collate(list(targets))
+    except ValueError as error:
+        raise DataError(
+            f"rows of which torch makes no tensors: {error}",
+            "arrays that lie in memory from front to back, in the machine's own byte order",
+            'numpy.array(row, dtype=row.dtype.newbyteorder("="), order="C")',
+        ) from error
     except (TypeError, RuntimeError) as error:
         raise _not_joined(inputs[0], error) from error
 
