@@ -2,6 +2,8 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -16,6 +18,19 @@ from lumbre.metrics import LossMeter
 
 CLASSES = 3
 WEIGHTS = torch.tensor([0.2, 5.0, 1.0], dtype=torch.float64)
+
+
+class OwnLoss(nn.Module):
+    """Two terms over the same labels, and one that is the same for all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entropy = nn.CrossEntropyLoss(weight=WEIGHTS, ignore_index=2)
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return self.entropy(pred, target) + 0.4 * self.entropy(pred.tanh(), target) + 0.1
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mean": nn.CrossEntropyLoss(),
     "class weights": nn.CrossEntropyLoss(weight=WEIGHTS),
@@ -27,6 +42,9 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sum": nn.CrossEntropyLoss(weight=WEIGHTS, reduction="sum"),
     "partial sum": functools.partial(F.cross_entropy, weight=WEIGHTS, reduction="sum"),
     "bound": nn.CrossEntropyLoss(weight=WEIGHTS).forward,
+    "own": lambda pred, target: F.cross_entropy(pred, target, ignore_index=1),
+    "own, class weights": lambda pred, target: 0.5 * F.nll_loss(pred.log_softmax(1), target.flatten(), WEIGHTS),
+    "own module": OwnLoss(),
     "partial of a module": functools.partial(nn.CrossEntropyLoss(weight=WEIGHTS)),
 }
 
@@ -126,6 +144,63 @@ def test_tokens_count_and_not_sequences() -> None:
     assert fitted.history["value"].tolist() == pytest.approx([right, right], rel=1e-12)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=7)
     assert fitted.evaluate(loader).metrics["loss"] == pytest.approx(right, rel=1e-12)
+
+
+class Transposed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
+def padded(count: int) -> tuple[Tensor, Tensor]:
+    """Sequences of four labels, of which 0 is padding; those of rows 4 to 7 are nothing else."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(count, 4, generator=generator), torch.randint(1, 3, (count, 4), generator=generator)
+    y[torch.arange(4) >= torch.randint(1, 5, (count, 1), generator=generator)] = 0
+    y[4:8] = 0
+    return x, y
+
+
+def of_words(pred: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(pred.flatten(0, 1), target.flatten(), ignore_index=0)
+
+
+def mean_of_rows(pred: Tensor, target: Tensor) -> Tensor:
+    """The sum over labels, divided by the rows."""
+    return of_words(pred, target).nan_to_num() * (target != 0).sum() / len(target)
+
+
+@pytest.mark.parametrize("first", [0, 4])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_padding_that_a_loss_of_ones_own_leaves_out_adds_nothing(accumulate: int, first: int, tmp_path: Path) -> None:
+    x, y = padded(22)
+    x, y = x[first:], y[first:]
+
+    def words(*then: nn.Module) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 12), nn.Unflatten(1, (4, 3)), *then)
+
+    parts: Any = {"optimizer": optim.SGD}
+    options: Any = {"epochs": 2, "batch_size": 4, "shuffle": False, "verbose": False, "seed": 1, "valid_data": (-x, y)}
+    options["callbacks"] = [lb.callbacks.Accumulate(accumulate)] if accumulate > 1 else []
+    known = nn.CrossEntropyLoss(ignore_index=0)
+    expected = lb.setup(lambda: words(Transposed()), loss=known, **parts).set_opt_hparams(lr=0.1).fit((x, y), **options)
+    found = lb.setup(words, loss=of_words, **parts).set_opt_hparams(lr=0.1).fit((x, y), **options)
+    for name in ("train_loss", "valid_loss"):
+        torch.testing.assert_close(found.history_wide[name].tolist(), expected.history_wide[name].tolist())
+    for one, other in zip(found.model.parameters(), expected.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    found.save(tmp_path / "words.lumbre")
+    again = lb.load(tmp_path / "words.lumbre", lb.setup(words, loss=of_words, **parts))
+    right = of_words(again.model(x), y).item()
+    for size in (4, 7, 22):
+        assert again.evaluate((x, y), batch_size=size).metrics["loss"] == pytest.approx(right, rel=1e-5)
+
+
+def test_a_loss_of_labels_that_is_a_mean_of_rows_counts_rows() -> None:
+    x, y = padded(22)
+    net = nn.Sequential(nn.Linear(4, 12), nn.Unflatten(1, (4, 3)))
+    fitted = lb.setup(net, loss=mean_of_rows, optimizer=optim.SGD).fit((x, y), epochs=1, verbose=False)
+    right = mean_of_rows(fitted.model(x), y).item()
+    assert fitted.evaluate((x, y), batch_size=5).metrics["loss"] == pytest.approx(right, rel=1e-5)
 
 
 def test_of_losses_that_nobody_knows_rows_are_counted() -> None:

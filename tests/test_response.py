@@ -127,7 +127,7 @@ def test_an_own_response_comes_first() -> None:
     for name in ("setup", "module", "loss"):
         np.testing.assert_allclose(by[name].compare((x, y))["predicted"], by[name].predict(x).expm1()[:, 0], rtol=1e-5)
         assert by[name].evaluate((x, y)).metrics["r2"] > 0.6
-    assert torch.equal(by["nobody"].predict_response(x), by["nobody"].predict(x))
+    assert torch.equal(by["nobody"].predict_response(x), by["nobody"].predict(x).expm1())  # seen from the loss
     assert set(by["over the table"].compare((x, y))["predicted"]) == {3.0}
     with pytest.raises(lb.RecipeError, match="response"):
         lb.setup(nn.Linear, loss=nn.MSELoss(), optimizer=optim.SGD, response="exp")
@@ -219,6 +219,18 @@ OWN_LOSSES: dict[str, tuple[Any, Callable[[], tuple[Tensor, Tensor]], int, Respo
     "errors of logarithms": (lambda p, t: F.l1_loss(p, t.log()), shares, 3, torch.exp),
     "two that agree": (lambda p, t: F.mse_loss(p, t) + F.l1_loss(p, t), counts, 1, same),
     "two that do not": (lambda p, t: F.mse_loss(p, t) + F.poisson_nll_loss(p, t), counts, 1, same),
+    "poisson by hand": (lambda p, t: (p.exp() - t * p).mean(), counts, 1, torch.exp),
+    "gamma by hand": (lambda p, t: (p + t * (-p).exp()).sum() / len(t), shares, 3, torch.exp),
+    "a distribution": (lambda p, t: -torch.distributions.Poisson(p.exp()).log_prob(t).mean(), counts, 1, torch.exp),
+    "squares of log1p by hand": (lambda p, t: (p - t.log1p()).square().mean(), counts, 1, torch.expm1),
+    "poisson of a softplus": (lambda p, t: (F.softplus(p) - t * F.softplus(p).log()).mean(), counts, 1, F.softplus),
+    "entropy by hand": (
+        lambda p, t: -(t * F.logsigmoid(p) + (1 - t) * F.logsigmoid(-p)).mean(),
+        shares,
+        3,
+        torch.sigmoid,
+    ),
+    "errors by hand": (lambda p, t: (p - t).abs().mean(), counts, 1, same),
     "by hand": (lambda p, t: (p - t).square().mean(), counts, 1, same),
     "shares of a sigmoid": (lambda p, t: F.binary_cross_entropy(p.sigmoid(), t), shares, 3, torch.sigmoid),
     "shares by divergence": (

@@ -16,7 +16,7 @@ from lumbre.base._buffers import give_buffers, load_state, may_change, put_buffe
 from lumbre.base._call import caller, class_of, own_method
 from lumbre.base._checks import as_path, at_least, has_column, no_more, one_of, only_numbers, within
 from lumbre.base._curve import lines_svg
-from lumbre.base._divisor import Divisor, divisor_of, ignored_label, nothing_for_nothing, reduction_of
+from lumbre.base._divisor import Divisor, LabelMean, divisor_of, ignored_label, nothing_for_nothing, reduction_of
 from lumbre.base._errors import (
     ArchiveError,
     CallbackError,

@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,19 @@ from lumbre.base._target import Weighted, spread
 
 Divisor: TypeAlias = Callable[[Nested], Tensor]
 """Gives what the mean over a target is divided by: a float64 scalar on its device (float32 where it has no float64)."""
+
+
+class LabelMean(NamedTuple):
+    """What a loss of the user's own was seen to be: a mean over the labels of its target.
+
+    Attributes:
+        ignored: the label that it leaves out.
+        weights: of the classes, by their number; None where all count alike.
+    """
+
+    ignored: int
+    weights: tuple[float, ...] | None = None
+
 
 _MODULES = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 _FUNCTIONS = (F.cross_entropy, F.nll_loss)
@@ -65,19 +78,25 @@ def counts_labels(loss: object) -> bool:
     return _facts(loss) is not None
 
 
-def divisor_of(loss: object, *, may_ignore: bool = True, weighted: bool = False) -> Divisor | None:
+def divisor_of(
+    loss: object, *, may_ignore: bool = True, weighted: bool = False, seen: LabelMean | None = None
+) -> Divisor | None:
     """What `loss` divides by, as a function of the target; None where that is the number of rows.
 
     Known are cross-entropy and negative log-likelihood of torch, as modules, functions, or functions with
-    `functools.partial`. Of a function of the user's own nothing is known: it counts by rows.
+    `functools.partial`. A loss of the user's own counts by rows, unless it was seen to be a mean over labels.
 
     Args:
         loss: the loss function.
         may_ignore: whether a target may hold the ignored label; where none can, rows are counted unless classes have
             weights.
         weighted: whether rows have weights, so that it takes `Weighted` targets.
+        seen: what a loss of the user's own was seen to be. With weights of rows it is asked for a value of each row.
     """
     facts = _facts(loss)
+    if facts is None and seen is not None and not weighted:
+        by_class = None if seen.weights is None else torch.tensor(seen.weights, dtype=torch.float64)
+        facts = (lambda: by_class), seen.ignored
     if facts is None:
         return _sum_of_weights if weighted else None
     weight, ignored = facts
@@ -98,7 +117,7 @@ def divisor_of(loss: object, *, may_ignore: bool = True, weighted: bool = False)
             kept = kept * spread(rows.to(dtype), kept)
         if weights is None:
             return kept.sum().to(dtype)
-        return (weights.to(dtype)[torch.where(target != ignored, target, 0)] * kept).sum()
+        return (weights.to(target.device, dtype)[torch.where(target != ignored, target, 0)] * kept).sum()
 
     return divisor
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lumbre.base._call import own_method
+from lumbre.base._divisor import LabelMean
 from lumbre.base._nested import Nested, map_leaves
 
 Response: TypeAlias = Callable[[Nested], Nested]
@@ -39,6 +40,7 @@ _RESPONSES: Mapping[str, Response] = {
     "sigmoid": _each(torch.sigmoid),
     "exp": _each(torch.exp),
     "expm1": _each(torch.expm1),  # of a prediction of log(1 + target)
+    "softplus": _each(F.softplus),
     "signs": _each(lambda scores: (scores / 2).tanh()),
     "first": lambda pred: pred[0] if isinstance(pred, (tuple, list)) else pred,
 }
@@ -55,6 +57,7 @@ class Scale:
         own: the user's.
         temperature: scores of classes are divided by it, so that probabilities mean what they say.
         ignored: the label that a loss of the user's own was seen to leave out; None where it names none.
+        labels: what a loss of the user's own was seen to average over, where that is the labels of its target.
     """
 
     kind: str | None = None
@@ -62,6 +65,7 @@ class Scale:
     own: Response | None = None
     temperature: float = 1.0
     ignored: int | None = None
+    labels: LabelMean | None = None
 
     @property
     def response(self) -> Response | None:
@@ -109,7 +113,7 @@ def _declared(loss: Any) -> Scale | None:
 
 
 def stored_scale(parts: Any) -> Scale:
-    """The scale of which a file has kind and name, and perhaps the label that is left out.
+    """The scale of which a file has kind and name, and perhaps the label that is left out, and labels that count.
 
     Raises:
         ValueError: there is none like that.
@@ -117,10 +121,17 @@ def stored_scale(parts: Any) -> Scale:
     kind, name, *more = parts
     if kind not in (None, "logits", "probabilities", "numbers") or name not in (None, OWN, *_RESPONSES):
         raise ValueError(f"no scale of predictions: {parts!r}"[:200])
-    ignored = more[0] if more else None
-    if len(more) > 1 or not (ignored is None or type(ignored) is int):
+    ignored, labels = [*more, None, None][:2]
+    if len(more) > 2 or not (ignored is None or type(ignored) is int):
         raise ValueError(f"no scale of predictions: {parts!r}"[:200])
-    return Scale(kind, name, ignored=ignored)
+    return Scale(kind, name, ignored=ignored, labels=None if labels is None else _stored_labels(*labels))
+
+
+def _stored_labels(ignored: Any, weights: Any) -> LabelMean:
+    known = type(ignored) is int and (weights is None or all(type(one) is float for one in weights))
+    if not known:
+        raise ValueError(f"no labels that a loss counts: {(ignored, weights)!r}"[:200])
+    return LabelMean(ignored, None if weights is None else tuple(weights))
 
 
 _MODULES: Mapping[type, Scale] = {

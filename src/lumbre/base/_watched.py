@@ -1,7 +1,8 @@
 """What a loss of the user's own does with predictions: which function of torch it gives them to, and in which form.
 
 A function around `F.poisson_nll_loss`, or a module that holds a `PoissonNLLLoss`, takes logarithms of counts just as
-these do. So a loss of which the table of `_response.py` knows nothing is watched once, while it computes.
+these do. So a loss of which the table of `_response.py` knows nothing is watched once, while it computes. One that
+calls none of torch's, such as `(pred.exp() - target * pred).mean()`, is asked where it is least.
 """
 
 import inspect
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from lumbre.base._nested import Nested
+from lumbre.base._divisor import LabelMean, divisor_of
+from lumbre.base._nested import Nested, map_leaves, row_count
 from lumbre.base._response import Scale, scale_of_function
 from lumbre.base._target import Weighted
 
@@ -27,6 +29,7 @@ _FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "log_softmax": lambda pred: pred.log_softmax(1) if pred.ndim > 1 else pred,
     "log": torch.log,
 }
+_NEAR = 1e-3
 _OF_LABELS = (F.cross_entropy, F.nll_loss)
 _FOUND: Mapping[tuple[str, str | None], Scale] = {
     ("sigmoid", None): Scale("logits", "sigmoid"),
@@ -44,7 +47,8 @@ def watched_scale(loss: Callable[[Nested, Nested], object], pred: Nested, target
 
     Losses of torch count that take the target as it is, and the prediction as it is or after a sigmoid, softmax,
     exponential or logarithm; and losses for numbers that take a logarithm of the target. Where they do not agree, or
-    there are none, nothing is known. A label that all losses of classes leave out (`ignore_index`) is noted with it.
+    there are none, nothing is known. A label that all losses of classes leave out (`ignore_index`) is noted with it,
+    and that the loss is a mean over the labels of the target.
 
     Args:
         loss: a function of prediction and target; its value is left aside.
@@ -53,13 +57,18 @@ def watched_scale(loss: Callable[[Nested, Nested], object], pred: Nested, target
     """
     if isinstance(target, Weighted):
         target = target.target
+    loss = getattr(loss, "_torchdynamo_orig_callable", loss)
     watch = _Watch()
     with torch.no_grad(), watch:
-        getattr(loss, "_torchdynamo_orig_callable", loss)(pred, target)
-    found = {one for call in watch.calls if (one := _scale(*call, pred, target)) is not None}
-    ignored = {call.get("ignore_index", -100) for function, call in watch.calls if function in _OF_LABELS}
+        value = loss(pred, target)
+        found = {one for call in watch.calls if (one := _scale(*call, pred, target)) is not None}
+    if not watch.calls:
+        found = _least_at_target(loss, pred, target)
+    of_labels = [call for function, call in watch.calls if function in _OF_LABELS]
+    ignored = {call.get("ignore_index", -100) for call in of_labels}
+    labels = _label_mean(loss, of_labels, pred, target, value) if len(ignored) == 1 else None
     scale = found.pop() if len(found) == 1 else Scale()
-    return replace(scale, ignored=ignored.pop() if len(ignored) == 1 else None)
+    return replace(scale, ignored=ignored.pop() if len(ignored) == 1 else None, labels=labels)
 
 
 class _Watch(TorchFunctionMode):
@@ -110,3 +119,67 @@ def _alike(one: Any, other: Any) -> bool:
     short = any(value.is_floating_point() and value.element_size() < 4 for value in (one, other))
     one, other = (value.detach().reshape(-1).double() for value in (one, other))
     return torch.allclose(one, other, rtol=1e-2 if short else 1e-4, atol=1e-3 if short else 1e-6)
+
+
+def _label_mean(
+    loss: Callable[[Nested, Nested], object], calls: list[dict[str, Any]], pred: Nested, target: Nested, value: object
+) -> LabelMean | None:
+    """What a loss averages over, where that is the labels of its target as torch's losses of classes have it.
+
+    It is asked for two parts of the batch: by the sums of weights of their labels, they give the loss of the whole.
+    """
+    weights = [call.get("weight") for call in calls]
+    if not isinstance(target, Tensor) or target.is_floating_point() or not isinstance(value, Tensor) or value.ndim:
+        return None
+    if any(call.get("reduction", "mean") != "mean" or not _alike(call["target"], target) for call in calls):
+        return None
+    first = weights[0]
+    if any(one is not first and not (one is not None and first is not None and _alike(one, first)) for one in weights):
+        return None
+    found = LabelMean(calls[0].get("ignore_index", -100), None if first is None else tuple(first.tolist()))
+    rows, divisor, total = row_count(target), divisor_of(loss, seen=found), 0.0
+    assert divisor is not None
+    whole = float(divisor(target))
+    if rows < 2 or not whole:
+        return found  # nothing to compare
+    for part in (slice(None, rows // 2), slice(rows // 2, None)):
+        divided_by = float(divisor(target[part]))
+        if not divided_by:
+            continue
+        with torch.no_grad():
+            of_part: Any = loss(map_leaves(lambda leaf, part=part: leaf[part], pred), target[part])
+        total += divided_by * float(of_part)
+    return found if abs(total - whole * float(value)) <= _NEAR * abs(total) else None
+
+
+def _least_at_target(loss: Callable[[Nested, Nested], object], pred: Nested, target: Nested) -> set[Scale]:
+    """The scales on which the prediction is the target where a loss of numbers has its minimum, such as of logarithms.
+
+    Each prediction is put where its response is the target: the gradient is 0 there, and points back to it from either
+    side. Targets at the end of a scale, such as a count of 0, are moved into it. None where the target itself is least.
+    """
+    if not isinstance(pred, Tensor) or not pred.is_floating_point() or not isinstance(target, Tensor):
+        return set()
+    if target.numel() != pred.numel() or target.is_complex() or bool((target < 0).any()):
+        return set()
+
+    def is_least(target: Tensor, start: Tensor) -> bool:
+        slopes: list[Tensor] = []
+        for by in (0.0, -0.5, 0.5):
+            given = (start + by).to(pred.dtype).reshape(pred.shape).requires_grad_()
+            with torch.enable_grad():
+                value: Any = loss(given, target)
+                slopes.append(torch.autograd.grad(value.sum(), given)[0].double())
+        there, below, above = slopes
+        return bool(((below < 0) & (above > 0) & (there.abs() <= _NEAR * torch.minimum(-below, above))).all())
+
+    above_0 = target.where(target > 0, 1)
+    numbers = above_0.double()
+    if is_least(above_0, numbers):
+        return set()
+    starts = {"exp": numbers.log(), "expm1": numbers.log1p(), "softplus": numbers + (-(-numbers).expm1()).log()}
+    found = {Scale("numbers", name) for name, start in starts.items() if is_least(above_0, start)}
+    if bool((target <= 1).all()):
+        inside = target.to(pred.dtype).clamp(0.25, 0.75)
+        found |= {Scale("logits", "sigmoid")} if is_least(inside, inside.double().logit()) else set()
+    return found

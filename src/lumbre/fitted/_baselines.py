@@ -19,7 +19,6 @@ from lumbre.base import (
     at_least,
     concatenate,
     describe,
-    divisor_of,
     html_table,
     import_extra,
     leaves,
@@ -288,7 +287,7 @@ class _Judge:
     ) -> None:
         whole = replace(session, world=World(), device=torch.device("cpu"))
         weighted = weights is not None
-        divisor = divisor_of(session.loss, weighted=weighted)
+        divisor = session.divisor(weighted=weighted)
         self._meter: LossMeter = make_meter(whole, metrics, divisor, weighted=weighted)
         self._of_response = bool(metrics) and metrics[0].of_response
         if self._of_response:  # the predictions are on the scale of the target already

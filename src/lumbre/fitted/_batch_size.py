@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lumbre.base import Batch, Nested, divisor_of, is_users_own, leaves, untouched
+from lumbre.base import Batch, Nested, is_users_own, leaves, untouched
 from lumbre.data import ArraySource, InMemoryDataset, LoaderFeed, Order, ParquetData, RowFeed, Taken, WindowOrder
 from lumbre.devices import same_chance
 from lumbre.run import Session, make_meter
@@ -124,7 +124,7 @@ def _judged_alike(session: Session, whole: Batch, parts: Sequence[Batch]) -> boo
     weighted = whole.weights is not None
     values: list[list[Any]] = []
     for batches in ([whole], parts):
-        meter = make_meter(session, own, divisor_of(session.loss, weighted=weighted), weighted=weighted)
+        meter = make_meter(session, own, session.divisor(weighted=weighted), weighted=weighted)
         for batch in batches:
             same_chance(session.device)
             meter.update(batch, *session.valid_step(batch))

@@ -23,7 +23,6 @@ from lumbre.base import (
     at_least,
     concatenate,
     did_you_mean,
-    divisor_of,
     html_table,
     leaves,
     map_leaves,
@@ -246,7 +245,7 @@ class _Measure:
         self._name = name
         self._size = batch_size
         weighted = batches.weights is not None
-        divisor = divisor_of(session.loss, weighted=weighted)
+        divisor = session.divisor(weighted=weighted)
         self._meter: LossMeter = make_meter(self._session, metrics, divisor, weighted=weighted)
         self._may_depend = not metrics and not weighted
         self._together = False

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from lumbre.base import Nested, OptionError, RecipeError, at_least, caller, one_of
+from lumbre.base import Nested, OptionError, RecipeError, at_least, caller, divisor_of, one_of
 from lumbre.devices import seeder
 from lumbre.fitted._fitted import Fitted
 from lumbre.inspection import (
@@ -153,9 +153,12 @@ def gradients(
     subject = _subject(model, data, batch_size, need_target=True)
     if loss is None:
         loss = _loss(model)
+    divisor = divisor_of(loss)
+    if isinstance(model, Fitted) and loss is model.loss:
+        divisor = model._session.divisor()  # pyright: ignore[reportPrivateUsage]
     if of == "parameters":
-        return look_at_parameter_gradients(subject, loss, layers, extent)
-    return look_at_gradients(subject, loss, layers, of, extent)
+        return look_at_parameter_gradients(subject, loss, divisor, layers, extent)
+    return look_at_gradients(subject, loss, divisor, layers, of, extent)
 
 
 def weights(

@@ -17,7 +17,6 @@ from lumbre.base import (
     OptionError,
     at_least,
     describe,
-    divisor_of,
     leaves,
     map_leaves,
 )
@@ -43,7 +42,7 @@ def evaluated(session: Session, rows: RowFeed | LoaderFeed, callbacks: _Callback
     if any(metric.of_response for metric in session.recipe.metrics.valid):
         response_scale(session)  # raises where it is not known what the predictions are
     weighted, metrics = isinstance(rows, RowFeed) and rows.weights is not None, session.recipe.metrics.valid
-    meter = make_meter(session, metrics, divisor_of(session.loss, weighted=weighted), weighted=weighted)
+    meter = make_meter(session, metrics, session.divisor(weighted=weighted), weighted=weighted)
     with session.running(batches=rows.length):
         seed_step = seeder(session.seed, session.device, session.world.rank)
         return Evaluation(Values(evaluate(context, listeners, session.valid_step, batches, meter, seed_step)))

@@ -13,13 +13,13 @@ from lumbre.base import (
     Batch,
     Batches,
     DataError,
+    Divisor,
     LumbreError,
     Nested,
     OptionError,
     at_least,
     cloned,
     describe,
-    divisor_of,
     leaves,
     map_leaves,
     reduction_of,
@@ -105,6 +105,7 @@ def look_at_activations(subject: Subject, layers: str | Sequence[str] | None, ex
 def look_at_gradients(
     subject: Subject,
     loss: Callable[[Nested, Nested], Tensor | dict[str, Tensor]],
+    divisor: Divisor | None,
     layers: str | Sequence[str] | None,
     of: str,
     extent: Extent,
@@ -129,7 +130,7 @@ def look_at_gradients(
             watch.close()
         for name, (part, gradients) in found.items():
             if gradients:
-                show(name, part, gradients[0] * _weight(loss, batch))
+                show(name, part, gradients[0] * _weight(loss, divisor, batch))
 
     return _looked("gradients", subject, look, extent, tuple(chosen))
 
@@ -137,6 +138,7 @@ def look_at_gradients(
 def look_at_parameter_gradients(
     subject: Subject,
     loss: Callable[[Nested, Nested], Tensor | dict[str, Tensor]],
+    divisor: Divisor | None,
     layers: str | Sequence[str] | None,
     extent: Extent,
 ) -> Inspection:
@@ -147,7 +149,7 @@ def look_at_parameter_gradients(
     with _still(subject):
         for batch in _limited(subject, extent.max_rows):
             gradients = _gradients(subject, loss, batch, list(chosen.values()))
-            weight = _weight(loss, batch)
+            weight = _weight(loss, divisor, batch)
             for total, gradient in zip(sums.values(), gradients, strict=True):
                 if gradient is not None and weight:  # a batch whose labels are all ignored has a gradient of NaN
                     total += gradient * weight
@@ -351,9 +353,8 @@ def _leaf(leaf: object) -> object:
     return leaf.detach().requires_grad_() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
 
-def _weight(loss: object, batch: Batch) -> float:
+def _weight(loss: object, divisor: Divisor | None, batch: Batch) -> float:
     """What turns the gradient of a batch's loss into that of the sum over its rows, or its labels by their weights."""
-    divisor = divisor_of(loss)
     return 1 if reduction_of(loss) == "sum" else batch.size if divisor is None else float(divisor(batch.target))
 
 

@@ -13,7 +13,6 @@ from lumbre.base import (
     Nested,
     OptionError,
     Scale,
-    divisor_of,
     has_modes,
     ignored_label,
     is_users_own,
@@ -97,9 +96,10 @@ def _seen_scale(spec: Spec, setting: Setting, feeds: Feeds, net: Net) -> Scale:
         return Scale()
     try:
         with tried(net.model, loss), torch.no_grad(), setting.precision.autocast():
-            return watched_scale(loss, net.call(feeds.first.input), feeds.first.target)
+            found = watched_scale(loss, net.call(feeds.first.input), feeds.first.target)
     except Exception:  # the first step will say what is wrong
-        return Scale()
+        found = Scale()
+    return setting.world.gather(found)[0]  # processes that share batches count them alike
 
 
 def _advice(options: Options, setting: Setting, feeds: Feeds, net: Net, choices: Choices) -> list[str]:
@@ -134,9 +134,10 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         skipped=lambda: engine.skipped,
         logged=own_step or any(isinstance(one, On) or is_users_own(type(one)) for one in options.callbacks),
     )
-    may_ignore = feeds.may_hold(ignored_label(net.loss))
+    seen = session.seen.labels
+    may_ignore = feeds.may_hold(ignored_label(net.loss) if seen is None else seen.ignored)
     weighted = feeds.data.weights is not None
-    divisor = divisor_of(net.loss, may_ignore=may_ignore, weighted=weighted)
+    divisor = session.divisor(may_ignore=may_ignore, weighted=weighted)
     train_meter = make_meter(session, session.recipe.metrics.train, None if own_step else divisor, weighted=weighted)
     engine, minimize = make_engine(
         session,
@@ -155,11 +156,10 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
         train=feeds.train,
         valid=feeds.valid,
         train_meter=train_meter,
-        valid_meter=_valid_meter(session, net, may_ignore, feeds.data.valid_weights),
+        valid_meter=_valid_meter(session, may_ignore, feeds.data.valid_weights),
         valid_name=feeds.data.valid_name,
         also={
-            name: (one, _valid_meter(session, net, may_ignore, feeds.data.also[name][1]))
-            for name, one in feeds.also.items()
+            name: (one, _valid_meter(session, may_ignore, feeds.data.also[name][1])) for name, one in feeds.also.items()
         },
         epochs=options.epoch_range,
         max_steps=options.max_steps or inf,
@@ -180,10 +180,10 @@ def _see_training_data(session: Session, setting: Setting, feeds: Feeds, net: Ne
             net.call(batch.input)
 
 
-def _valid_meter(session: Session, net: Net, may_ignore: bool, weights: Tensor | None) -> LossMeter:
+def _valid_meter(session: Session, may_ignore: bool, weights: Tensor | None) -> LossMeter:
     """Loss and metrics of a set to validate on, whose rows may have weights."""
     weighted = weights is not None
-    divisor = divisor_of(net.loss, may_ignore=may_ignore, weighted=weighted)
+    divisor = session.divisor(may_ignore=may_ignore, weighted=weighted)
     return make_meter(session, session.recipe.metrics.valid, divisor, weighted=weighted)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lumbre.base import (
     Batch,
     DataError,
+    Divisor,
     Losses,
     LumbreError,
     Nested,
@@ -110,6 +111,10 @@ class Session:
         said = ignored_by(self.loss)
         return self.seen.ignored if said is None else said
 
+    def divisor(self, *, may_ignore: bool = True, weighted: bool = False) -> Divisor | None:
+        """What the loss divides by, as `divisor_of` gives it for what the loss is, or was seen to be."""
+        return divisor_of(self.loss, may_ignore=may_ignore, weighted=weighted, seen=self.seen.labels)
+
     @contextmanager
     def running(self, *, batches: int | None) -> Generator[None]:
         """What a pass over so many batches runs in; the caller's random state is as it was."""
@@ -181,7 +186,7 @@ class Session:
                 rows.check(pred, batch.target, batch.size)
                 self._weighing.append(True)
             losses = rows(pred, batch.weighted_target)
-        if isinstance(losses, Tensor) and (divisor := divisor_of(loss, weighted=weighted)) is not None:
+        if isinstance(losses, Tensor) and (divisor := self.divisor(weighted=weighted)) is not None:
             losses = nothing_for_nothing(losses, divisor(batch.weighted_target))
         return losses
 
@@ -274,7 +279,7 @@ class Session:
             "batch_size": self.batch_size,
             "onednn_products": self.choices.onednn_products,
             "record": asdict(self.record),
-            "scale": [self.scale.kind, self.scale.name, self.ignored],
+            "scale": [self.scale.kind, self.scale.name, self.ignored, self.seen.labels],
             "after": dict(self.after),
         }
         write_archive(path, {**state, **self._learned_by_loss(), **self._beside_tensors()}, document)
