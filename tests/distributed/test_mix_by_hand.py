@@ -1,4 +1,4 @@
-"""Mixup and cutmix in two processes, beside a loop over the rows of both that takes each loss apart into its rows."""
+"""Mixup and cutmix in several processes, beside a loop over all rows that takes each loss apart into its rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,7 +128,7 @@ def trained() -> dict[str, Any]:
             verbose=False,
         )
         own = (notes.batches, nn.utils.parameters_to_vector(fitted.model.parameters()).detach(), notes.weights)
-        every: list[Any] = [None, None]
+        every: list[Any] = [None] * distributed.get_world_size()
         distributed.all_gather_object(every, own)
         found[name] = every, fitted.history_wide
     return found
@@ -183,11 +183,12 @@ def _vector(net: nn.Module) -> Tensor:
     return nn.utils.parameters_to_vector(net.parameters()).detach()
 
 
-def test_mixed_rows_of_two_processes_are_those_of_one_loop() -> None:
-    for name, (ranks, history) in lb.launch(trained, devices=2).items():
+@pytest.mark.parametrize("processes", [2, 3])
+def test_mixed_rows_of_several_processes_are_those_of_one_loop(processes: int) -> None:
+    for name, (ranks, history) in lb.launch(trained, devices=processes).items():
         case = CASES[name]
         weights = [one[1] for one in ranks]
-        assert torch.equal(*weights), name
+        assert all(torch.equal(weights[0], one) for one in weights), name
         expected = by_hand(case, [one[0] for one in ranks])
         if case.valid:
             torch.testing.assert_close(ranks[0][2][-1], expected, rtol=1e-12, atol=1e-12)

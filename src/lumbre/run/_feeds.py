@@ -201,6 +201,7 @@ class Feeds:
     Attributes:
         data: the rows behind the batches, with the encoding of frames and the names of classes.
         train: training batches, augmented; of each batch a process has its part.
+        whole: the same with all rows of each batch in every process, for statistics of them.
         valid: validation batches, or None; of several sets those of the first.
         also: those of other sets by name, where there are several.
         first: the first training batch, as the module will see it.
@@ -214,6 +215,7 @@ class Feeds:
 
     data: TrainingData
     train: Batches
+    whole: Batches
     valid: Batches | None
     also: Mapping[str, Batches]
     first: Batch
@@ -253,20 +255,23 @@ def make_feeds(data: Any, options: Options, setting: Setting) -> Feeds:
     records = {"train": data_record(train, first)} | {
         f"valid_{name}" if name else "valid": data_record(one) for name, one in judged.items()
     }
+    rows = isinstance(train, RowFeed)
+    stripe = train.order if isinstance(train, RowFeed) and isinstance(train.order, Stripe) else None
     batches: Batches = train
+    whole: Batches = train.ordered(stripe.order) if isinstance(train, RowFeed) and stripe is not None else train
     if options.augment is not None:
         change = augmenter(options.augment, setting.seed, setting.seed_step, repeated=given.draws is not None)
-        first, batches = change(first, 1, 0), Augmented(train, change)
-    rows = isinstance(train, RowFeed)
+        first, batches, whole = change(first, 1, 0), Augmented(train, change), Augmented(whole, change)
     return Feeds(
         data=given,
         train=share(batches, train),
+        whole=whole,
         valid=None if valid is None else share(valid, valid),
         also={name: share(one, one) for name, one in others.items()},
         first=first,
         batch_size=_whole_batch(train) or first.size,
         fewest_rows=_fewest_rows(train, first.size),
-        processes=train.order.world if rows and isinstance(train.order, Stripe) else 1,
+        processes=1 if stripe is None else stripe.world,
         shuffled=options.sampler is not None or options.shuffle is not False if rows else None,
         records=records,
         augmented=options.augment is not None,

@@ -26,6 +26,7 @@ from lumbre.callbacks import LearningRate, LRScheduler, On
 from lumbre.core import Callback, Context, Listeners, Plan
 from lumbre.metrics import LossMeter, Metric, check_weighing, for_loss, ignored_by
 from lumbre.preflight import Findings
+from lumbre.processes import Sharded, Together
 from lumbre.run._choices import Choices
 from lumbre.run._engine import make_engine, precision_advice, step_options
 from lumbre.run._feeds import Feeds
@@ -173,11 +174,16 @@ def make_plan(options: Options, setting: Setting, feeds: Feeds, net: Net, sessio
 
 
 def _see_training_data(session: Session, setting: Setting, feeds: Feeds, net: Net, epoch: int) -> None:
-    """Call the module on every training batch of an epoch, without gradients."""
+    """Call the module on every training batch of an epoch, without gradients.
+
+    Processes look at all rows, so that statistics are those of one process, and then take over those of the first.
+    """
     with torch.no_grad(), session.precision.autocast():
-        for index, batch in enumerate(feeds.train.epoch(epoch)):
+        for index, batch in enumerate(feeds.whole.epoch(epoch)):
             setting.seed_step("statistics", epoch, index)
             net.call(batch.input)
+    if isinstance(net.call, (Together, Sharded)):
+        net.call.agree()
 
 
 def _valid_meter(session: Session, may_ignore: bool, weights: Tensor | None) -> LossMeter:
