@@ -241,8 +241,17 @@ def test_losses_by_name_are_joined_with_a_process_that_has_no_rows(empty: int) -
     assert [meter.compute() for meter in meters] == [{"loss": 1.0, "loss_a": 1.0}] * 2
 
 
-@pytest.mark.parametrize("loss", [nn.MSELoss(reduction="none"), lambda pred, y: (pred - y).square().mean(1)])
-def test_values_of_rows_are_refused_in_words(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.MSELoss(reduction="none"),
+        lambda pred, y: (pred - y).square().mean(1),
+        lambda pred, y: {"squares": F.mse_loss(pred, y), "errors": F.l1_loss(pred, y)},
+        lambda pred, y: F.mse_loss(pred, y).item(),
+        lambda pred, y: F.mse_loss(pred, y) * 1j,
+    ],
+)
+def test_what_is_no_loss_of_a_batch_is_refused_in_words(loss: Callable[[Tensor, Tensor], Any]) -> None:
     recipe = lb.setup(lambda: nn.Linear(4, 3), loss=loss, optimizer=optim.SGD)
     with pytest.raises(lb.RecipeError, match="one number for the batch"):
         recipe.fit((torch.randn(8, 4), torch.randn(8, 3)), epochs=1, preflight=False, verbose=False)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lumbre.base._errors import RecipeError
-from lumbre.base._nested import Nested
+from lumbre.base._nested import Nested, describe
 from lumbre.base._target import Weighted
 
 Rows: TypeAlias = Tensor | range
@@ -57,20 +57,22 @@ def as_scalar(loss: Any) -> Any:
     return loss.reshape(()) if isinstance(loss, Tensor) and loss.ndim and loss.numel() == 1 else loss
 
 
-def one_number(loss: Any) -> Any:
+def one_number(loss: Any) -> Tensor:
     """The loss of a batch as a scalar.
 
     Raises:
-        RecipeError: it has a value for each row, which no backward pass begins at.
+        RecipeError: it is something else, such as a value for each row, which no backward pass begins at.
     """
     loss = as_scalar(loss)
-    if isinstance(loss, Tensor) and loss.ndim:
-        raise RecipeError(
-            f"a loss that gives a tensor of shape {tuple(loss.shape)}",
-            "a scalar: one number for the batch",
-            'reduction="mean", or .mean() at the end of the loss; values of rows go with fit(..., weights=w)',
-        )
-    return loss
+    if isinstance(loss, Tensor) and not loss.ndim and not loss.is_complex():
+        return loss
+    raise RecipeError(
+        f"a loss that gives a {describe(loss)}",
+        "a scalar: one number for the batch",
+        "their sum; metrics show each by itself"
+        if isinstance(loss, (dict, tuple, list))
+        else 'reduction="mean", or .mean() at the end of the loss; values of rows go with fit(..., weights=w)',
+    )
 
 
 def total_loss(losses: Losses) -> Tensor:

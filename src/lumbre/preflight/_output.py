@@ -324,7 +324,7 @@ def no_scalar(subject: Subject) -> Iterator[Found]:
     found = subject.evaluated
     if subject.loss is None or found.failure is not None:
         return
-    if not isinstance(found.loss, Tensor) or found.loss.ndim:
+    if not isinstance(found.loss, Tensor) or found.loss.ndim or found.loss.is_complex():
         yield Found(
             f"a loss that gives a {describe(found.loss)}",
             "a scalar: one number for the batch",

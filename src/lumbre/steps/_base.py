@@ -56,7 +56,8 @@ class EagerEngine:
         assert self._loss_function is not None
         with torch.no_grad(), self._body.autocast():
             pred = with_row(self._body.call(batch.input), batch.target, batch.size)
-            losses = one_number(self._loss_function(pred, batch.weighted_target))
+            losses = self._loss_function(pred, batch.weighted_target)
+            losses = losses if isinstance(losses, dict) else one_number(losses)
         if self._body.divisor is not None and isinstance(losses, Tensor):
             losses = nothing_for_nothing(losses, self._body.divisor(batch.weighted_target))
         return pred, losses
