@@ -195,6 +195,25 @@ def test_padding_that_a_loss_of_ones_own_leaves_out_adds_nothing(accumulate: int
         assert again.evaluate((x, y), batch_size=size).metrics["loss"] == pytest.approx(right, rel=1e-5)
 
 
+def next_words(pred: Tensor, target: Tensor) -> Tensor:
+    return of_words(pred[:, :-1], target[:, 1:])
+
+
+@pytest.mark.parametrize("form", ["next", "dict"])
+@pytest.mark.parametrize("size", [1, 4])
+def test_labels_are_counted_where_a_loss_of_ones_own_takes_them_from(form: str, size: int) -> None:
+    x, y = padded(14)
+    net = nn.Sequential(nn.Linear(4, 12), nn.Unflatten(1, (4, 3)))
+    loss: Any = next_words if form == "next" else lambda pred, target: of_words(pred, target["labels"])
+    target = y if form == "next" else {"row": torch.arange(14), "labels": y}
+    options: Any = {"epochs": 1, "shuffle": False, "verbose": False, "preflight": False}
+    recipe = lb.setup(net, loss=loss, optimizer=optim.SGD).set_opt_hparams(lr=0.0)
+    fitted = recipe.fit((x, target), batch_size=size, callbacks=[lb.callbacks.Accumulate(2)], **options)
+    right = loss(fitted.model(x), target).item()
+    assert fitted.history_wide["train_loss"].tolist() == pytest.approx([right], rel=1e-5)
+    assert fitted.evaluate((x, target), batch_size=5).metrics["loss"] == pytest.approx(right, rel=1e-5)
+
+
 def test_a_loss_of_labels_that_is_a_mean_of_rows_counts_rows() -> None:
     x, y = padded(22)
     net = nn.Sequential(nn.Linear(4, 12), nn.Unflatten(1, (4, 3)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lumbre.base._nested import Nested, row_count
+from lumbre.base._nested import Nested, leaves, row_count
 from lumbre.base._target import Weighted, spread
 
 Divisor: TypeAlias = Callable[[Nested], Tensor]
@@ -28,10 +28,19 @@ class LabelMean(NamedTuple):
     Attributes:
         ignored: the label that it leaves out.
         weights: of the classes, by their number; None where all count alike.
+        place: of the labels among the tensors of the target.
+        start: the first column of them that counts: 1 where each step is to say the next one.
     """
 
     ignored: int
     weights: tuple[float, ...] | None = None
+    place: int = 0
+    start: int = 0
+
+    def of(self, target: Nested) -> Any:
+        """The labels of a target."""
+        labels = list(leaves(target))[self.place]
+        return labels[:, self.start :] if self.start else labels
 
 
 _MODULES = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
@@ -94,7 +103,8 @@ def divisor_of(
         seen: what a loss of the user's own was seen to be. With weights of rows it is asked for a value of each row.
     """
     facts = _facts(loss)
-    if facts is None and seen is not None and not weighted:
+    seen = seen if facts is None and not weighted else None
+    if seen is not None:
         by_class = None if seen.weights is None else torch.tensor(seen.weights, dtype=torch.float64)
         facts = (lambda: by_class), seen.ignored
     if facts is None:
@@ -105,6 +115,8 @@ def divisor_of(
 
     def divisor(target: Nested) -> Tensor:
         rows = None
+        if seen is not None:
+            target = seen.of(target)
         if isinstance(target, Weighted):
             target, rows = target
             if not isinstance(target, Tensor) or target.is_floating_point():

@@ -127,11 +127,11 @@ def stored_scale(parts: Any) -> Scale:
     return Scale(kind, name, ignored=ignored, labels=None if labels is None else _stored_labels(*labels))
 
 
-def _stored_labels(ignored: Any, weights: Any) -> LabelMean:
-    known = type(ignored) is int and (weights is None or all(type(one) is float for one in weights))
-    if not known:
-        raise ValueError(f"no labels that a loss counts: {(ignored, weights)!r}"[:200])
-    return LabelMean(ignored, None if weights is None else tuple(weights))
+def _stored_labels(ignored: Any, weights: Any, place: Any, start: Any) -> LabelMean:
+    whole = all(type(one) is int for one in (ignored, place, start))
+    if not whole or not (weights is None or all(type(one) is float for one in weights)):
+        raise ValueError(f"no labels that a loss counts: {(ignored, weights, place, start)!r}"[:200])
+    return LabelMean(ignored, None if weights is None else tuple(weights), place, start)
 
 
 _MODULES: Mapping[type, Scale] = {

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from lumbre.base._divisor import LabelMean, divisor_of
-from lumbre.base._nested import Nested, map_leaves, row_count
+from lumbre.base._nested import Nested, leaves, map_leaves, row_count
 from lumbre.base._response import Scale, scale_of_function
 from lumbre.base._target import Weighted
 
@@ -66,7 +66,8 @@ def watched_scale(loss: Callable[[Nested, Nested], object], pred: Nested, target
         found = _least_at_target(loss, pred, target)
     of_labels = [call for function, call in watch.calls if function in _OF_LABELS]
     ignored = {call.get("ignore_index", -100) for call in of_labels}
-    labels = _label_mean(loss, of_labels, pred, target, value) if len(ignored) == 1 else None
+    single = len(ignored) == 1 and isinstance(value, Tensor) and value.numel() == 1
+    labels = _label_mean(loss, of_labels, pred, target, value) if single else None
     scale = found.pop() if len(found) == 1 else Scale()
     return replace(scale, ignored=ignored.pop() if len(ignored) == 1 else None, labels=labels)
 
@@ -121,35 +122,43 @@ def _alike(one: Any, other: Any) -> bool:
     return torch.allclose(one, other, rtol=1e-2 if short else 1e-4, atol=1e-3 if short else 1e-6)
 
 
-def _label_mean(
-    loss: Callable[[Nested, Nested], object], calls: list[dict[str, Any]], pred: Nested, target: Nested, value: object
-) -> LabelMean | None:
+def _label_mean(loss: Any, calls: list[dict[str, Any]], pred: Nested, target: Nested, value: Any) -> LabelMean | None:
     """What a loss averages over, where that is the labels of its target as torch's losses of classes have it.
 
     It is asked for two parts of the batch: by the sums of weights of their labels, they give the loss of the whole.
     """
-    weights = [call.get("weight") for call in calls]
-    if not isinstance(target, Tensor) or target.is_floating_point() or not isinstance(value, Tensor) or value.ndim:
+    places = [_place(call["target"], target) for call in calls]
+    weights = [None if (one := call.get("weight")) is None else tuple(one.tolist()) for call in calls]
+    means = all(call.get("reduction", "mean") == "mean" for call in calls)
+    if not means or len({*zip(places, weights, strict=True)}) > 1 or places[0] is None:
         return None
-    if any(call.get("reduction", "mean") != "mean" or not _alike(call["target"], target) for call in calls):
-        return None
-    first = weights[0]
-    if any(one is not first and not (one is not None and first is not None and _alike(one, first)) for one in weights):
-        return None
-    found = LabelMean(calls[0].get("ignore_index", -100), None if first is None else tuple(first.tolist()))
-    rows, divisor, total = row_count(target), divisor_of(loss, seen=found), 0.0
+    found = LabelMean(calls[0].get("ignore_index", -100), weights[0], *places[0])
+    divisor = divisor_of(loss, seen=found)
     assert divisor is not None
-    whole = float(divisor(target))
+    rows, whole, total = row_count(target), float(divisor(target)), 0.0
     if rows < 2 or not whole:
         return found  # nothing to compare
     for part in (slice(None, rows // 2), slice(rows // 2, None)):
-        divided_by = float(divisor(target[part]))
-        if not divided_by:
-            continue
-        with torch.no_grad():
-            of_part: Any = loss(map_leaves(lambda leaf, part=part: leaf[part], pred), target[part])
-        total += divided_by * float(of_part)
+        try:
+            of_pred, of_target = (map_leaves(lambda leaf, part=part: leaf[part], one) for one in (pred, target))
+            divided_by = float(divisor(of_target))
+            with torch.no_grad():
+                total += divided_by * float(loss(of_pred, of_target)) if divided_by else 0.0
+        except Exception:  # not everything has these rows, or the loss takes no other number of them
+            return None
     return found if abs(total - whole * float(value)) <= _NEAR * abs(total) else None
+
+
+def _place(labels: Any, target: Nested) -> tuple[int, int] | None:
+    """Which tensor of the target holds the labels that a loss was given, and from which column on; None for others."""
+    for place, leaf in enumerate(leaves(target)):
+        if not isinstance(leaf, Tensor) or leaf.is_floating_point() or not leaf.numel():
+            continue
+        columns = leaf.shape[1] if leaf.ndim > 1 else 1
+        start = columns - columns * labels.numel() // leaf.numel()
+        if 0 <= start < columns and _alike(labels, leaf[:, start:] if start else leaf):
+            return place, start
+    return None
 
 
 def _least_at_target(loss: Callable[[Nested, Nested], object], pred: Nested, target: Nested) -> set[Scale]:
