@@ -53,6 +53,7 @@ _NAMES = (
     "~/.bashrc",
 )
 _DIGEST = re.compile(rb'"lumbre_sha256":"([0-9a-f]{64})"')
+_HEAD_DIGEST = re.compile(rb'"lumbre_head_sha256":"([0-9a-f]{64})"')
 
 
 def mutated(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
@@ -92,13 +93,18 @@ def _change(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
 
 
 def signed(archive: bytes) -> bytes:
-    """An archive with the digest that its bytes ask for, so that the reader believes them."""
+    """An archive with the digests that its bytes ask for, so that the reader believes them."""
     found = _DIGEST.search(archive)
     if found is None:
         return archive
     begin, end = found.span(1)
-    digest = hashlib.sha256(archive[:begin] + b"0" * 64 + archive[end:]).hexdigest()
-    return archive[:begin] + digest.encode() + archive[end:]
+    blank = archive[:begin] + b"0" * 64 + archive[end:]
+    if of_head := _HEAD_DIGEST.search(blank):
+        before, after = of_head.span(1)
+        blank = blank[:before] + b"0" * 64 + blank[after:]
+        head = blank[: 8 + int.from_bytes(blank[:8], "little")]
+        blank = blank[:before] + hashlib.sha256(head).hexdigest().encode() + blank[after:]
+    return blank[:begin] + hashlib.sha256(blank).hexdigest().encode() + blank[end:]
 
 
 def mutated_json(document: Any, rng: random.Random) -> Any:

@@ -1,8 +1,9 @@
 """The archive: one file of tensors and JSON, whole or refused.
 
 It is a safetensors file, so any reader of that format can take the weights. Its metadata hold, as JSON, a document
-with a schema number, and a SHA-256 over the whole file (with the digest's own place filled with zeros), so that a
-flipped or missing byte is found wherever it is.
+with a schema number, and two SHA-256, over the header and over the whole file, so that a flipped or missing byte is
+found wherever it is, and one of the header without reading the rest. For that of the header the places of both hold
+zeros, for that of the file its own.
 """
 
 import hashlib
@@ -13,16 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from lumbre.base import ArchiveError, ResumeError
 from lumbre.storage._codec import pack, unpack
-from lumbre.storage._files import read_whole, write_whole
+from lumbre.storage._files import readable, write_whole
 from lumbre.storage._forms import from_parts, is_plain, plain_parts
 from lumbre.storage._schema import SCHEMA, UPGRADES, upgraded
+from lumbre.storage._tensors import entries_of, head_of, read_tensors, write_tensors
 
 LOSS_PREFIX = "lumbre:loss/"  # of tensors that belong to the loss, and not to the module
 _VALUE_PREFIX = "lumbre:value/"  # of tensors in what is no tensor itself
@@ -30,6 +30,9 @@ _LONGEST_HEADER = 100_000_000  # bytes, of safetensors
 _PART = "~"  # between the name of a tensor and that of one of its parts
 _NO_DIGEST = "0" * 64
 _DIGEST = re.compile(rb'"lumbre_sha256":"([0-9a-f]{64})"')
+_HEAD_DIGEST = re.compile(rb'"lumbre_head_sha256":"([0-9a-f]{64})"')
+_EXPECTED = "a file written by fitted.save(path)"
+_SENSELESS = (KeyError, TypeError, AttributeError, ValueError, RuntimeError, ResumeError)
 # Each of the three entries is a mark of its own: damage to one leaves the others, and never makes a file another kind.
 _MARKS = re.compile(rb'"(?:lumbre_sha256"\s*:|format"\s*:\s*"lumbre"|lumbre"\s*:\s*"\{)')
 
@@ -90,24 +93,18 @@ def write_archive(path: Path, state: Mapping[str, Any], document: Mapping[str, A
             stored[part] = held.clone() if held.numel() and place in places else held
             places.add(place)
     text = json.dumps({**document, "schema": SCHEMA, "aliases": aliases, **({"forms": forms} if forms else {})})
-    metadata = {"format": "lumbre", "lumbre": text, "lumbre_sha256": _NO_DIGEST}
+    digests = {"lumbre_sha256": _NO_DIGEST, "lumbre_head_sha256": _NO_DIGEST}
 
     def write(temporary: Path) -> None:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # of new files here; safetensors makes one that nobody else may read
-        try:
-            safetensors.torch.save_file(stored, temporary, metadata)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
-        temporary.chmod(mode)
+        write_tensors(temporary, stored, {"format": "lumbre", "lumbre": text, **digests})
         with temporary.open("rb+") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest().encode()
+            head, _ = head_of(file)
+            place = _place(head, _HEAD_DIGEST)
+            head = _filled(head, place, hashlib.sha256(head).hexdigest().encode())
+            found = hashlib.sha256(head)
+            read_tensors(file, (), found.update)
             file.seek(0)
-            length = file.read(8)
-            found = _DIGEST.search(file.read(int.from_bytes(length, "little")))
-            assert found is not None
-            file.seek(8 + found.start(1))
-            file.write(digest)
+            file.write(_filled(head, _place(head, _DIGEST), found.hexdigest().encode()))
 
     write_whole(path, write)
 
@@ -134,36 +131,92 @@ def read_archive(path: Path) -> Archive:
     Raises:
         ArchiveError: there is no such file, it is of another kind, from a newer lumbre, or damaged.
     """
-    data = read_whole(path, "a file written by fitted.save(path)")
-    header_length = int.from_bytes(data[:8], "little")
-    found = _DIGEST.search(data[8 : 8 + header_length]) if len(data) > 8 else None
-    if found is None and is_archive(data):
-        raise ArchiveError(
-            f"{path}, {len(data)} bytes, which is damaged: its SHA-256 is not in its header",
-            "the bytes that were written",
-            "copy the file again from where it came from, or take an earlier checkpoint",
-        )
-    if found is None:
-        raise ArchiveError(
-            f"{path}, which is no lumbre archive",
-            "a file written by fitted.save(path)",
-            "check the path",
-        )
-    begin = 8 + found.start(1)
-    if _digest(data, begin) != found.group(1):
-        raise ArchiveError(
-            f"{path}, {len(data)} bytes, which is damaged: its content does not match its own SHA-256",
-            "the bytes that were written",
-            "copy the file again from where it came from, or take an earlier checkpoint",
-        )
+    with readable(path, _EXPECTED) as file:
+        head, size = head_of(file)
+        told, blank = _digest_of(path, head, size)
+        found = hashlib.sha256(blank)
+        try:
+            (entries, metadata), problem = entries_of(head, size), None
+        except _SENSELESS as error:  # of a damaged file, or of a writer of nonsense
+            entries, metadata, problem = [], {}, error
+        tensors = read_tensors(file, entries, found.update)
+    if found.hexdigest().encode() != told:
+        raise _damaged(path, size, "its content does not match its own SHA-256")
+    if problem is not None:
+        raise _senseless(path, problem) from problem
+    document = _document(path, metadata)
     try:
-        tensors = safetensors.torch.load(data)
-        metadata = json.loads(data[8 : 8 + header_length])["__metadata__"]
+        for name, form in document.get("forms", {}).items():
+            parts = {part: tensors.pop(f"{name}{_PART}{part}") for part in form["parts"]}
+            tensors[name] = from_parts(parts, form)
+        tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
+        packed = document.pop("values", {})
+        values = {name: unpack(value, tensors, torch.device("cpu")) for name, value in packed.items()}
+        own, loss = _parted({name: one for name, one in tensors.items() if not name.startswith(_VALUE_PREFIX)})
+        return Archive(own, upgraded(document), loss, values)
+    except _SENSELESS as error:
+        raise _senseless(path, error) from error
+
+
+def inspected(path: Path) -> tuple[dict[str, tuple[str, Sequence[int]]], dict[str, Any]]:
+    """Type and shape of each tensor of the module, and the document, from the header, after checking every byte of it.
+
+    Of an archive of lumbre 0.1.0, whose header has no digest of its own, the whole file is checked.
+
+    Raises:
+        ArchiveError: as `read_archive()` does, but for damage to tensors.
+    """
+    with readable(path, _EXPECTED) as file:
+        head, size = head_of(file)
+        whole, blank = _digest_of(path, head, size)
+        if told := _HEAD_DIGEST.search(head):
+            found = hashlib.sha256(_filled(blank, told.start(1), _NO_DIGEST.encode()))
+        else:
+            found = hashlib.sha256(blank)
+            read_tensors(file, (), found.update)
+    if found.hexdigest().encode() != (told.group(1) if told else whole):
+        raise _damaged(path, size, f"its {'header' if told else 'content'} does not match its own SHA-256")
+    try:
+        entries, metadata = entries_of(head, size)
+    except _SENSELESS as error:
+        raise _senseless(path, error) from error
+    document = _document(path, metadata)
+    try:
+        kinds: dict[str, tuple[str, Sequence[int]]] = {one.name: (str(one.dtype), one.shape) for one in entries}
+        for name, form in document.get("forms", {}).items():
+            parts = {part: kinds.pop(f"{name}{_PART}{part}") for part in form["parts"]}
+            inner = form.get("values", form)
+            kinds[name] = inner["dtype"] if "dtype" in inner else parts["values"][0], form["shape"]
+        kinds.update({alias: kinds[name] for alias, name in document["aliases"].items()})
+        document.pop("values", None)
+        hidden = (_VALUE_PREFIX, LOSS_PREFIX)
+        return {name: one for name, one in kinds.items() if not name.startswith(hidden)}, upgraded(document)
+    except _SENSELESS as error:
+        raise _senseless(path, error) from error
+
+
+def _digest_of(path: Path, head: bytes, size: int) -> tuple[bytes, bytes]:
+    """The SHA-256 that a file says it has, and its head as it was before it had one.
+
+    Raises:
+        ArchiveError: it is no archive, or so damaged that it says none.
+    """
+    found = _DIGEST.search(head)
+    if found is not None:
+        return found.group(1), _filled(head, found.start(1), _NO_DIGEST.encode())
+    if is_archive(head):
+        raise _damaged(path, size, "its SHA-256 is not in its header")
+    raise ArchiveError(f"{path}, which is no lumbre archive", _EXPECTED, "check the path")
+
+
+def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The document that stands in the metadata, with a schema that is known."""
+    try:
         document = json.loads(metadata["lumbre"])
         schema = document["schema"]
         if type(schema) is not int:
             raise TypeError(f"schema {schema!r}")
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except _SENSELESS as error:
         raise _senseless(path, error) from error
     if schema != SCHEMA and schema not in UPGRADES:
         raise ArchiveError(
@@ -171,17 +224,7 @@ def read_archive(path: Path) -> Archive:
             f"schema 1 to {SCHEMA}, which this lumbre reads",
             "install the lumbre that wrote it, or a newer one",
         )
-    try:
-        for name, told in document.get("forms", {}).items():
-            parts = {part: tensors.pop(f"{name}{_PART}{part}") for part in told["parts"]}
-            tensors[name] = from_parts(parts, told)
-        tensors.update({alias: tensors[name] for alias, name in document["aliases"].items()})
-        packed = document.pop("values", {})
-        values = {name: unpack(value, tensors, torch.device("cpu")) for name, value in packed.items()}
-        own, loss = _parted({name: one for name, one in tensors.items() if not name.startswith(_VALUE_PREFIX)})
-        return Archive(own, upgraded(document), loss, values)
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, ResumeError) as error:
-        raise _senseless(path, error) from error
+    return document
 
 
 def write_several(path: Path, members: Sequence[Archive]) -> None:
@@ -232,17 +275,24 @@ def _parted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
     return own, {name.removeprefix(LOSS_PREFIX): tensors[name] for name in tensors.keys() - own.keys()}
 
 
-def _senseless(path: Path, error: Exception) -> ArchiveError:
+def _damaged(path: Path, size: int, why: str) -> ArchiveError:
     return ArchiveError(
-        f"{path}, whose content makes no sense: {error}",
-        "a file written by fitted.save(path)",
-        "check the path",
+        f"{path}, {size} bytes, which is damaged: {why}",
+        "the bytes that were written",
+        "copy the file again from where it came from, or take an earlier checkpoint",
     )
 
 
-def _digest(data: bytes, begin: int) -> bytes:
-    """The SHA-256 of an archive as it was before it had one, at `begin`. Large files are not copied for it."""
-    view, found = memoryview(data), hashlib.sha256()
-    for part in (view[:begin], _NO_DIGEST.encode(), view[begin + len(_NO_DIGEST) :]):
-        found.update(part)
-    return found.hexdigest().encode()
+def _senseless(path: Path, error: Exception) -> ArchiveError:
+    return ArchiveError(f"{path}, whose content makes no sense: {error}", _EXPECTED, "check the path")
+
+
+def _place(head: bytes, digest: re.Pattern[bytes]) -> int:
+    """Where a digest stands in a header that was just written."""
+    found = digest.search(head)
+    assert found is not None
+    return found.start(1)
+
+
+def _filled(head: bytes, begin: int, digest: bytes) -> bytes:
+    return head[:begin] + digest + head[begin + len(digest) :]

@@ -23,20 +23,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from lumbre.base import PeerError, ResumeError
 from lumbre.storage._agreed import Gather, agreed, alone
-from lumbre.storage._files import read_regular
+from lumbre.storage._files import open_regular
+from lumbre.storage._tensors import entries_of, head_of, read_tensors, write_tensors
 
 SCHEMA = 2
 _READ = (1, SCHEMA)
 _NAME = re.compile(r"step-(\d{8,18})(?:-epoch-(\d{1,18}))?")
 _MANIFEST = "manifest.json"
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _SECONDS_TO_SEE = 20.0
 
 
@@ -315,11 +314,14 @@ def _write_part(
     folder: Path, rank: int, document: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> dict[str, dict[str, str]]:
     """Write the files of a process; gives what the manifest tells of them."""
-    contents = safetensors.torch.save(dict(tensors)), json.dumps(document, allow_nan=False).encode()
-    files = dict(zip(_files(rank), contents, strict=True))
-    for file, content in files.items():
-        _write_synced(folder / file, content)
-    return {file: {"sha256": hashlib.sha256(content).hexdigest()} for file, content in files.items()}
+    states, rest = _files(rank)
+    write_tensors(folder / states, tensors)
+    with (folder / states).open("rb+") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    content = json.dumps(document, allow_nan=False).encode()
+    _write_synced(folder / rest, content)
+    return {states: {"sha256": digest}, rest: {"sha256": hashlib.sha256(content).hexdigest()}}
 
 
 def _digest(tensor: Tensor) -> str:
@@ -329,7 +331,8 @@ def _digest(tensor: Tensor) -> str:
 
 def _read(folder: Path, rank: int, size: int) -> Stored:
     """A checkpoint, as far as the process `rank` of `size` needs it: the first part, and its share of the others."""
-    data = read_regular(folder / _MANIFEST)
+    with open_regular(folder / _MANIFEST) as file:
+        data = file.read()
     manifest = json.loads(data)
     if _sealed({key: value for key, value in manifest.items() if key != "sha256"}) != data:
         raise ValueError(f"{_MANIFEST} is not what was written")
@@ -348,13 +351,18 @@ def _read(folder: Path, rank: int, size: int) -> Stored:
 
 
 def _read_part(folder: Path, rank: int, told: Mapping[str, Any]) -> Part:
-    contents: list[bytes] = []
-    for file in _files(rank):
-        contents.append(read_regular(folder / file))
-        if hashlib.sha256(contents[-1]).hexdigest() != told[file]["sha256"]:
-            raise ValueError(f"{file} is not what was written: it does not match its SHA-256")
-    tensors, document = contents
-    return Part(json.loads(document), safetensors.torch.load(tensors))
+    states, rest = _files(rank)
+    found = hashlib.sha256()
+    with open_regular(folder / states) as file:
+        head, size = head_of(file)
+        found.update(head)
+        tensors = read_tensors(file, entries_of(head, size)[0], found.update)
+    with open_regular(folder / rest) as file:
+        document = file.read()
+    for name, digest in ((states, found), (rest, hashlib.sha256(document))):
+        if digest.hexdigest() != told[name]["sha256"]:
+            raise ValueError(f"{name} is not what was written: it does not match its SHA-256")
+    return Part(json.loads(document), tensors)
 
 
 def _sealed(manifest: dict[str, Any]) -> bytes:

@@ -1,19 +1,17 @@
 """What is in a file, without loading it into anything."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from lumbre.base import ArchiveError, as_path
 from lumbre.storage import _r
-from lumbre.storage._archive import is_archive, read_archive
-from lumbre.storage._files import read_head, read_whole
+from lumbre.storage._archive import inspected, is_archive, read_archive
+from lumbre.storage._files import readable
+from lumbre.storage._tensors import Entry, entries_of, head_of, read_tensors
 
 _EXPECTED = "a file of lumbre, of safetensors, or of R's torch or luz"
 _MOST_LINES = 40
@@ -50,8 +48,9 @@ class FileContents:
 def inspect_file(path: str | Path) -> FileContents:
     """What is in a file: an archive of lumbre, a safetensors file, or a file of R's torch or luz.
 
-    An archive's bytes are checked against its SHA-256. No class is needed, nothing is loaded into a model, and
-    nothing in the file is run; the code in an archive is a text to read.
+    Of files of tensors the header alone is read, that of an archive is checked against its SHA-256; whether the tensors
+    are whole, `load_weights` says. No class is needed, nothing is loaded into a model, and nothing in the file is run;
+    the code in an archive is a text to read.
 
     Args:
         path: the file.
@@ -72,15 +71,16 @@ def inspect_file(path: str | Path) -> FileContents:
         ('lumbre archive', {'bias': 'float32 (1)', 'weight': 'float32 (1, 2)'})
     """
     file = as_path(path, 'the path of a file of weights: "model.lumbre"')
-    kind, size = _kind(file)
+    kind, size, entries = _kind(file)
     if kind == _ARCHIVE:
-        archive = read_archive(file)
-        return FileContents(file, kind, size, _described(archive.tensors), archive.document)
+        kinds, document = inspected(file)
+        return FileContents(file, kind, size, _described(kinds), document)
     if kind == _PLAIN:
-        return FileContents(file, kind, size, _described(_plain(file)))
+        return FileContents(file, kind, size, _described({one.name: (one.dtype, one.shape) for one in entries}))
     tensors: dict[str, Tensor] = {}
     rest = _without_tensors(_r.load(file), "", tensors)
-    return FileContents(file, kind, size, _described(tensors), rest if isinstance(rest, dict) else {"value": rest})
+    told = _described({name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()})
+    return FileContents(file, kind, size, told, rest if isinstance(rest, dict) else {"value": rest})
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
@@ -109,40 +109,41 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         <All keys matched successfully>
     """
     file = as_path(path, 'the path of a file of weights: "model.lumbre"')
-    kind, _ = _kind(file)
+    kind, _, _ = _kind(file)
     if kind == _OF_R:
         raise ArchiveError(f"{path}, a {kind}", "an archive of lumbre, or safetensors", "lumbre.r.load_weights(path)")
     return read_archive(file).tensors if kind == _ARCHIVE else _plain(file)
 
 
-def _kind(path: Path) -> tuple[str, int]:
-    data, size = read_head(path, _EXPECTED)
-    if is_archive(data):  # however damaged: its reader says so
-        return _ARCHIVE, size
-    if data[:2] in (b"\x1f\x8b", b"X\n", b"A\n", b"BZ", b"\xfd7"):
-        return _OF_R, size
-    length = int.from_bytes(data[:8], "little")
+def _kind(path: Path) -> tuple[str, int, Sequence[Entry]]:
+    """The kind of a file, its size, and the tensors of one that is no more than safetensors."""
+    with readable(path, _EXPECTED) as file:
+        head, size = head_of(file)
+    if is_archive(head):  # however damaged: its reader says so
+        return _ARCHIVE, size, ()
+    if head[:2] in (b"\x1f\x8b", b"X\n", b"A\n", b"BZ", b"\xfd7"):
+        return _OF_R, size, ()
     try:
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-        kind = _OF_R if "__r__" in metadata else _PLAIN
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise ArchiveError(f"{path}, which begins with {data[:8]!r}", _EXPECTED, "check the path") from error
-    return kind, size
+        entries, metadata = entries_of(head, size)
+        return (_OF_R if "__r__" in metadata else _PLAIN), size, entries
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise ArchiveError(f"{path}, which begins with {head[:8]!r}", _EXPECTED, "check the path") from error
 
 
 def _plain(path: Path) -> dict[str, Tensor]:
     try:
-        return safetensors.torch.load(read_whole(path, _EXPECTED))
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        with readable(path, _EXPECTED) as file:
+            return read_tensors(file, entries_of(*head_of(file))[0], len)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ArchiveError(
             f"{path}, which is damaged: {error}", "a whole safetensors file", "copy the file again"
         ) from error
 
 
-def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+def _described(kinds: Mapping[str, tuple[object, Sequence[int]]]) -> dict[str, str]:
     return {
-        name: f"{str(tensor.dtype).removeprefix('torch.')} ({', '.join(map(str, tensor.shape))})"
-        for name, tensor in sorted(tensors.items())
+        name: f"{str(dtype).removeprefix('torch.')} ({', '.join(map(str, shape))})"
+        for name, (dtype, shape) in sorted(kinds.items())
     }
 
 

@@ -5,9 +5,10 @@ import lzma
 import os
 import stat
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lumbre.base import ArchiveError, written_beside
 
@@ -41,35 +42,31 @@ def write_whole(path: Path, data: bytes | Callable[[Path], None]) -> None:
         ) from error
 
 
-def read_whole(path: Path, expected: str) -> bytes:
-    """The bytes of a file.
+@contextmanager
+def readable(path: Path, expected: str) -> Generator[BinaryIO]:
+    """A file that is open for reading.
 
     Raises:
         ArchiveError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        file = path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ArchiveError(f"{path}, which cannot be read: {error}", expected, "check the path") from error
+        raise _unreadable(path, error, expected) from error
+    with file:
+        try:
+            yield file
+        except OSError as error:
+            raise _unreadable(path, error, expected) from error
 
 
-def read_head(path: Path, expected: str) -> tuple[bytes, int]:
-    """The header of a file of safetensors with the eight bytes before it, or what stands there in others; and its size.
-
-    Raises:
-        ArchiveError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            begin = file.read(8)
-            size = os.fstat(file.fileno()).st_size
-            return begin + file.read(min(int.from_bytes(begin, "little"), size)), size
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ArchiveError(f"{path}, which cannot be read: {error}", expected, "check the path") from error
+def _unreadable(path: Path, error: Exception, expected: str) -> ArchiveError:
+    return ArchiveError(f"{path}, which cannot be read: {error}", expected, "check the path")
 
 
-def read_regular(path: Path) -> bytes:
-    """The bytes of a file in a folder that others may write to, where a pipe or a device would never come to an end.
+@contextmanager
+def open_regular(path: Path) -> Generator[BinaryIO]:
+    """A file, open, in a folder that others may write to, where a pipe or a device would never come to an end.
 
     Raises:
         OSError: it cannot be read.
@@ -79,7 +76,7 @@ def read_regular(path: Path) -> bytes:
     with open(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise ValueError(f"{path.name} is no ordinary file")
-        return file.read()
+        yield file
 
 
 def unfolded(data: bytes) -> bytes:

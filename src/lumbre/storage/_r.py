@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lumbre.base import ArchiveError, as_path
 from lumbre.storage._archive import is_archive
-from lumbre.storage._files import read_whole, unfolded, write_whole
+from lumbre.storage._files import readable, unfolded, write_whole
 from lumbre.storage._libtorch import LibTorchError, read_libtorch
 from lumbre.storage._xdr import MISSING_INTEGER, RDataError, RValue, is_missing, read_r, write_r_strings
 
@@ -212,7 +212,8 @@ def _renumbered(weights: Mapping[str, Tensor], first: int, by: int) -> dict[str,
 
 
 def _loaded(path: Path) -> Any:
-    data = read_whole(path, _EXPECTED)
+    with readable(path, _EXPECTED) as file:
+        data = file.read()
     try:
         return _object(data)
     except (_Refused, RDataError, LibTorchError) as error:
