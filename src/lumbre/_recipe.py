@@ -58,6 +58,7 @@ class Recipe(Spec):
         device: str | torch.device = "auto",
         precision: str = "float32",
         engine: str = "auto",
+        flush_denormal: bool | None = None,
         strategy: str | None = None,
         max_seconds: float | None = None,
         max_steps: int | None = None,
@@ -106,10 +107,11 @@ class Recipe(Spec):
                 convolutions with their channels last while they train, where that is faster and the module runs so
                 (dropout of images then draws another mask), and have oneDNN multiply large matrices on processors of
                 AMD, in float32 as well and up to twice as fast. `Fitted.engine` says what was done and why.
+            flush_denormal: numbers under 1.2e-38 (float64: 2.2e-308), which slow processors, are 0 in the run; where
+                not given, in one of 1,000 updates or more on a processor, if the first loss is the same to the bit.
             strategy: how several processes share the run: "ddp", where not given, keeps the model in each; "fsdp" keeps
-                a part of its parameters, gradients and optimizer state in each (`fully_shard` of torch; the page "Many
-                devices" says what cannot be had then). The trained model is whole in every process. One process does
-                the same without either.
+                a part of its parameters, gradients and optimizer state in each (`fully_shard` of torch; see the page
+                "Many devices"). The trained model is whole in every process. One process does the same without either.
             max_seconds: end the run after the epoch in which so many seconds are over, but not before its fewest
                 epochs are done. With `resume` the same call goes on, for as long again.
             max_steps: end the run after so many updates in all, within an epoch where need be; its loss and validation
@@ -120,8 +122,7 @@ class Recipe(Spec):
             preflight: look for mistakes before the first epoch, for about a second (`check()` takes its time; a net
                 that was found sound is looked at once), and remark on what looks wrong at the ends of epochs.
             ignore: codes of checks to leave out, such as ("LB038",).
-            verbose: show progress; on where not given. A number such as 10 shows every tenth epoch; "plot" draws the
-                loss as a curve as well, in a notebook.
+            verbose: show progress; on where not given. 10 shows each tenth epoch; "plot" draws the loss, in a notebook.
             *more: refused: input and target are one argument, the pair (x, y).
             **unknown: refused, with the name that was probably meant.
 

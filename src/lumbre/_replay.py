@@ -178,14 +178,16 @@ def _options(stored: Mapping[str, Any], engine: str, given: Mapping[str, Any]) -
         "weights": given["weights"],
         "callbacks": callbacks,
         "max_steps": stored.get("max_steps"),
+        "flush_denormal": stored.get("flush_denormal", False),
         "valid_every": stored.get("valid_every", 1),
     }
 
 
 def _engine(told: str) -> str:
-    """The option that gives the engine which an archive tells of; "auto" alone keeps channels last."""
+    """The option that gives the engine which an archive tells of; "auto" alone chooses layout and products."""
     name = told.partition(":")[0]
-    return name if name in ("compiled", "cuda_graph") else "auto" if told.endswith("channels last") else "eager"
+    chosen = any(words in told for words in ("; channels last", "; products by oneDNN"))
+    return name if name in ("compiled", "cuda_graph") else "auto" if chosen else "eager"
 
 
 def _differences(stored: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, str]:

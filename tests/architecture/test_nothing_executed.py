@@ -47,6 +47,7 @@ ALLOWED = {
     # Whether IPython or marimo is at work here; nothing is imported that is not there already.
     "callbacks/_screens.py": {"sys.modules"},
     # Two functions of the C library that is loaded already, by their names, with numbers of lumbre's own.
+    "devices/_denormals.py": {"ctypes"},
     "devices/_memory.py": {"ctypes"},
     # Looks at the memory of NumPy's own generator, at the address that NumPy gives, and writes nothing there.
     "base/_seeds.py": {"ctypes"},

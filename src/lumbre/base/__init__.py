@@ -65,7 +65,7 @@ from lumbre.base._optimizers import (
     traits,
 )
 from lumbre.base._prints import held_by_function, print_of, prints_of_globals
-from lumbre.base._processor import mkl_is_slow
+from lumbre.base._processor import flushes_denormals, mkl_is_slow
 from lumbre.base._protocols import (
     Batch,
     Batches,

@@ -1,5 +1,6 @@
-"""What the processor is good at."""
+"""What the processor is good at, and how it is set."""
 
+import sys
 from functools import cache
 from typing import Any
 
@@ -18,3 +19,8 @@ def mkl_is_slow() -> bool:
         and bool(has.get("avx512_bf16"))  # without it torch does not ask oneDNN
         and not has.get("amx_tile", True)  # with it oneDNN would round to bfloat16
     )
+
+
+def flushes_denormals() -> bool:
+    """Whether this thread takes numbers that are denormal for 0 now."""
+    return sys.float_info.min * 0.5 == 0.0

@@ -301,6 +301,8 @@ class KeptRun:
         document = self.stored.document
         if options.seed is None:
             options = replace(options, seed=int(document["facts"]["seed"]))
+        if options.flush_denormal is None:
+            options = replace(options, flush_denormal=document.get("flush_denormal", False))
         if options.engine != "auto" or (self._world.size > 1 and document["engine"] != "eager"):
             return options  # what one process compiled, several do not
         return replace(options, engine=document["engine"])
@@ -310,6 +312,7 @@ class KeptRun:
         if self.stored is None:
             return session
         chosen = choices_from(self.stored.document, session.device)
+        chosen = replace(chosen, flush_denormal=session.choices.flush_denormal)
         if session.sharded is not None:
             chosen = replace(chosen, channels_last=False)
         return replace(session, choices=chosen)
@@ -348,6 +351,9 @@ class KeptRun:
                 changed["engine"] = document["engine"], plan.engine.name
         elif session.record.data["train"].covers.startswith(FIRST_BATCH):
             changed.pop("train_data", None)  # of that the first process has its part, which is another now
+        flushed = str(document.get("flush_denormal", False)), str(session.choices.flush_denormal)
+        if flushed[0] != flushed[1]:
+            changed["flush_denormal"] = flushed
         rows = changed.get("train_data")
         if rows and same_but_for_fingerprint(*rows) and is_drawn_anew(plan.train, session.record.data["train"]):
             del changed["train_data"]

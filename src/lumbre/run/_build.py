@@ -37,7 +37,7 @@ def build(
     if feeds.weighted:
         net = with_weights(net, spec, feeds, setting)
     with net.loss_tried():
-        choices = choose(net, feeds.first, options.engine, setting.precision)
+        choices = choose(net, feeds.first, options, setting, feeds.train.length)
         findings = look_for_mistakes(
             spec, options, setting, feeds, net, choices, every_check=every_check, test_data=test_data
         )

@@ -14,6 +14,7 @@ CHANGES = (
     "drop_last",
     "engine",
     "epochs",
+    "flush_denormal",
     "hparams",
     "loss",
     "metrics",

@@ -43,6 +43,7 @@ class Options:
     device: str | torch.device = "auto"
     precision: str = "float32"
     engine: str = "auto"
+    flush_denormal: bool | None = None
     strategy: str | None = None
     max_seconds: float | None = None
     max_steps: int | None = None
@@ -81,7 +82,7 @@ class Options:
                 'True, False, "plot", or a whole number: every so many epochs',
                 "verbose=10 shows every tenth epoch",
             )
-        for name in ("shuffle", "drop_last", "preflight"):
+        for name in ("shuffle", "drop_last", "preflight", "flush_denormal"):
             value = getattr(self, name)
             if not (isinstance(value, bool) or (value is None and name != "preflight")):
                 raise OptionError(f"{name}={value!r}", "True or False", f"{name}=True")

@@ -53,7 +53,7 @@ def make_session(
     record = run_record(
         spec,
         net.model,
-        options,
+        replace(options, flush_denormal=choices.flush_denormal),  # as it was chosen
         data=feeds.records,
         findings=findings,
         device=setting.device,

@@ -47,6 +47,7 @@ def run_receipt(
             "seed": seed,
             "device": str(device),
             "precision": options.precision,
+            "flush_denormal": options.flush_denormal,
         },
         "flags": _flags(),
         "code": code,

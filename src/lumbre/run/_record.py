@@ -56,6 +56,7 @@ def run_record(
         "augmentation": "" if options.augment is None else _short(options.augment),
         "shuffle": _given(options.shuffle),
         "drop_last": _given(options.drop_last),
+        "denormal numbers": "as 0" if options.flush_denormal else "",
     }
     return RunRecord(
         recipe={

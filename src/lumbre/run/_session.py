@@ -278,6 +278,7 @@ class Session:
             "seed": self.seed,
             "batch_size": self.batch_size,
             "onednn_products": self.choices.onednn_products,
+            "flush_denormal": self.choices.flush_denormal,
             "record": asdict(self.record),
             "scale": [self.scale.kind, self.scale.name, self.ignored, self.seen.labels],
             "after": dict(self.after),

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import Batch, Nested, NonFiniteLossError, Rows, leaves, rate_in
+from lumbre.base import Batch, Nested, NonFiniteLossError, Rows, flushes_denormals, leaves, rate_in
 
 _POLL_EVERY_STEPS, _LARGE = 64, 1e6
 
@@ -139,6 +139,8 @@ def non_finite(
             "look at what the loss takes: a log() or sqrt() of what may be negative or 0, a quotient by 0, an exp() "
             "that overflows; F.softplus(x) + 1e-6 or clamp(min=1e-6) keep a prediction positive"
         )
+    if flushes_denormals():
+        fix += "; a constant under 1e-38, as in log(x + 1e-45), is 0 in this run: flush_denormal=False keeps it"
     return NonFiniteLossError(
         f"a loss of {value} at epoch {epoch}, step {step} of the epoch, rows {named}{more}{where}",
         "a finite loss; the run was stopped before this update, and the weights are those of the step before",
