@@ -5,11 +5,13 @@ Computing Sample Variances", 1979). Quantiles are exact without a sort: float32 
 by their upper 16 bits in a first pass, and by their lower 16 in a second, where a quantile lies (radix selection).
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -280,13 +282,13 @@ def sketch(
     """Describe `values`, a tensor with at least one value, without waiting for its device."""
     values = values.detach()
     flat = values.reshape(-1)
-    few = _as_float(flat[:: -(-flat.numel() // _SKETCHED)]).sort().values
-    low, high = few[_edges(len(few))[0]], few[_edges(len(few))[1]]
-    positions = [share * (len(few) - 1) for share in QUANTILES]
-    lower, upper = few[[math.floor(at) for at in positions]], few[[math.ceil(at) for at in positions]]
-    between = torch.tensor([at - math.floor(at) for at in positions], device=few.device)
-    quantiles = torch.stack([low, high, *torch.where(lower == upper, lower, lower + between * (upper - lower))])
+    few = _sorted(_as_float(flat[:: -(-flat.numel() // _SKETCHED)]))
+    ranks, between = _ranks(few.numel(), few.device)
+    found = few.index_select(0, ranks)
+    edges, lower, upper = found[:2], found[2 : 2 + len(QUANTILES)], found[2 + len(QUANTILES) :]
+    quantiles = torch.cat([edges, torch.where(lower == upper, lower, lower + between * (upper - lower))])
     quantiles = torch.where(few[-1].isnan(), few[-1], quantiles)  # a sort puts NaN last
+    low, high = edges
     wide = high > low
     low, high = torch.where(wide, low, low - 0.5), torch.where(wide, high, high + 0.5)
     first, *others = _chunks(flat)
@@ -305,10 +307,27 @@ def sketch(
         ends=ends,
         sums=sums,
         quantiles=quantiles,
-        counts=_binned(few, low, high),
+        counts=_binned_sorted(few, low, high),
         unit_maxima=maxima,
         ratio=ratio,
     )
+
+
+def _sorted(values: Tensor) -> Tensor:
+    """float32 numbers in order, NaN last; on a processor by NumPy, which is twenty times as fast."""
+    if values.device.type != "cpu":
+        return values.sort().values
+    return torch.from_numpy(np.sort(values.numpy()))  # pyright: ignore[reportUnknownMemberType]
+
+
+@functools.lru_cache(maxsize=256)
+def _ranks(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of so many values in order: the ranks of the histogram's edges, and those below and above each of `QUANTILES`;
+    and where between these two it lies, as a share."""
+    positions = [share * (count - 1) for share in QUANTILES]
+    ranks = [*_edges(count), *map(math.floor, positions), *map(math.ceil, positions)]
+    between = [at - math.floor(at) for at in positions]
+    return torch.tensor(ranks, device=device), torch.tensor(between, dtype=torch.float32, device=device)
 
 
 def _chunks(values: Tensor) -> tuple[Tensor, ...]:
@@ -331,25 +350,18 @@ def _precise(values: Tensor) -> Tensor:
 def _sums(values: Tensor, ends: tuple[float, float] | None) -> Tensor:
     """Mean, squared deviation, minimum, maximum, zeros, finite ones, sum of |x|, sum of squares, saturated ones."""
     precise = _precise(values)
-    mean = precise.mean()
+    count = precise.numel()
+    mean, squares = precise.mean(), torch.dot(precise, precise)
+    low, high = precise.aminmax()
+    zeros, nonfinite = count - precise.count_nonzero(), (precise * 0).count_nonzero()
+    absolute = precise.abs().sum()
     saturated = torch.zeros((), dtype=precise.dtype, device=precise.device)
     if ends is not None:
-        low, high = ends
-        margin = _NEAR_END * (high - low)
-        saturated = ((precise <= low + margin) | (precise >= high - margin)).sum().to(precise.dtype)
-    return torch.stack(
-        [
-            mean,
-            (precise - mean).square().sum(),
-            precise.min(),
-            precise.max(),
-            (precise == 0).sum().to(precise.dtype),
-            precise.isfinite().sum().to(precise.dtype),
-            precise.abs().sum(),
-            precise.square().sum(),
-            saturated,
-        ]
-    )
+        margin = _NEAR_END * (ends[1] - ends[0])
+        saturated = ((precise <= ends[0] + margin) | (precise >= ends[1] - margin)).sum().to(precise.dtype)
+    precise = precise - mean
+    counts = [zeros.to(precise.dtype), (count - nonfinite).to(precise.dtype)]
+    return torch.stack([mean, torch.dot(precise, precise), low, high, *counts, absolute, squares, saturated])
 
 
 def _merged(one: Tensor, count: int, other: Tensor, other_count: int) -> Tensor:
@@ -431,3 +443,10 @@ def _binned(values: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor
     inside = (scaled >= 0) & (scaled <= BINS)
     place = torch.where(inside, scaled, torch.zeros_like(scaled)).long().clamp_(0, BINS - 1)
     return torch.zeros(BINS, dtype=torch.int64, device=values.device).index_add_(0, place, inside.long())
+
+
+def _binned_sorted(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """As `_binned`, of values in order."""
+    edges = torch.arange(BINS + 1.0, device=values.device)
+    edges[-1] = torch.nextafter(edges[-1], edges[-1] + 1)  # what lies at the upper end belongs to the last bin
+    return torch.searchsorted((values - low) / (high - low) * BINS, edges).diff()
