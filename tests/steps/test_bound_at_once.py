@@ -32,6 +32,17 @@ def test_the_bits_are_those_of_torch(norm_type: float, scale: float, kinds: tupl
         assert torch.equal(one.nan_to_num(7.0), other.nan_to_num(7.0))
 
 
+@pytest.mark.parametrize("share", [0.89, 0.9, 0.91, 0.99, 1 - 1e-6, 1.0, 1 + 1e-6, 1.01])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_bits_are_those_of_torch_around_the_bound(share: float, kind: torch.dtype) -> None:
+    """A norm that is so much of the bound."""
+    ours, torchs = parameters(1.0, (kind,)), parameters(1.0, (kind,))
+    bound = torch.cat([one.flatten().double() for one in gradients(ours)]).norm().item() / share
+    Clip(max_norm=bound)(ours)
+    nn.utils.clip_grad_norm_(torchs, bound)
+    assert all(map(torch.equal, gradients(ours), gradients(torchs)))
+
+
 @pytest.mark.parametrize("alpha", [0.2, 1, 3.0])
 def test_the_share_of_a_mix_is_drawn_as_by_torchs_beta(alpha: float) -> None:
     x = torch.arange(4.0)[:, None]

@@ -27,9 +27,9 @@ class _Mix(Callback):
         if self.p < 1 and torch.rand(()).item() >= self.p:
             return
         # The larger share is the row's own, so that metrics against its target mean something.
-        # As torch.distributions.Beta draws it, to the same bits, without its checks for each batch.
+        # As torch.distributions.Beta draws it, to the same bits, without making one for each batch.
         alphas = torch.tensor([float(self.alpha)] * 2)
-        share = torch.distributions.Dirichlet(alphas, validate_args=False).sample()[0].item()
+        share = torch._sample_dirichlet(alphas)[0].item()  # pyright: ignore[reportPrivateImportUsage]
         share = max(share, 1 - share)
         partner = torch.randperm(size).to(ctx.device, non_blocking=True)
         ctx.batch = self.mixed(ctx.batch, partner, share)

@@ -37,8 +37,8 @@ class Clip:
     max_value: float | None = None
 
     def __call__(self, parameters: Sequence[Tensor]) -> None:
-        """Clip the gradients in place. Nothing is read back from the device."""
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        """Clip the gradients in place. Nothing is read back from a device other than the CPU."""
+        gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
         if not gradients:
             return  # torch fails for none
         if self.max_value is not None:
@@ -49,7 +49,10 @@ class Clip:
                 return
             # What torch does, to the same bits, without sorting by device first and with a call for all of them.
             norms = torch.stack(torch._foreach_norm(gradients, self.norm_type))  # pyright: ignore
-            share = self.max_norm / (torch.linalg.vector_norm(norms, self.norm_type) + 1e-6)
+            norm = torch.linalg.vector_norm(norms, self.norm_type)
+            if norm.item() < 0.9 * self.max_norm - 1e-6:
+                return  # a share of 1 also after rounding, with which torch multiplies
+            share = self.max_norm / (norm + 1e-6)
             torch._foreach_mul_(gradients, share.clamp(max=1.0))  # pyright: ignore
 
 
