@@ -29,7 +29,7 @@ class _Mix(Callback):
         # The larger share is the row's own, so that metrics against its target mean something.
         # As torch.distributions.Beta draws it, to the same bits, without making one for each batch.
         alphas = torch.tensor([float(self.alpha)] * 2)
-        share = torch._sample_dirichlet(alphas)[0].item()  # pyright: ignore[reportPrivateImportUsage]
+        share = torch._sample_dirichlet(alphas)[0].item()  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         share = max(share, 1 - share)
         partner = torch.randperm(size).to(ctx.device, non_blocking=True)
         ctx.batch = self.mixed(ctx.batch, partner, share)
