@@ -109,7 +109,7 @@ def zero_gradients(subject: Subject) -> Iterator[Found]:
         again = subject.stepped if at == 0 else subject.moved(at)
         if again.failure is not None or not again.gradients:
             return
-        # What is zero in exact numbers may be rounded to a little more, otherwise on each processor: by some 1e-8 of the
+        # What is zero in exact numbers may be rounded to a little more, another on each processor: by some 1e-8 of the
         # largest, times the 316 by which a norm of a single number divides.
         zero = (zero & _zeros(again, 1e-5)) - _unasked(subject.model, again)
     weights = [name for name in found.gradients if name in zero]
