@@ -16,7 +16,7 @@ from lumbre.data._aligned import in_one_order
 from lumbre.data._columns import Column
 from lumbre.data._encoding import FrameEncoding
 from lumbre.data._frames import FrameData, numeric_matrix
-from lumbre.data._numbers import as_tensor
+from lumbre.data._numbers import as_tensor, refuse_masked
 from lumbre.data._pairs import as_pair
 from lumbre.data._parquet import ParquetData
 from lumbre.data._sources import ArraySource, InMemoryDataset, MapSource, Taken
@@ -243,20 +243,45 @@ def by_names(data: Any, encoding: FrameEncoding, *, need_target: bool) -> InMemo
     if is_frame(target) and encoding.target is not None:
         values = encoding.target_of(target)
     elif need_target or not is_frame(target):
-        words = None if encoding.target is None else _as_series(target)
-        values = _tensors(target) if words is None else encoding.target_of(words)
+        try:
+            columns = None if encoding.target is None else _as_columns(target, encoding)
+            values = _tensors(target) if columns is None else encoding.target_of(columns)
+        except DataError:  # to predict, it may be of classes that were not seen
+            if need_target:
+                raise
     rows = encoding.encode(input, need_target=False)
     return InMemoryDataset(rows.input, values, classes=encoding.classes)
 
 
-def _as_series(target: Any) -> Any:
-    """A target of texts or booleans, of shape (rows,), as a series; None for others, which are class numbers."""
-    if not isinstance(target, (np.ndarray, list, Tensor)):
+def _as_columns(target: Any, encoding: FrameEncoding) -> Any:
+    """A target that comes beside a frame, of shape (rows,) or (rows, targets), as a frame of the target's columns.
+
+    So it is read, and scaled, as the column of a frame is. None for class numbers: numbers beside classes whose labels
+    are none.
+    """
+    if not isinstance(target, (np.ndarray, list, tuple, Tensor)) and not hasattr(target, "__array__"):
         return None
     import pandas as pd
 
-    values = np.asarray(target.cpu() if isinstance(target, Tensor) else target)
-    return pd.Series(values) if values.ndim == 1 and values.dtype.kind in "bOU" else None
+    if isinstance(target, Tensor):  # NumPy has not all of torch's types
+        target = target.detach().cpu()
+        target = target.double() if target.is_floating_point() else target
+    values, names = np.asanyarray(target), [column.name for column in encoding.targets]
+    refuse_masked(values)
+    values = np.asarray(values)
+    values = values[:, None] if values.ndim == 1 and len(names) == 1 else values
+    if values.ndim != 2 or values.shape[1] != len(names) or values.dtype.kind not in "bOUiuf":
+        return None
+    named = encoding.classes is None or all(map(_is_of_number, encoding.classes))
+    return pd.DataFrame(values, columns=pd.Index(names)) if named or values.dtype.kind in "bOU" else None
+
+
+def _is_of_number(label: str) -> bool:
+    """Whether a label is what a number reads as; that of text may be "01"."""
+    try:
+        return label in (str(float(label)), str(int(float(label))))
+    except (ValueError, OverflowError):  # words, and infinity
+        return False
 
 
 def column_names(part: Any) -> Nested:
