@@ -4,6 +4,7 @@
 spreads, medians) is learned from the training rows alone, and stays with the fitted model.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -260,7 +261,7 @@ def _check_roles(table: Table, roles: Mapping[str, list[str]], target: object) -
     """
     every = [name for names in roles.values() for name in names]
     table.check(every)
-    twice = [name for name in every if every.count(name) > 1]
+    twice = [name for name, count in Counter(every).items() if count > 1]
     if twice or not roles["feature"] or (target is not None and not roles["target"]):
         among = [role for role, names in roles.items() if twice and twice[0] in names]
         what = f"as {' and '.join(among)}" if len(among) > 1 else "twice"

@@ -89,6 +89,7 @@ class Matrix:
         kind = torch.float64 if default_floats() is np.float64 else torch.float32
         self._values: _Array = torch.empty((rows, width), dtype=kind).numpy()
         self._waiting: list[_Part] = []
+        self._held = 0  # bytes of what waits and is no view
         self._names: list[str] = []
 
     def add_numbers(
@@ -108,8 +109,8 @@ class Matrix:
         self._names += names
         self._waiting.append(part)
         # Views of the frame cost nothing; the fewer passes over the matrix, the better.
-        held = sum(one.values.nbytes for one in self._waiting if one.values.base is None)
-        if held > self._values.nbytes // _HELD_SHARE:
+        self._held += part.values.nbytes if part.values.base is None else 0
+        if self._held > self._values.nbytes // _HELD_SHARE:
             self._write()
 
     def _write(self) -> None:
@@ -132,6 +133,7 @@ class Matrix:
                     # Columns lie as rows of the tile: written in one piece each, and turned all at once.
                     block[:, at:end] = tile[: end - at, : len(block)].T
         self._waiting.clear()
+        self._held = 0
 
     def _runs(self, deep: int) -> Iterator[list[_Part]]:
         """What waits in pieces that are written together: at most `deep` columns, or one of many levels."""

@@ -10,7 +10,7 @@ from lumbre.base import DataError, has_column, import_extra
 from lumbre.data._cells import refused
 from lumbre.data._columns import Column
 from lumbre.data._date_parts import zone_name
-from lumbre.data._tables import is_index, unnamed
+from lumbre.data._tables import index_columns
 
 Folders = tuple[tuple[str, str | None], ...]
 
@@ -223,8 +223,7 @@ def _inside(file: Path, folders: Folders, found: Files) -> tuple[dict[str, str],
     folders = tuple((name, value) for name, value in folders if kinds.get(name, "text") == "text")
     found.groups += [RowGroup(file, index, count, folders) for index, count in enumerate(counts) if count]
     if any(counts):  # else its types are whatever a writer made up
-        found.index |= {name for name in schema.names if is_index(name, schema)}
-        found.index |= set(schema.names[: unnamed(schema.names)])
+        found.index |= index_columns(schema.names, schema)
         for name, kind in zip(schema.names, schema.types, strict=True):
             if getattr(kind, "tz", None):
                 found.zones.setdefault(name, (zone_name(kind.tz),))

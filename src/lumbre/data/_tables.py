@@ -47,6 +47,7 @@ class Table:
         and can't be asked for."""
         arrow = type(self.native).__module__.startswith("pyarrow")
         self.names: tuple[str, ...] = tuple(self.native.column_names if arrow else self.native.columns)
+        self._there = frozenset(self.names)
         self._rows = len(self.native)
         self._texts: dict[str, tuple[Any, Texts]] = {}  # what was read of columns that cannot change in place
 
@@ -75,7 +76,7 @@ class Table:
 
     def all_cells(self, name: str) -> Cells | Dates:
         """What a column holds, where that may be dates too."""
-        if name in self.twice or name not in self.names:
+        if name not in self._there:
             self.check([name])
         native = self.native[name]
         held = _held_by_arrow(native, self.native)
@@ -112,6 +113,8 @@ class Table:
             DataError: one is not.
         """
         for name in names:
+            if name in self._there:
+                continue
             if name in self.twice:
                 raise DataError(
                     f"two columns of the name {name!r}",
@@ -123,9 +126,8 @@ class Table:
     @property
     def columns(self) -> tuple[str, ...]:
         """All names but those of an index; names that occur twice are among them."""
-        schema = getattr(self.native, "schema", None)
-        rest = self.names[unnamed(self.names) :]
-        return tuple(name for name in (*rest, *self.twice) if not is_index(name, schema))
+        index = index_columns((*self.names, *self.twice), getattr(self.native, "schema", None))
+        return tuple(name for name in (*self.names, *self.twice) if name not in index)
 
     @staticmethod
     def joined(frames: list[Any]) -> Any:
@@ -165,18 +167,19 @@ def _held_by_arrow(column: Any, frame: Any) -> Any | None:
     return held if hasattr(held, "chunks") else None
 
 
-def is_index(name: str, schema: Any = None) -> bool:
-    """Whether a column only numbers or names the rows: an index that pandas, or R, has written among the columns.
+def index_columns(names: Sequence[str], schema: Any = None) -> set[str]:
+    """Columns that only number or name the rows: an index that pandas, or R, has written among the columns.
 
     Args:
-        name: of the column.
+        names: of all columns, in order.
         schema: of Arrow, whose notes of pandas say which columns are an index.
     """
-    notes = getattr(schema, "pandas_metadata", None) or {}
-    return name in notes.get("index_columns", ()) or _INDEX.fullmatch(name) is not None
+    notes = getattr(schema, "pandas_metadata", None) or {}  # which are parsed anew each time they are asked for
+    kept = {name for name in notes.get("index_columns", ()) if isinstance(name, str)}  # else a range, not stored
+    return kept | set(names[: _unnamed(names)]) | {name for name in names if _INDEX.fullmatch(name)}
 
 
-def unnamed(names: Sequence[str]) -> int:
+def _unnamed(names: Sequence[str]) -> int:
     """How many columns without a name stand first: the levels of an index that a CSV holds.
 
     Readers give them names of their own: "Unnamed: 1" is pandas', "_duplicated_0" polars', "...1" readr's.
