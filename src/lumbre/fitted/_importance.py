@@ -302,6 +302,8 @@ class _Measure:
                     batch = replace(batch, input=feature.replaced(batch.input, others.input))
                 seed_step("evaluate", 1, index)
                 pred, losses = self._session.valid_step(batch)
+                if self._merges and not index and self._meter.not_added(batch, pred) is not None:
+                    self._merges = False
                 self._meter.update(batch, pred, losses)
                 if not self._merges or number < keep:
                     seen.append((replace(batch, input=None), pred, losses))

@@ -20,6 +20,7 @@ from lumbre.base import (
     Weighted,
     brief,
     describe,
+    is_users_own,
     leaves,
     map_leaves,
     total_loss,
@@ -112,6 +113,8 @@ class LossMeter:
                     "a prediction for each batch, which metrics compare with its target",
                     "return (prediction, loss) from step(ctx); or leave the metrics out",
                 )
+            if self._gather is not None and self._rows == batch.size:
+                self._refuse_what_does_not_add_up(batch, pred)
             with torch.no_grad():
                 for index, metric in enumerate(self._metrics):
                     try:
@@ -124,6 +127,40 @@ class LossMeter:
                         raise
                     except Exception as error:
                         raise _failed(metric, "update", error) from error
+
+    def not_added(self, batch: Batch, pred: Nested) -> Metric | None:
+        """The first metric of the user's own whose states do not add up, as of a maximum; None where there is none.
+
+        It takes the batch twice: the state after both is to be that after one, merged with itself.
+        """
+        for metric in self._metrics:
+            if not metric.merges or not is_users_own(type(metric)):
+                continue
+            try:
+                with torch.no_grad():
+                    one = self._updated(metric, self._start(metric), pred, batch.weighted_target)
+                    kept = map_leaves(_copied, one)  # which the next update may change in place
+                    both = self._updated(metric, one, pred, batch.weighted_target)
+            except Exception:  # the pass will say what is wrong
+                continue
+            try:
+                added = _alike(both, merge(kept, kept))
+            except Exception:  # it is nothing that can be added
+                added = False
+            if not added:
+                return metric
+        return None
+
+    def _refuse_what_does_not_add_up(self, batch: Batch, pred: Nested) -> None:
+        metric = self.not_added(batch, pred)
+        if metric is not None:
+            raise RecipeError(
+                f"the metric {metric.name} in several processes, whose states do not add up: that after two batches is "
+                "not the sum of both",
+                "a state whose tensors are sums, or lists of tensors, which are put end to end",
+                "a list for a maximum or the like: init() gives [], update() [*state, value], and compute() takes the "
+                "maximum of all; or merges = False, where compute() itself asks the other processes",
+            )
 
     def _updated(self, metric: Metric, state: State, pred: Nested, target: Nested) -> State:
         pred = self._seen_by(metric, pred)
@@ -297,6 +334,18 @@ def check_weighing(metrics: tuple[Metric, ...]) -> None:
             else "def update(self, state, pred, target, weights=None), with weights of shape (rows,) or None; or leave "
             "the metric out",
         )
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def _alike(one: State, other: State) -> bool:
+    """Whether two states are the same up to rounding."""
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    one, other = torch.as_tensor(one), torch.as_tensor(other)
+    return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-3, equal_nan=True)
 
 
 def _as_sum(leaf: Any) -> Any:
