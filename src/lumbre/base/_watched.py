@@ -30,6 +30,7 @@ _FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "log": torch.log,
 }
 _NEAR = 1e-3
+_ENOUGH = 100_000  # numbers of a batch, that show where a loss is least
 _OF_LABELS = (F.cross_entropy, F.nll_loss)
 _FOUND: Mapping[tuple[str, str | None], Scale] = {
     ("sigmoid", None): Scale("logits", "sigmoid"),
@@ -169,13 +170,18 @@ def _least_at_target(loss: Callable[[Nested, Nested], object], pred: Nested, tar
     """
     if not isinstance(pred, Tensor) or not pred.is_floating_point() or not isinstance(target, Tensor):
         return set()
-    if target.numel() != pred.numel() or target.is_complex() or bool((target < 0).any()):
+    if not pred.numel() or target.numel() != pred.numel() or row_count(pred) != row_count(target):
+        return set()
+    rows = max(1, _ENOUGH * len(pred) // pred.numel()) if pred.ndim else None
+    pred, target = pred[:rows], target[:rows]
+    dtype = torch.promote_types(pred.dtype, torch.float32)  # a gradient of 0 is seen in float32
+    if target.is_complex() or bool((target < 0).any()):
         return set()
 
     def is_least(target: Tensor, start: Tensor) -> bool:
         slopes: list[Tensor] = []
         for by in (0.0, -0.5, 0.5):
-            given = (start + by).to(pred.dtype).reshape(pred.shape).requires_grad_()
+            given = (start + by).to(dtype).reshape(pred.shape).requires_grad_()
             with torch.enable_grad():
                 value: Any = loss(given, target)
                 slopes.append(torch.autograd.grad(value.sum(), given)[0].double())
@@ -189,6 +195,6 @@ def _least_at_target(loss: Callable[[Nested, Nested], object], pred: Nested, tar
     starts = {"exp": numbers.log(), "expm1": numbers.log1p(), "softplus": numbers + (-(-numbers).expm1()).log()}
     found = {Scale("numbers", name) for name, start in starts.items() if is_least(above_0, start)}
     if bool((target <= 1).all()):
-        inside = target.to(pred.dtype).clamp(0.25, 0.75)
+        inside = target.to(dtype).clamp(0.25, 0.75)
         found |= {Scale("logits", "sigmoid")} if is_least(inside, inside.double().logit()) else set()
     return found
