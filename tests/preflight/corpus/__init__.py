@@ -16,6 +16,9 @@ from corpus import (
     found_nets,
     grown_data,
     grown_nets,
+    later_data,
+    later_losses,
+    later_nets,
     loss_and_output,
     more_data,
     more_losses,
@@ -33,6 +36,7 @@ __all__ = [
     "FOUND",
     "GROWN",
     "HEALTHY",
+    "LATER",
     "MORE",
     "REPORTED",
     "Program",
@@ -46,6 +50,9 @@ __all__ = [
     "found_nets",
     "grown_data",
     "grown_nets",
+    "later_data",
+    "later_losses",
+    "later_nets",
     "loss_and_output",
     "more_data",
     "more_losses",
@@ -58,6 +65,7 @@ __all__ = [
 ]
 from corpus.asked import ASKED as ASKED
 from corpus.found import FOUND as FOUND
+from corpus.later import LATER as LATER
 from corpus.more import MORE as MORE
 from corpus.program import CASES as CASES
 from corpus.program import GROWN as GROWN
