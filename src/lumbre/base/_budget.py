@@ -7,10 +7,11 @@ class Budget:
     """Seconds of this thread's computing, which other processes do not use up.
 
     So what is done in them does not depend on how busy the machine is. What waits, for a disk or for another machine,
-    has three times as long by the clock.
+    has longer by the clock.
 
     Args:
         seconds: how long.
+        waiting: how many times as long by the clock.
 
     Example:
         >>> from lumbre.base import Budget
@@ -18,10 +19,11 @@ class Budget:
         False
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float, *, waiting: float = 3.0) -> None:
+        self.seconds, self.waiting = seconds, waiting
         self._computing, self._clock = thread_time(), perf_counter()
 
     @property
     def is_over(self) -> bool:
-        return thread_time() - self._computing > self.seconds or perf_counter() - self._clock > 3 * self.seconds
+        waited = perf_counter() - self._clock > self.waiting * self.seconds
+        return waited or thread_time() - self._computing > self.seconds
