@@ -8,6 +8,7 @@ what is looked at, and for how long.
 from lumbre.preflight import (
     _alike,
     _answers,
+    _backward,
     _data,
     _domains,
     _endless,
@@ -45,6 +46,7 @@ _FILES = (
     _optimizer,
     _options,
     _gradients,
+    _backward,
     _learning,
     _steps,
     _output,

@@ -240,12 +240,13 @@ def _parts(x: Tensor, y: Tensor) -> int | None:
 def sees_answer(subject: Subject) -> Iterator[Found]:
     """The targets of a sequence are its inputs, some steps later, and a prediction changes with the very step that it
     is to predict: attention without a causal mask, a recurrent net in both directions, a convolution padded on both
-    sides. Or a net that looks at earlier steps alone is to give the step it was just given: the shift was forgotten."""
+    sides. Or a net that looks at earlier steps alone is to give the step it was just given: the shift was forgotten, or
+    went to the other side. (Steps may be the second or the last dimension.)"""
     target, pred = subject.batch.target, subject.evaluated.pred
     parts = tensors(subject.batch.input)
     if not isinstance(target, Tensor) or not isinstance(pred, Tensor) or target.ndim not in (2, 3):
         return
-    if len(target) < 4 or target.shape[1] < 4 or pred.ndim < 2 or subject.evaluated.failure is not None:
+    if len(target) < 4 or pred.ndim < 2 or subject.evaluated.failure is not None:
         return
     whole = any(
         isinstance(call.target, Tensor) and call.target.numel() == target.numel()
@@ -253,44 +254,52 @@ def sees_answer(subject: Subject) -> Iterator[Found]:
     )
     if not whole:  # the loss shifts by itself, or chooses
         return
-    related = [(at, shift) for at, one in enumerate(parts) if (shift := _shift(one, target)) is not None]
+    dims = range(1, target.ndim)
+    related = [
+        (at, dim, shift)
+        for at, one in enumerate(parts)
+        for dim in dims
+        if (shift := _shift(one, target, dim)) is not None
+    ]
     if len(related) != 1:  # a sequence that is to be given again has its answers in another input
         return
-    ((at, shift),) = related
-    length = target.shape[1]
-    places = sorted({0, length // 2, length - 1 - max(shift, 1)})
+    ((at, dim, shift),) = related
+    length = target.shape[dim]
+    places = sorted({max(-shift, 0), length // 2, length - 1 - max(shift, 1)})
     try:
-        depend = _depend(subject, at, length, places)
+        depend = _depend(subject, at, dim, length, places)
         later = depend(max(shift, 1))
         alone = not shift and not later and not target.is_floating_point() and depend(0) and depend(-1)
+        behind = shift < 0 and depend(shift)
     except Exception:  # a module that takes no other sequence
         return
-    if shift and later:
+    if shift > 0 and later:
         yield Found(
             f"predictions of a step that depend on the step that they are to predict, {shift} further on",
             "predictions from earlier steps alone",
             "a causal mask (is_causal=True), an nn.LSTM without bidirectional=True, or padding on the left alone",
         )
-    elif alone:
+    elif alone or behind:
+        steps = "steps before" if behind else "same steps, for a net that looks at earlier steps alone"
         yield Found(
-            "targets that are the inputs of the same steps, for a net that looks at earlier steps alone",
+            f"targets that are the inputs of the {steps}",
             "targets that are one step ahead",
             "x[:, :-1] as input and x[:, 1:] as target",
         )
 
 
-def _shift(part: Tensor, target: Tensor) -> int | None:
-    """How many steps later the target stands in an input; None where it does not."""
-    if part.ndim not in (2, 3) or len(part) != len(target) or part.shape[1] != target.shape[1]:
+def _shift(part: Tensor, target: Tensor, dim: int) -> int | None:
+    """How many steps later the target stands in an input, -1 for one step before; None where it does not."""
+    if part.ndim not in (2, 3) or part.ndim <= dim or len(part) != len(target) or part.shape[dim] != target.shape[dim]:
         return None
     if target.is_floating_point() != part.is_floating_point() or (target.ndim == 3 and part.ndim != 3):
         return None
-    wide = part.detach() if part.ndim == 3 else part.detach()[:, :, None]
-    asked = target.detach() if target.ndim == 3 else target.detach()[:, :, None]
-    if asked.shape[2] not in (1, wide.shape[2]):
+    wide, asked = (one.detach() if one.ndim == 3 else one.detach()[:, :, None] for one in (part, target))
+    wide, asked = wide.movedim(dim, 1), asked.movedim(dim, 1)
+    if asked.shape[2] not in (1, wide.shape[2]) or asked.shape[1] < 4:
         return None
-    for by in range(_FURTHEST + 1):
-        a, b = wide[:, by:], asked[:, : asked.shape[1] - by]
+    for by in (*range(_FURTHEST + 1), -1):
+        a, b = wide[:, max(by, 0) : wide.shape[1] + min(by, 0)], asked[:, max(-by, 0) : asked.shape[1] - max(by, 0)]
         counted = (b >= 0).all(2) if not b.is_floating_point() else torch.ones_like(b[..., 0], dtype=torch.bool)
         if int(counted.sum()) < _FEW_OF_A_CLASS or float(counted.float().mean()) < 0.5:
             return None
@@ -305,11 +314,11 @@ def _shift(part: Tensor, target: Tensor) -> int | None:
     return None
 
 
-def _depend(subject: Subject, at: int, length: int, places: Sequence[int]) -> Callable[[int], bool]:
+def _depend(subject: Subject, at: int, dim: int, length: int, places: Sequence[int]) -> Callable[[int], bool]:
     """Whether the predictions at some place change where the input so many steps later is that of another row."""
     rows = min(subject.batch.size, 8)
     few: Any = map_leaves(lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) else leaf, subject.batch.input)
-    once, again = (_steps(subject.predict(few), length) for _ in range(2))
+    once, again = (_steps(subject.predict(few), length, dim) for _ in range(2))
     if once is None or again is None or not torch.equal(once, again):
         return lambda by: False
     scale = float(once.float().std()) + 1e-12
@@ -322,10 +331,11 @@ def _depend(subject: Subject, at: int, length: int, places: Sequence[int]) -> Ca
             if not isinstance(leaf, Tensor) or next(count) != at:
                 return leaf
             part = leaf.clone()
-            part[:, other] = part[:, other].roll(1, 0)
+            step = part.select(dim, other)
+            step.copy_(step.roll(1, 0))
             return part
 
-        return _steps(subject.predict(map_leaves(turned, few)), length)
+        return _steps(subject.predict(map_leaves(turned, few)), length, dim)
 
     def changes(by: int) -> bool:
         for place in places:
@@ -337,14 +347,13 @@ def _depend(subject: Subject, at: int, length: int, places: Sequence[int]) -> Ca
     return changes
 
 
-def _steps(pred: Any, length: int) -> Tensor | None:
+def _steps(pred: Any, length: int, dim: int) -> Tensor | None:
     """Predictions as (rows, steps, ...)."""
     if not isinstance(pred, Tensor) or not pred.is_floating_point() or pred.ndim < 2:
         return None
-    if pred.shape[1] == length:
-        return pred
-    if pred.ndim == 3 and pred.shape[2] == length:
-        return pred.transpose(1, 2)
+    for one in (dim, 3 - dim):
+        if one < min(pred.ndim, 3) and pred.shape[one] == length:
+            return pred.movedim(one, 1)
     if pred.ndim == 2 and pred.shape[0] % length == 0:
         return pred.reshape(-1, length, pred.shape[1])
     return None

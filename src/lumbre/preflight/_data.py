@@ -12,7 +12,7 @@ from lumbre.preflight._recorder import CLASSES, loss_inputs
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
-_ENOUGH, _FEW_COLUMNS = 20, 50
+_ENOUGH, _OF_A_BATCH, _FEW_COLUMNS = 20, 8, 50
 _MANY_LEVELS, _ROWS_OF_A_LEVEL = 30, 5
 
 
@@ -88,9 +88,11 @@ def wild_scale(subject: Subject) -> Iterator[Found]:
 
 def _first_inputs(subject: Subject) -> Iterator[Tensor]:
     """What goes into layers with weights before any weight was used."""
-    if subject.trained.failure is not None and not subject.trained.in_loss:
+    # Buffers hold statistics, which say nothing before the first step; without any, a pass with gradients is saved.
+    found = subject.trained if next(subject.model.buffers(), None) is not None else subject.evaluated
+    if found.failure is not None and not found.in_loss:
         return
-    for call in subject.trained.layers:
+    for call in found.layers:
         input = call.input.detach()
         plain = not call.input.requires_grad and input.is_floating_point() and input.ndim >= 2
         trained = any(parameter.requires_grad for parameter in call.layer.parameters())
@@ -165,24 +167,41 @@ def idle_columns(subject: Subject) -> Iterator[Found]:
 
 @check("LB093", "warning", "Inputs that are the same in every row", unless=("LB037",))
 def same_inputs(subject: Subject) -> Iterator[Found]:
-    """All rows that were read have the same input: an index that is not used, a division of whole numbers that gives
-    0, a picture that was not read. (Looked at where the loss compares predictions with targets that differ.)"""
-    pair, calls = subject.seen, subject.loss_calls
-    if pair is None or not any(call.is_loss and call.target is subject.batch.target for call in calls):
+    """All rows that were read, or all of the first batch, have the same input: an index that is not used, a division of
+    whole numbers that gives 0, a picture that was not read, one buffer that is returned for each row. (Looked at where
+    the loss compares predictions with targets that differ.)"""
+    batch, calls, read = subject.batch, subject.loss_calls, subject.seen
+    if read is None or not any(call.is_loss and call.target is batch.target for call in calls):
         return
-    parts, targets = tensors(pair[0]), tensors(pair[1])
-    if not parts or any(not one.ndim or len(one) < _ENOUGH or not one.numel() for one in (*parts, *targets)):
-        return
-    if any(bool((one[:: max(1, len(one) // 50)] != one[:1]).any()) for one in parts):  # most sets are done with here
-        return
-    if all(bool((one == one[:1]).all()) for one in parts):
-        value = parts[0].flatten()[0].item()
-        alike = bool((parts[0] == parts[0].flatten()[0]).all())
-        yield Found(
-            f"the same input in all {len(parts[0])} rows" + (f": {value:g} throughout" if alike else ""),
-            "inputs that differ between rows",
-            "look at what the data set does with its index, and at whole-number division (x.float() / 255)",
-        )
+    varied = [_share_of_the_first(one) < 0.5 for one in tensors(read[0]) if one.ndim and len(one)]
+    for input, target, few in ((*read, _ENOUGH), (batch.input, batch.target, _OF_A_BATCH)):
+        parts, targets = tensors(input), tensors(target)
+        if not parts or any(not one.ndim or len(one) < few or not one.numel() for one in (*parts, *targets)):
+            return
+        differ = any(bool((one != one[:1]).any()) for one in targets)
+        if input is batch.input and not (differ and any(varied)):  # rows that are nearly all the same may fill a batch
+            return
+        if all(_share_of_the_first(one) == 1 for one in parts):
+            alike = bool((parts[0] == parts[0].flatten()[0]).all())
+            yield Found(
+                f"the same input in all {len(parts[0])} rows"
+                + (f": {parts[0].flatten()[0].item():g} throughout" if alike else ""),
+                "inputs that differ between rows",
+                "look at what the data set does with its index, at a buffer that it returns for each row (.clone()), "
+                "and at whole-number division (x.float() / 255)",
+            )
+            return
+
+
+def _share_of_the_first(part: Tensor) -> float:
+    """How many rows are as the first one; of most sets, few of some that are asked first."""
+    few = part[:: max(1, len(part) // 50)]
+    share = float((few == few[:1]).reshape(len(few), -1).all(1).float().mean())
+    return (
+        share
+        if share < 0.5 or len(few) == len(part)
+        else float((part == part[:1]).reshape(len(part), -1).all(1).float().mean())
+    )
 
 
 @check("LB041", "warning", "Rows in training and in validation", several=True)

@@ -4,6 +4,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 
 _POSITIVE = ("Exp", "Softplus", "Relu", "Sigmoid", "Softmax")
-_ENOUGH = 50
+_ENOUGH, _FEW_WEIGHTS = 50, 64
 
 
 @check("LB065", "warning", "A loss outside its domain", several=True)
@@ -23,8 +24,8 @@ def outside(subject: Subject) -> Iterator[Found]:
     """Losses of torch that take what they are given, and mean something else: `KLDivLoss` of what are no logarithms of
     probabilities, `PoissonNLLLoss` of a rate where its logarithm is wanted, labels of 0 and 1 where -1 and 1 are,
     a triplet whose parts are the same, `CTCLoss` with the blank among the labels or inputs that are too short, class
-    probabilities that do not add up to 1, `BCELoss` of a softmax where several labels hold at once, and a class that
-    `ignore_index` leaves out."""
+    probabilities that do not add up to 1, `BCELoss` of a softmax where several labels hold at once, zeros and ones
+    where `MultiLabelMarginLoss` wants a list of classes, and a class that `ignore_index` leaves out."""
     for call in subject.loss_calls:
         look = _DOMAINS.get(call.name)
         if look is not None and isinstance(call.input, Tensor):
@@ -198,6 +199,21 @@ def _excluding(call: Call) -> Iterator[Found]:
         )
 
 
+def _listed(call: Call) -> Iterator[Found]:
+    """Class numbers of each row, behind which -1 stands to the end."""
+    target = call.target
+    if not isinstance(target, Tensor) or target.ndim != 2 or not target.numel():
+        return
+    count = (target.detach() < 0).long().cumsum(1) == 0
+    repeated = ((target[:, :, None] == target[:, None]) & count[:, :, None] & count[:, None]).sum((1, 2)) > count.sum(1)
+    if bool(repeated.any()):
+        yield Found(
+            f"MultiLabelMarginLoss with a class that is listed twice, in {int(repeated.sum())} of {len(target)} rows",
+            "the class numbers of each row, each once, and -1 behind the last of them",
+            "nn.MultiLabelSoftMarginLoss() or nn.BCEWithLogitsLoss() for targets of 0 and 1 for each class",
+        )
+
+
 _DOMAINS: dict[str, Callable[[Call], Iterator[Found]]] = {
     "kl_div": _kl_divergence,
     "poisson_nll_loss": _poisson,
@@ -208,6 +224,7 @@ _DOMAINS: dict[str, Callable[[Call], Iterator[Found]]] = {
     "triplet_margin_loss": _triplet,
     "triplet_margin_with_distance_loss": _triplet,
     "ctc_loss": _ctc,
+    "multilabel_margin_loss": _listed,
     "cross_entropy": _soft_classes,
     "binary_cross_entropy": _excluding,
 }
@@ -284,15 +301,23 @@ def wrong_side(subject: Subject) -> Iterator[Found]:
     """The loss is asked for better predictions than the module's: the targets themselves, or higher scores for the
     right class. It must be smaller there. A loss of the user's own with its sign turned is larger; one that compares
     overlaps of probabilities, such as Dice's, is no better for raw scores of the right sign. Nor may it fall as
-    predictions go away from the targets, or as weights become larger, whose penalty is added."""
+    predictions go away from the targets, or as weights become larger, whose penalty is added, or as weights of its
+    terms do, which are trained and cost nothing."""
     pred, target, value = subject.evaluated.pred, subject.batch.target, subject.evaluated.loss
     if subject.loss is None or subject.evaluated.failure is not None:
         return
-    if not subject.loss_of_torch and _rewards_weights(subject):
+    if not subject.loss_of_torch and not subject.asks_the_net and _rewards_weights(subject):
         yield Found(
             "a term of the loss that falls with the square of the weights, without end",
             "a penalty that is added: it rises with the weights",
             "loss + 1e-4 * sum(p.square().sum() for p in self.parameters()); or weight_decay= of the optimizer",
+        )
+        return
+    if not subject.loss_of_torch and not subject.asks_the_net and (names := _free_weights(subject)):
+        yield Found(
+            f"a loss that its own {', '.join(names[:2])} can make smaller without end, whatever the predictions",
+            "weights of terms that cost something, so that no term vanishes",
+            "torch.exp(-s) * term + s for the logarithm s of a spread; or weights that are not trained",
         )
         return
     if subject.loss_of_torch or any(call.name in _DOMAINS and not call.is_loss for call in subject.loss_calls):
@@ -339,6 +364,52 @@ def _rewards_weights(subject: Subject) -> bool:
     first, second, third = (b - a for a, b in itertools.pairwise(values))
     bend, again = second - first, third - second
     return first < 0 and bend < 0 and math.isclose(bend, again, rel_tol=1e-2)
+
+
+def _free_weights(subject: Subject) -> list[str]:
+    """Names of a few parameters that are in the loss alone, and make it vanish where they go down its gradient."""
+    assert subject.loss is not None
+    loss = subject.loss
+    pred = map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, subject.evaluated.pred)
+    other = map_leaves(lambda leaf: leaf.roll(1, 0) if isinstance(leaf, Tensor) and leaf.ndim else leaf, pred)
+    named = dict(subject.model.named_parameters())
+    if isinstance(loss, torch.nn.Module):
+        named |= dict(loss.named_parameters())
+    named = {name: one for name, one in named.items() if one.requires_grad}
+    if not named:
+        return []
+    with untouched(subject.model, subject.device, loss), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+
+        def of(one: object) -> Tensor:
+            same_chance(subject.device)
+            value = loss(one, subject.batch.target)  # pyright: ignore[reportArgumentType]
+            return value if isinstance(value, Tensor) else torch.as_tensor(value)
+
+        try:
+            now = of(pred)
+            if not now.requires_grad or now.ndim:
+                return []
+            slopes: Any = torch.autograd.grad(now, list(named.values()), allow_unused=True)
+            own = {name: (one, way) for (name, one), way in zip(named.items(), slopes, strict=True) if way is not None}
+            if sum(one.numel() for one, _ in own.values()) > _FEW_WEIGHTS:  # a net that judges
+                return []
+            kept = [(one.data, one.detach().clone(), way.sign()) for one, way in own.values()]
+            values = [float(now.detach())]
+            try:
+                for far in (10.0, 30.0, 100.0):
+                    for one, value, way in kept:
+                        one.copy_(value - far * way)
+                    values.append(float(of(pred).detach()))
+                again = float(of(other).detach())
+            finally:
+                for one, value, _ in kept:
+                    one.copy_(value)
+        except Exception:  # a loss that takes the module's own predictions only
+            return []
+    falls = all(a > b or a == b == 0 for a, b in itertools.pairwise(values)) and values[0] > values[1]
+    same = abs(again - values[-1]) <= 1e-6 * max(1.0, abs(values[-1]))
+    return list(own) if falls and same and math.isfinite(values[-1]) else []
 
 
 def of_torch(subject: Subject) -> bool:

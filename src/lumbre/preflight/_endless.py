@@ -45,6 +45,8 @@ def endless(subject: Subject) -> Iterator[Found]:
     found, loss = subject.evaluated, subject.evaluated.loss
     if subject.loss is None or found.failure is not None or len(subject.optimizers) != 1 or subject.own_step:
         return
+    if subject.asks_the_net:
+        return
     if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad or not bool(loss.isfinite()):
         return
     if any(call.result is loss and _never_negative(call) for call in found.losses):

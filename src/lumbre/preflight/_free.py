@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import untouched
+from lumbre.base import map_leaves, untouched
 from lumbre.devices import same_chance
 from lumbre.preflight._domains import of_torch
 from lumbre.preflight._endless import UNBOUNDED
 from lumbre.preflight._recorder import graph_leaves, made_by
 from lumbre.preflight._registry import Found, check
-from lumbre.preflight._subject import Subject
+from lumbre.preflight._subject import Subject, tensors
 
-_FEWEST_ROWS, _MOST_NUMBERS, _CALLS = 8, 200_000, 60
+_FEWEST_ROWS, _MOST_NUMBERS, _CALLS, _WAYS = 8, 200_000, 60, 16
 _GAINED, _AS_GOOD = 0.05, 0.02
 
 
@@ -32,9 +32,11 @@ def asks_nothing(subject: Subject) -> Iterator[Found]:
     prediction for all comes as low as one for each, though the targets differ: nothing about the rows is to be learned.
     A hinge loss of labels 0 and 1 takes no notice of the zeros; a likelihood without the logarithm of its spread is
     lowest where the spread is endless; positive pairs alone are satisfied by a single point; and where means are
-    compared, the place of each number is lost. (Losses of torch are not looked at.)"""
+    compared, the place of each number is lost. (Losses of torch are not looked at.) Or the loss compares points that
+    the module gives, without a target, and no points are better than any single one for all."""
     found, target = subject.evaluated, subject.batch.target
     pred, value = found.pred, found.loss
+    yield from _single_point(subject)
     if subject.loss is None or found.failure is not None or of_torch(subject) or len(subject.optimizers) != 1:
         return
     if not isinstance(pred, Tensor) or not isinstance(target, Tensor) or not isinstance(value, Tensor) or value.ndim:
@@ -77,6 +79,79 @@ def asks_nothing(subject: Subject) -> Iterator[Found]:
             "look for rows that the loss takes no notice of (labels of -1 and 1 for a hinge loss), for a term that was "
             "left out (the logarithm of a spread), and for pairs of one kind alone",
         )
+
+
+def _single_point(subject: Subject) -> Iterator[Found]:
+    """What is said of a loss without a target that any point is best for, if it is the same in all rows."""
+    found, target, loss = subject.evaluated, subject.batch.target, subject.loss
+    if loss is None or found.failure is not None or subject.asks_the_net or len(subject.optimizers) != 1:
+        return
+    points = [one.detach() for one in tensors(found.pred) if one.requires_grad and one.is_floating_point()]
+    places = [at for at, one in enumerate(tensors(found.pred)) if one.requires_grad and one.is_floating_point()]
+    if not points or {tuple(one.shape) for one in points} != {tuple(points[0].shape)} or not _by_rows(points[0]):
+        return
+    if not isinstance(found.loss, Tensor) or found.loss.ndim or found.loss.grad_fn is None:
+        return
+
+    def of(flat: Tensor) -> Any:
+        same_chance(subject.device)
+        count, parts = iter(range(len(tensors(found.pred)))), dict(zip(places, flat.unbind(), strict=True))
+        given = map_leaves(lambda leaf: parts.get(next(count), leaf) if isinstance(leaf, Tensor) else leaf, plain)
+        return loss(given, target)
+
+    plain = map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, found.pred)
+    start, other = torch.stack(points), map_leaves(lambda leaf: _turned_round(leaf), target)
+    drawn = torch.randn((2, points[0].shape[1]), generator=torch.Generator().manual_seed(0)).to(start)
+    try:
+        with untouched(subject.model, subject.device, loss), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            begun = float(of(start).detach())
+            one, two = (float(of(point.expand_as(start)).detach()) for point in drawn)
+            same_chance(subject.device)
+            used = not math.isclose(float(subject.loss_of(plain, other)), begun, rel_tol=1e-6)
+            low = max(one, two)
+            # A norm over the batch brings points to one spread first: only those that are the very same escape it.
+            near = float(of(drawn[0] + 0.5 * (start - start.mean((0, 1)))).detach())
+            shrinks = near <= begun - 0.3 * (begun - low)
+            any_point = math.isfinite(low) and abs(one - two) <= 1e-4 * abs(begun)
+            if used or not any_point or not shrinks or begun - low < _GAINED * abs(begun):
+                return
+            if graph_leaves([of(start.clone().requires_grad_())]).keys() & {id(p) for p in subject.model.parameters()}:
+                return  # the loss asks the net once more
+            if _stops_gradients(of, start):  # the other side is held still, and there is no way to it
+                return
+            alone = min(_lowest(of, start, lambda each: each), low)
+    except Exception:  # a loss that takes the module's own predictions only
+        return
+    if low - alone <= _AS_GOOD * (begun - alone):
+        yield Found(
+            f"a loss of {begun:.3g} that is {low:.3g} wherever all points are the same, and comes no lower than "
+            f"{alone:.3g}",
+            "a loss that draws some points together and others apart",
+            "a margin above 0 (nn.TripletMarginLoss), other rows as negatives, or a term that keeps points apart",
+        )
+
+
+def _by_rows(points: Tensor) -> bool:
+    return points.ndim == 2 and len(points) >= _FEWEST_ROWS and points.shape[1] >= 2 and points.numel() <= _MOST_NUMBERS
+
+
+def _turned_round(leaf: Any) -> Any:
+    return leaf.roll(1, 0) if isinstance(leaf, Tensor) and leaf.ndim else leaf
+
+
+def _stops_gradients(of: Callable[[Tensor], Any], start: Tensor) -> bool:
+    """Whether the gradient of a loss is not how it changes, since a part is detached."""
+    free = start.clone().requires_grad_()
+    (way,) = torch.autograd.grad(of(free), free)
+    generator = torch.Generator().manual_seed(1)
+    pairs: list[tuple[float, float]] = []
+    for _ in range(_WAYS):
+        by = 1e-2 * float(start.std()) * torch.randn(start.shape, generator=generator).to(start)
+        change = (float(of(start + by).detach()) - float(of(start - by).detach())) / 2
+        pairs.append((change, float((way * by).sum())))
+    sizes = [math.hypot(*those) for those in zip(*pairs, strict=True)]
+    return sum(a * b for a, b in pairs) < 0.95 * math.prod(sizes)
 
 
 def _others(target: Tensor) -> list[Tensor]:

@@ -15,6 +15,7 @@ _TRIES, _DEPTH, _SHOWN = 2, 3, 3
 _SMALL_MOMENTUM, _LARGE_MOMENTUM = 0.02, 0.9
 _MUCH_DROPPED, _NEARLY_ALL_DROPPED = 0.8, 0.9
 _ENOUGH_WEIGHTS = 24
+_ROUNDED = 1e-7  # what is zero in exact numbers may be so much of the largest gradient
 
 
 @check("LB070", "warning", "Weights outside the module", unless=("LB026",))
@@ -92,7 +93,7 @@ def zero_gradients(subject: Subject) -> Iterator[Found]:
     found, loss = subject.trained, subject.trained.loss
     if found.failure is not None or not isinstance(loss, Tensor) or loss.ndim or float(loss.detach()) == 0:
         return
-    zero = _zeros(found)
+    zero = _zeros(found, _ROUNDED)
     known = {name for name, gradient in found.gradients.items() if gradient is not None}
     if zero == known or not bool(loss.isfinite()):  # the loss counts no row, or more is amiss than these weights
         return
@@ -109,9 +110,8 @@ def zero_gradients(subject: Subject) -> Iterator[Found]:
         again = subject.stepped if at == 0 else subject.moved(at)
         if again.failure is not None or not again.gradients:
             return
-        # What is zero in exact numbers may be rounded to a little more, another on each processor: by some 1e-8 of the
-        # largest, times the 316 by which a norm of a single number divides.
-        zero = (zero & _zeros(again, 1e-5)) - _unasked(subject.model, again)
+        # A norm of what is nearly the same makes more of rounding, which is another on another processor.
+        zero = (zero & _zeros(again, 100 * _ROUNDED)) - _unasked(subject.model, again)
     weights = [name for name in found.gradients if name in zero]
     if any(found.gradients[name].ndim >= 2 for name in weights):  # pyright: ignore[reportOptionalMemberAccess]
         rest = f" and {len(weights) - _SHOWN} more" if len(weights) > _SHOWN else ""
@@ -123,7 +123,7 @@ def zero_gradients(subject: Subject) -> Iterator[Found]:
         )
 
 
-def _zeros(found: Pass, share: float = 0.0) -> set[str]:
+def _zeros(found: Pass, share: float) -> set[str]:
     """Parameters whose gradient is no more than this share of the largest."""
     known = {name: one for name, one in found.gradients.items() if one is not None and one.numel()}
     sizes = {name: float(one.detach().abs().max()) for name, one in known.items()}

@@ -15,6 +15,7 @@ from lumbre.preflight._subject import Subject
 
 _MOST_SMOOTHED = 0.5
 _MUCH_DECAY, _MUCH_PULL = 0.1, 2
+_FACTOR = 0.1  # rates of optimizers above it are mostly factors of a schedule
 _OWN_RATES = ("OneCycleLR", "CyclicLR")  # which take no notice of the optimizer's
 
 
@@ -110,17 +111,23 @@ def _pull(subject: Subject, group: dict[str, Any], value: float) -> float:
     return decayed / moved if moved > 0 else 0.0
 
 
-def _rises_on(rates: Sequence[float]) -> bool:
-    """Whether the warm-up is not over at the end. A peak may be far below the rate of an optimizer that is a factor."""
-    return rates[0] < rates[-1] == max(rates)
+def _stays_low(rates: Sequence[float], base: float) -> bool:
+    """Whether a warm-up is not over at the end, or a factor is taken for a rate.
+
+    A peak may be far below the rate of an optimizer where that is a factor, such as 1.
+    """
+    if rates[0] < rates[-1] == max(rates):
+        return len(rates) >= 10 and max(rates) < 0.1 * base
+    return len(rates) >= 2 and max(rates) < 0.01 * base <= 0.01 * _FACTOR
 
 
 @check("LB035", "warning", "A schedule that does not fit the run", several=True)
 def schedule(subject: Subject) -> Iterator[Found]:
     """A scheduler that is made for more or fewer steps than the run has ends high, rises again, or stops the run; one
     that counts in epochs what was meant in batches hardly moves, or is at its end after a part of the run. A warm-up
-    that is longer than the run never comes to the rate that the optimizer was given; a factor above 1 makes the rate
-    grow without end, and a factor of 0, or a whole division, ends the training."""
+    that is longer than the run never comes to the rate that the optimizer was given, nor does `LambdaLR` whose function
+    gives a rate in place of a factor; a factor above 1 makes the rate grow without end, and a factor of 0, or a whole
+    division, ends the training."""
     base = max((rate_in(group) or 0.0 for _, group in _groups(subject)), default=0.0)
     for one in subject.schedules:
         steps = len(one.rates)
@@ -137,7 +144,7 @@ def schedule(subject: Subject) -> Iterator[Found]:
                 (one.name, f"{idle} of the {steps} steps") if one.name else ("a schedule", f"{idle / steps:.0%}")
             )
             received = f"{name}, under 1 % of its highest rate in {where} of this run"
-        elif steps >= 10 and one.name not in _OWN_RATES and _rises_on(one.rates) and max(one.rates) < 0.1 * base:
+        elif steps and one.name not in _OWN_RATES and _stays_low(one.rates, base):
             received = (
                 f"{one.name or 'a schedule'}, whose rate comes to {max(one.rates):.1g} at most in the {steps} steps of "
                 f"this run, where the optimizer has {base:g}"

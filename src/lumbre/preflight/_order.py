@@ -19,7 +19,7 @@ _MOST_NUMBERS = 2_000_000
 def _asked(subject: Subject) -> bool:
     """Whether the loss can be asked for other orders: everything that it is given has a row for each of the batch."""
     found, size = subject.evaluated, subject.batch.size
-    if subject.loss is None or found.failure is not None or size < _FEWEST_ROWS or found.drew:
+    if subject.loss is None or found.failure is not None or size < _FEWEST_ROWS or found.drew or subject.asks_the_net:
         return False
     if subject.loss_of_torch and any(call.target is subject.batch.target for call in subject.loss_calls):
         return False  # as nearly always: a mean or a sum over the rows
@@ -87,9 +87,12 @@ def ordered(subject: Subject) -> Iterator[Found]:
 def unused_target(subject: Subject) -> Iterator[Found]:
     """Of a target of several parts (a dict or a tuple), one could be anything: the loss is the same where its values
     change places between rows, for other predictions, too. A weight or a mask that was forgotten, the teacher compared
-    with itself, the best action in place of the one that was taken. (Row numbers and names are not looked at, nor
-    anything where metrics may use it.)"""
+    with itself, the best action in place of the one that was taken. Of a single target, so may be columns or steps,
+    whose predictions have no gradient either: the first half of a box that is judged twice, `loss = ...` in a loop in
+    place of `loss += ...`. (Row numbers and names are not looked at, nor first steps that warm a net up, nor anything
+    where metrics may use it.)"""
     target, found = subject.batch.target, subject.evaluated
+    yield from _unused_places(subject)
     parts, size, names = tensors(target), subject.batch.size, _names(target)
     if subject.loss is None or found.failure is not None or len(parts) < 2 or subject.metrics:
         return
@@ -110,6 +113,48 @@ def unused_target(subject: Subject) -> Iterator[Found]:
                 "a loss that uses every part of the target",
                 "look for a name that is written twice, or a weight or mask that is not used; leave the part out of "
                 "the data where nothing needs it",
+            )
+            return
+
+
+def _unused_places(subject: Subject) -> Iterator[Found]:
+    """What is said of columns or steps of a target that the loss takes no notice of, nor of their predictions."""
+    target, found = subject.batch.target, subject.evaluated
+    pred, value = found.pred, found.loss
+    if subject.loss is None or subject.metrics or found.drew or subject.loss_of_torch or found.failure is not None:
+        return
+    if not (isinstance(target, Tensor) and isinstance(pred, Tensor) and isinstance(value, Tensor)):
+        return
+    if not 2 <= target.ndim <= pred.ndim or value.ndim or not (value.requires_grad and pred.requires_grad):
+        return
+    try:
+        slope: Any = torch.autograd.grad(value, pred, retain_graph=True, allow_unused=True)[0]
+    except RuntimeError:  # a graph that cannot be walked twice
+        return
+    if slope is None or len(target) < _FEWEST_ROWS or not bool(slope.isfinite().all()):
+        return
+    for dim in range(1, target.ndim):
+        places = [at for at in (dim, dim + pred.ndim - target.ndim) if pred.shape[at] == target.shape[dim]]
+        if not places:
+            continue
+        idle = (slope == 0).transpose(0, places[0]).flatten(1).all(1)
+        idle &= (target != target[:1]).transpose(0, dim).flatten(1).any(1)
+        which = [int(at) for at in idle.nonzero()[:, 0]]
+        warm_up = which == list(range(len(which))) and 2 * len(which) <= len(idle)
+        if not which or len(which) == len(idle) or warm_up:
+            continue
+        other = target.transpose(0, dim).clone()
+        other[which] = other[which].roll(1, 1)
+        other = other.transpose(0, dim)
+        preds = (pred.detach(), _shifted(pred), torch.linspace(-2, 2, pred.numel()).to(pred).reshape(pred.shape))
+        asked = [(_value(subject, one, target), _value(subject, one, other)) for one in preds]
+        if all(math.isclose(a, b, rel_tol=_ROUNDING) for a, b in asked) and not _draws(subject, preds[0], target):
+            yield Found(
+                f"a loss that takes no notice of positions {', '.join(map(str, which[:6]))} of dimension {dim} of the "
+                f"target, {tuple(target.shape)}, nor of their predictions",
+                "a loss that uses every part of the target",
+                "look for an index that is written twice, a slice that is too short, and `loss = ...` in a loop in "
+                "place of `loss = loss + ...`; leave out of the data what nothing needs",
             )
             return
 

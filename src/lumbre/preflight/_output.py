@@ -301,21 +301,25 @@ def loss_fails(subject: Subject) -> Iterator[Found]:
 
 @check("LB096", "error", "A loss that is no number", unexplained=True)
 def no_number(subject: Subject) -> Iterator[Found]:
-    """Inputs, targets and predictions of the first batch are finite, and the loss of them is not: a logarithm or root
-    of negative numbers, a quotient by 0. (Those of torch are not looked at: one whose rows are all left out is NaN.)"""
+    """Inputs and targets of the first batch are finite, and the loss of them is not: a logarithm or root of negative
+    numbers, a quotient by 0, an exponential of hundreds, in the loss or in the module. (A cross-entropy of torch's
+    whose rows are all left out is NaN.)"""
     found, batch = subject.trained, subject.batch
     if found.failure is not None or not isinstance(found.loss, Tensor) or found.loss.ndim:
         return
-    if any(call.is_loss or not call.name.endswith(("sub", "sub__")) for call in found.losses):
-        return
     value = float(found.loss.detach())
-    if not math.isfinite(value) and moderate(batch.input, batch.target, found.pred):
-        yield Found(
-            f"a loss of {value} for the first batch, whose inputs, targets and predictions are finite",
-            "a finite loss",
-            "look at what the loss takes: a log() or sqrt() of what may be negative or 0, a quotient by 0; "
-            "F.softplus(x) + 1e-6 or clamp(min=1e-6) keep a prediction positive",
-        )
+    if math.isfinite(value) or not moderate(batch.input, batch.target):
+        return
+    if math.isnan(value) and any(call.name in CLASSES for call in found.losses) and moderate(found.pred):
+        return
+    of_module = not all(bool(one.isfinite().all()) for one in tensors(found.pred))
+    yield Found(
+        f"a loss of {value} for the first batch, whose inputs and targets are finite"
+        + (", and predictions that are not" if of_module else ", as the predictions are"),
+        "a finite loss",
+        f"look at what {'forward()' if of_module else 'the loss'} takes: a log() or sqrt() of what may be negative or "
+        "0, an exp() of what is large, a quotient by 0; F.softplus(x) + 1e-6 or clamp(min=1e-6) keep a number positive",
+    )
 
 
 @check("LB010", "error", "A loss that is no single number")

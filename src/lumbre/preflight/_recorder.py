@@ -29,6 +29,7 @@ _WITH_DOMAINS = (
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "ctc_loss",
+    "multilabel_margin_loss",
 )
 _LOSSES = (*ELEMENTWISE, *CLASSES, *BINARY)
 _SUMS = ("add", "add_", "__add__", "__radd__", "__iadd__")

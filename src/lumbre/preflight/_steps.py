@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn, optim
 
 from lumbre.base import is_adaptive, needs_closure, needs_graph, rate_in, steps_twice
@@ -16,7 +17,7 @@ from lumbre.preflight._subject import Subject
 from lumbre.steps import Clip
 
 _MOST_NUMBERS = 20_000_000
-_APART, _STEPS, _RISE, _FAR = 1e4, 4, 1.5, 10.0
+_APART, _STEPS, _RISE, _FAR, _UP = 1e4, 4, 1.5, 10.0, 0.5
 _STILL, _LITTLE, _ENOUGH_STEPS, _CUT = 1e-5, 1e-2, 10, 1e-3
 
 
@@ -47,7 +48,7 @@ def trial(subject: Subject) -> Trial | None:
     if len(optimizers) != 1 or subject.own_step:
         return None
     (one,) = optimizers
-    if type(one).__module__.partition(".")[0] != "torch" or needs_closure(one) or needs_graph(one) or steps_twice(one):
+    if needs_closure(one) or needs_graph(one) or steps_twice(one):
         return None
     held = [parameter for group in one.param_groups for parameter in group["params"]]
     if sum(parameter.numel() for parameter in held) > _MOST_NUMBERS or one.state:
@@ -55,6 +56,8 @@ def trial(subject: Subject) -> Trial | None:
     pairs = [(parameter, parameter.detach().clone().requires_grad_(parameter.requires_grad)) for parameter in held]
     copies: dict[Any, Tensor] = {id(parameter): its_copy for parameter, its_copy in pairs}
     try:
+        if type(one).__module__.partition(".")[0] != "torch":  # one of somebody's own may hold more than its groups
+            return Trial(copy.deepcopy(one, copies), pairs)
         made = copy.copy(one)
         # A copy of the whole would be made part by part, which takes longer than all that is done with it.
         made.state = defaultdict(dict)
@@ -104,6 +107,38 @@ def _moved(made: Trial) -> list[tuple[float, str, dict[str, Any]]]:
     return shares
 
 
+def _of_ones_own(subject: Subject) -> bool:
+    return any(type(one).__module__.partition(".")[0] != "torch" for one in subject.optimizers.values())
+
+
+def _upwards(made: Trial) -> float:
+    """The cosine between the first step and the gradient."""
+    along, steps, ways = 0.0, 0.0, 0.0
+    for one, its_copy in made.pairs:
+        if its_copy.grad is not None:
+            step, way = (its_copy.detach() - one.detach()).double(), its_copy.grad.double()
+            along += float((step * way).sum())
+            steps, ways = steps + float(step.square().sum()), ways + float(way.square().sum())
+    return along / math.sqrt(steps * ways) if steps * ways > 0 else 0.0
+
+
+def _left_behind(subject: Subject, made: Trial) -> Iterator[Found]:
+    """What is said of weights with a gradient that the first step does not move, where it moves others."""
+    names = {id(one): name for name, one in subject.model.named_parameters()}
+    pulled = [
+        (one, its_copy) for one, its_copy in made.pairs if its_copy.grad is not None and bool(its_copy.grad.any())
+    ]
+    still = [names.get(id(one), "?") for one, its_copy in pulled if torch.equal(one.detach(), its_copy.detach())]
+    rates = [rate_in(group) for group in made.optimizer.param_groups]
+    if still and len(still) < len(pulled) and all(rate is None or rate > 0 for rate in rates):
+        yield Found(
+            f"a first step of {type(made.optimizer).__name__} that does not move {', '.join(still[:3])}"
+            + (f" and {len(still) - 3} more" if len(still) > 3 else ""),
+            "an optimizer that moves every weight that has a gradient",
+            "look at the loop over group['params']: the update belongs into it",
+        )
+
+
 @check("LB072", "warning", "Groups that learn at very different rates", costly=True)
 def apart(subject: Subject) -> Iterator[Found]:
     """A first step, made on copies, moves one group of parameters ten thousand times less than the next one, as a share
@@ -135,11 +170,19 @@ def apart(subject: Subject) -> Iterator[Found]:
 )
 def thrown(subject: Subject) -> Iterator[Found]:
     """Four steps, made on copies and on the first batch alone, multiply its loss, each of them: the learning rate is
-    far too high for this net, or the optimizer climbs."""
-    if subject.scheduled:  # the first rates are not those that the optimizer was made with
-        return
-    made = _first(subject)
+    far too high for this net, or the optimizer climbs. An optimizer of one's own whose first step goes up the gradient
+    climbs at any rate."""
+    made = None if subject.scheduled and not _of_ones_own(subject) else _first(subject)
     if made is None:
+        return
+    if (up := _upwards(made)) > _UP:
+        yield Found(
+            f"a first step of {type(made.optimizer).__name__} that goes up the gradient (cosine {up:.2g})",
+            "steps against the gradient",
+            "p.add_(p.grad, alpha=-lr)",
+        )
+        return
+    if subject.scheduled:  # the first rates are not those that the optimizer was made with
         return
     losses = [abs(float(subject.trained.loss.detach()))]
     for at in range(_STEPS):
@@ -168,7 +211,10 @@ def still(subject: Subject) -> Iterator[Found]:
     """A first step, made on copies, is so small that all steps of the run together would move the weights by less than
     a hundred-thousandth: the learning rate is too low. Or gradients are clipped to next to nothing, so that all steps
     would move them by less than a hundredth. (Adam and its like divide the size of gradients away, so that clipping
-    does not slow them.)"""
+    does not slow them.) Or an optimizer of one's own leaves some weights where they are."""
+    if _of_ones_own(subject) and (own := _first(subject)) is not None:
+        yield from _left_behind(subject, own)
+        return
     if subject.scheduled or any(is_adaptive(one) for one in subject.optimizers.values()):
         return
     made = _first(subject)

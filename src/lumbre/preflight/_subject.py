@@ -1,6 +1,7 @@
 """What the checks look at: facts of a run that is about to begin, and two passes of its first batch, made once."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -92,6 +93,7 @@ class Pass:
         graph_kept: whether something that hangs on the module has a graph after the pass; known of training alone.
         sums: of single numbers, in the loss.
         drew: whether the module drew random numbers.
+        asked: how often the loss called the layer of the module that it called most.
     """
 
     pred: Nested = None
@@ -110,6 +112,7 @@ class Pass:
     graph_kept: bool = False
     sums: Sequence[Call] = ()
     drew: bool = False
+    asked: int = 0
 
 
 @dataclass(kw_only=True)
@@ -275,6 +278,11 @@ class Subject:
         found = self.evaluated
         return any(call.result is found.loss for call in loss_inputs(found.losses, (*CLASSES, *BINARY, *ELEMENTWISE)))
 
+    @property
+    def asks_the_net(self) -> bool:
+        """Whether a call of the loss is several of the net: to ask it for other predictions costs much."""
+        return self.evaluated.asked > 2
+
     @cached_property
     def row_by_row(self) -> bool:
         """Whether the module is known to judge each row alone, and to keep nothing from call to call."""
@@ -395,8 +403,7 @@ class Subject:
 
     def _pass(self, *, training: bool) -> Pass:
         forward, losses = Recorder(units=training), Recorder()
-        layers: list[LayerCall] = []
-        norms: list[LayerCall] = []
+        layers, norms, asked = (list[LayerCall]() for _ in range(3))
         batch = self.batch
         # A module may work in place on what it is given; the first batch is still to be trained on.
         input = cloned(batch.input)
@@ -423,14 +430,15 @@ class Subject:
             if self.loss is None:
                 return done
             try:
-                with losses:
+                with recorded_layers(self.model, asked, []), losses:
                     value: Any = as_scalar(self.loss(pred, batch.target))
             except Exception as error:
                 return replace(done, losses=losses.calls, failure=error, in_loss=True)
             kept = training and _keeps_graph(self.model)
             found, failure = _gradients(value, named) if training else ({}, None)
             done = replace(done, loss=value, losses=losses.calls, gradients=found, backward=failure, graph_kept=kept)
-            return replace(done, shapes=[*forward.shapes, *losses.shapes], sums=losses.sums)
+            most = max(Counter(call.name for call in asked).values(), default=0)
+            return replace(done, shapes=[*forward.shapes, *losses.shapes], sums=losses.sums, asked=most)
 
 
 def _keeps_graph(model: nn.Module) -> bool:

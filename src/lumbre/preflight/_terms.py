@@ -34,7 +34,7 @@ class _Grown:
     slopes: list[Tensor | None]
 
 
-def _grown(subject: Subject, times: int) -> _Grown | None:
+def _grown(subject: Subject, times: int, pred: Any = None) -> _Grown | None:
     """None for a loss that does not take them, or does not give one finite number."""
     size, loss = subject.batch.size, subject.loss
     if loss is None:
@@ -56,7 +56,7 @@ def _grown(subject: Subject, times: int) -> _Grown | None:
         warnings.simplefilter("ignore")
         seeder(0, subject.device)("predict", 0, 0)
         try:
-            pred = map_leaves(predicted, subject.evaluated.pred)
+            pred = map_leaves(predicted, subject.evaluated.pred if pred is None else pred)
             value: Any = as_scalar(loss(pred, map_leaves(repeated, subject.batch.target)))
             found: Any = torch.autograd.grad(value, given, allow_unused=True)
         except Exception:  # a loss that takes the module's own predictions only, or compares rows with one another
@@ -75,7 +75,7 @@ def grows(subject: Subject) -> Iterator[Found]:
     preds = tensors(found.pred)
     if subject.loss is None or found.failure is not None or subject.batch.size < 2 or not preds:
         return
-    if subject.loss_of_torch or sum(one.numel() for one in preds) > _MOST_NUMBERS:
+    if subject.loss_of_torch or subject.asks_the_net or sum(one.numel() for one in preds) > _MOST_NUMBERS:
         return
     once = _grown(subject, 1)
     twice = None if once is None else _grown(subject, 2)
@@ -102,12 +102,26 @@ def grows(subject: Subject) -> Iterator[Found]:
     # A farthest or nearest one of the batch has a slope in one copy alone, and the loss does not grow.
     if not (sums and means and abs(added) > _NEAR * size):
         return
-    if all(map(_of_sums_and_means, once.slopes, twice.slopes, thrice.slopes)):
+    if all(map(_of_sums_and_means, once.slopes, twice.slopes, thrice.slopes)) and _each_alone(subject, once):
         yield Found(
             "a loss of which one part is a sum over the rows of the batch, and another a mean",
             "terms that are all means over the rows, or all sums: their weights else depend on the batch size",
             '.sum(1).mean() in place of .sum(); reduction="sum" divided by len(x)',
         )
+
+
+def _each_alone(subject: Subject, once: _Grown) -> bool:
+    """Whether the slopes of the first row stay where the others are others: rows are not compared with one another."""
+
+    def turned(leaf: Any) -> Any:
+        by_rows = isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == subject.batch.size
+        return torch.cat([leaf[:1], leaf[1:].roll(1, 0) * 0.5 + leaf[1:] * 0.5]).to(leaf) if by_rows else leaf
+
+    other = _grown(subject, 1, map_leaves(turned, subject.evaluated.pred))
+    if other is None:
+        return False
+    pairs = [(a[0], b[0]) for a, b in zip(once.slopes, other.slopes, strict=True) if a is not None and b is not None]
+    return all(float((a - b).norm()) <= _SHARE * float(a.norm()) for a, b in pairs)
 
 
 def _close(one: float, other: float, size: float) -> bool:

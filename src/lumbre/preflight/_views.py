@@ -47,7 +47,7 @@ def scrambles(before: Shape, after: Shape) -> bool:
     parts = [_cuts(old, start, end) for start, end in _spans(new)]
     if not any(cut for cut, _ in parts):
         return False
-    if any(_fits(order, new) for order in permutations(old)):
+    if any(_fits(order, new) for order in permutations(old)) or _cut_between(old, new):
         return True
     # Heads that are cut out of the steps: (rows, steps, heads * size) as (rows, heads, steps, size).
     twice = any(both for _, both in parts)
@@ -66,6 +66,17 @@ def _cuts(old: Shape, start: int, end: int) -> tuple[bool, bool]:
     if inside or (start in whole and end in whole):
         return False, False
     return True, start not in whole and end not in whole
+
+
+def _cut_between(old: Shape, new: Shape) -> bool:
+    """Whether a dimension is cut in two, and both parts are joined with what stands beside them.
+
+    So are channels, rows and columns of pixels where a picture is made larger by view(). Where one part stands alone,
+    or lies beside the rows of the batch, neighbours were gathered.
+    """
+    ends = set(accumulate(new, mul))
+    cuts = [(start, end, begin) for start, end in _spans(old) for begin, cut in _spans(new) if start < cut < end]
+    return any(1 < begin < start and not {start, end} & ends for start, end, begin in cuts)
 
 
 def _fits(order: Shape, new: Shape) -> bool:

@@ -422,7 +422,7 @@ def ctc_of_chances_over_steps(broken: bool, g: torch.Generator) -> Program:
     return Program(setup(net, loss), (x, y), {"batch_size": 16})
 
 
-@later("LB054", "LB067", "LB073", "LB071")
+@later("LB140", "LB054", "LB067", "LB073")
 def backward_of_ones_own_with_its_sign_turned(broken: bool, g: torch.Generator) -> Program:
     class Gauss(torch.autograd.Function):
         @staticmethod
