@@ -174,7 +174,7 @@ def by_row(scene: Scene, choice: Tensor, seeds: Tensor, steps: Sequence[Step]) -
         dtype = functools.reduce(torch.promote_types, (value.dtype for value in given))
         result = given[0].new_empty((len(choice), *given[0].shape[1:]), dtype=dtype)
         for (index, _), value in zip(parts, given, strict=True):
-            result[index.to(result.device, non_blocking=True)] = value.to(dtype)
+            result.index_copy_(0, index.to(result.device, non_blocking=True), value.to(dtype))
         return result
 
     def all_of(values: list[Tensor | None]) -> Tensor | None:
@@ -215,9 +215,9 @@ def on_rows(scene: Scene, rows: Tensor, seeds: Tensor, step: Step) -> Scene:
 
 def _taken(scene: Scene, index: Tensor) -> Scene:
     def rows_of(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values[index.to(values.device, non_blocking=True)]
+        return None if values is None else values.index_select(0, index.to(values.device, non_blocking=True))
 
-    images = scene.images[index.to(scene.images.device, non_blocking=True)]
+    images = scene.images.index_select(0, index.to(scene.images.device, non_blocking=True))
     return replace(
         scene, images=images, masks=rows_of(scene.masks), boxes=rows_of(scene.boxes), keypoints=rows_of(scene.keypoints)
     )
