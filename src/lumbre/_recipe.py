@@ -107,8 +107,8 @@ class Recipe(Spec):
                 convolutions with their channels last while they train, where that is faster and the module runs so
                 (dropout of images then draws another mask), and have oneDNN multiply large matrices on processors of
                 AMD, in float32 as well and up to twice as fast. `Fitted.engine` says what was done and why.
-            flush_denormal: numbers under 1.2e-38 (float64: 2.2e-308), which slow processors, are 0 in the run; where
-                not given, in one of 1,000 updates or more on a processor, if the first loss is the same to the bit.
+            flush_denormal: numbers under 1.2e-38 (float64: 2.2e-308), slow to compute with, are 0 in the run; where
+                not given, in one of 1,000 updates or more on a processor, if first prediction and loss keep their bits.
             strategy: how several processes share the run: "ddp", where not given, keeps the model in each; "fsdp" keeps
                 a part of its parameters, gradients and optimizer state in each (`fully_shard` of torch; see the page
                 "Many devices"). The trained model is whole in every process. One process does the same without either.

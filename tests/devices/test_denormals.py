@@ -133,6 +133,24 @@ def test_a_loss_that_needs_them_keeps_them() -> None:
         fit(masked, flush_denormal=True)
 
 
+class Masked(nn.Module):
+    """Scores of which some are left out by log(0 + 1e-45) = -103.3: no loss of the others shows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scores(x) + (torch.tensor([1.0, 1.0, 0.0]) + 1e-45).log()
+
+
+def test_a_net_that_needs_them_keeps_them() -> None:
+    made = lb.setup(Masked, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_opt_hparams(lr=0.01)
+    fitted = made.fit((X, torch.zeros(8, dtype=torch.int64)), **{**QUIET, "epochs": (1, 500), "max_seconds": 1e-9})
+    assert "denormal" not in fitted.engine
+    assert fitted.predict(X).isfinite().all()
+
+
 def kept(resume: Any, epochs: int | tuple[int, int], **options: Any) -> bool:
     """Whether a run that is kept takes denormal numbers for 0, as it says."""
     fitted = recipe().fit(DATA, resume=resume, **{**QUIET, "epochs": epochs, **options})

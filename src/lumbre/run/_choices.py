@@ -113,18 +113,18 @@ def _gains_by_onednn(model: nn.Module, call: Callable[[Nested], Nested], first: 
 def _gains_by_flushing(
     model: nn.Module, trial: Callable[[], tuple[Nested, Tensor]] | None, setting: Setting, steps: float
 ) -> bool:
-    """Whether a run is long enough for denormal numbers to show, and the first loss is the same to the bit without.
+    """Whether a run is long enough for denormal numbers to show, and its first batch has the same bits without.
 
-    A loss may need them: `log(mask + 1e-45)` is -103 where the mask is 0, and else -inf.
+    A net or a loss may need them: `log(mask + 1e-45)` is -103 where the mask is 0, and else -inf.
     """
     if trial is None or steps < _STEPS_TO_DENORMALS or setting.device.type != "cpu":
         return False
-    losses: list[Tensor] = []
+    seen: list[list[Tensor]] = []
     try:
         for wanted in (False, True):
             with flushed_denormals(wanted), torch.no_grad(), tried(model, trial):
-                losses.append(trial()[1])
-        same = can_flush() and torch.equal(*losses)
+                seen.append([leaf for leaf in leaves(trial()) if isinstance(leaf, Tensor)])
+        same = can_flush() and all(map(torch.equal, *seen))
     except Exception:  # the first step will say what is wrong
         same = False
     return all(setting.world.gather(same))
