@@ -173,3 +173,53 @@ def test_several_targets_of_yes_and_no_have_a_simple_model_each() -> None:
         for at in (0, 1)
     ]
     assert values["linear"] == pytest.approx(sum(by_hand) / 2, rel=1e-3)
+
+
+def test_a_response_of_the_users_own_is_measured_by_metrics_of_it() -> None:
+    x = torch.randn(120, 2, generator=torch.Generator().manual_seed(0))
+    y = x[:, 0].exp()
+    recipe = lb.setup(
+        lambda: nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)),
+        loss=lambda pred, target: ((pred - target.log()) ** 2).mean(),
+        optimizer=optim.Adam,
+        response=lambda pred: pred.exp(),
+    )
+    fitted = recipe.fit((x[:80], y[:80]), epochs=2, verbose=False, preflight=False)
+    found = fitted.baselines((x[:80], y[:80]), (x[80:], y[80:]), lb.metrics.MAE())
+    values = {name: value for name, value, *_ in found.values}
+    assert values["the net"] == pytest.approx(float((fitted.predict(x[80:]).exp() - y[80:]).abs().mean()), rel=1e-5)
+    assert values["constant"] == pytest.approx(float((y[:80].mean() - y[80:]).abs().mean()), rel=1e-5)
+
+
+def test_simple_models_see_a_category_that_was_not_there_as_none_of_those_that_were() -> None:
+    pandas = pytest.importorskip("pandas")
+    random = np.random.default_rng(0)
+    frame = pandas.DataFrame({"size": random.normal(size=120), "town": random.choice(["a", "b", "c"], 120)})
+    frame["price"] = frame["size"] + frame["town"].map({"a": 9.0, "b": 0.0, "c": 1.0})
+    new = frame.assign(town="elsewhere", price=frame["size"])
+
+    class ByCode(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 1)
+
+        def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+            return self.layer(numbers)[:, 0] + 0 * codes[:, 0]
+
+    class ByColumn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)[:, 0]
+
+    values = []
+    for net, how in ((ByCode, "codes"), (ByColumn, "one-hot")):
+        data = lb.data.from_frame(frame, target="price", categories=how, unknown="ignore")
+        fitted = lb.setup(net, loss=nn.MSELoss(), optimizer=optim.Adam).fit(
+            data, epochs=1, verbose=False, preflight=False
+        )
+        values.append({name: value for name, value, *_ in fitted.baselines(data, new).values})
+    assert values[0]["linear"] == pytest.approx(values[1]["linear"], rel=1e-3)
+    assert values[0]["gradient boosting"] == pytest.approx(values[1]["gradient boosting"], rel=1e-3)

@@ -189,7 +189,8 @@ def _columns(session: Session, input: Any) -> Tensor:
     if not codes:
         return torch.cat([leaf.float().reshape(len(leaf), -1) for leaf in leaves(input)], 1)
     numbers = [leaf.float() for leaf in leaves(input) if leaf.is_floating_point()]
-    hot = [F.one_hot(one.values(input).clamp(min=0), len(one.levels)).float() for one in codes]
+    # A code of -1, of a category that was not seen, is none of them.
+    hot = [F.one_hot(one.values(input) + 1, len(one.levels) + 1)[:, 1:].float() for one in codes]
     return torch.cat([*numbers, *hot], 1)
 
 
