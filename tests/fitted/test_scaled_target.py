@@ -1,5 +1,7 @@
 """What is said of a target that training saw scaled is said in the target's own units, everywhere."""
 
+from typing import Any, cast
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,3 +92,18 @@ def test_outputs_have_the_names_of_the_target_columns() -> None:
     by_name, by_number = (fitted.attribute(test, one) for one in ("rent", 1))
     assert by_name.values.tolist() == by_number.values.tolist()
     assert by_name.response == "prediction (rent)"
+
+
+def test_targets_of_different_units_have_an_axis_each() -> None:
+    pytest.importorskip("plotnine")
+    train, _, test = parts(["price", "rent"])
+    fitted = recipe(["price", "rent"]).fit(train, epochs=5, verbose=False)
+    curves, slopes = (cast(Any, fitted.effects(test, *names).plot()) for names in (("area",), ()))
+    assert curves.facet.free == {"x": False, "y": True}
+    assert slopes.facet.free == {"x": True, "y": False}
+    surface: Any = fitted.effects(test, "area", "age", points=3)
+    drawn: Any = surface.plot().data
+    for name in ("price", "rent"):
+        response = drawn[drawn["output"] == name]["response"]
+        assert (response.min(), response.max()) == pytest.approx((0, 1))
+    assert surface.surface["response"].max() > 1e5  # the frame keeps the units

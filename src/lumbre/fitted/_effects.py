@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _Array: TypeAlias = "np.ndarray[Any, Any]"
 _Change: TypeAlias = Callable[[Nested, Tensor], Nested]
+PROBABILITY = "probability"  # begins the words for responses that have no unit
 PARTIAL, ACCUMULATED = "partial dependence", "accumulated local effects"
 _SURFACE_ROWS = 1_000
 _SURFACE_POINTS = 12
@@ -84,13 +85,14 @@ class Effects:
         """
         from lumbre.plots import plot_effect_surface, plot_effects, plot_slopes
 
+        more: Any = {"response": self.response, "shared": self.response.startswith(PROBABILITY)}
         if self.surface is not None:
-            return plot_effect_surface(self.surface, response=self.response)
+            return plot_effect_surface(self.surface, **more)
         if self.curves is not None:
             name = self.features[0] if isinstance(self.features[0], str) else f"column {self.features[0]}"
-            return plot_effects(self.curves, self.individual, feature=name, response=self.response)
+            return plot_effects(self.curves, self.individual, feature=name, **more)
         lines = "90 % of the rows" if self.models == 1 else f"95 % intervals over {self.models} models"
-        return plot_slopes(self.slopes, self.spreads, response=self.response, lines=lines)
+        return plot_slopes(self.slopes, self.spreads, lines=lines, **more)
 
     def __repr__(self) -> str:
         return f"{self._head}\n{self.slopes.to_string(index=False, float_format=lambda value: f'{value:.4g}')}"
@@ -149,9 +151,9 @@ def _words(session: Session, passes: "_Passes") -> str:
     if session.scale.kind in ("logits", "probabilities"):
         names = session.classes
         return (
-            f"probability of {names[1]}"
+            f"{PROBABILITY} of {names[1]}"
             if names is not None and len(passes.outputs) == 1 < len(names)
-            else "probability"
+            else PROBABILITY
         )
     return target_words(session)
 

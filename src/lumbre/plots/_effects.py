@@ -16,7 +16,12 @@ _CURVES = ("partial dependence", "accumulated local effects")
 
 
 def plot_effects(
-    curves: Any, individual: Any = None, *, feature: str = "feature", response: str = "prediction"
+    curves: Any,
+    individual: Any = None,
+    *,
+    feature: str = "feature",
+    response: str = "prediction",
+    shared: bool = True,
 ) -> "ggplot":
     """The prediction along one feature: on average, and of single rows; of a category at each level.
 
@@ -25,6 +30,7 @@ def plot_effects(
         individual: with the columns row, value, response and perhaps output, as `Effects.individual`; or None.
         feature: its name, for the axis.
         response: what is predicted, for the axis.
+        shared: whether several outputs have one unit, and so one axis; probabilities have.
 
     Returns:
         A plotnine `ggplot`.
@@ -58,15 +64,16 @@ def plot_effects(
         + p9.labs(x=literal(feature), y=literal(response), subtitle=f"average over all rows{single}")
         + look.theme(figure_size=(5.6, 4.2), legend_position="bottom" if len(kinds) > 1 else "none")
     )
-    return chart + _panels(p9, table) if "output" in table else chart
+    return chart + _panels(p9, table, "fixed" if shared else "free_y") if "output" in table else chart
 
 
-def plot_effect_surface(surface: Any, *, response: str = "prediction") -> "ggplot":
+def plot_effect_surface(surface: Any, *, response: str = "prediction", shared: bool = True) -> "ggplot":
     """The prediction over two features, on average over the rows.
 
     Args:
         surface: with a column for each feature, response and perhaps output, as `Effects.surface`.
         response: what is predicted, for the legend.
+        shared: whether several outputs have one unit, and so one scale; else each has its own, from 0 to 1.
 
     Returns:
         A plotnine `ggplot`.
@@ -82,6 +89,12 @@ def plot_effect_surface(surface: Any, *, response: str = "prediction") -> "ggplo
     for name in ("x", "y"):
         if isinstance(table[name].iloc[0], str):
             table[name] = pd.Categorical(table[name], categories=list(dict.fromkeys(table[name])))
+    words = literal(response)
+    if "output" in table and not shared:
+        found = table.groupby("output", sort=False)["response"]
+        low, high = found.transform("min"), found.transform("max")
+        table["response"] = (table["response"] - low) / (high - low).where(high > low, 1.0)
+        words = f"{words}, from the\nlowest (0) to the\nhighest (1)"
     smooth = _is_even(table)
     chart = (
         p9.ggplot(table if smooth else _tiles(table), p9.aes("x", "y", fill="response"))
@@ -92,14 +105,19 @@ def plot_effect_surface(surface: Any, *, response: str = "prediction") -> "ggplo
             if table[name].dtype.kind in "iuf"
         ]
         + p9.scale_fill_cmap("cividis")
-        + p9.labs(x=literal(x), y=literal(y), fill=literal(response), subtitle="partial dependence")
+        + p9.labs(x=literal(x), y=literal(y), fill=words, subtitle="partial dependence")
         + look.theme(figure_size=(5.8, 4.2), panel_grid=p9.element_blank())
     )
-    return chart + _panels(p9, table) if "output" in table else chart
+    return chart + _panels(p9, table, "fixed") if "output" in table else chart
 
 
 def plot_slopes(
-    slopes: Any, spreads: Mapping[Any, float], *, response: str = "prediction", lines: str = "90 % of the rows"
+    slopes: Any,
+    spreads: Mapping[Any, float],
+    *,
+    response: str = "prediction",
+    lines: str = "90 % of the rows",
+    shared: bool = True,
 ) -> "ggplot":
     """Average slopes, each for one standard deviation of its feature, so that they can be compared.
 
@@ -108,6 +126,7 @@ def plot_slopes(
         spreads: the standard deviation of each feature; differences of categories have none.
         response: what is predicted, for the axis.
         lines: what low and high are, for the subtitle.
+        shared: whether several outputs have one unit, and so one axis; probabilities have.
 
     Returns:
         A plotnine `ggplot`.
@@ -145,7 +164,8 @@ def plot_slopes(
     count = table["output"].nunique()
     across = min(count, 3)
     size = (2.2 + 2.3 * across, 1.3 + (0.8 + 0.27 * len(names)) * -(-count // across))
-    return chart + p9.facet_wrap("output", ncol=across, labeller=literal) + p9.theme(figure_size=size)
+    panels = p9.facet_wrap("output", ncol=across, labeller=literal, scales="fixed" if shared else "free_x")
+    return chart + panels + p9.theme(figure_size=size)
 
 
 def _is_even(table: Any) -> bool:
@@ -178,10 +198,10 @@ def _few(limits: Any) -> list[float]:
     return [tick for tick in (-far, 0.0, far) if limits[0] <= tick <= limits[1]]
 
 
-def _panels(p9: Any, table: Any) -> list[Any]:
+def _panels(p9: Any, table: Any, scales: str) -> list[Any]:
     count = table["output"].nunique()
     across = min(count, 3)
     return [
-        p9.facet_wrap("output", ncol=across, labeller=literal),
+        p9.facet_wrap("output", ncol=across, labeller=literal, scales=scales),
         p9.theme(figure_size=(1.4 + 2.4 * across, 1.5 + 2.4 * -(-count // across))),
     ]
