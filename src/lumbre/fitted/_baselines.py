@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lumbre.base import (
+    OWN,
     Batch,
     Batches,
     DataError,
@@ -116,8 +117,8 @@ def baselines(session: Session, train: Batches, test: Batches, metric: str | Met
         metric = known[0] if known else None
     name, sign, metrics = measured(session, metric)
     scale = response_scale(session)
-    if metrics and metrics[0].of_response and scale.kind == "numbers":
-        scale = Scale("numbers")
+    if metrics and metrics[0].of_response and (scale.kind == "numbers" or scale.name == OWN):
+        scale = Scale(scale.kind)  # what is measured is the response
     x, y, _, weights = _rows(session, train, with_output=False)
     new_x, new_y, output, new_weights = _rows(session, test, with_output=True)
     if metrics and metrics[0].of_response and session.scale.response is not None:
@@ -126,7 +127,7 @@ def baselines(session: Session, train: Batches, test: Batches, metric: str | Met
         raise DataError(
             f"predictions that are a {describe(output)}",
             "numbers or scores of classes, shape (rows,) or (rows, outputs)",
-            'metric="mae" or another that looks at numbers on the scale of the target',
+            "metric=lumbre.metrics.MAE() or another that looks at numbers on the scale of the target",
         )
     numbers = None if scale.kind == "numbers" else class_numbers(output, new_y, session.ignored)
     if numbers is not None:
@@ -260,7 +261,7 @@ def _regressors(
             f"predictions that are a {describe(output)}, targets that are a {describe(new_y)}, and a loss that takes"
             " something else than numbers like the targets",
             "classes, or a number for each target",
-            'metric="mae", which looks at numbers on the scale of the target; or target[:, None]',
+            "metric=lumbre.metrics.MAE(), which looks at numbers on the scale of the target; or target[:, None]",
         )
     x, y, weights = train
     counts = session.scale.name == "exp"
