@@ -36,7 +36,9 @@ def setup(
             `lumbre.metrics.Sets(both, train=..., valid=...)`, where not all are for both passes.
         response: a function of a prediction that gives it on the scale of the target, on which `compare()`, plots,
             reports and the metrics of numbers look at it. Not needed for the losses of torch, of which lumbre knows it:
-            `exp` of those of `nn.PoissonNLLLoss()`, for example, and probabilities for those of classes.
+            `exp` of those of `nn.PoissonNLLLoss()`, for example, and probabilities for those of classes. Of a loss of
+            your own it is seen where that calls one of these, or is least where `exp`, `expm1`, `softplus` or `sigmoid`
+            of the prediction is the target.
 
     Raises:
         OptionError: there is more than one argument without a name.
