@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor, nn, optim
+from torch.utils.data import TensorDataset
 
 import lumbre as lb
 from lumbre.base import DataError
@@ -87,3 +88,36 @@ def test_several_targets_are_in_their_own_units_and_order() -> None:
         assert fitted.evaluate((X, form)).metrics["loss"] == pytest.approx(expected, rel=1e-5)
     with pytest.raises(DataError, match="1 masked values"):
         fitted.evaluate((X, np.ma.array(both.to_numpy(), mask=np.arange(80).reshape(40, 2) == 7)))
+
+
+@pytest.mark.parametrize("kind", ["scaled", "labels"])
+def test_arrays_alone_have_no_target_that_would_have_to_be_read(kind: str) -> None:
+    """Features that are left as they are may come as an array; its target would be in other units, or other labels."""
+    if kind == "scaled":
+        frame = X.assign(y=1000 + 50 * X["a"])
+        fitted = trained(frame, nn.MSELoss(), 1, target="y", standardize=False, scale_target=True)
+    else:
+        frame = X.assign(y=pd.Categorical(np.arange(40) % 3 + 1))
+        fitted = trained(frame, nn.CrossEntropyLoss(), 3, target="y", standardize=False)
+    values = X.to_numpy(dtype=np.float32)
+    assert torch.equal(fitted.predict(values), fitted.predict(frame))  # type: ignore[arg-type]
+    for data in (
+        (values, frame["y"].to_numpy()),
+        TensorDataset(torch.tensor(values), torch.tensor(frame["y"].tolist())),
+    ):
+        with pytest.raises(DataError, match="trained on the columns of a frame"):
+            fitted.evaluate(data)
+    raw = lb.setup(nn.Linear(2, 4), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD).set_opt_hparams(lr=1e-3)
+    other = raw.fit((values, np.arange(40) % 3 + 1), epochs=1, verbose=False)
+    with pytest.raises(DataError, match="trained on other data"):
+        other.evaluate(from_frame(frame, target="y", standardize=False, scale_target=kind == "scaled"))
+
+
+def test_a_model_trained_further_keeps_the_units_of_its_target() -> None:
+    frame = X.assign(y=1000 + 50 * X["a"])
+    fitted = trained(frame, nn.MSELoss(), 1, target="y", standardize=False, scale_target=True)
+    far = frame.assign(y=frame["y"] * 1.5)
+    further = fitted.fit(from_frame(far, target="y"), epochs=1, verbose=False)
+    pred: Any = further.predict(far)
+    errors = (pred.numpy() - far["y"].to_numpy()) / frame["y"].std(ddof=0)
+    assert further.evaluate(far).metrics["loss"] == pytest.approx((errors**2).mean(), rel=1e-4)

@@ -272,16 +272,8 @@ def _as_columns(target: Any, encoding: FrameEncoding) -> Any:
     values = values[:, None] if values.ndim == 1 and len(names) == 1 else values
     if values.ndim != 2 or values.shape[1] != len(names) or values.dtype.kind not in "bOUiuf":
         return None
-    named = encoding.classes is None or all(map(_is_of_number, encoding.classes))
+    named = encoding.classes is None or encoding.labelled_by_numbers
     return pd.DataFrame(values, columns=pd.Index(names)) if named or values.dtype.kind in "bOU" else None
-
-
-def _is_of_number(label: str) -> bool:
-    """Whether a label is what a number reads as; that of text may be "01"."""
-    try:
-        return label in (str(float(label)), str(int(float(label))))
-    except (ValueError, OverflowError):  # words, and infinity
-        return False
 
 
 def column_names(part: Any) -> Nested:

@@ -226,9 +226,20 @@ class FrameEncoding:
 
     @property
     def plain(self) -> bool:
-        """Whether it leaves numbers as they are, so that an array of them in the right order is as good."""
+        """Whether it leaves features as they are, so that an array of them in the right order is as good."""
         kinds = {column.kind for column in self.features}
         return not self.standardize and kinds <= {"number", "boolean"} and self.missing == "error"
+
+    @property
+    def plain_target(self) -> bool:
+        """Whether it leaves numbers of a target as they are: neither scaled, nor labels with numbers of their own."""
+        places = tuple(map(str, range(len(self.classes or ()))))
+        return not self.scale_target and (not self.labelled_by_numbers or self.classes == places)
+
+    @property
+    def labelled_by_numbers(self) -> bool:
+        """Whether the target has classes whose labels are numbers: 3, 7 and 9, say."""
+        return self.classes is not None and all(map(_is_of_number, self.classes))
 
     def target_of(self, given: Any) -> Tensor:
         """A target that comes beside the frame, as the encoding's own: a series, or a frame of its columns.
@@ -373,6 +384,14 @@ class FrameEncoding:
             return floats(column.name, numbers)
         place = [one.name for one in self.targets].index(column.name)
         return floats(column.name, numbers, self.target_center[place], self.target_scale[place])
+
+
+def _is_of_number(label: str) -> bool:
+    """Whether a label is what a number reads as; that of text may be "01"."""
+    try:
+        return label in (str(float(label)), str(int(float(label))))
+    except (ValueError, OverflowError):  # words, and infinity
+        return False
 
 
 def _empty(dates: Dates) -> bool:

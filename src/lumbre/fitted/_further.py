@@ -67,7 +67,7 @@ def _as_in_training(session: Session, data: Any) -> Any:
         DataError: a column is not there, or they are no frame.
     """
     encoding, record = session.encoding, session.record.data.get("train")
-    if encoding is None or encoding.plain:
+    if encoding is None or (encoding.plain and encoding.plain_target):
         return data if record is None else by_places(data, record.columns, need_target=True, as_frames=True)
     if isinstance(data, FrameData) or is_frame(data):
         return FrameData(data.frame if isinstance(data, FrameData) else data, encoding, learned=True)

@@ -92,7 +92,8 @@ def refuse_own_encoding(data: Any, encoding: FrameEncoding | None) -> None:
         DataError: it would be: the model was trained on numbers as they are.
     """
     inner = unwrapped(data.source if isinstance(data, WeightedRows) else data)
-    if encoding is None and isinstance(inner, (FrameData, ParquetData)) and not inner.encoding.plain:
+    own = inner.encoding if isinstance(inner, (FrameData, ParquetData)) else None
+    if encoding is None and own is not None and not (own.plain and own.plain_target):
         raise DataError(
             f"{type(inner).__name__}, with centre and scale of its own, for a model that was trained on other data",
             "numbers as in training",
@@ -133,7 +134,8 @@ def _given_rows(data: Any, encoding: FrameEncoding | None, seed: int, *, need_ta
         return encoding.encode(data.table if isinstance(data, FrameData) else data, need_target=need_target)
     if encoding is not None and (rows := by_names(data, encoding, need_target=need_target)) is not None:
         return rows
-    if encoding is not None and not encoding.plain and not isinstance(data, ParquetData) and not _is_ready(data):
+    as_it_is = encoding is None or (encoding.plain and (encoding.plain_target or not need_target))
+    if encoding is not None and not as_it_is and not isinstance(data, ParquetData) and not _is_ready(data):
         raise _raw(data, encoding)
     accepted = accept(data, seed, empty=True)
     assert not isinstance(accepted, WeightedRows)
