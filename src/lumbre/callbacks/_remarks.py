@@ -249,7 +249,7 @@ def _cancels(moved: Moved, one: Tensor, moving: set[str]) -> bool:
 def _distance(one: Tensor, other: Tensor) -> float:
     """The norm of the difference, which is 0 for equal tensors alone: squares of small numbers are 0 in float32."""
     difference = (one - other).float()
-    return float(difference.norm()) or float(difference.abs().max() if difference.numel() else 0.0)
+    return float(difference.norm()) or float(difference.abs().sum())  # of a part without numbers there is no maximum
 
 
 def _of_times(ctx: Context) -> Iterator[tuple[str, str]]:
