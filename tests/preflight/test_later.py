@@ -16,6 +16,7 @@ from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
 import lumbre as lb
+from lumbre.base import Budget
 from lumbre.preflight._views import scrambles
 
 # What no look before a run tells, or what is a hint.
@@ -302,3 +303,20 @@ def test_a_loss_that_asks_its_net_again_and_again_is_asked_seldom() -> None:
 
     assert warned(Program(setup(Smooth), (X, labels_of(X)), {})) == []
     assert calls <= 45
+
+
+def test_a_loss_of_each_row_beside_all_others() -> None:
+    def pairs(m: nn.Module, out: Any, y: Tensor) -> Tensor:
+        scores = 5 * F.normalize(out[0], dim=1) @ F.normalize(out[1], dim=1).T - 3
+        return -F.logsigmoid((2 * torch.eye(len(scores)) - 1) * scores).sum(1).mean()
+
+    other = X @ noise(6, 5, seed=4) + 0.1 * noise(256, 5)
+    net = lambda: Judged(lambda m, a, b: (m.f(a), m.g(b)), pairs, f=mlp(6, 24, 8), g=mlp(5, 24, 8))
+    assert warned(Program(setup(net), ((X, other), torch.zeros(256)), {})) == []
+
+
+def test_waiting_for_a_processor_ends_no_budget() -> None:
+    short, patient = Budget(1e-4, waiting=0.0), Budget(100.0, waiting=1e9)
+    sum(range(100_000))
+    assert short.is_over
+    assert not patient.is_over
