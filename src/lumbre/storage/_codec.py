@@ -1,6 +1,7 @@
 """Nested values as JSON and named tensors, and back, exactly: types of numbers, keys, tuples and strides included.
 
-Only a fixed set of types is known; nothing is looked up by a name found in a file.
+Only a fixed set of types is known, and the kinds of tensors that the running program itself has declared safe to
+torch; nothing is imported by a name found in a file.
 """
 
 import base64
@@ -8,11 +9,12 @@ import math
 import re
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from lumbre.base import ArchiveError, ResumeError
 from lumbre.storage._forms import from_parts, is_plain, plain_parts
@@ -100,6 +102,8 @@ def _unpacked(packed: Any, tensors: Mapping[str, Tensor], device: torch.device) 
     if kind == "parts":
         made = from_parts(_unpacked(content, tensors, torch.device("cpu")), packed["told"])
         return made if packed["on"] == "cpu" else made.to(device)
+    if kind == "made":
+        return _unpacked_of_others(packed, tensors, device)
     if kind == "float":
         return float(content)
     if kind in _SEQUENCES:
@@ -123,6 +127,8 @@ def _unpacked(packed: Any, tensors: Mapping[str, Tensor], device: torch.device) 
 
 
 def _packed_tensor(value: Tensor, tensors: dict[str, Tensor], path: str) -> dict[str, Any]:
+    if is_traceable_wrapper_subclass(value):
+        return _packed_of_others(value, tensors, path)
     if not is_plain(value):
         try:
             parts, told = plain_parts(value)
@@ -135,6 +141,37 @@ def _packed_tensor(value: Tensor, tensors: dict[str, Tensor], path: str) -> dict
     if not value.is_contiguous() and _with_gaps(value.shape, value.stride()) <= _MOST_GAPS * value.numel():
         packed["stride"] = list(value.stride())
     return packed
+
+
+def _packed_of_others(value: Any, tensors: dict[str, Tensor], path: str) -> dict[str, Any]:
+    """A tensor of a class of others that holds tensors, such as the states of optimizers of few bits, by its parts."""
+    name = _full_name(type(value))
+    if name not in _declared():
+        raise ResumeError(
+            f"a tensor of the class {name} at {path.strip('/')} in the state of the run",
+            "plain tensors, or those of a class that the program declares safe to load",
+            f"torch.serialization.add_safe_globals([{type(value).__name__}])",
+        )
+    names, told = value.__tensor_flatten__()
+    made = pack([{one: getattr(value, one) for one in names}, told], tensors, path)
+    return {_TAG: "made", "is": made, "class": name, "shape": list(value.shape), "stride": list(value.stride())}
+
+
+def _unpacked_of_others(packed: Any, tensors: Mapping[str, Tensor], device: torch.device) -> Any:
+    parts, told = _unpacked(packed["is"], tensors, device)
+    kind = _declared().get(packed["class"])
+    if kind is None or not issubclass(kind, Tensor):
+        raise ValueError(f"{packed['class']} is not among torch.serialization.get_safe_globals()")
+    return cast(Any, kind).__tensor_unflatten__(parts, told, packed["shape"], packed["stride"])
+
+
+def _declared() -> dict[str, type]:
+    """Classes that the running program has declared safe to load, as makers of tensors of their own do for theirs."""
+    return {_full_name(one): one for one in torch.serialization.get_safe_globals() if isinstance(one, type)}
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _unpacked_tensor(packed: dict[str, Any], tensors: Mapping[str, Tensor], device: torch.device) -> Tensor:
