@@ -5,7 +5,7 @@ import inspect
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from lumbre.base import (
     ArchiveError,
@@ -21,8 +22,10 @@ from lumbre.base import (
     Nested,
     OptionError,
     caller,
+    cloned,
     describe,
     import_extra,
+    is_batch,
     leaves,
     map_leaves,
     own_method,
@@ -143,14 +146,20 @@ def _made(text: Any, limit: int, generator: torch.Generator) -> Tensor:
 
 def _module(session: Session, example: Nested) -> tuple[nn.Module, list[Tensor]]:
     """What is exported, a module of tensors one after the other, and these tensors."""
-    model = copy.deepcopy(session.model).cpu()
+    model: nn.Module = _said(session.model, "copied", copy.deepcopy, session.model).cpu()
     model.eval()
-    given = map_leaves(lambda leaf: leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf, example)
-    tensors = [leaf for leaf in leaves(given) if isinstance(leaf, Tensor)]
+    given = map_leaves(_on_cpu, example)
+    tensors = [one for leaf in leaves(given) for one in tree_leaves(leaf) if isinstance(one, Tensor)]
+    if not tensors:
+        raise ArchiveError(
+            f"an input that is a {describe(given)}, in which no tensors are seen",
+            "tensors, in tuples, lists and dicts, or in objects that torch.utils._pytree knows",
+            "a dict of tensors, to train on and to export; most modules take it like the object",
+        )
     function: Any = model.predict if own_method(model, "predict") else model
     call = caller(function, given)
     with torch.no_grad():
-        plain = not _has_names(_said(model, f"run for {_rows(tensors)}", call, given))
+        plain = not _has_names(_said(model, f"run for {_rows(tensors)}", call, cloned(given)))
     module = model if call is model and isinstance(given, Tensor) and plain else _Predict(model, call, given)
     encoding = session.encoding
     if session.units is not None:
@@ -159,6 +168,12 @@ def _module(session: Session, example: Nested) -> tuple[nn.Module, list[Tensor]]
         return module, tensors
     encoded = _Encoded(module, encoding)
     return encoded, [encoded.columns(tensors[0])]
+
+
+def _on_cpu(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.detach().cpu()
+    return leaf.to("cpu") if is_batch(leaf) else leaf
 
 
 def in_graph(encoding: FrameEncoding) -> bool:
@@ -178,19 +193,29 @@ class _Predict(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Nested:
         rest: Iterator[Tensor] = iter(tensors)
-        given = map_leaves(lambda leaf: next(rest) if isinstance(leaf, Tensor) else leaf, self._given)
+        # An object that holds rows of tensors, such as a TensorDict, is taken apart as torch does it.
+        given = map_leaves(
+            lambda leaf: tree_map(lambda one: next(rest) if isinstance(one, Tensor) else one, leaf), self._given
+        )
         return _without_names(self._call(given))
 
 
 def _has_names(value: Nested) -> bool:
-    """Whether there is a named tuple, which a program of torch.export cannot hold, in an output."""
+    """Whether an output holds a named tuple or an object with rows of tensors, which a program is not to hold."""
+    if is_batch(value):
+        return True
     if isinstance(value, dict):
         return any(map(_has_names, value.values()))
     return isinstance(value, (tuple, list)) and (hasattr(value, "_fields") or any(map(_has_names, value)))
 
 
 def _without_names(value: Nested) -> Nested:
-    """An output with tuples in the place of named ones."""
+    """An output with tuples in the place of named ones, and dicts or tuples in that of objects with rows of tensors."""
+    if is_batch(value):
+        table: Any = value
+        named = isinstance(table, Mapping)
+        parts: Any = {name: table[name] for name in table.keys()} if named else tuple(tree_leaves(table))  # noqa: SIM118
+        return _without_names(parts)
     if isinstance(value, dict):
         return {key: _without_names(part) for key, part in value.items()} if _has_names(value) else value
     if isinstance(value, (tuple, list)):
