@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn, optim
@@ -230,3 +231,23 @@ def test_a_sequence_of_pairs_stays_rows() -> None:
     pairs = [(x, int(y)) for x, y in zip(parts["input_ids"] / 20, labels, strict=True)]
     net = lb.setup(lambda: nn.Linear(6, 3), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD)
     assert torch.equal(net.fit(Column(pairs), **IN_ROWS).model.weight, net.fit(pairs, **IN_ROWS).model.weight)
+
+
+class RowsOfFrames:
+    """As a data set of Hugging Face in the format of pandas."""
+
+    def with_format(self, kind: str) -> Any:
+        raise AssertionError(kind)
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, row: int) -> pd.DataFrame:
+        return pd.DataFrame({"x": [1.0], "y": [row]})
+
+
+def test_frames_in_the_place_of_rows_name_the_way_out() -> None:
+    with pytest.raises(lb.DataError, match=r'DataFrame[\s\S]*data\.with_format\("torch"\)'):
+        lb.data.from_dicts(RowsOfFrames(), target="y")
+    with pytest.raises(lb.DataError, match=r"DataFrame[\s\S]*from_frame\(frame, target='y'\)"):
+        lb.data.from_dicts(pd.DataFrame({"x": [1.0, 2.0], "y": [0, 1]}), target="y")

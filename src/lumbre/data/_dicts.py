@@ -15,6 +15,7 @@ from lumbre.base import DataError
 from lumbre.data._accept import accept
 from lumbre.data._parts import Names, Parts, holds_numbers, with_tensors
 from lumbre.data._sources import ArraySource, InMemoryDataset, Taken, users_object
+from lumbre.data._tables import is_frame
 from lumbre.data._weights import WeightedRows
 
 
@@ -121,13 +122,13 @@ def from_dicts(data: Any, *, target: str | Sequence[str] | None, features: str |
     if isinstance(data, Mapping):
         return _columns(data, parts)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, DataLoader) and len(data):
-        first = data[0]
+        first = data if is_frame(data) else data[0]
         if not isinstance(first, Mapping):
-            raise DataError(
-                f"rows of the class {type(first).__name__}",
-                "rows that are dicts",
-                "fit(data), where rows are pairs (input, target)",
-            )
+            instead = "fit(data), where rows are pairs (input, target)"
+            if is_frame(first):
+                instead = f"lumbre.data.from_frame(frame, target={target!r})"
+                instead = 'data.with_format("torch")' if hasattr(data, "with_format") else instead
+            raise DataError(f"rows of the class {type(first).__name__}", "rows that are dicts", instead)
         parts = _checked(first, parts)
     return _parted(data, parts)
 

@@ -291,8 +291,8 @@ def _few(input: Nested) -> Nested:
     tensors = list(leaves(input))
     if isinstance(input, PackedSequence) or not all(isinstance(one, Tensor) and one.ndim for one in tensors):
         return input
-    if len({len(one) for one in tensors}) != 1:
-        return input
+    if any(one.is_nested for one in tensors) or len({len(one) for one in tensors}) != 1:
+        return input  # of a nested tensor no rows can be cut out
     return map_leaves(lambda one: one[:_ROWS].clone(), input)
 
 
