@@ -23,6 +23,8 @@ class Part:
         data: makes input and target.
         optimizer: makes the optimizer of parameters.
         options: of the optimizer.
+        closure: whether its step asks for the loss itself.
+        graph: whether it differentiates gradients once more.
     """
 
     package: str
@@ -33,6 +35,8 @@ class Part:
     data: Callable[[], tuple[Any, Tensor]]
     optimizer: Callable[..., optim.Optimizer] = optim.SGD
     options: dict[str, Any] = field(default_factory=lambda: {"lr": 0.01})
+    closure: bool = False
+    graph: bool = False
 
 
 def _drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -291,6 +295,10 @@ def monai_losses() -> Iterator[Part]:
         )
 
 
+# Which of the optimizers need a closure, though it may be left out in their signatures, or gradients of gradients.
+_BY_CLOSURE, _BY_CURVATURE = ("alig",), ("adahessian", "sophiah")
+
+
 def optimizers() -> Iterator[Part]:
     """Every optimizer of torch, pytorch_optimizer and smaller packages."""
     import adabelief_pytorch
@@ -309,7 +317,10 @@ def optimizers() -> Iterator[Part]:
         found.append(("pytorch_optimizer", str(name), pytorch_optimizer.load_optimizer(name)))
     for package, name, kind in found:
         options = {"lr": 0.01} if "lr" in inspect.signature(kind).parameters else {}
-        yield Part(package, "optimizer", name, small_net, nn.MSELoss, _numbers, kind, options)
+        asked = inspect.signature(kind.step).parameters.get("closure")
+        closure = (asked is not None and asked.default is asked.empty) or name in _BY_CLOSURE
+        graph = name.lower() in _BY_CURVATURE
+        yield Part(package, "optimizer", name, small_net, nn.MSELoss, _numbers, kind, options, closure, graph)
 
 
 GROUPS: dict[str, Callable[[], Iterator[Part]]] = {
