@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lumbre.base import brief, describe, loss_hint
+from lumbre.preflight._domains import outside
 from lumbre.preflight._recorder import BINARY, CLASSES, ELEMENTWISE, RAW, Call, loss_inputs, made_by
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._scores import keep_their_size
@@ -308,8 +309,8 @@ def no_number(subject: Subject) -> Iterator[Found]:
     if found.failure is not None or not isinstance(found.loss, Tensor) or found.loss.ndim:
         return
     value = float(found.loss.detach())
-    if math.isfinite(value) or not moderate(batch.input, batch.target):
-        return
+    if math.isfinite(value) or not moderate(batch.input, batch.target) or next(outside(subject), None) is not None:
+        return  # LB065 says why
     if math.isnan(value) and any(call.name in CLASSES for call in found.losses) and moderate(found.pred):
         return
     of_module = not all(bool(one.isfinite().all()) for one in tensors(found.pred))

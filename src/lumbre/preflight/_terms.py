@@ -63,7 +63,9 @@ def _grown(subject: Subject, times: int, pred: Any = None) -> _Grown | None:
             return None
     if not math.isfinite(float(value.detach())):
         return None
-    return _Grown(float(value.detach()), [None if one is None else one[: len(one) // times] for one in found])
+    return _Grown(
+        float(value.detach()), [None if one is None or not one.ndim else one[: len(one) // times] for one in found]
+    )
 
 
 @check("LB114", "warning", "A loss that depends on the number of rows", unless=("LB006",), costly=True)
