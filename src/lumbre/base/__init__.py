@@ -53,6 +53,7 @@ from lumbre.base._nested import (
     row_count,
     with_row,
 )
+from lumbre.base._norm import norm_of
 from lumbre.base._optimizers import (
     Traits,
     has_modes,

@@ -7,7 +7,7 @@ from math import hypot
 
 from torch import Tensor, nn
 
-from lumbre.base import own_method
+from lumbre.base import norm_of, own_method
 from lumbre.core import Callback, Context
 
 _KEPT = 20_000_000
@@ -93,7 +93,7 @@ class Remarks(Callback):
         self.own_step = own_method(ctx.model, "step")
         self._train, self._valid, self._first = [], [], True
         named = ctx.named_parameters()
-        self._norms = {name: float(one.detach().float().norm()) for name, one in named.items()}
+        self._norms = {name: norm_of(one) for name, one in named.items()}
         small = sum(one.numel() for one in named.values()) <= _KEPT
         self._before = {name: one.detach().clone() for name, one in named.items()} if small else {}
         if self.left_out:
@@ -127,7 +127,7 @@ class Remarks(Callback):
             before = self._before.get(name)
             same_shape = before is not None and before.shape == one.shape
             change = _distance(one.detach(), before) if before is not None and same_shape else None
-            gradient = None if one.grad is None else float(one.grad.detach().float().norm())
+            gradient = None if one.grad is None else norm_of(one.grad)
             start = self._norms.get(name, float("nan"))
             self.ledger.append(Moved(name, one.numel(), one.requires_grad, gradient, start, change))
         moving = {moved.name.rpartition(".")[0] for moved in self.ledger if moved.changed}
@@ -169,7 +169,7 @@ class Remarks(Callback):
             for name, one in known:
                 before = self._before.get(name)
                 if before is not None and before.shape == one.shape:
-                    changes.append(float((one.detach() - before).float().norm()))
+                    changes.append(norm_of(one.detach() - before))
                     norms.append(self._norms[name])
             if hypot(*changes) > 0 and hypot(*norms) > 0:
                 shares.append((hypot(*changes) / hypot(*norms), known[0][0]))
@@ -248,8 +248,8 @@ def _cancels(moved: Moved, one: Tensor, moving: set[str]) -> bool:
 
 def _distance(one: Tensor, other: Tensor) -> float:
     """The norm of the difference, which is 0 for equal tensors alone: squares of small numbers are 0 in float32."""
-    difference = (one - other).float()
-    return float(difference.norm()) or float(difference.abs().sum())  # of a part without numbers there is no maximum
+    difference = one - other
+    return norm_of(difference) or float(difference.abs().sum())  # of a part without numbers there is no maximum
 
 
 def _of_times(ctx: Context) -> Iterator[tuple[str, str]]:

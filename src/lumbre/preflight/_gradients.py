@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumbre.base import is_adaptive
+from lumbre.base import is_adaptive, norm_of
 from lumbre.preflight._recorder import graph_leaves, recomputed
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Pass, Subject
@@ -152,7 +152,7 @@ def vanishing(subject: Subject) -> Iterator[Found]:
     }
     if len(weights) < 2:
         return
-    sizes = {name: float(gradient.detach().float().abs().max()) for name, gradient in weights.items()}
+    sizes = {name: float(gradient.detach().abs().max()) for name, gradient in weights.items()}
     loss = subject.trained.loss
     if max(sizes.values()) == 0 and float(loss.detach()) != 0 and not loss.isnan():
         yield Found(
@@ -202,7 +202,7 @@ def exploding(subject: Subject) -> Iterator[Found]:
     for name, gradient in found.items():
         assert gradient is not None
         yield Found(
-            f"a gradient for {name} of a size of {_norm(gradient):.3g}, for weights of {_norm(weights[name]):.3g}",
+            f"a gradient for {name} of a size of {norm_of(gradient):.3g}, for weights of {norm_of(weights[name]):.3g}",
             "gradients that are smaller than the weights",
             "torch's own first weights; normalization layers; lumbre.callbacks.GradientClip(1.0); inputs and "
             "targets of spread 1",
@@ -212,11 +212,7 @@ def exploding(subject: Subject) -> Iterator[Found]:
 def _is_huge(gradient: Tensor | None, weight: Tensor, limit: float) -> bool:
     if gradient is None or gradient.ndim < 2:
         return False
-    return not _norm(gradient) <= limit * max(_norm(weight), 0.01 * weight.numel() ** 0.5)
-
-
-def _norm(values: Tensor) -> float:
-    return float(values.detach().float().norm())
+    return not norm_of(gradient) <= limit * max(norm_of(weight), 0.01 * weight.numel() ** 0.5)
 
 
 @check("LB059", "error", "A graph that an in-place operation broke")

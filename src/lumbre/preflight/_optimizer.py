@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import is_adaptive, map_leaves, rate_in, untouched
+from lumbre.base import is_adaptive, map_leaves, norm_of, rate_in, untouched
 from lumbre.preflight._recorder import CLASSES, loss_inputs
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
@@ -106,8 +106,8 @@ def _pull(subject: Subject, group: dict[str, Any], value: float) -> float:
     """How many times the gradient a weight decay is, over a group; 0 where nothing is known."""
     gradients = {id(one): subject.trained.gradients.get(name) for name, one in subject.model.named_parameters()}
     known = [(one.detach(), gradient) for one in group["params"] if (gradient := gradients.get(id(one))) is not None]
-    moved = math.hypot(*(float(gradient.detach().float().norm()) for _, gradient in known))
-    decayed = value * math.hypot(*(float(one.float().norm()) for one, _ in known))
+    moved = math.hypot(*(norm_of(gradient) for _, gradient in known))
+    decayed = value * math.hypot(*(norm_of(one) for one, _ in known))
     return decayed / moved if moved > 0 else 0.0
 
 

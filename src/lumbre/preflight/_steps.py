@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import is_adaptive, needs_closure, needs_graph, rate_in, steps_twice
+from lumbre.base import is_adaptive, needs_closure, needs_graph, norm_of, rate_in, steps_twice
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject
 from lumbre.steps import Clip
@@ -100,8 +100,8 @@ def _moved(made: Trial) -> list[tuple[float, str, dict[str, Any]]]:
     shares: list[tuple[float, str, dict[str, Any]]] = []
     for at, group in enumerate(made.optimizer.param_groups):
         known = [one for one in group["params"] if one.grad is not None and before[id(one)].numel()]
-        changes = [float((one.detach() - before[id(one)].detach()).float().norm()) for one in known]
-        norms = [float(before[id(one)].detach().float().norm()) for one in known]
+        changes = [norm_of(one.detach() - before[id(one)].detach()) for one in known]
+        norms = [norm_of(before[id(one)]) for one in known]
         if math.hypot(*changes) > 0 and math.hypot(*norms) > 0 and (rate_in(group) or 0) > 0:
             shares.append((math.hypot(*changes) / math.hypot(*norms), str(at), group))
     return shares

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from lumbre.base import as_scalar, map_leaves, untouched
+from lumbre.base import as_scalar, map_leaves, norm_of, untouched
 from lumbre.devices import seeder
 from lumbre.preflight._recorder import BINARY, CLASSES, Call, Recorder, kind_of, loss_inputs, nodes_of
 from lumbre.preflight._registry import Found, check
@@ -47,7 +47,7 @@ def _grown(subject: Subject, times: int, pred: Any = None) -> _Grown | None:
 
     def predicted(leaf: Any) -> Any:
         leaf = repeated(leaf)
-        if isinstance(leaf, Tensor) and leaf.is_floating_point():
+        if isinstance(leaf, Tensor) and leaf.ndim and leaf.is_floating_point():
             given.append(leaf.detach().requires_grad_())
             return given[-1]
         return leaf
@@ -238,7 +238,7 @@ def dominated(subject: Subject) -> Iterator[Found]:
             slopes: Any = torch.autograd.grad(edge, preds, retain_graph=True, allow_unused=True)  # pyright: ignore[reportArgumentType, reportCallIssue]
         except (RuntimeError, TypeError):  # a graph that cannot be walked twice
             return
-        sizes.append(math.hypot(*(float(one.float().norm()) for one in slopes if one is not None)))
+        sizes.append(math.hypot(*(norm_of(one) for one in slopes if one is not None)))
     largest, next_one = sorted(sizes, reverse=True)[:2]
     big, small = sorted((abs(one) for one in values), reverse=True)[:2]
     if largest > _TIMES * next_one > 0 and big > max(_LARGE, _TIMES * small) and small > 0:
