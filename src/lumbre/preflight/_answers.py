@@ -298,7 +298,8 @@ def _shift(part: Tensor, target: Tensor, dim: int) -> int | None:
     wide, asked = wide.movedim(dim, 1), asked.movedim(dim, 1)
     if asked.shape[2] not in (1, wide.shape[2]) or asked.shape[1] < 4:
         return None
-    for by in (*range(_FURTHEST + 1), -1):
+    furthest = min(_FURTHEST, (wide.shape[1] - 1) // 2)  # not numbers that trade places, as q and p do
+    for by in (*range(furthest + 1), -1):
         a, b = wide[:, max(by, 0) : wide.shape[1] + min(by, 0)], asked[:, max(-by, 0) : asked.shape[1] - max(by, 0)]
         counted = (b >= 0).all(2) if not b.is_floating_point() else torch.ones_like(b[..., 0], dtype=torch.bool)
         if int(counted.sum()) < _FEW_OF_A_CLASS or float(counted.float().mean()) < 0.5:

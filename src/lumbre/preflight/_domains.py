@@ -424,6 +424,8 @@ def _turned(subject: Subject, pred: Tensor, target: Tensor, now: float) -> str:
     classes = not target.is_floating_point() and pred.ndim == target.ndim + 1 and pred.shape[1] > 1
     if classes and pred.shape[0] == target.shape[0] and int(target.min()) >= 0 and int(target.max()) < pred.shape[1]:
         right = torch.zeros_like(pred).scatter_(1, target.unsqueeze(1), 1.0)
+        if math.isclose(of(pred + right), of((pred + right).roll(1, 1)), rel_tol=1e-4):
+            return ""  # an embedding, whose dimensions are no classes
         # A likelihood whose sign is turned falls without end; losses between embeddings do not.
         better, worse, worst = (of(_moved(pred, by * right)) for by in (1.0, -1.0, -10.0))
         if better > now > worse > worst and worst < min(now, 0.0) - 1:

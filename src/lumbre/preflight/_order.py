@@ -74,13 +74,23 @@ def ordered(subject: Subject) -> Iterator[Found]:
     ]
     if not all(math.isfinite(one) for one in (once, *others)):
         return
-    if all(abs(one - once) > _NEAR * max(abs(once), abs(one)) for one in others):
+    if all(abs(one - once) > _NEAR * max(abs(once), abs(one)) for one in others) and not _picks(subject, once):
         yield Found(
             f"a loss of {once:.4g}, and of {others[0]:.4g} for the same rows in another order",
             "a loss in which the place of a row in the batch means nothing",
             "mask.bool() where 0 and 1 are to pick rows; a sort by time before a cumulative sum; torch.arange(len(x)) "
             "for pairs that stand in the same row. Where rows follow one another in time: shuffle=False",
         )
+
+
+def _picks(subject: Subject, once: float) -> bool:
+    """Whether labels say to the loss which rows belong together, and nothing more: it may then pick some pairs."""
+    pred, target = map_leaves(_plain, subject.evaluated.pred), subject.batch.target
+    if not isinstance(target, Tensor) or target.is_floating_point() or target.ndim != 1 or target.dtype == torch.bool:
+        return False
+    kinds, at = target.unique(return_inverse=True)
+    renamed, others = _value(subject, pred, kinds.flip(0)[at]), _value(subject, pred, target.roll(1))
+    return math.isclose(renamed, once, rel_tol=_NEAR) and not math.isclose(others, once, rel_tol=_NEAR)
 
 
 @check("LB124", "warning", "A part of the target that the loss does not use", unless=("LB006",))

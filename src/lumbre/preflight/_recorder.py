@@ -125,7 +125,7 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+        name = "" if _in_transform() else getattr(func, "__name__", "")
         if name in _RESHAPING:
             result = func(*args, **kwargs)
             if _called_by_own():
@@ -157,6 +157,11 @@ class Recorder(TorchFunctionMode):
         first = held[1] if held is not None and held[0]() is before else tuple(before.shape)
         self.shapes.append((first, tuple(after.shape)))
         self._viewed[id(after)] = weakref.ref(after), first
+
+
+def _in_transform() -> bool:
+    """Whether a transform of torch.func is at work, outside of which its tensors cannot be looked at."""
+    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
 
 
 def _called_by_own() -> bool:
@@ -213,7 +218,7 @@ def recorded_layers(model: nn.Module, into: list[LayerCall], norms: list[LayerCa
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
         def after(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if args and isinstance(args[0], Tensor):
+            if args and isinstance(args[0], Tensor) and not _in_transform():
                 kept = norms if isinstance(layer, NORMS) else into
                 made, version = (origin(output), output._version) if isinstance(output, Tensor) else (None, 0)
                 versions = (args[0]._version, version)

@@ -112,7 +112,8 @@ def bounded(subject: Subject) -> Iterator[Found]:
         reach = _REACH * max(small, large, _widest([scores]))  # cosines of a batch do not come to -1 and 1
         classes = scores.shape[1]
         least = math.log1p((classes - 1) * math.exp(-reach))
-        compared = len(scores) == classes  # perhaps rows with one another, which may be alike by now
+        # Perhaps rows with one another, with or without themselves, which may be alike by now.
+        compared = len(scores) - classes in (0, 1)
         if least > _MOST_LOSS and (not compared or float(scores.detach().abs().max()) < _TINY):
             yield Found(
                 f"scores that stay within {max(small, large):.2g} of one another whatever the weights are, so that the "

@@ -43,7 +43,7 @@ def plain_list(subject: Subject) -> Iterator[Found]:
             hidden = [
                 one
                 for one in _parameters_in(value, 3)
-                if one.requires_grad and id(one) not in known and one.is_floating_point()
+                if one.requires_grad and id(one) not in known and one.is_floating_point() and not one.is_meta
             ]
             if hidden:
                 kind, count = type(value).__name__, sum(one.numel() for one in hidden)
@@ -246,7 +246,9 @@ def linear_chain(subject: Subject) -> Iterator[Found]:
     pairs = [(before, call) for call in calls for before in calls if before.feeds(call) and _wasteful(before, call)]
     used = times_used([*tensors(found.pred), *tensors(found.loss)]) if pairs else {}
     for before, call in pairs:
-        if used.get(before.made, 0) > 1:  # what several layers share, or goes around the next one, is computed once
+        # What several layers share, or goes around the next one, is computed once. Within a function whose gradient is
+        # its own, as that of a differential equation, it is not seen which of these it is.
+        if used.get(before.made, 0) > 1 or call.made not in used:
             continue
         yield Found(
             f"{before.name!r} and {call.name!r}, two linear layers with nothing between them",

@@ -94,6 +94,7 @@ class Pass:
         sums: of single numbers, in the loss.
         drew: whether the module drew random numbers.
         asked: how often the loss called the layer of the module that it called most.
+        changed: whether the call changed parameters or buffers.
     """
 
     pred: Nested = None
@@ -113,6 +114,7 @@ class Pass:
     sums: Sequence[Call] = ()
     drew: bool = False
     asked: int = 0
+    changed: bool = False
 
 
 @dataclass(kw_only=True)
@@ -360,6 +362,8 @@ class Subject:
         kept = [(one, one.detach().clone()) for one in self.model.parameters()] if moved else []
         with untouched(self.model, self.device, training=training), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if self.evaluated.changed:  # set up by the first rows that it sees, they shall be the same for all calls
+                self.call(cloned(self.batch.input))
             same_chance(self.device, seed)
             for part in self.model.modules() if training else ():
                 part.training = part.training and not in_two_modes(part)
@@ -416,7 +420,7 @@ class Subject:
             modes = {name: part.training for name, part in self.model.named_modules()}
             # What forward() adds is taken away afterwards.
             named = {name: one for name, one in self.model.named_parameters() if one.requires_grad}
-            state = _generator_state(self.device)
+            state, held = _generator_state(self.device), _held(self.model)
             try:
                 with recorded_layers(self.model, layers, norms), forward:
                     pred = self.call(input)
@@ -425,8 +429,9 @@ class Subject:
             switched = [
                 name for name, part in self.model.named_modules() if modes.get(name, part.training) != part.training
             ]
-            drew = not torch.equal(state, _generator_state(self.device))
+            drew, changed = not torch.equal(state, _generator_state(self.device)), held != _held(self.model)
             done = Pass(pred, forward.calls, layers, norms, switched, shapes=forward.shapes, modes=modes, drew=drew)
+            done = replace(done, changed=changed)
             if self.loss is None:
                 return done
             try:
@@ -441,6 +446,11 @@ class Subject:
             return replace(done, shapes=[*forward.shapes, *losses.shapes], sums=losses.sums, asked=most)
 
 
+def _held(model: nn.Module) -> list[tuple[int, int]]:
+    """Which parameters and buffers a module has, and how often they were written to."""
+    return [(id(one), one._version) for one in (*model.parameters(), *model.buffers())]
+
+
 def _keeps_graph(model: nn.Module) -> bool:
     """Whether something that hangs on the module has a graph."""
     held = (value for part in model.modules() for name, value in vars(part).items() if name != "_parameters")
@@ -448,12 +458,10 @@ def _keeps_graph(model: nn.Module) -> bool:
 
 
 def _held_in(value: Any) -> list[Any]:
-    if isinstance(value, (Tensor, list, tuple, dict)):
-        try:
-            return list(leaves(value))
-        except Exception:  # other things than tensors
-            return []
-    return []
+    try:
+        return list(leaves(value)) if isinstance(value, (Tensor, list, tuple, dict)) else []
+    except Exception:  # other things than tensors
+        return []
 
 
 def _gradients(loss: Any, named: dict[str, nn.Parameter]) -> tuple[dict[str, Tensor | None], Exception | None]:
