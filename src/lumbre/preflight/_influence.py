@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lumbre.base import cloned, leaves, map_leaves, untouched
 from lumbre.devices import same_chance
-from lumbre.preflight._recorder import NORMS
+from lumbre.preflight._recorder import NORMS, in_two_modes
 from lumbre.preflight._registry import Found, check
-from lumbre.preflight._subject import Subject, in_two_modes, tensors
+from lumbre.preflight._subject import Subject, tensors
 
 _ROWS, _MOST_COLUMNS, _FEWEST_STEPS = 32, 5_000, 4
 

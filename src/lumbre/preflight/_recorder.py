@@ -348,3 +348,9 @@ def _zero_factor(node: Any) -> bool:
         if isinstance(factor, Tensor) and not factor.ndim and not factor.requires_grad and float(factor) == 0:
             return True
     return False
+
+
+def in_two_modes(part: nn.Module) -> bool:
+    """Whether it is a layer of torch's that does something else in training."""
+    drops = (nn.modules.dropout._DropoutNd, nn.MultiheadAttention, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
+    return isinstance(getattr(part, "running_var", None), Tensor) or isinstance(part, drops)

@@ -22,6 +22,7 @@ from lumbre.preflight._recorder import (
     LayerCall,
     Recorder,
     Shape,
+    in_two_modes,
     loss_inputs,
     recorded_layers,
 )
@@ -479,12 +480,6 @@ def _generator_state(device: torch.device) -> Tensor:
     """The state of torch's generators, of the processor and of the GPU where one is used."""
     state = torch.get_rng_state()
     return torch.cat([state, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else state
-
-
-def in_two_modes(part: nn.Module) -> bool:
-    """Whether it is a layer of torch's that does something else in training."""
-    drops = (nn.modules.dropout._DropoutNd, nn.MultiheadAttention, nn.RNNBase)  # pyright: ignore[reportPrivateUsage]
-    return isinstance(getattr(part, "running_var", None), Tensor) or isinstance(part, drops)
 
 
 def _detached(leaf: Any) -> Any:
