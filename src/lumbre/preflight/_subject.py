@@ -488,9 +488,7 @@ def _detached(leaf: Any) -> Any:
 
 def _alike(some: Nested, target: Nested) -> bool:
     """Whether targets are as those of a batch: an augmentation may have changed these."""
-    if not isinstance(some, Tensor) or not isinstance(target, Tensor) or some.device != target.device:
-        return False
-    return some.dtype == target.dtype and some.shape[1:] == target.shape[1:]
+    return isinstance(some, Tensor) and some.device == getattr(target, "device", None) and _forms(some) == _forms(target)
 
 
 def _forms(value: Nested) -> list[Any]:
