@@ -46,6 +46,7 @@ from lumbre.base._nested import (
     cloned,
     concatenate,
     describe,
+    detached,
     is_batch,
     leaves,
     map_leaves,

@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lumbre.base._attributes import attributes_of
 from lumbre.base._errors import DataError
-from lumbre.base._nested import Nested, describe, is_batch, leaves, map_leaves, row_count
+from lumbre.base._nested import Nested, describe, detached, is_batch, leaves, map_leaves, row_count
 from lumbre.base._protocols import Batch
 
 Column: TypeAlias = Tensor | list[Any]
@@ -272,7 +272,7 @@ def _collected(form: _Form, value: Any, where: str, rows: int | None) -> Iterato
     elif isinstance(form, _Each):
         if not _is_list(value) or len(value) != rows:
             raise _refused(f"{where}: {_in_words(value)} for {rows} rows", "an entry for each row")
-        yield [map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, one) for one in value]
+        yield [detached(one) for one in value]
     elif isinstance(form, _Count):
         if value != rows:
             raise _refused(f"{where}: {_in_words(value)} for {rows} rows", "the number of rows, as in the first batch")

@@ -15,6 +15,13 @@ Nested: TypeAlias = Any
 """A tensor, or a tuple, list or dict of nested structures. (Python's type system cannot say this of user data.)"""
 
 
+def detached(value: Nested) -> Nested:
+    """`value` cut from its graph."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    return map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, value)
+
+
 def map_leaves(function: Callable[[Any], Any], value: Nested) -> Nested:
     """`value` with `function` applied to everything in it that is not a tuple, list or dict."""
     if isinstance(value, dict):

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Meter, Nested, leaves
+from lumbre.base import Batch, Loss, Meter, Nested, detached, leaves
 from lumbre.graphs._compile import CaptureError, Run, compiled, first_line
 from lumbre.graphs._replay import Replay
-from lumbre.steps._body import Body, detached
+from lumbre.steps._body import Body
 
 CHANGES = "forward() changes attributes of the module, which a graph would do only once"
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Losses, Meter, Nested, Noted, leaves
+from lumbre.base import Batch, Loss, Losses, Meter, Nested, Noted, detached, leaves
 from lumbre.graphs._capture import CHANGES, Captured, plain_attributes, shapes_of, state_tensors
 from lumbre.graphs._compile import CaptureError
 from lumbre.graphs._proof import MOST_ROUNDING, ROUNDINGS, TOLERANCE, UPDATE_TOLERANCE, distance, nudge
 from lumbre.graphs._refused import print_of_step, refusal, remember
 from lumbre.graphs._small_products import products_left_out
-from lumbre.steps._body import Body, clear, detached
+from lumbre.steps._body import Body, clear
 from lumbre.steps._eager import Eager
 
 _WARM_UP_STEPS = 2

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import map_leaves, untouched
+from lumbre.base import detached, map_leaves, untouched
 from lumbre.devices import same_chance
 from lumbre.preflight._recorder import BINARY, CLASSES, Call, loss_inputs, made_by
 from lumbre.preflight._registry import Found, check
@@ -342,7 +342,7 @@ def wrong_side(subject: Subject) -> Iterator[Found]:
 def _rewards_weights(subject: Subject) -> bool:
     """Whether the loss, for the same predictions, falls with the square of the weights, which it looks at by itself."""
     assert subject.loss is not None
-    pred = map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, subject.evaluated.pred)
+    pred = detached(subject.evaluated.pred)
     values: list[float] = []
     with untouched(subject.model, subject.device, subject.loss), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -370,7 +370,7 @@ def _free_weights(subject: Subject) -> list[str]:
     """Names of a few parameters that are in the loss alone, and make it vanish where they go down its gradient."""
     assert subject.loss is not None
     loss = subject.loss
-    pred = map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, subject.evaluated.pred)
+    pred = detached(subject.evaluated.pred)
     other = map_leaves(lambda leaf: leaf.roll(1, 0) if isinstance(leaf, Tensor) and leaf.ndim else leaf, pred)
     named = dict(subject.model.named_parameters())
     if isinstance(loss, torch.nn.Module):

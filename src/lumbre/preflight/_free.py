@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import map_leaves, untouched
+from lumbre.base import detached, map_leaves, untouched
 from lumbre.devices import same_chance
 from lumbre.preflight._domains import of_torch
 from lumbre.preflight._endless import UNBOUNDED
@@ -99,7 +99,7 @@ def _single_point(subject: Subject) -> Iterator[Found]:
         given = map_leaves(lambda leaf: parts.get(next(count), leaf) if isinstance(leaf, Tensor) else leaf, plain)
         return loss(given, target)
 
-    plain = map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, found.pred)
+    plain = detached(found.pred)
     start, other = torch.stack(points), map_leaves(lambda leaf: _turned_round(leaf), target)
     drawn = torch.randn((2, points[0].shape[1]), generator=torch.Generator().manual_seed(0)).to(start)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lumbre.base import Nested, leaves, map_leaves, untouched
+from lumbre.base import Nested, detached, leaves, map_leaves, untouched
 from lumbre.preflight._registry import Found, check
 from lumbre.preflight._subject import Subject, tensors
 
@@ -85,7 +85,7 @@ def ordered(subject: Subject) -> Iterator[Found]:
 
 def _picks(subject: Subject, once: float) -> bool:
     """Whether labels say to the loss which rows belong together, and nothing more: it may then pick some pairs."""
-    pred, target = map_leaves(_plain, subject.evaluated.pred), subject.batch.target
+    pred, target = detached(subject.evaluated.pred), subject.batch.target
     if not isinstance(target, Tensor) or target.is_floating_point() or target.ndim != 1 or target.dtype == torch.bool:
         return False
     kinds, at = target.unique(return_inverse=True)
@@ -106,17 +106,17 @@ def unused_target(subject: Subject) -> Iterator[Found]:
     parts, size, names = tensors(target), subject.batch.size, _names(target)
     if subject.loss is None or found.failure is not None or len(parts) < 2 or subject.metrics:
         return
-    if found.drew or _draws(subject, map_leaves(_plain, found.pred), target):
+    if found.drew or _draws(subject, detached(found.pred), target):
         return
     moved = map_leaves(_shifted, found.pred)
-    once = [_value(subject, one, target) for one in (map_leaves(_plain, found.pred), moved)]
+    once = [_value(subject, one, target) for one in (detached(found.pred), moved)]
     if size < _FEWEST_ROWS or not all(math.isfinite(one) for one in once):
         return
     for at, part in enumerate(parts):
         if not part.ndim or len(part) != size or _names_rows(part) or bool((part == part[:1]).all()):
             continue
         other = _with_turned(target, at)
-        again = [_value(subject, one, other) for one in (map_leaves(_plain, found.pred), moved)]
+        again = [_value(subject, one, other) for one in (detached(found.pred), moved)]
         if all(math.isclose(a, b, rel_tol=_ROUNDING) for a, b in zip(once, again, strict=True)):
             yield Found(
                 f"a part of the target that the loss takes no notice of: {names[at]}",
@@ -169,14 +169,10 @@ def _unused_places(subject: Subject) -> Iterator[Found]:
             return
 
 
-def _plain(leaf: Any) -> Any:
-    return leaf.detach() if isinstance(leaf, Tensor) else leaf
-
-
 def _shifted(leaf: Any) -> Any:
     """Other predictions: each row with those of its neighbour."""
     by_rows = isinstance(leaf, Tensor) and leaf.ndim and leaf.is_floating_point()
-    return leaf.detach().roll(1, 0) if by_rows else _plain(leaf)
+    return leaf.detach().roll(1, 0) if by_rows else detached(leaf)
 
 
 def _names_rows(part: Tensor) -> bool:

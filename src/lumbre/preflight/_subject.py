@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Nested, as_scalar, cloned, leaves, map_leaves, untouched
+from lumbre.base import Batch, Loss, Nested, as_scalar, cloned, detached, leaves, map_leaves, untouched
 from lumbre.devices import same_chance
 from lumbre.preflight._chain import is_chain_of_rows
 from lumbre.preflight._dry import Taken, dry_step
@@ -213,7 +213,7 @@ class Subject:
         target = self.batch.target if self.columns is None else self.columns[1]
         if self.columns is None and self.seen is not None and _alike(self.seen[1], target):
             target = self.seen[1]
-        return map_leaves(_detached, target)
+        return detached(target)
 
     @property
     def judged(self) -> dict[str, tuple[Nested, Nested] | None]:
@@ -376,7 +376,7 @@ class Subject:
                     if isinstance(getattr(part, "running_var", None), Tensor):
                         part.training = True
                 # A module may switch gradients on in its forward().
-                return map_leaves(_detached, self.call(input))
+                return detached(self.call(input))
             finally:
                 for one, value in kept:
                     one.copy_(value)
@@ -482,13 +482,10 @@ def _generator_state(device: torch.device) -> Tensor:
     return torch.cat([state, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else state
 
 
-def _detached(leaf: Any) -> Any:
-    return leaf.detach() if isinstance(leaf, Tensor) else leaf
-
-
 def _alike(some: Nested, target: Nested) -> bool:
     """Whether targets are as those of a batch: an augmentation may have changed these."""
-    return isinstance(some, Tensor) and some.device == getattr(target, "device", None) and _forms(some) == _forms(target)
+    on = getattr(target, "device", None)
+    return isinstance(some, Tensor) and some.device == on and _forms(some) == _forms(target)
 
 
 def _forms(value: Nested) -> list[Any]:

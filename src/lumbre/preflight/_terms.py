@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from lumbre.base import as_scalar, map_leaves, norm_of, untouched
+from lumbre.base import as_scalar, detached, map_leaves, norm_of, untouched
 from lumbre.devices import seeder
 from lumbre.preflight._recorder import BINARY, CLASSES, Call, Recorder, kind_of, loss_inputs, nodes_of
 from lumbre.preflight._registry import Found, check
@@ -162,7 +162,7 @@ def term_without_gradient(subject: Subject) -> Iterator[Found]:
     if value is None:  # a mean over the rows is the same for rows in another order
         moved = subject.moved(1)
         alike = moved.failure is None or moved.in_loss
-        value = _changed(subject, dead, map_leaves(_plain, moved.pred)) if alike else None
+        value = _changed(subject, dead, detached(moved.pred)) if alike else None
     if value is not None:
         yield Found(
             f"a term of {value:.3g} in the loss that changes with the predictions and has no gradient",
@@ -187,10 +187,6 @@ def _changed(subject: Subject, dead: list[tuple[int, int, float]], pred: Any) ->
         if again is not None and not math.isclose(again, value, rel_tol=1e-6, abs_tol=1e-12):
             return value
     return None
-
-
-def _plain(leaf: Any) -> Any:
-    return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
 def _rows(leaf: Any) -> bool:

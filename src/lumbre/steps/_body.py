@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Divisor, Loss, Nested, map_leaves, nothing_for_nothing, one_number, takes_sparse
+from lumbre.base import Batch, Divisor, Loss, Nested, nothing_for_nothing, one_number, takes_sparse
 from lumbre.steps._bare import take_step
 from lumbre.steps._versions import unproved
 
@@ -38,7 +38,7 @@ class Clip:
 
     def __call__(self, parameters: Sequence[Tensor]) -> None:
         """Clip the gradients in place. Nothing is read back from a device other than the CPU."""
-        gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if not gradients:
             return  # torch fails for none
         if self.max_value is not None:
@@ -237,10 +237,3 @@ def make_dense(optimizer: optim.Optimizer) -> None:
 def parameters_of(optimizer: optim.Optimizer) -> list[nn.Parameter]:
     """The parameters that `optimizer` updates and that are not frozen."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]
-
-
-def detached(pred: Nested) -> Nested:
-    """`pred` cut from its graph."""
-    if isinstance(pred, Tensor):
-        return pred.detach()
-    return map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, pred)

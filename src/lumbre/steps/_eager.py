@@ -6,9 +6,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, optim
 
-from lumbre.base import Batch, Loss, Losses, NamedLosses, Nested
+from lumbre.base import Batch, Loss, Losses, NamedLosses, Nested, detached
 from lumbre.steps._base import EagerEngine
-from lumbre.steps._body import Body, clear, detached, parameters_of
+from lumbre.steps._body import Body, clear, parameters_of
 
 
 class Eager(EagerEngine):

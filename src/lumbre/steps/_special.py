@@ -6,9 +6,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn, optim
 
-from lumbre.base import Batch, Loss, Losses, Nested, RecipeError, describe, steps_twice, total_loss
+from lumbre.base import Batch, Loss, Losses, Nested, RecipeError, describe, detached, steps_twice, total_loss
 from lumbre.steps._base import EagerEngine
-from lumbre.steps._body import Body, clear, detached, make_dense, parameters_of
+from lumbre.steps._body import Body, clear, make_dense, parameters_of
 
 
 class EagerClosure(EagerEngine):
