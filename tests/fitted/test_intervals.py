@@ -220,6 +220,17 @@ def test_one_score_for_two_classes(shape: tuple[int, ...]) -> None:
     assert torch.allclose(fitted.predict_response(x).reshape(-1), shares[:, 1], atol=1e-6)
 
 
+def test_several_targets_of_yes_and_no_have_neither_intervals_nor_sets() -> None:
+    """An interval around a probability, such as 0.65 to 1.28, would say nothing of a yes or no."""
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    y = (x[:, :2] > 0).float()
+    fitted = lb.setup(lambda: nn.Linear(3, 2), loss=nn.BCEWithLogitsLoss(), optimizer=optim.Adam).fit(
+        (x, y), epochs=1, verbose=False, preflight=False
+    )
+    with pytest.raises(lb.DataError, match="several targets of yes and no"):
+        fitted.conformal((x, y))
+
+
 def test_rows_that_are_all_right_do_not_make_a_model_certain() -> None:
     fitted, x, _ = too_sure()
     before = fitted.predict_probabilities(x)

@@ -116,6 +116,12 @@ def conformal(session: Session, batches: Batches, level: float) -> Conformal:
         pred = responses(session, output)
         if not isinstance(pred, Tensor) or as_outputs(pred).shape != as_outputs(target).shape:
             raise not_alike(session, pred, target)
+        if scale.kind != "numbers" and bool(((target == 0) | (target == 1)).all()):
+            raise DataError(
+                f"several targets of yes and no in each row, a {describe(target)}",
+                "numbers, or one class for each row",
+                "a model for each of them, with one score a row",
+            )
         target = target.reshape(pred.shape)  # (rows,) and (rows, 1) are the same numbers
         if own_method(session.loss, "interval"):
             low, high = loss_interval(session, output, level)
