@@ -28,7 +28,7 @@ def does_not_fit(subject: Subject) -> Iterator[Found]:
         return
     ends = [*tensors(found.pred), *([found.loss] if isinstance(found.loss, Tensor) else [])]
     classes = {getattr(node, "_forward_cls", None) for node, _ in nodes_of([one for one in ends if one.requires_grad])}
-    own = [one for one in classes if isinstance(one, type) and is_users_own(one)]
+    own = [one for one in classes if isinstance(one, type) and is_users_own(one) and "apply" not in vars(one)]
     for function, args in _called(subject, own).items() if own else ():
         if (cosine := _fit(function, args)) is not None and cosine < _FITS:
             yield Found(
