@@ -133,14 +133,14 @@ def read_archive(path: Path) -> Archive:
     """
     with readable(path, _EXPECTED) as file:
         head, size = head_of(file)
-        told, blank = _digest_of(path, head, size)
+        expected, blank = _digest_of(path, head, size)
         found = hashlib.sha256(blank)
         try:
             (entries, metadata), problem = entries_of(head, size), None
         except _SENSELESS as error:  # of a damaged file, or of a writer of nonsense
             entries, metadata, problem = [], {}, error
         tensors = read_tensors(file, entries, found.update)
-    if found.hexdigest().encode() != told:
+    if found.hexdigest().encode() != expected:
         raise _damaged(path, size, "its content does not match its own SHA-256")
     if problem is not None:
         raise _senseless(path, problem) from problem
@@ -169,13 +169,13 @@ def inspected(path: Path) -> tuple[dict[str, tuple[str, Sequence[int]]], dict[st
     with readable(path, _EXPECTED) as file:
         head, size = head_of(file)
         whole, blank = _digest_of(path, head, size)
-        if told := _HEAD_DIGEST.search(head):
-            found = hashlib.sha256(_filled(blank, told.start(1), _NO_DIGEST.encode()))
+        if in_head := _HEAD_DIGEST.search(head):
+            found = hashlib.sha256(_filled(blank, in_head.start(1), _NO_DIGEST.encode()))
         else:
             found = hashlib.sha256(blank)
             read_tensors(file, (), found.update)
-    if found.hexdigest().encode() != (told.group(1) if told else whole):
-        raise _damaged(path, size, f"its {'header' if told else 'content'} does not match its own SHA-256")
+    if found.hexdigest().encode() != (in_head.group(1) if in_head else whole):
+        raise _damaged(path, size, f"its {'header' if in_head else 'content'} does not match its own SHA-256")
     try:
         entries, metadata = entries_of(head, size)
     except _SENSELESS as error:
